@@ -1,0 +1,382 @@
+"""The whole run as one strict, frozen tree, and the only place where an option is described.
+
+Every field says its unit and bounds in the docstring under it; the command line, the docs and later the forms
+read them from here. A resolved config is written into the job folder and never changes again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lorasmith.errors import ConfigError
+
+TargetPreset = Literal["attention", "attention_ff", "all_linear", "all_linear_conv"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, values never change, defaults are checked too."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class AdapterConfig(Section):
+    """The LoRA: its size and where it attaches."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rank of the update, 1 to 1024. More rank holds more detail and makes a larger file."""
+    alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
+    """Scale numerator, above 0 to 4096: the update counts alpha / rank. Left out, it equals the rank."""
+    targets: TargetPreset = "attention"
+    """Which layers learn: attention; attention_ff adds feed-forward; all_linear; all_linear_conv adds convolutions."""
+    text_encoder: bool = False
+    """Whether the text encoder gets an adapter too (attention and feed-forward, the same rank)."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(rank) (rank-stabilised LoRA, arXiv:2312.03732)."""
+    use_dora: bool = False
+    """Weight-decomposed LoRA (arXiv:2402.09353): slower; exported as dora_scale, which diffusers cannot read."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs dropped in training, 0 to below 1."""
+
+    @property
+    def resolved_alpha(self) -> float:
+        """The alpha that counts: the given one or the rank."""
+        return float(self.rank if self.alpha is None else self.alpha)
+
+
+class DataConfig(Section):
+    """How pictures and captions reach the model."""
+
+    resolution: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
+    """Side in pixels of the square whose area every bucket keeps, 64 to 4096 in steps of 8. Left out: the family's."""
+    buckets: bool = True
+    """Keep aspect ratios by grouping pictures of like shape; without it every picture is cropped to a square."""
+    upscale: bool = True
+    """Enlarge pictures smaller than their bucket; without it they are left out, and listed."""
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often an epoch shows each picture, 1 to 10000."""
+    flip: bool = False
+    """Mirror half of the exposures left to right. Wrong for anything that is not symmetric."""
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of exposures trained with an empty caption, 0 to 1; classifier-free guidance needs a few."""
+    shuffle_captions: bool = False
+    """Shuffle the comma-separated parts of a caption at every exposure."""
+    keep_tokens: Annotated[int, Field(ge=0, le=100)] = 1
+    """How many leading parts stay in place when shuffling, 0 to 100; 1 keeps the trigger word first."""
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of pictures held out for the validation loss, 0 to 0.5; at least one when above 0."""
+
+
+OptimizerName = Literal["adamw", "adamw_8bit", "prodigy", "adafactor", "lion"]
+SchedulerName = Literal["constant", "cosine", "linear"]
+
+
+class OptimizerConfig(Section):
+    """Who moves the weights, and how fast."""
+
+    name: OptimizerName = "adamw"
+    """adamw; adamw_8bit (needs bitsandbytes and CUDA); prodigy (set learning_rate to 1); adafactor; lion."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    """Step size of the denoiser's adapter, above 0 to 10."""
+    text_encoder_learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Step size of the text encoder's adapter. Left out: half the learning rate."""
+    lr_scheduler: SchedulerName = "cosine"
+    """constant, cosine (half a cosine down to 0) or linear (down to 0), each after the warm-up."""
+    lr_warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Optimizer steps of linear warm-up, fewer than max_train_steps."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Decoupled weight decay, 0 to 1."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment, 0 to below 1."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment, 0 to below 1."""
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    """Added to the denominator."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients longer than this are shortened to it; 0 never shortens."""
+
+
+class ObjectiveConfig(Section):
+    """What the loss weighs. Whether the base predicts noise or velocity is read from the base."""
+
+    min_snr_gamma: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Caps the weight of easy timesteps (min-SNR, arXiv:2303.09556); 5 is usual. Left out: every timestep counts 1."""
+    noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Adds a constant per picture and channel to the noise, 0 to 1, so that very dark and bright can be learned."""
+
+
+class SampleConfig(Section):
+    """Preview pictures during training."""
+
+    prompts: tuple[str, ...] = ()
+    """One picture per prompt and interval; none, no previews. ``[trigger]`` stands for the trigger word."""
+    every_steps: Annotated[int, Field(ge=0)] = 250
+    """Optimizer steps between previews; 0 previews only at the end. Previews are also made at step 0."""
+    steps: Annotated[int, Field(ge=1, le=200)] = 20
+    """Denoising steps of a preview, 1 to 200."""
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] = 5.0
+    """Classifier-free guidance of a preview, 0 to 50."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    """Seed of the first preview; prompt number n uses seed + n at every interval."""
+
+
+class CheckpointConfig(Section):
+    """Resumable states written during training."""
+
+    every_steps: Annotated[int, Field(ge=0)] = 250
+    """Optimizer steps between checkpoints; 0 writes one only when stopping and at the end."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How many of the newest are kept, 1 to 1000."""
+
+
+class ExportConfig(Section):
+    """The file that comes out."""
+
+    dtype: Precision = "fp16"
+    """Number format of the weights in the file."""
+    include_captions: bool = False
+    """Write the training captions into the file's metadata, for everyone to read."""
+    include_tags: bool = True
+    """Write how often each tag occurs (``ss_tag_frequency``), which A1111 shows."""
+    author: str = ""
+    """Name written into the file's metadata; empty writes none."""
+    license: str = ""
+    """Licence of the adapter, written into the file's metadata."""
+
+
+class TrainConfig(Section):
+    """One training run, whole."""
+
+    base: str
+    """The base weights: a folder in diffusers layout, a single .safetensors file, or ``sandbox``."""
+    dataset: str
+    """The dataset to learn from: its name for the newest version, or ``name@number``."""
+    output_name: Annotated[str, Field(min_length=1, max_length=100)] = "adapter"
+    """Name of the adapter; becomes the file name and the title in its metadata."""
+    trigger_word: Annotated[str, Field(max_length=100)] = ""
+    """The word that calls the adapter up; checked against the captions, written into the metadata."""
+    max_train_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    """Optimizer steps in all."""
+    train_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Pictures per forward pass, 1 to 1024."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Forward passes per optimizer step, 1 to 1024."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about a third slower, much less memory."""
+    mixed_precision: Precision = "fp32"
+    """Number format of the forward pass: fp32 anywhere, bf16 on recent cards and CPUs, fp16 on CUDA only."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Export an exponential moving average of the adapter with this decay (0.99 is usual). Left out: no average."""
+    validation_every_steps: Annotated[int, Field(ge=0)] = 100
+    """Optimizer steps between validation losses, when pictures are held out; 0 measures only at the end."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of everything random; the same seed gives the same file on the same machine."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes CUDA, then Apple's MPS, then the CPU."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads, 0 for as many as there are cores."""
+
+    adapter: AdapterConfig = AdapterConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    sample: SampleConfig = SampleConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    export: ExportConfig = ExportConfig()
+
+    @field_validator("output_name")
+    @classmethod
+    def _is_a_file_name(cls, value: str) -> str:
+        if any(c in value for c in '/\\:*?"<>|') or any(ord(c) < 32 for c in value) or value.strip(". ") != value:
+            raise ValueError("must be usable as a file name: no / \\ : * ? \" < > |, no dot or space at either end")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.optimizer.lr_warmup_steps >= self.max_train_steps:
+            raise ValueError(
+                f"optimizer.lr_warmup_steps ({self.optimizer.lr_warmup_steps}) must be below max_train_steps "
+                f"({self.max_train_steps})"
+            )
+        if self.optimizer.name == "prodigy" and self.optimizer.learning_rate < 0.1:
+            raise ValueError("optimizer.name prodigy finds its own step size: set optimizer.learning_rate to 1")
+        if self.optimizer.text_encoder_learning_rate is not None and not self.adapter.text_encoder:
+            raise ValueError("optimizer.text_encoder_learning_rate is set but adapter.text_encoder is false")
+        if self.mixed_precision == "fp16" and self.device in ("cpu", "mps"):
+            raise ValueError(f"mixed_precision fp16 needs CUDA, and device is {self.device}: use bf16 or fp32")
+        if self.optimizer.name == "adamw_8bit" and self.device in ("cpu", "mps"):
+            raise ValueError(f"optimizer.name adamw_8bit needs CUDA, and device is {self.device}: use adamw")
+        if self.sample.every_steps and self.sample.prompts and "[trigger]" in " ".join(self.sample.prompts):
+            if not self.trigger_word:
+                raise ValueError("sample.prompts uses [trigger] but trigger_word is empty")
+        return self
+
+    @property
+    def exposures(self) -> int:
+        """Pictures shown in the whole run, all epochs and repeats together."""
+        return self.max_train_steps * self.train_batch_size * self.gradient_accumulation_steps
+
+
+# Kohya's words for ours: accepted when a config is read, never written.
+ALIASES: dict[str, str] = {
+    "network_dim": "adapter.rank",
+    "network_alpha": "adapter.alpha",
+    "learning_rate": "optimizer.learning_rate",
+    "unet_lr": "optimizer.learning_rate",
+    "text_encoder_lr": "optimizer.text_encoder_learning_rate",
+    "lr_scheduler": "optimizer.lr_scheduler",
+    "lr_warmup_steps": "optimizer.lr_warmup_steps",
+    "optimizer_type": "optimizer.name",
+    "max_grad_norm": "optimizer.max_grad_norm",
+    "min_snr_gamma": "objective.min_snr_gamma",
+    "noise_offset": "objective.noise_offset",
+    "num_repeats": "data.repeats",
+    "flip_aug": "data.flip",
+    "shuffle_caption": "data.shuffle_captions",
+    "keep_tokens": "data.keep_tokens",
+    "caption_dropout_rate": "data.caption_dropout",
+    "resolution": "data.resolution",
+    "rank": "adapter.rank",
+    "alpha": "adapter.alpha",
+    "network_dropout": "adapter.dropout",
+    "enable_bucket": "data.buckets",
+}
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The raw tree of a YAML or TOML file, at most 1 MB.
+
+    Raises:
+        ConfigError: missing, too large, of another kind, or not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"There is no config file at {path}.", "Check the path.")
+    if path.stat().st_size > 1_000_000:
+        raise ConfigError(f"{path.name} is larger than 1 MB, which no config is.", "Check the path.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".toml":
+            raw: Any = tomllib.loads(text)
+        elif path.suffix.lower() in (".yaml", ".yml", ".json"):
+            raw = yaml.load(text, Loader=_PlainLoader)
+        else:
+            raise ConfigError(f"{path.name} is neither .yaml nor .toml.", "Rename it to what it is.")
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{path.name} cannot be read: {' '.join(str(cause).split())}.", "Correct that line.") from cause
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path.name} does not hold keys and values.", "Begin with a line such as 'base: sandbox'.")
+    return raw
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without anchors' exponential growth, and with 1e-4 a number as everyone expects."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported in a config")
+        return super().compose_node(parent, index)
+
+
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def layer(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay trees over each other, later ones on top; dotted keys and kohya's names are put in their place.
+
+    Raises:
+        ConfigError: one tree gives a value twice, under two names.
+    """
+    merged: dict[str, Any] = {}
+    for tree in trees:
+        placed: dict[str, Any] = {}
+        for path, value in _leaves(tree):
+            if path in placed and placed[path] != value:
+                raise ConfigError(f"{path} is given twice, as {placed[path]!r} and {value!r}.", "Keep one.")
+            placed[path] = value
+        for path, value in placed.items():
+            *sections, leaf = path.split(".")
+            node = merged
+            for section in sections:
+                node = node.setdefault(section, {})
+                if not isinstance(node, dict):
+                    raise ConfigError(f"'{section}' is a single value and has no '{leaf}'.", "Check the nesting.")
+            node[leaf] = value
+    return merged
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if path in ALIASES and path not in TrainConfig.model_fields:
+            path = ALIASES[path]
+        if isinstance(value, Mapping):
+            found.extend(_leaves(value, path + "."))
+        else:
+            found.append((path, value))
+    return found
+
+
+def resolve(*trees: Mapping[str, Any]) -> TrainConfig:
+    """The config that the trees give together (family defaults first, the user's values last).
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), an impossible value, or values at odds.
+    """
+    tree = layer(*trees)
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as cause:
+        raise ConfigError(*_explain(cause)) from cause
+
+
+def known_keys(section: type[BaseModel] = TrainConfig, prefix: str = "") -> dict[str, type[BaseModel]]:
+    """Dotted name of every option, with the section that owns it."""
+    keys: dict[str, type[BaseModel]] = {}
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            keys.update(known_keys(info.annotation, f"{prefix}{name}."))
+        else:
+            keys[prefix + name] = section
+    return keys
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The allowed words of a field's annotation; empty when it is not a choice."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return ()
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """One sentence about the first problem, and what to do; the number of further ones."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" ({len(problems) - 1} more after it.)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        names = [*known_keys(), *ALIASES]
+        near = difflib.get_close_matches(where, names, n=1, cutoff=0.5)
+        near = near or difflib.get_close_matches(where.rpartition(".")[2], [n.rpartition(".")[2] for n in names], n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else "Run `lorasmith train --options` for the list."
+        return f"There is no option '{where}'.", hint + more
+    if first["type"] == "missing":
+        return f"The option '{where}' is needed and missing.", f"Give it a value.{more}"
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    value = f" (it is {first['input']!r})" if where and not isinstance(first["input"], dict) else ""
+    subject = f"{where} " if where else ""
+    return f"{subject}{reason}{value}.", f"Change it and try again.{more}"

@@ -1,0 +1,88 @@
+"""The noun ``DatasetVersion``: an immutable list of items, and the fate of every file that was offered.
+
+A version is named by the hash of what it holds. Editing makes a new one that knows its parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT = 1
+
+FateWord = Literal["taken", "converted", "left_out"]
+
+
+class Record(BaseModel):
+    """Base of what is stored: strict and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Item(Record):
+    """One picture of a dataset. ``image`` and ``original`` are SHA-256 of blobs."""
+
+    name: str
+    """Unique within the version, NFC, with its suffix; from the file's path in the source."""
+    image: str
+    """The pixels that are trained: upright, sRGB, 8 bits, no alpha."""
+    original: str
+    """The bytes as they came; equal to ``image`` when nothing had to be done."""
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    caption: str = ""
+    mask: str | None = None
+    provenance: dict[str, Any] = {}
+    """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels), ``caption`` (who wrote it)."""
+
+
+class Fate(Record):
+    """What became of one file of the source: nothing is left unsaid."""
+
+    path: str
+    fate: FateWord
+    rule: str
+    """Stable id, e.g. ``image``, ``caption``, ``damaged``, ``duplicate``, ``not_an_image``, ``unsafe_path``."""
+    detail: str
+    """One sentence for people."""
+    item: str | None = None
+    """Name of the item it became or belongs to."""
+
+
+class Operation(Record):
+    """What made this version out of its parent."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class DatasetVersion(Record):
+    """An immutable state of a dataset.
+
+    ``fingerprint`` is the SHA-256 over name, image hash and caption of every item in order: two versions with
+    the same fingerprint train the same.
+    """
+
+    format: int = FORMAT
+    dataset: str
+    number: Annotated[int, Field(ge=1)]
+    parent: int | None
+    operation: Operation
+    created: str
+    """ISO 8601, UTC."""
+    items: tuple[Item, ...]
+    ledger: tuple[Fate, ...] = ()
+    """The fate of every file of the import that began this line of versions."""
+
+    @property
+    def reference(self) -> str:
+        """``name@number``."""
+        return f"{self.dataset}@{self.number}"
+
+    @property
+    def fingerprint(self) -> str:
+        content = [(item.name, item.image, item.mask, item.caption) for item in self.items]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

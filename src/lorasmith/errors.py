@@ -1,0 +1,97 @@
+"""Every error a user can meet.
+
+    LorasmithError           exit 1
+    ├── ConfigError               2   a value, key or command line that cannot be used
+    ├── InputError                3   a file, folder or picture that cannot be used
+    │   └── DatasetError          3   a dataset or a version of one
+    ├── BaseError                 4   base weights that are missing, damaged or of another family
+    ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
+    ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
+    │   ├── OutOfDisk             6
+    │   └── OutOfMemory           6
+    └── JobError                  7   a job that is running elsewhere, unknown, damaged or failed
+        ├── NonFiniteLoss         7
+        └── CheckpointError       7
+
+A message says in one sentence what is wrong; the hint says the next thing to do. Exit code 130 means
+interrupted by the user; 1 is kept for what nobody foresaw.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LorasmithError(Exception):
+    """An error with a sentence for the user.
+
+    Args:
+        message: one sentence, what is wrong, naming the thing it is wrong with.
+        hint: the next thing to do, a sentence or a command; empty when there is none.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(LorasmithError):
+    """A value, key or command line that cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(LorasmithError):
+    """A file, folder or picture that cannot be used."""
+
+    exit_code = 3
+
+
+class DatasetError(InputError):
+    """A dataset, or a version of one, that is missing, empty or damaged."""
+
+
+class BaseError(LorasmithError):
+    """Base weights that are missing, damaged or of another family."""
+
+    exit_code = 4
+
+
+class AdapterError(LorasmithError):
+    """A LoRA file that is damaged, written for something else, or fails its certificate."""
+
+    exit_code = 5
+
+
+class EnvironmentProblem(LorasmithError):
+    """Something this machine lacks: an extra, disk, memory, a device."""
+
+    exit_code = 6
+
+
+class OutOfDisk(EnvironmentProblem):
+    """The disk is full; the job is paused, nothing is lost."""
+
+
+class OutOfMemory(EnvironmentProblem):
+    """The device's memory does not suffice; the hint names the smallest changes that would fit."""
+
+
+class JobError(LorasmithError):
+    """A job that is running elsewhere, unknown, damaged or failed."""
+
+    exit_code = 7
+
+
+class NonFiniteLoss(JobError):
+    """The loss became NaN or infinite; the message names step and pictures."""
+
+
+class CheckpointError(JobError):
+    """A checkpoint that is missing or whose bytes are not what was written."""

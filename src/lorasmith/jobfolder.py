@@ -1,0 +1,161 @@
+"""The folder of one job: the truth about it, and the only thing a worker and the rest of the house share.
+
+    job.json        what to do, frozen when the job is submitted
+    control.json    what is wanted of it now (written whole, renamed into place)
+    events.jsonl    what it says, appended by the worker
+    log.txt         what its libraries say
+    lock            held by the worker while it lives; owner.json beside it says who that is
+    result.json     how it ended, written last
+    samples/  checkpoints/<step>/  cache/  ...
+
+The folder lies in ``<home>/jobs/<id>``. The worker reads datasets and blobs of that home, never a database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lorasmith import events
+from lorasmith.errors import JobError
+
+JobKind = Literal["train", "caption", "generate", "certify"]
+
+
+class JobRecord(BaseModel):
+    """``job.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    id: str
+    kind: JobKind
+    created: str
+    payload: dict[str, Any]
+    """train: ``config`` (TrainConfig), ``fingerprint``; caption: ``dataset``, ``captioner``, ``options``;
+    generate: the request; certify: ``adapter``, ``base``."""
+
+
+class Control(BaseModel):
+    """``control.json``. The two counters are raised by one for every request, so that none is missed."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    wanted: Literal["run", "pause", "stop"] = "run"
+    save_now: int = 0
+    sample_now: int = 0
+
+
+class Result(BaseModel):
+    """``result.json``. ``output`` depends on the kind of job; paths in it are relative to the job folder."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    outcome: events.Outcome
+    message: str = ""
+    hint: str = ""
+    error: str = ""
+    """Class name of the error, for retry rules and exit codes; empty when there was none."""
+    exit_code: int = 0
+    output: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """Reads and writes the files of one job."""
+
+    path: Path
+
+    @property
+    def home(self) -> Path:
+        return self.path.parent.parent
+
+    def record(self) -> JobRecord:
+        """``job.json``; a ``JobError`` when it is missing or damaged."""
+        try:
+            return JobRecord.model_validate_json((self.path / "job.json").read_bytes())
+        except FileNotFoundError as cause:
+            raise JobError(f"There is no job at {self.path}.", "Run `lorasmith jobs` for the list.") from cause
+        except ValueError as cause:
+            raise JobError(f"The job.json of {self.path.name} is damaged.", "Submit the job again.") from cause
+
+    def control(self) -> Control:
+        """What is wanted now; a job nobody has spoken to is wanted to run."""
+        try:
+            return Control.model_validate_json((self.path / "control.json").read_bytes())
+        except FileNotFoundError:
+            return Control()
+
+    def set_control(self, control: Control) -> None:
+        write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode())
+
+    def result(self) -> Result | None:
+        """How the job ended; None while it has not."""
+        try:
+            return Result.model_validate_json((self.path / "result.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def set_result(self, result: Result) -> None:
+        write_atomically(self.path / "result.json", result.model_dump_json(indent=2).encode())
+
+    def emit(self, event: events.Event) -> None:
+        """Append an event; one write call, so that lines never mix."""
+        with (self.path / "events.jsonl").open("ab") as stream:
+            stream.write(event.to_json().encode() + b"\n")
+
+    def read_events(self, start: int = 0) -> Iterator[tuple[int, events.Event]]:
+        """Events from byte ``start`` on, each with the offset behind it; a torn last line is left for later."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as stream:
+            stream.seek(start)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                start += len(line)
+                event = events.parse(line.decode(errors="replace"))
+                if event is not None:
+                    yield start, event
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside, fsync, rename: a reader sees the old bytes or the new ones, whatever happens."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    for attempt in range(10):  # Windows refuses to replace a file that a reader has open at this moment
+        try:
+            temporary.replace(path)
+            break
+        except PermissionError:
+            if attempt == 9:
+                raise
+            time.sleep(0.05)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable. Windows has no such call and journals them itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``write_atomically`` for JSON."""
+    write_atomically(path, json.dumps(value, ensure_ascii=False, indent=2).encode())

@@ -1,0 +1,65 @@
+"""Finds plugins: one file each, in the folder of their room or in an installed package's entry points.
+
+A duplicate name is an error, and so is a file that does not import: a plugin is named when it is broken,
+never skipped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TypeVar
+
+from lorasmith.errors import ConfigError, EnvironmentProblem
+
+T = TypeVar("T")
+
+
+def discover(package: ModuleType, kind: type[T]) -> dict[str, T]:
+    """All plugins of a room, by name.
+
+    A plugin module of ``package`` holds a module-level ``plugin`` that is an instance of ``kind`` with a
+    ``name``; modules without one are part of the room. Third parties register the same object under the entry
+    point group ``lorasmith.<room>``.
+
+    Raises:
+        EnvironmentProblem: a plugin cannot be imported.
+        ConfigError: two plugins carry one name, or an entry point is not a plugin of this kind.
+    """
+    room = package.__name__.rpartition(".")[2]
+    found: dict[str, T] = {}
+    origin: dict[str, str] = {}
+
+    def add(candidate: object, where: str) -> None:
+        if not isinstance(candidate, kind):
+            raise ConfigError(f"The plugin at {where} is not a {kind.__name__}.", "Remove it or correct its 'plugin'.")
+        name = str(getattr(candidate, "name", ""))
+        if name in found:
+            raise ConfigError(f"Two plugins of {room} are called '{name}': {origin[name]} and {where}.", "Rename one.")
+        found[name], origin[name] = candidate, where
+
+    for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        module = importlib.import_module(module_info.name)
+        if hasattr(module, "plugin"):
+            add(module.plugin, module_info.name)
+    for point in entry_points(group=f"lorasmith.{room}"):
+        try:
+            candidate = point.load()
+        except ImportError as cause:
+            raise EnvironmentProblem(
+                f"The {room} plugin '{point.name}' does not import: {cause}.", f"Reinstall or remove {point.value}."
+            ) from cause
+        add(candidate, point.value)
+    return dict(sorted(found.items()))
+
+
+def choose(plugins: dict[str, T], name: str, what: str) -> T:
+    """The plugin of that name, or a ``ConfigError`` that names the nearest ones."""
+    if name in plugins:
+        return plugins[name]
+    near = difflib.get_close_matches(name, plugins, n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(plugins) or 'none'}."
+    raise ConfigError(f"There is no {what} called '{name}'.", hint)
