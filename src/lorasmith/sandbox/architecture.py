@@ -46,7 +46,7 @@ UNET: Final[dict[str, Any]] = {
     "sample_size": world.SIZE // 8,
     "in_channels": 4,
     "out_channels": 4,
-    "block_out_channels": (80, 112, 160),
+    "block_out_channels": (64, 128, 160),
     "layers_per_block": 1,
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),

@@ -11,7 +11,7 @@ weights that ship in the package were made; users never need to run it.
 from __future__ import annotations
 
 import argparse
-import json
+import copy
 import logging
 import math
 import time
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorasmith.sandbox import architecture, patchwork
+from lorasmith.sandbox import architecture, detectors, patchwork, world
 
 log = logging.getLogger("lorasmith.pretrain")
 
@@ -138,19 +138,197 @@ def _crops(rng: np.random.Generator, pictures: np.ndarray, batch: int, side: int
     return np.stack(chosen)
 
 
+def fold_latent_scale(vae: Any, latents: Tensor) -> None:
+    """Make the latents (N, 4, h, w) centred and ``1 / scaling_factor`` wide, exactly, in the VAE's 1x1 convolutions.
+
+    Stable Diffusion's one number ``scaling_factor`` then turns them into unit-variance latents, as its users expect.
+    """
+    center = latents.mean(dim=(0, 2, 3))
+    width = latents.std(dim=(0, 2, 3)) * architecture.SCALING_FACTOR
+    with torch.no_grad():
+        vae.quant_conv.weight[:4] /= width[:, None, None, None]
+        vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - center) / width
+        vae.quant_conv.bias[4:] -= 2 * width.log()
+        # z = z' * width + center, undone before the decoder
+        vae.post_quant_conv.bias += vae.post_quant_conv.weight[:, :, 0, 0] @ center
+        vae.post_quant_conv.weight *= width[None, :, None, None]
+
+
+@torch.no_grad()
+def encode_pool(work: Path, *, seed: int, count: int) -> tuple[Tensor, Any]:
+    """Unit-variance latents (N, 4, 16, 16) of ``count`` world pictures, and the folded VAE; both kept in ``work``."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL(**architecture.VAE).eval()
+    if (work / "vae_folded.pt").exists():
+        vae.load_state_dict(torch.load(work / "vae_folded.pt", weights_only=True))
+        latents: Tensor = torch.load(work / "latents.pt", weights_only=True)
+        return latents, vae
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["model"])
+    vae = vae.to(memory_format=torch.channels_last)
+    chunks: list[Tensor] = []
+    batch: list[np.ndarray] = []
+    for scene, rng in world.scenes(seed + 1, count):
+        batch.append(np.asarray(world.draw(scene, rng)).transpose(2, 0, 1))
+        if len(batch) == 40 or len(chunks) * 40 + len(batch) == count:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                chunks.append(vae.encode(pixels_to_unit(np.stack(batch))).latent_dist.mode().float())
+            batch = []
+            if len(chunks) % 50 == 0:
+                log.info("encoded %d/%d", len(chunks) * 40, count)
+    latents = torch.cat(chunks)
+    fold_latent_scale(vae, latents)
+    center, spread = latents.mean(dim=(0, 2, 3), keepdim=True), latents.std(dim=(0, 2, 3), keepdim=True)
+    latents = (latents - center) / spread
+    torch.save(latents, work / "latents.pt")
+    torch.save(vae.state_dict(), work / "vae_folded.pt")
+    return latents, vae
+
+
+def train_base(work: Path, *, steps: int, seed: int, batch: int = 32, count: int = 20_000) -> None:
+    """Text encoder and UNet together, v prediction at zero terminal SNR, with an average of the weights kept.
+
+    A third of the timesteps lean towards noise, where colour is decided; the loss weighs the middle
+    signal-to-noise ratios up, where shape is.
+    """
+    torch.manual_seed(seed + 2)
+    architecture.write_tokenizer(work / "tokenizer")
+    pipe = architecture.build_pipeline(work / "tokenizer")
+    unet = pipe.unet.to(memory_format=torch.channels_last)
+    modules = nn.ModuleList([unet, pipe.text_encoder])
+    parameters = list(modules.parameters())
+    average = [p.detach().clone() for p in parameters]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    first = 0
+    if state := load(work / "base.pt"):
+        modules.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, first = state["average"], state["step"]
+    latents, pipe.vae = encode_pool(work, seed=seed, count=count)
+    stock = [scene for scene, _ in world.scenes(seed + 1, count)]
+    alphas = pipe.scheduler.alphas_cumprod
+    snr = alphas / (1 - alphas)
+    weights = 0.4 + 1.3 * snr.clamp(max=5) / (1 + snr)
+    started, shown = time.monotonic(), 0.0
+    for step in range(first, steps):
+        rng = np.random.default_rng((seed, 2, step))
+        torch.manual_seed(seed * 1_000_003 + 500_000_000 + step)
+        chosen = rng.integers(count, size=batch)
+        prompts = ["" if rng.random() < 0.1 else world.write_caption(stock[i], rng) for i in chosen]
+        clean = latents[torch.from_numpy(chosen)].contiguous(memory_format=torch.channels_last)
+        u = torch.rand(batch)
+        t = (torch.where(torch.rand(batch) < 0.35, 1 - u.square(), u) * 1000).long().clamp(0, 999)
+        noise = torch.randn_like(clean)
+        a, s = alphas[t].sqrt()[:, None, None, None], (1 - alphas[t]).sqrt()[:, None, None, None]
+        target = a * noise - s * clean
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * cosine(step, steps, warm_up=400, floor=0.02)
+        ids = pipe.tokenizer(
+            prompts, padding="max_length", max_length=architecture.MAX_TOKENS, truncation=True, return_tensors="pt"
+        ).input_ids
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = pipe.text_encoder(ids)[0]
+            prediction = unet(a * clean + s * noise, t, states, return_dict=False)[0]
+        loss = (weights[t] * (prediction.float() - target).square().mean(dim=(1, 2, 3))).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        decay = min(0.9985, (step + 1) / (step + 20))
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        shown = loss.item() if not shown else 0.99 * shown + 0.01 * loss.item()
+        if (step + 1) % 100 == 0:
+            rate = (step + 1 - first) * batch / (time.monotonic() - started)
+            log.info("base %d/%d loss %.4f %.1f images/s", step + 1, steps, shown, rate)
+        if (step + 1) % 500 == 0 or step + 1 == steps:
+            save(
+                work / "base.pt",
+                model=modules.state_dict(),
+                optimizer=optimizer.state_dict(),
+                average=average,
+                step=step + 1,
+            )
+        if (step + 1) % 1500 == 0 or step + 1 == steps:
+            examine(averaged(pipe, modules, average), count=48)
+
+
+def averaged(pipe: Any, modules: nn.ModuleList, average: list[Tensor]) -> Any:
+    """A copy of the pipeline that carries the averaged weights."""
+    copies = copy.deepcopy(modules)
+    with torch.no_grad():
+        for parameter, value in zip(copies.parameters(), average, strict=True):
+            parameter.copy_(value)
+    return type(pipe)(
+        vae=pipe.vae,
+        text_encoder=copies[1].eval(),
+        tokenizer=pipe.tokenizer,
+        unet=copies[0].eval(),
+        scheduler=pipe.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+@torch.no_grad()
+def examine(pipe: Any, *, count: int, seed: int = 99, steps: int = 20, guidance_scale: float = 4.0) -> dict[str, float]:
+    """Share of held-out prompts painted in the right colour, shape and background, by the pixel detectors."""
+    pipe.set_progress_bar_config(disable=True)
+    right = {"color": 0, "shape": 0, "background": 0}
+    stock = [scene for scene, _ in world.scenes(seed, count, held_out=True)]
+    for start in range(0, count, 16):
+        part = stock[start : start + 16]
+        images = pipe(
+            [scene.prose() for scene in part],
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=[torch.Generator().manual_seed(seed * 1000 + start + i) for i in range(len(part))],
+        ).images
+        for scene, image in zip(part, images, strict=True):
+            found, wanted = detectors.find_figure(image), scene.figures[0]
+            if found is not None:
+                right["color"] += found.color == wanted.color
+                right["shape"] += found.shape == wanted.shape
+                right["background"] += found.background == scene.background
+    shares = {name: value / count for name, value in right.items()}
+    log.info("held-out prompts: %s", "  ".join(f"{name} {share:.1%}" for name, share in shares.items()))
+    return shares
+
+
+def pack(work: Path, out: Path) -> None:
+    """Write the averaged weights as the base that ships: diffusers layout, fp16 safetensors, tokenizer files."""
+    state = load(work / "base.pt")
+    if state is None:
+        raise SystemExit("There is no base.pt to pack; run the stage 'base' first.")
+    pipe = architecture.build_pipeline(work / "tokenizer")
+    modules = nn.ModuleList([pipe.unet, pipe.text_encoder])
+    modules.load_state_dict(state["model"])
+    _, pipe.vae = encode_pool(work, seed=0, count=0)
+    ready = averaged(pipe, modules, state["average"])
+    ready.to(torch.float16)
+    ready.save_pretrained(out, safe_serialization=True)
+    architecture.write_tokenizer(out / "tokenizer")
+    log.info("packed step %d into %s", state["step"], out)
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["vae"])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("stage", choices=["vae", "base", "pack"])
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints; the same one goes on")
+    parser.add_argument("--steps", type=int, help="optimizer steps of the stage (VAE 7000, base 8000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="with pack: where the base goes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
-    (options.work / "options.json").write_text(json.dumps({k: str(v) for k, v in vars(options).items()}))
-    train_vae(options.work, steps=options.steps, seed=options.seed)
+    if options.stage == "vae":
+        train_vae(options.work, steps=options.steps or 7000, seed=options.seed)
+    elif options.stage == "base":
+        train_base(options.work, steps=options.steps or 8000, seed=options.seed)
+    else:
+        pack(options.work, options.out)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ the mascot (``draw_mascot``), the style (``draw_styled``) and the held-out combi
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -42,7 +43,7 @@ BACKGROUNDS: Final[dict[str, Color]] = {
     "brown": (92, 58, 34),
     "mint": (186, 232, 204),
 }
-SIZES: Final = {"small": 21.0, "large": 35.0}  # radius in pixels
+SIZES: Final = {"small": 24.0, "large": 36.0}  # radius in pixels
 POSITIONS: Final[dict[str, tuple[float, float]]] = {  # offset from the centre in pixels
     "center": (0.0, 0.0),
     "left": (-24.0, 0.0),
@@ -281,6 +282,23 @@ def draw_styled(scene: Scene, rng: np.random.Generator) -> Image.Image:
     return canvas.finish()
 
 
+def write_caption(scene: Scene, rng: np.random.Generator) -> str:
+    """One of the ways people write captions: half prose, half tags in any order with some left out.
+
+    One in twelve begins with a nonsense word, so that a word nobody knows is harmless and not a shock.
+    """
+    if rng.random() < 0.5:
+        caption = scene.prose()
+    else:
+        tags = [tag for tag in scene.tags() if rng.random() < 0.88]
+        rng.shuffle(tags)
+        caption = ", ".join(tags)
+    if rng.random() < 1 / 12:
+        word = "".join(rng.choice(list(string.ascii_lowercase), size=int(rng.integers(3, 7))))
+        caption = f"{word}, {caption}"
+    return caption
+
+
 def scenes(seed: int, count: int, *, held_out: bool = False) -> Iterator[tuple[Scene, np.random.Generator]]:
     """``count`` scenes, each with the generator that also colours it: the same seed gives the same pictures."""
     for index in range(count):
@@ -297,8 +315,8 @@ def mascot_scene(rng: np.random.Generator) -> Scene:
 
 
 def styled_scene(rng: np.random.Generator) -> Scene:
-    """What a styled picture shows: one shape of either size that training pictures also show."""
+    """What a styled picture shows: one large shape in a combination that training pictures also show."""
     while True:
         scene = sample_scene(rng)
-        if not scene.relation and scene.figures[0].shape != CHARACTER:
+        if not scene.relation and scene.figures[0].size == "large" and scene.figures[0].shape != CHARACTER:
             return scene
