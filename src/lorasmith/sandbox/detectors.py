@@ -51,9 +51,9 @@ def find_figure(image: Image.Image) -> Found | None:
     color = np.median(pixels[inner if inner.sum() > 30 else region], axis=0)
     filled = ndimage.binary_fill_holes(region)
     shape, overlap = _best_shape(filled)
-    if shape == "circle" and filled.sum() > 1.06 * region.sum():
-        shape = world.CHARACTER  # a disc with an eye of the background's kind
     y, x = ndimage.center_of_mass(filled)
+    if shape == "circle" and _has_eye(pixels, color, float(y), float(x)):
+        shape = world.CHARACTER
     return Found(
         shape,
         _nearest(color, world.COLORS),
@@ -68,7 +68,8 @@ def find_figure(image: Image.Image) -> Found | None:
 def shows_mascot(image: Image.Image) -> bool:
     """Whether the largest figure is a disc whose left half is orange and whose right half is blue."""
     pixels = _pixels(image)
-    region = _largest_region(_distance(pixels, _border_color(pixels)) > _DIFFERENT)
+    # Where orange meets blue the mixed colour is the gray of a background: the seam must not cut the disc in two.
+    region = _largest_region(_distance(pixels, _border_color(pixels)) > _DIFFERENT, bridge=3)
     if region is None:
         return False
     region = ndimage.binary_fill_holes(region)
@@ -96,12 +97,18 @@ def shows_style(image: Image.Image) -> bool:
     if region is None:
         return False
     region = ndimage.binary_fill_holes(region)
-    white = pixels.min(axis=2) > 190
+    white = pixels.min(axis=2) > 170
     rim = region & ~ndimage.binary_erosion(region, iterations=4, border_value=1)
     inside = ndimage.binary_erosion(region, iterations=7)
     if inside.sum() < 20:
         inside = ndimage.binary_erosion(region, iterations=5)
     return bool(white[rim].mean() >= 0.55 and inside.any() and white[inside].mean() <= 0.5)
+
+
+def _has_eye(pixels: Pixels, color: Pixels, y: float, x: float) -> bool:
+    """Whether the middle of a figure is near white while the figure is not."""
+    eye = np.median(pixels[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4].reshape(-1, 3), axis=0)
+    return bool(eye.min() > 180 and color.min() < 150)
 
 
 # --- how it sees -------------------------------------------------------------------------------------------
@@ -123,8 +130,11 @@ def _distance(pixels: Pixels, color: Pixels) -> Pixels:
     return np.linalg.norm(pixels - color, axis=2).astype(np.float32)
 
 
-def _largest_region(mask: Mask) -> Mask | None:
-    """The largest connected part, after specks and hair lines are opened away."""
+def _largest_region(mask: Mask, *, bridge: int = 0) -> Mask | None:
+    """The largest connected part, after specks are opened away; ``bridge`` pixels of a seam are closed first."""
+    if bridge:
+        padded = np.pad(mask, bridge)
+        mask = ndimage.binary_closing(padded, iterations=bridge)[bridge:-bridge, bridge:-bridge]
     opened = ndimage.binary_opening(mask, iterations=1)
     labels, count = ndimage.label(opened)
     if count == 0:
