@@ -62,7 +62,7 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
     """Caption every picture of ``payload["dataset"]``.
 
     Returns ``{"captions": {item: {"caption", "tags": [[name, category, probability], ...]}}, "failures": {item:
-    reason}}``. Every item is in exactly one of the two, unless the job is stopped: then what is done is returned.
+    reason}, "complete": whether every item is in one of the two}``; a job that is told to stop is not complete.
 
     Raises:
         ConfigError: an unknown captioner or option.
@@ -130,6 +130,7 @@ class _CaptionRun:
         return {
             "captions": {name: self._captions[name] for name in names if name in self._captions},
             "failures": {name: self._failures[name] for name in names if name in self._failures},
+            "complete": all(name in self._captions or name in self._failures for name in names),
         }
 
     def _batch(self, items: Sequence[Item], emit: Emit) -> None:

@@ -1,8 +1,9 @@
 """Booru tags from a WD tagger: an ONNX model with its list of tags, run by onnxruntime.
 
 A folder in WD layout holds ``model.onnx`` (input pixels BGR 0-255, output one probability per tag) and
-``selected_tags.csv`` (``tag_id,name,category,count``; category 9 is the rating, 0 general, 4 character). Size, layout and names of the input are read from the model. ``thresholds.json``
-(``{"general": 0.35, "character": 0.85}``) in the folder sets its own defaults.
+``selected_tags.csv`` (``tag_id,name,category,count``; category 9 is the rating, 0 general, 4 character). Size, layout
+and names of the input are read from the model. ``thresholds.json`` (``{"general": 0.35, "character": 0.85}``) in the
+folder sets its own defaults.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
 _CATEGORIES: Final = {"9": "rating", "0": "general", "4": "character"}
 _USUAL_SIZE: Final = 448  # pixels, where a model leaves its input size open
 _FILES: Final = ("model.onnx", "selected_tags.csv")
-KAOMOJI: Final = frozenset(
-    "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||".split()
-)
+# fmt: off
+KAOMOJI: Final = frozenset((
+    "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^", "o_o",
+    "u_u", "x_x", "|_|", "||_||",
+))
+# fmt: on
 """Tags whose underscore is a mouth and not a space."""
 
 
@@ -172,7 +176,7 @@ def find_model(model: str) -> tuple[Path, KnownModel | None]:
         raise EnvironmentProblem("The sandbox tagger is not part of this installation.", "Reinstall lorasmith.")
     names = ", ".join(k.aliases[0] for k in KNOWN_MODELS)
     raise EnvironmentProblem(
-        f"There is no tagger at {model}.", f"Give a folder in WD layout, 'sandbox', or one of: {names}."
+        f"There is no tagger at {model}.", f"Give a folder in WD layout, 'sandbox' or one of: {names}."
     )
 
 

@@ -116,7 +116,7 @@ def crop_loss(size: tuple[int, int], bucket: tuple[int, int]) -> float:
 
 
 def estimate_tokens(caption: str) -> int:
-    """About how many CLIP tokens a caption has: words and punctuation marks count one, long words two, CJK one a sign."""
+    """About how many CLIP tokens: words, punctuation marks and CJK signs count one each, long words two."""
     pieces = re.findall(r"[⺀-鿿가-힯]|[^\W⺀-鿿가-힯]+|[^\w\s]", caption)
     return sum(2 if len(piece) > _LONG_WORD else 1 for piece in pieces)
 
@@ -125,7 +125,8 @@ def _found(id: str, severity: Severity, names: Iterable[str], message: str, fix:
     """A finding if it is true of anything; ``{n}`` in the message is how many."""
     items = tuple(dict.fromkeys(names))
     if items:
-        yield Finding(id, severity, message.format(n=_pictures(len(items)), files=_files_word(len(items))), items, fix)
+        said = message.replace("{n}", _pictures(len(items))).replace("{files}", _files_word(len(items)))
+        yield Finding(id, severity, said, items, fix)
 
 
 def _pictures(count: int) -> str:
@@ -139,18 +140,21 @@ def _files_word(count: int) -> str:
 # --- files ---------------------------------------------------------------------------------------------------
 
 _LEFT_OUT: Final[tuple[tuple[str, Severity, tuple[str, ...], str, str], ...]] = (
-    ("F1", "warning", ("damaged",), "{files} could not be decoded and were left out.", "Find an intact copy and import again."),
+    ("F1", "warning", ("damaged",), "{files} could not be decoded and were left out.",
+     "Find an intact copy and import again."),
     ("F4", "warning", ("empty_file",), "{files} with 0 bytes were left out.", "Find an intact copy and import again."),
     ("F5", "warning", ("unsupported_format", "unsupported_pixels"), "{files} in a form that is not read were left out.",
      "Save them as PNG or JPG and import again."),
-    ("F8", "warning", ("unsafe_path",), "{files} with unsafe paths were left out.", "Pack the archive again with plain names."),
+    ("F8", "warning", ("unsafe_path",), "{files} with unsafe paths were left out.",
+     "Pack the archive again with plain names."),
     ("F9", "warning", ("too_large", "too_many_pixels", "bomb"), "{files} over the size limits were left out.",
      "Make them smaller and import again."),
     ("F10", "info", ("system_file", "hidden", "not_an_image", "nested_archive"),
      "{files} that are no pictures were left out.", "Nothing to do, unless one of them was meant as a picture."),
     ("F11", "warning", ("link", "unreadable", "special_file", "encrypted", "unsupported_compression"),
      "{files} that cannot be read were left out.", "Copy or pack them as plain, readable files and import again."),
-    ("C3", "warning", ("unreadable_caption",), "{files} that should be captions are no readable text.", "Save them as UTF-8."),
+    ("C3", "warning", ("unreadable_caption",), "{files} that should be captions are no readable text.",
+     "Save them as UTF-8."),
     ("C22", "warning", ("orphan_caption", "duplicate_caption"), "{files} are captions without a picture of their own.",
      "Name each like its picture, with .txt in place of the suffix."),
     ("D1", "info", ("duplicate",), "{files} were left out as duplicates.", "Nothing to do."),
@@ -174,15 +178,7 @@ def _blobs(items: Sequence[Item], store: DatasetStore) -> Iterator[Finding]:
 
 
 def _names(items: Sequence[Item]) -> Iterator[Finding]:
-    formats = {
-        ".jpg": "JPEG",
-        ".jpeg": "JPEG",
-        ".png": "PNG",
-        ".webp": "WEBP",
-        ".gif": "GIF",
-        ".bmp": "BMP",
-        ".avif": "AVIF",
-    }
+    formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF", ".avif": "AVIF"}
     lying = [
         item.name
         for item in items
@@ -190,7 +186,7 @@ def _names(items: Sequence[Item]) -> Iterator[Finding]:
         and item.provenance.get("format", formats[suffix]) != formats[suffix]
     ]
     yield from _found(
-        "F3", "info", lying, "{n} are another format than their names say.", "Nothing to do; content decides here."
+        "F3", "info", lying, "{n} of another format than the name says.", "Nothing to do; content decides."
     )
     by_stem: dict[str, list[str]] = {}
     for item in items:
@@ -200,12 +196,7 @@ def _names(items: Sequence[Item]) -> Iterator[Finding]:
         "F7", "warning", shared, "{n} differ in their suffix only, so that one .txt captions them all.",
         "Rename them if they need captions of their own.",
     )  # fmt: skip
-    renamed = [
-        item.name
-        for item in items
-        if "source" in item.provenance
-        and PurePosixPath(str(item.provenance["source"])).name != PurePosixPath(item.name).name
-    ]
+    renamed = [item.name for item in items if _last(item.provenance.get("source", item.name)) != _last(item.name)]
     yield from _found(
         "F8",
         "info",
@@ -213,6 +204,10 @@ def _names(items: Sequence[Item]) -> Iterator[Finding]:
         "{n} had names that are taken or not safe everywhere, and were renamed.",
         "Nothing to do.",
     )
+
+
+def _last(path: object) -> str:
+    return str(path).replace("\\", "/").rpartition("/")[2]
 
 
 # --- pixels --------------------------------------------------------------------------------------------------
