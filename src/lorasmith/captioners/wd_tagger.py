@@ -169,8 +169,8 @@ def find_model(model: str) -> tuple[Path, KnownModel | None]:
     if known is not None:
         raise EnvironmentProblem(
             f"The tagger {known.repository} is not on this machine.",
-            f"Download {' and '.join(_FILES)} from https://huggingface.co/{known.repository} into a folder and give that "
-            "folder as 'model'.",
+            f"Download {' and '.join(_FILES)} from https://huggingface.co/{known.repository} into a folder "
+            "and give that folder as 'model'.",
         )
     if model == "sandbox":
         raise EnvironmentProblem("The sandbox tagger is not part of this installation.", "Reinstall lorasmith.")
