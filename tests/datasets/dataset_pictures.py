@@ -39,10 +39,10 @@ def with_orientation(image: Image.Image, orientation: int) -> bytes:
     return encode(image, "JPEG", quality=95, exif=exif)
 
 
-def raw_png(width: int, height: int, color_type: int, depth: int, rows: bytes, extra: bytes = b"") -> bytes:
+def raw_png(width: int, height: int, color_type: int, depth: int, rows: bytes) -> bytes:
     """A PNG from its raw scan lines (filter byte included): for depths Pillow does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 

@@ -155,7 +155,11 @@ def test_every_promised_format_is_read(tmp_path: Path, kind: str) -> None:
 def test_decimal_and_unscaled_numbers(tmp_path: Path) -> None:
     half = encode(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF")
     assert pixels(prepared(tmp_path, half)).mean() == 128
-    for values in (np.full((4, 4), 7.0, np.float32), np.full((4, 4), np.nan, np.float32), np.full((4, 4), -3, np.int32)):
+    for values in (
+        np.full((4, 4), 7.0, np.float32),
+        np.full((4, 4), np.nan, np.float32),
+        np.full((4, 4), -3, np.int32),
+    ):
         with pytest.raises(RefusedError) as refusal:
             prepared(tmp_path, encode(Image.fromarray(values), "TIFF"))
         assert refusal.value.rule == "unsupported_pixels"

@@ -39,9 +39,9 @@ def decode_caption(content: bytes) -> tuple[str, str]:
             encoding, said = name, words
             break
     else:
-        if content and b"\x00" in content and len(content) % 2 == 0:
-            little = content[1::2].count(0) >= content[0::2].count(0)
-            encoding, said = ("utf-16-le" if little else "utf-16-be"), "UTF-16 without a byte order mark"
+        order = _unmarked_utf16(content)
+        if order:
+            encoding, said = order, "UTF-16 without a byte order mark"
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as cause:
@@ -54,6 +54,17 @@ def decode_caption(content: bytes) -> tuple[str, str]:
     if "\x00" in text:
         raise ValueError("it holds NUL characters, as no text does")
     return text.rstrip("\r\n"), said
+
+
+def _unmarked_utf16(content: bytes) -> str:
+    """Which UTF-16 it is when every second byte is zero, as in Western text; empty when it is not."""
+    if len(content) % 2 or len(content) < 4:
+        return ""
+    even, odd = content[0::2].count(0), content[1::2].count(0)
+    enough = 0.6 * len(content) / 2
+    if odd > enough and not even:
+        return "utf-16-le"
+    return "utf-16-be" if even > enough and not odd else ""
 
 
 def split_tags(caption: str) -> list[str]:

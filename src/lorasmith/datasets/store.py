@@ -10,7 +10,6 @@ A version file is written last and renamed into place, so that an import or edit
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import shutil
 import uuid
@@ -264,13 +263,16 @@ class DatasetStore:
             root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
         folder = root / uuid.uuid4().hex
-        with FileLock(folder.with_suffix(".lock")):
-            folder.mkdir()
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)  # what stays (a file open elsewhere) is swept next time
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+        lock = folder.with_suffix(".lock")
+        try:
+            with FileLock(lock):
+                folder.mkdir()
+                try:
+                    yield folder
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)  # what stays (open elsewhere) is swept next time
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _sweep(root: Path) -> None:
@@ -281,5 +283,4 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         except Timeout:
             continue
-        if os.name != "nt" or path.exists():
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
