@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -51,10 +52,10 @@ def write_stub(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.save(model, str(folder / "model.onnx"))
-    rows = [
-        f'{n},"{name.replace(chr(34), chr(34) * 2)}",{category},{100 - n}' for n, (name, category) in enumerate(LABELS)
-    ]
-    (folder / "selected_tags.csv").write_text("tag_id,name,category,count\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    with (folder / "selected_tags.csv").open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(("tag_id", "name", "category", "count"))
+        table.writerows((n, name, category, 100 - n) for n, (name, category) in enumerate(LABELS))
     if thresholds is not None:
         (folder / "thresholds.json").write_text(thresholds, encoding="utf-8")
     return folder

@@ -67,7 +67,7 @@ ESCAPES = ("../", "/", "C:\\", "..\\", "a/../../", "\\\\host\\share\\")
 
 names = st.tuples(st.sampled_from(FOLDERS), st.sampled_from(STEMS), st.sampled_from(SUFFIXES)).map("".join)
 files = st.dictionaries(names, st.sampled_from(sorted(CONTENTS)), max_size=12)
-settled = settings(max_examples=60, deadline=None, derandomize=True)
+settled = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def account(store: DatasetStore, source: Path, inputs: Counter[str]) -> DatasetVersion | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
@@ -177,11 +176,11 @@ class _CaptionRun:
     def _recall(self) -> None:
         """Take up what an earlier run of this job had done; a file of other pictures or a torn one counts nothing."""
         try:
-            saved = json.loads(Path(self._path).read_bytes())
+            saved = json.loads(self._path.read_bytes())
         except (FileNotFoundError, ValueError):
             return
         if isinstance(saved, dict) and saved.get("fingerprint") == self._version.fingerprint:
-            self._captions = dict(saved["captions"])
+            self._captions = dict(saved.get("captions", {}))
 
 
 def _request(payload: dict[str, Any]) -> CaptionRequest:

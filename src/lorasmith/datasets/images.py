@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError
@@ -66,6 +66,7 @@ class _Work:
     image: Image.Image
     format: str
     info: dict[Any, Any]
+    exif_orientation: object
     changed: bool = False
     transforms: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -104,35 +105,7 @@ def prepare(path: Path, *, background: tuple[int, int, int], pixel_limit: int) -
     with path.open("rb") as stream:
         _refuse_non_pictures(stream.read(1024))
         stream.seek(0)
-        try:
-            with Image.open(stream, formats=FORMATS) as image:
-                return _prepare(image, background, pixel_limit)
-        except UnidentifiedImageError as cause:
-            raise RefusedError("damaged", "holds nothing that can be read as a picture.") from cause
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
-            raise RefusedError("too_many_pixels", f"has more than {pixel_limit / 1e6:.0f} million pixels.") from cause
-        except _DECODING as cause:
-            reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
-            raise RefusedError("damaged", f"is damaged: {reason}.") from cause
-
-
-def _refuse_non_pictures(beginning: bytes) -> None:
-    text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not beginning:
-        raise RefusedError("empty_file", "is empty (0 bytes).")
-    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg", b"{")):
-        raise RefusedError("not_an_image", "holds text (a web page or an error message), not a picture.")
-
-
-def _prepare(image: Image.Image, background: tuple[int, int, int], pixel_limit: int) -> Prepared:
-    if image.width * image.height > pixel_limit:
-        size = f"{image.width} x {image.height}"
-        raise RefusedError("too_many_pixels", f"has {size} pixels, more than {pixel_limit / 1e6:.0f} million.")
-    frames = int(getattr(image, "n_frames", 1)) if image.format != "MPO" else 1
-    image.load()
-    work = _Work(image, str(image.format), dict(image.info))
-    if frames > 1:
-        work.note(f"first_frame:{frames}", f"Only the first of {frames} frames is used.")
+        work = _decode(stream, pixel_limit)
     orientation = _orientation(work)
     _narrow(work)
     _to_rgb(work, background)
@@ -152,13 +125,49 @@ def _prepare(image: Image.Image, background: tuple[int, int, int], pixel_limit: 
     )
 
 
+def _refuse_non_pictures(beginning: bytes) -> None:
+    text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not beginning:
+        raise RefusedError("empty_file", "is empty (0 bytes).")
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg", b"{")):
+        raise RefusedError("not_an_image", "holds text (a web page or an error message), not a picture.")
+
+
+def _decode(stream: BinaryIO, pixel_limit: int) -> _Work:
+    """The first frame, decoded whole."""
+    try:
+        image = Image.open(stream, formats=FORMATS)
+        if image.width * image.height > pixel_limit:
+            size = f"{image.width} x {image.height}"
+            raise RefusedError("too_many_pixels", f"has {size} pixels, more than {pixel_limit / 1e6:.0f} million.")
+        frames = int(getattr(image, "n_frames", 1)) if image.format != "MPO" else 1
+        image.load()
+        work = _Work(image, str(image.format), dict(image.info), _read_orientation(image))
+    except UnidentifiedImageError as cause:
+        raise RefusedError("damaged", "holds nothing that can be read as a picture.") from cause
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
+        raise RefusedError("too_many_pixels", f"has more than {pixel_limit / 1e6:.0f} million pixels.") from cause
+    except _DECODING as cause:
+        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+        raise RefusedError("damaged", f"is damaged: {reason}.") from cause
+    if frames > 1:
+        work.note(f"first_frame:{frames}", f"Only the first of {frames} frames is used.")
+    return work
+
+
+def _read_orientation(image: Image.Image) -> object:
+    """The EXIF orientation as it stands in the file, 1 when there is none; None when the EXIF data is damaged."""
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODING:
+        return None
+
+
 def _orientation(work: _Work) -> int:
     """EXIF orientation 1 to 8; damaged EXIF is said, and counts as upright."""
-    try:
-        value = work.image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODING:
+    if work.exif_orientation is None:
         work.note("exif_unreadable", "Its EXIF data is damaged and was ignored.", changed=False)
-        return 1
+    value = work.exif_orientation
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
@@ -206,7 +215,10 @@ def _to_rgb(work: _Work, background: tuple[int, int, int]) -> None:
     if image.mode != "RGB":
         if image.mode not in ("1", "L"):
             work.note(f"mode:{image.mode}", f"Converted from {image.mode} to RGB.")
-        image = image.convert("RGB")
+        try:
+            image = image.convert("RGB")
+        except ValueError as cause:  # LAB and the like without a profile that says what they mean
+            raise RefusedError("unsupported_pixels", f"is in {image.mode} colours; save it as RGB.") from cause
     if alpha is not None:
         canvas = Image.new("RGB", image.size, background)
         canvas.paste(image, mask=alpha)

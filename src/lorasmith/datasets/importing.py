@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -100,13 +101,14 @@ def run_import(source: Source, staging: Path, *, background: Color, progress: Pr
                 fates.append(outcome)
     pictures: list[Picture] = []
     wanted = [entry for entry in entries if entry.kind == "image"]
-    for done, found in enumerate(_decode_all(source, wanted, staging, background), start=1):
-        if isinstance(found, Picture):
-            pictures.append(found)
-        else:
-            fates.append(found)
-        if progress is not None:
-            progress(done, len(wanted), wanted[done - 1].path)
+    with closing(_decode_all(source, wanted, staging, background)) as outcomes:  # whatever happens, its threads end
+        for done, found in enumerate(outcomes, start=1):
+            if isinstance(found, Picture):
+                pictures.append(found)
+            else:
+                fates.append(found)
+            if progress is not None:
+                progress(done, len(wanted), wanted[done - 1].path)
     if not pictures:
         raise _no_images(source, fates, len(captions))
     return _account(pictures, captions, fates)
@@ -137,7 +139,9 @@ def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
     return Caption(entry, text, encoding)
 
 
-def _decode_all(source: Source, entries: Sequence[Entry], staging: Path, background: Color) -> Iterator[Picture | Fate]:
+def _decode_all(
+    source: Source, entries: Sequence[Entry], staging: Path, background: Color
+) -> Generator[Picture | Fate, None, None]:
     """Decode in order, a few at a time."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
         waiting: deque[Future[Picture] | tuple[Entry, RefusedError]] = deque()
