@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.names import make_unique, natural_key, safe_dataset_name, safe_item_name, why_unsafe
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import DatasetError, OutOfDisk
+from lorasmith.errors import DatasetError, EnvironmentProblem, OutOfDisk
 from lorasmith.jobfolder import write_json
 
 EDIT = Operation(name="edit")
@@ -81,6 +81,14 @@ def test_a_lost_blob_is_brought_back_by_importing_again(store: DatasetStore, sou
     again = store.import_source(source)
     assert again.fingerprint == first.fingerprint
     assert store.open_image(first.items[0]).size == (40, 24)
+
+
+def test_the_same_import_twice_at_once_is_one_version(store: DatasetStore, source: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        versions = list(pool.map(lambda _: store.import_source(source), range(4)))
+    assert {version.reference for version in versions} == {"zib-pictures@1"}
+    assert store.versions("zib-pictures") == [1]
+    assert all(store.open_image(item) for item in versions[0].items)
 
 
 def test_references_that_name_nothing(store: DatasetStore, source: Path) -> None:
@@ -217,6 +225,15 @@ def test_a_full_disk_changes_nothing(store: DatasetStore, source: Path, monkeypa
         store.import_source(source)
     assert store.names() == []
     assert list((store.home / "incoming").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_written_is_said(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+        DatasetStore(tmp_path / "home").import_source(source)
 
 
 @given(st.text(max_size=60))

@@ -234,7 +234,8 @@ def _open_session(path: Path, device: str) -> Any:
         )
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors only: its warnings about fusions mean nothing to anyone here
-    settings.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0") or 0)  # wheels without OpenMP ignore it
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # honoured here, since wheels without OpenMP ignore it
+    settings.intra_op_num_threads = int(threads) if threads.isdigit() else 0
     errors = onnxruntime.capi.onnxruntime_pybind11_state
     try:
         return onnxruntime.InferenceSession(str(path), settings, providers=providers)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
 from lorasmith.datasets.manifest import Fate
-from lorasmith.errors import InputError, OutOfDisk
+from lorasmith.errors import EnvironmentProblem, InputError, OutOfDisk
 
 IMAGE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
@@ -268,13 +268,17 @@ def in_words(count: float) -> str:
 
 @contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn "no space left" into an ``OutOfDisk`` that names the disk."""
+    """Turn "no space left" and "not yours to write" into errors that name the place."""
     try:
         yield
     except OSError as cause:
         if cause.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             hint = "Free some space and try again; no dataset was changed."
             raise OutOfDisk(f"The disk that holds {where} is full.", hint) from cause
+        if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise EnvironmentProblem(
+                f"{where} cannot be written to.", "Choose another home, or mend its permissions."
+            ) from cause
         raise
 
 

@@ -78,10 +78,10 @@ class DatasetStore:
             self._refuse_own_home(source)
             with self._staging() as staging:
                 imported = run_import(opened, staging, background=color, progress=progress)
-                same = self._with_content(dataset, imported)
-                if same is not None:
-                    return same
-                with disk_errors(self.home):
+                with disk_errors(self.home), self._locked(dataset):
+                    same = self._with_content(dataset, imported)
+                    if same is not None:
+                        return same
                     self._keep(imported.staged)
                     operation = Operation(name="import", arguments={"source": source.name, "background": background})
                     return self._write(dataset, None, imported.items, operation, imported.ledger)
@@ -130,7 +130,7 @@ class DatasetStore:
             for sha256 in {item.image, item.original, item.mask} - {None}:
                 if not self.blob_path(str(sha256)).is_file():
                     raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")
-        with disk_errors(self.home):
+        with disk_errors(self.home), self._locked(parent.dataset):
             return self._write(parent.dataset, parent.number, items, operation, parent.ledger)
 
     def names(self) -> list[str]:
@@ -238,22 +238,28 @@ class DatasetStore:
     def _write(
         self, dataset: str, parent: int | None, items: Sequence[Item], operation: Operation, ledger: Sequence[Fate]
     ) -> DatasetVersion:
-        """Write the next version. The lock makes two writers take two numbers; an import's parent is the newest."""
+        """Write the next version, under the dataset's lock; without a parent the newest is it, as for an import."""
+        newest = max(self.versions(dataset), default=None)
+        version = DatasetVersion(
+            dataset=dataset,
+            number=(newest or 0) + 1,
+            parent=newest if parent is None else parent,
+            operation=operation,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            items=tuple(items),
+            ledger=tuple(ledger),
+        )
+        path = self.home / "datasets" / dataset / f"{version.number}.json"
+        write_atomically(path, version.model_dump_json(indent=1).encode())
+        return version
+
+    @contextmanager
+    def _locked(self, dataset: str) -> Iterator[None]:
+        """One writer at a time, so that two never share a number. Readers need no lock."""
         folder = self.home / "datasets" / dataset
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            newest = max(self.versions(dataset), default=None)
-            version = DatasetVersion(
-                dataset=dataset,
-                number=(newest or 0) + 1,
-                parent=newest if parent is None else parent,
-                operation=operation,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                items=tuple(items),
-                ledger=tuple(ledger),
-            )
-            write_atomically(folder / f"{version.number}.json", version.model_dump_json(indent=1).encode())
-        return version
+            yield
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
