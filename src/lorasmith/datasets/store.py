@@ -25,7 +25,8 @@ from pydantic import ValidationError
 
 from lorasmith.datasets.archive import open_source
 from lorasmith.datasets.images import parse_background
-from lorasmith.datasets.importing import Imported, Progress, Staged, run_import
+from lorasmith.datasets.importing import Progress, run_import
+from lorasmith.datasets.ledger import Imported, Staged
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.source import Limits, disk_errors
