@@ -36,7 +36,8 @@ class Item(Record):
     caption: str = ""
     mask: str | None = None
     provenance: dict[str, Any] = {}
-    """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels), ``caption`` (who wrote it)."""
+    """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels, e.g.
+    ``orientation:6``), ``format`` of the original, ``caption`` (who wrote it: a file's path or a captioner)."""
 
 
 class Fate(Record):

@@ -1,0 +1,156 @@
+"""A ZIP as a source: nothing is unpacked in place, every member is streamed and held to limits.
+
+A ZIP is hostile until proven otherwise: paths that climb out, links, bombs, encrypted members, names in unknown
+encodings. Members are only ever read into files whose names we choose.
+"""
+
+from __future__ import annotations
+
+import lzma
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from lorasmith.datasets.manifest import Fate
+from lorasmith.datasets.names import repair_zip_names, why_unsafe
+from lorasmith.datasets.source import Entry, FolderSource, Limits, Source, is_zip, left_out, sort_by_name, too_many
+from lorasmith.errors import InputError
+
+_UTF8_FLAG: Final = 0x800
+_ENCRYPTED_FLAG: Final = 0x1
+_READABLE: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_DAMAGE: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError, OverflowError,
+    struct.error,
+)  # fmt: skip
+_OTHER_CONTENT: Final = (
+    (b"Rar!\x1a\x07", "a RAR archive", "Unpack it and import the folder."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it and import the folder."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it and import the folder."),
+    (b"BZh", "a bzip2 archive", "Unpack it and import the folder."),
+    (b"\xfd7zXZ\x00", "an xz archive", "Unpack it and import the folder."),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "Unpack it and import the folder."),
+    (b"PK\x03\x04", "a damaged ZIP: its end is missing", "Download or pack it again."),
+    (b"PK\x01\x02", "a damaged ZIP: its beginning is missing", "Download or pack it again."),
+    (b"\xff\xd8\xff", "a single picture", "Put it into a folder with the others and import that."),
+    (b"\x89PNG", "a single picture", "Put it into a folder with the others and import that."),
+    (b"<!DOCTYPE", "a web page", "The download probably needs a login; fetch the file again."),
+    (b"<html", "a web page", "The download probably needs a login; fetch the file again."),
+)
+
+
+def open_source(path: Path, limits: Limits) -> Source:
+    """The folder or ZIP at ``path``; its content decides which, not its suffix.
+
+    Raises:
+        InputError: it is missing, cannot be read, or is neither.
+    """
+    try:
+        if path.is_dir():
+            return FolderSource(path, limits)
+        if not path.exists():
+            raise InputError(f"There is no file or folder at {path}.", "Check the path.")
+        if not path.is_file():
+            raise InputError(f"{path} is neither a file nor a folder.", "Give a ZIP or a folder with pictures.")
+        if is_zip(path):
+            return ZipSource(path, limits)
+        with path.open("rb") as stream:
+            beginning = stream.read(262 + 5)
+    except OSError as cause:
+        raise InputError(f"{path} cannot be read: {cause.strerror or cause}.", "Check its permissions.") from cause
+    raise InputError(*_what_it_is(path, beginning))
+
+
+def _what_it_is(path: Path, beginning: bytes) -> tuple[str, str]:
+    if not beginning:
+        return f"{path.name} is empty (0 bytes).", "Download or pack it again."
+    if beginning[257:262] == b"ustar":
+        return f"{path.name} is a tar archive, not a ZIP.", "Unpack it and import the folder."
+    for magic, what, hint in _OTHER_CONTENT:
+        if beginning.lower().startswith(magic.lower()):
+            return f"{path.name} is {what}{'' if 'ZIP' in what else ', not a ZIP'}.", hint
+    return f"{path.name} is neither a ZIP nor a folder.", "Give a ZIP or a folder with pictures."
+
+
+class ZipSource(Source):
+    """A ZIP, read member by member."""
+
+    word = "ZIP"
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(path, limits)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (*_DAMAGE, NotImplementedError) as cause:
+            raise InputError(f"{path.name} is a damaged ZIP: {cause}.", "Download or pack it again.") from cause
+
+    def scan(self) -> tuple[list[Entry], list[Fate]]:
+        members = [info for info in self._zip.infolist() if not _is_folder(info)]
+        if len(members) > self.limits.members:
+            raise too_many(self)
+        entries: list[Entry] = []
+        fates: list[Fate] = []
+        for info, path in zip(members, _names(members), strict=True):
+            outcome = self._judge(info, path)
+            if isinstance(outcome, Fate):
+                fates.append(outcome)
+            else:
+                entries.append(outcome)
+        return entries, fates
+
+    def _judge(self, info: zipfile.ZipInfo, path: str) -> Entry | Fate:
+        refusal = _why_refused(info, path)
+        if refusal is not None:
+            return left_out(path, *refusal)
+        kind = sort_by_name(path.replace("\\", "/"))
+        if isinstance(kind, Fate):
+            return kind.model_copy(update={"path": path})
+        repaired = not info.flag_bits & _UTF8_FLAG and path != info.filename
+        note = "Its name was repaired; the ZIP does not say in which encoding it is." if repaired else ""
+        return Entry(path, kind, info.file_size, info, note)
+
+    def open(self, entry: Entry) -> BinaryIO:
+        assert isinstance(entry.handle, zipfile.ZipInfo)
+        return cast(BinaryIO, self._zip.open(entry.handle))
+
+    def close(self) -> None:
+        self._zip.close()
+
+    def packed_size(self, entry: Entry) -> int | None:
+        assert isinstance(entry.handle, zipfile.ZipInfo)
+        return entry.handle.compress_size
+
+    def reading(self) -> tuple[type[Exception], ...]:
+        return _DAMAGE
+
+
+def _why_refused(info: zipfile.ZipInfo, path: str) -> tuple[str, str] | None:
+    """Rule and sentence for a member that must not or cannot be unpacked, whatever it holds."""
+    unsafe = why_unsafe(path)
+    if unsafe is not None:
+        return "unsafe_path", f"{unsafe}; such names are how archives overwrite foreign files."
+    mode = info.external_attr >> 16
+    if stat.S_ISLNK(mode):
+        return "link", "is a link; links are not followed, pack the file instead."
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "special_file", "is not a plain file."
+    if info.flag_bits & _ENCRYPTED_FLAG:
+        return "encrypted", "is protected by a password; pack it again without one."
+    if info.compress_type not in _READABLE:
+        return "unsupported_compression", "is packed in a way that is not read; pack it again."
+    return None
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(("/", "\\")) and info.file_size == 0
+
+
+def _names(members: list[zipfile.ZipInfo]) -> list[str]:
+    """Every member's name, repaired where its encoding is not declared."""
+    undeclared = [info for info in members if not info.flag_bits & _UTF8_FLAG]
+    repaired = repair_zip_names([info.orig_filename.encode("cp437", "replace") for info in undeclared])
+    by_member = {id(info): name for info, name in zip(undeclared, repaired, strict=True)}
+    return [by_member.get(id(info), info.orig_filename) for info in members]

@@ -1,0 +1,129 @@
+"""Edits touch what they name and nothing else; peers' bugs are here as regressions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorasmith.datasets.captions import (
+    add_trigger_word,
+    count_word,
+    decode_caption,
+    join_tags,
+    looks_like_error,
+    remove_tags,
+    split_tags,
+)
+from lorasmith.errors import ConfigError
+
+words = st.text(st.sampled_from("ab zé猫-_'.()\\:"), max_size=8)
+captions = st.lists(words, max_size=6).map(",".join) | st.text(max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("caption", "tags", "expected"),
+    [
+        ("1girl, blue hair, blue eyes, long hair", ["blue hair"], "1girl, blue eyes, long hair"),
+        ("1girl, long hair, hair ribbon, hair", ["hair"], "1girl, long hair, hair ribbon"),
+        ("1girl, solo focus", ["solo"], "1girl, solo focus"),
+        ("solo, 1girl", ["solo"], "1girl"),
+        ("solo", ["solo"], ""),
+        ("a,  b ,c", ["b"], "a,c"),
+        ("poster (object), blue", ["poster"], "poster (object), blue"),
+        (r"saber \(fate, zero\), sword", ["zero\\)"], r"saber \(fate, zero\), sword"),
+        (r"saber \(fate, zero\), sword", [r"saber \(fate, zero\)"], "sword"),
+        ("A red star, on gray. Solo.", ["solo"], "A red star, on gray. Solo."),
+        ("a, b\nb\nc, b\n", ["b"], "a\nc\n"),
+        ("a\nb", ["b"], "a"),
+        ("a, b", ["", " "], "a, b"),
+    ],
+)
+def test_remove_tags(caption: str, tags: list[str], expected: str) -> None:
+    assert remove_tags(caption, tags) == expected
+
+
+@given(captions, st.lists(words, max_size=3))
+def test_removing_touches_only_what_it_names(caption: str, tags: list[str]) -> None:
+    wanted = {tag.strip() for tag in tags}
+    edited = remove_tags(caption, tags)
+    assert split_tags(edited) == [tag for tag in split_tags(caption) if tag not in wanted]
+    if not wanted & set(split_tags(caption)):
+        assert edited == caption
+
+
+@given(st.lists(st.text(st.sampled_from("ab 猫é.'"), min_size=1).map(str.strip).filter(bool)))
+def test_split_is_the_inverse_of_join(tags: list[str]) -> None:
+    assert split_tags(join_tags(tags)) == tags
+
+
+def test_commas_in_escaped_parentheses_do_not_split() -> None:
+    assert split_tags(r"a \(b, c\), d, \(open, e") == [r"a \(b, c\)", "d", r"\(open", "e"]
+    assert split_tags(" a ,, b,\n c ") == ["a", "b", "c"]
+    assert split_tags("") == []
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("", "zib"),
+        ("  \n", "zib"),
+        ("a red star", "zib, a red star"),
+        ("zib, a star", "zib, a star"),
+        ("a star, zib", "a star, zib"),
+        ("A photo of zib, left", "A photo of zib, left"),
+        ("Zib sits", "Zib sits"),
+        ("a zebra, zibra", "zib, a zebra, zibra"),
+        ("zib_style", "zib, zib_style"),
+        ("zib's hat", "zib's hat"),
+        ("one\ntwo", "zib, one\ntwo"),
+    ],
+)
+def test_add_trigger_word(caption: str, expected: str) -> None:
+    assert add_trigger_word(caption, "zib") == expected
+    assert add_trigger_word(expected, " zib ") == expected
+
+
+@given(captions, st.text(st.sampled_from("ab zé猫-_'.()*+\\"), min_size=1).filter(str.strip))
+def test_the_trigger_word_is_never_doubled(caption: str, word: str) -> None:
+    once = add_trigger_word(caption, word)
+    assert add_trigger_word(once, word) == once
+    assert count_word(once, word) >= 1
+    assert not caption.strip() or once.endswith(caption)
+
+
+@pytest.mark.parametrize("word", ["", "  ", "a\nb"])
+def test_what_is_no_trigger_word(word: str) -> None:
+    with pytest.raises(ConfigError):
+        add_trigger_word("a", word)
+
+
+@pytest.mark.parametrize(
+    ("caption", "is_error"),
+    [
+        ("Error generating caption: CUDA", True),
+        ("Caption generation failed", True),
+        ("I'm sorry, I cannot help with that", True),
+        ("a sign that says I'm sorry", False),
+        ("caption contest, failed soufflé", False),
+        ("", False),
+    ],
+)
+def test_error_texts(caption: str, is_error: bool) -> None:
+    assert looks_like_error(caption) is is_error
+
+
+@given(st.text().filter(lambda text: "\0" not in text and not text.startswith("\ufeff")))
+def test_any_utf8_text_comes_back_whole(text: str) -> None:
+    decoded, said = decode_caption(text.encode())
+    assert said == ""
+    assert decoded == text.rstrip("\r\n")
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_text_or_refused(content: bytes) -> None:
+    try:
+        text, _ = decode_caption(content)
+    except ValueError:
+        return
+    assert "\0" not in text
