@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WEIGHT = re.compile(r"(.+?)(?:\.lora_(down|up|A|B)(?:\.default)?|[._]lora(?:_linear_layer)?\.(down|up))\.weight")
 _ALPHA = re.compile(r"(.+)\.alpha")
+ADAPTED_PARTS = frozenset({"unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"})
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,49 @@ def _load_one(pipe: Any, family: Family, path: Path, slot: str) -> int:
             f"The adapter {path.name} cannot be read: {cause}", "Download or export it again."
         ) from cause
     modules = _modules_of(path, tensors, metadata)
+    broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise AdapterError(f"{_listed(broken)} in {path.name} hold numbers that are not finite.", "Train it again.")
+    places = _places(pipe, family, path, modules)
+    halves = (("lora_A", "down"), ("lora_B", "up"))
+    state = {
+        f"{places[stem]}.{key}.weight": getattr(module, half)
+        for stem, module in modules.items()
+        for key, half in halves
+    }
     try:
-        pipe.load_lora_weights(dict(tensors), adapter_name=slot)
+        pipe.load_lora_weights(state, adapter_name=slot)
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as cause:
         reason = " ".join(str(cause).split())[:200]
         raise AdapterError(
             f"The adapter {path.name} does not fit this base: {reason}.", "Check which base it was trained for."
         ) from cause
-    _verify(pipe, family, path, slot, modules)
+    _verify(pipe, path, slot, {places[stem]: module for stem, module in modules.items()})
     return len(modules)
+
+
+def _places(pipe: Any, family: Family, path: Path, modules: dict[str, _FileModule]) -> dict[str, str]:
+    """Where each of the file's modules belongs, as ``part.module``.
+
+    The translation is ours: that of diffusers drops text encoder modules unless a file has a certain mixture of them.
+    """
+    from torch import nn
+
+    names: dict[str, str] = {}
+    for part, component in pipe.components.items():
+        if part in ADAPTED_PARTS and isinstance(component, nn.Module):
+            for name, module in component.named_modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d)) or hasattr(module, "lora_A"):
+                    bare = name.removesuffix(".base_layer")
+                    for stem in _stems(family, part, bare):
+                        names[stem] = f"{part}.{bare}"
+    unknown = [stem for stem in modules if stem not in names]
+    if unknown:
+        raise AdapterError(
+            f"{len(unknown)} of {len(modules)} modules of {path.name} are not in this base: {_listed(unknown)}.",
+            "Check which base and program it was made for.",
+        )
+    return {stem: names[stem] for stem in modules}
 
 
 def _modules_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, _FileModule]:
@@ -177,32 +212,30 @@ def _alpha_from_metadata(metadata: dict[str, str], stem: str, rank: int) -> floa
     return float(alpha) * (rank**0.5 if facts.get(f"{part}.use_rslora") else 1.0)
 
 
-def _verify(pipe: Any, family: Family, path: Path, slot: str, modules: dict[str, _FileModule]) -> None:
-    """Every module of the file is in the model with its own numbers; nothing else is. Alphas are put right."""
+def _verify(pipe: Any, path: Path, slot: str, modules: dict[str, _FileModule]) -> None:
+    """Every module of the file is in the model with its own numbers, and nothing else is. Gives each its own scale."""
     missing = dict(modules)
     strangers: list[str] = []
     changed: list[str] = []
     for part, name, layer in _lora_layers(pipe):
         if slot not in layer.lora_A:
             continue
-        stem = next((stem for stem in _stems(family, part, name) if stem in missing), None)
-        if stem is None:
+        module = missing.pop(f"{part}.{name}", None)
+        if module is None:
             strangers.append(f"{part}.{name}")
             continue
-        module = missing.pop(stem)
         if not (_same(layer.lora_A[slot].weight, module.down) and _same(layer.lora_B[slot].weight, module.up)):
-            changed.append(stem)
-        # diffusers loses the alpha of a text encoder's modules when transformers has no 'text_model' level.
+            changed.append(f"{part}.{name}")
         layer.lora_alpha[slot] = module.alpha
         layer.use_rslora[slot] = False
         layer.set_scale(slot, 1.0)
     if missing or strangers or changed:
-        arrived = len(modules) - len(missing)
-        problems = [f"only {arrived} of {len(modules)} modules of {path.name} were loaded"]
+        problems = [f"only {len(modules) - len(missing)} of {len(modules)} modules of {path.name} were loaded"]
         problems += [f"{_listed(list(missing))} did not arrive"] if missing else []
         problems += [f"{_listed(strangers)} in the model have no counterpart in the file"] if strangers else []
         problems += [f"{_listed(changed)} arrived with other numbers"] if changed else []
-        raise AdapterError(f"{'; '.join(problems)}.".capitalize(), "Check which base and program it was made for.")
+        sentence = "; ".join(problems)
+        raise AdapterError(f"{sentence[0].upper()}{sentence[1:]}.", "Check which base and program it was made for.")
 
 
 def _lora_layers(pipe: Any) -> Iterator[tuple[str, str, Any]]:
