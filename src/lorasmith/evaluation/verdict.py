@@ -165,22 +165,22 @@ def decide(
         base=base,
         bars=bars,
         outcome=outcome,
-        sentence=_sentence(outcome, with_trigger, base, subject, trigger_word, bars),
+        sentence=_sentence(outcome, with_trigger, base, f"the {subject}", trigger_word),
         leak=leak,
         leak_sentence=_leak_sentence(leak, without_trigger, subject, trigger_word),
     )
 
 
-def _sentence(outcome: Outcome, adapter: Share, base: Share, subject: str, word: str, bars: Bars) -> str:
+def _sentence(outcome: Outcome, adapter: Share, base: Share, subject: str, word: str) -> str:
     shares = (
-        f"the {subject} appears in {adapter.found} of {adapter.total} pictures with the adapter and “{word}”, "
+        f"{subject} appears in {adapter.found} of {adapter.total} pictures with the adapter and “{word}”, "
         f"in {base.found} of {base.total} without the adapter"
     )
     if outcome == "learned":
         return f"Learned: {shares}."
     if outcome == "not learned":
         return f"Not learned: {shares}."
-    if adapter.low > bars.present and base.low > bars.absent:
+    if base.total and base.high >= adapter.low and base.value >= 0.5:
         return f"Cannot tell what was learned, because the base shows it too: {shares}."
     return f"Cannot tell yet: {shares}; more pictures or more training would decide it."
 

@@ -78,9 +78,9 @@ def scheduler_title(name: str, current: Any) -> str:
     """A1111's word for the scheduler, or diffusers' class name where A1111 has none."""
     if name in SCHEDULERS:
         return SCHEDULERS[name].title
-    class_name = type(current).__name__
-    titles = {choice.class_name: choice.title for choice in reversed(SCHEDULERS.values())}
-    return titles.get(class_name, class_name.removesuffix("Scheduler"))
+    class_name: str = type(current).__name__
+    titles = [choice.title for choice in SCHEDULERS.values() if choice.class_name == class_name]
+    return titles[0] if titles else class_name.removesuffix("Scheduler")
 
 
 def _dropped_settings(kind: Any, config: Mapping[str, Any]) -> list[str]:
