@@ -133,4 +133,4 @@ def _curves() -> Curves:
     rng = np.random.default_rng(1)
     loss = tuple((s, float((0.11 * math.exp(-s / 120) + 0.035) * rng.lognormal(0, 0.35))) for s in range(1, 451, 3))
     validation = tuple((s, 0.1 * math.exp(-s / 110) + 0.045 + s * 8e-6) for s in range(0, 451, 75))
-    return Curves(loss, validation, ((231, "killed (SIGKILL)"), (225, "resumed from step 225")))
+    return Curves(loss, validation, ((231, "killed (SIGKILL), resumed from step 225"),))

@@ -78,7 +78,7 @@ def test_the_page_says_what_was_measured(page: Page) -> None:
 
 def test_a_failure_is_shown_as_one() -> None:
     shown = "".join(Page(render(failed_record())).text)
-    assert "Not learned" in shown
+    assert "It did not learn “zib”." in shown
     assert "'mid_block.to_q' did not arrive." in shown
     assert "not reached" in shown
 

@@ -17,6 +17,11 @@ from lorasmith.jobfolder import write_atomically
 _SHOWN_PAIRS: Final = 8
 _FATES: Final = {"taken": ("taken", "good"), "converted": ("converted", "note"), "left_out": ("left out", "bad")}
 _OUTCOME_TONES: Final = {"learned": "good", "not learned": "bad", "cannot tell": "note"}
+_TITLES: Final = {
+    "learned": "It learned “{word}”.",
+    "not learned": "It did not learn “{word}”.",
+    "cannot tell": "Whether it learned “{word}” cannot be told.",
+}
 _LEAK_TONES: Final = {"no leak": "good", "leaks": "bad", "cannot tell": "note"}
 
 
@@ -63,8 +68,8 @@ def render(record: Record) -> str:
 
 def _header(record: Record) -> Markup:
     verdict = record.verdict
-    lead, _, rest = verdict.sentence.partition(": ")
-    title, detail = (lead, rest[:1].upper() + rest[1:]) if rest else ("Measured", verdict.sentence)
+    _, _, detail = verdict.sentence.partition(": ")
+    total = sum(share.total for share in (verdict.with_trigger, verdict.without_trigger, verdict.base))
     hero = [
         element("figure", picture(judged.picture, judged.prompt), element("figcaption", words))
         for judged, words in (
@@ -80,9 +85,9 @@ def _header(record: Record) -> Markup:
             "div",
             element(
                 "div",
-                element("p", _pill(verdict.outcome, _OUTCOME_TONES[verdict.outcome])),
-                element("h1", f"{title}."),
-                element("p", detail, class_="lede"),
+                element("p", _pill(f"measured on {total} pictures", _OUTCOME_TONES[verdict.outcome])),
+                element("h1", _TITLES[verdict.outcome].format(word=record.trigger_word)),
+                element("p", detail[:1].upper() + detail[1:], class_="lede"),
                 element("p", verdict.leak_sentence, class_="muted"),
             ),
             element("div", *hero, class_="hero-pictures"),
