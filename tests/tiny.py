@@ -1,4 +1,4 @@
-"""A base with random weights in the real layout, small enough to build in every test session."""
+"""A tiny random base, shared by the tests of several rooms."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from pathlib import Path
 
 
 def build_tiny_base(folder: Path) -> Path:
-    """Write a random base (seed 0) in diffusers layout to ``folder`` and return it."""
+    """A whole Stable Diffusion in diffusers layout with random weights (seed 0), a few hundred thousand parameters."""
     import torch
 
-    from lorasmith.sandbox import architecture
+    from lorasmith.sandbox.architecture import build_pipeline, write_tokenizer
 
-    architecture.write_tokenizer(folder.parent / f"{folder.name}-tokenizer")
-    torch.manual_seed(0)
-    pipe = architecture.build_pipeline(
-        folder.parent / f"{folder.name}-tokenizer",
-        unet={"block_out_channels": (32, 48, 64)},
-        vae={"block_out_channels": (8, 16, 16, 16)},
-    )
-    pipe.save_pretrained(folder)
-    return folder
+    write_tokenizer(folder / "source_tokenizer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline = build_pipeline(
+            folder / "source_tokenizer",
+            unet={"block_out_channels": (32, 48, 64)},
+            vae={"block_out_channels": (8, 16, 16, 16)},
+        )
+    base = folder / "base"
+    pipeline.save_pretrained(base)
+    return base
