@@ -9,7 +9,7 @@ from tests.demo.made_up import HOSTILE, build_record, failed_record
 from lorasmith.demo.charts import loss_chart, smoothed, ticks
 from lorasmith.demo.markup import element, escape
 from lorasmith.demo.record import Curves
-from lorasmith.demo.report import render, write_report
+from lorasmith.demo.report import _typical_pair, render, write_report
 
 
 class Page(HTMLParser):
@@ -81,6 +81,15 @@ def test_a_failure_is_shown_as_one() -> None:
     assert "It did not learn “zib”." in shown
     assert "'mid_block.to_q' did not arrive." in shown
     assert "not reached" in shown
+    assert "SIGKILL" not in shown
+
+
+def test_the_first_pictures_are_typical_and_not_lucky() -> None:
+    record = failed_record()  # one picture of forty shows the mascot, and it comes first
+    hero = [attributes["alt"] for tag, attributes in Page(render(record)).tags if tag == "img"][:2]
+    assert record.with_trigger[0].found
+    assert [judged.found for judged in _typical_pair(record)] == [False, False]
+    assert hero == [judged.prompt for judged in _typical_pair(record)]
 
 
 def test_the_file_is_written_whole(tmp_path: Path) -> None:

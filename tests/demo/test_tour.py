@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from lorasmith.studio import Studio
 
 from lorasmith.demo.tour import run
+from lorasmith.studio import Studio
 
 
 @pytest.fixture(scope="module")

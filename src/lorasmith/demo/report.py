@@ -72,11 +72,7 @@ def _header(record: Record) -> Markup:
     total = sum(share.total for share in (verdict.with_trigger, verdict.without_trigger, verdict.base))
     hero = [
         element("figure", picture(judged.picture, judged.prompt), element("figcaption", words))
-        for judged, words in (
-            (_telling(record.base, found=False), "base"),
-            (_telling(record.with_trigger, found=True), "with the adapter"),
-        )
-        if judged is not None
+        for judged, words in zip(_typical_pair(record), ("base", "with the adapter"), strict=False)
     ]
     return element(
         "header",
@@ -98,14 +94,14 @@ def _header(record: Record) -> Markup:
 
 
 def _tiles(record: Record) -> list[tuple[str, str, str]]:
-    taken = sum(row.fate != "left_out" for row in record.ledger)
+    pictures = sum(row.thumbnail is not None for row in record.ledger)
     last = record.curves.loss[-1][0] if record.curves.loss else 0
     memory = f"at most {record.peak_memory / 1e9:.1f} GB of memory" if record.peak_memory else ""
     passed = bool(record.certificate.get("passed"))
     modules = record.certificate.get("modules", 0)
     return [
         ("From ZIP to verdict", _duration(record.seconds), memory),
-        ("Pictures", f"{taken} of {len(record.ledger)} files", "every other file has a reason below"),
+        ("Pictures", f"{pictures} in {len(record.ledger)} files", "every file has its reason below"),
         ("Training", f"{last:,} steps", "killed once, resumed exactly" if record.curves.marks else ""),
         ("Load certificate", "passed" if passed else "failed", f"{modules} modules compared, none lost"
          if passed else "see below"),
@@ -193,9 +189,11 @@ def _training(record: Record) -> Markup:
     ]
     return _section(
         "training",
-        "Training, killed in the middle",
+        "Training, killed in the middle" if record.curves.marks else "Training",
         "The worker was killed without warning (SIGKILL) and started again. It went on from its last checkpoint as if "
-        "nothing had happened: same order of pictures, same noise.",
+        "nothing had happened: same order of pictures, same noise."
+        if record.curves.marks
+        else "The loss as it was measured.",
         element("figure", element("div", loss_chart(record.curves), class_="scroll"),
                 element("figcaption", element("ul", *legend, class_="legend"))),
     )  # fmt: skip
@@ -393,9 +391,11 @@ def _judged(judged: Judged, subject: str) -> Markup:
     )
 
 
-def _telling(pictures: Sequence[Judged], *, found: bool) -> Judged | None:
-    """The first picture that shows what is typical of its set, else the first."""
-    return next((judged for judged in pictures if judged.found == found), pictures[0] if pictures else None)
+def _typical_pair(record: Record) -> tuple[Judged, ...]:
+    """Base and adapter at one seed, each showing what most of its set shows; empty without pictures."""
+    pairs = list(zip(record.base, record.with_trigger, strict=False))
+    usual = (record.verdict.base.value >= 0.5, record.verdict.with_trigger.value >= 0.5)
+    return next((pair for pair in pairs if (pair[0].found, pair[1].found) == usual), pairs[0] if pairs else ())
 
 
 def _with_trigger(caption: str, word: str) -> Markup:
