@@ -15,6 +15,8 @@ from lorasmith.sandbox import world
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lorasmith.sandbox.samples import Member
+
 PICTURES: Final = 40  # per set
 QUICK_PICTURES: Final = 6
 FIRST_SEED: Final = 1000
@@ -58,7 +60,7 @@ class Recipe:
     name: str
     subject: str
     trigger_word: str
-    write_zip: Callable[[Path], object]
+    write_zip: Callable[[Path], list[Member]]
     shows: Callable[[Image], bool]
     remove_tags: tuple[str, ...]
     prompts: tuple[str, ...]

@@ -155,15 +155,17 @@ def _telling_first(row: LedgerRow) -> int:
 
 
 def _captions(record: Record) -> Markup:
+    came_with_any = any(row.came for row in record.captions)
     rows = [
         (
             picture(row.thumbnail, f"thumbnail of {row.name}", side=64, class_="thumb"),
-            row.came or element("span", "none", class_="muted"),
+            *([row.came or element("span", "none", class_="muted")] if came_with_any else []),
             row.tagged,
             _with_trigger(row.trained, record.trigger_word),
         )
         for row in record.captions
     ]
+    columns = ("", *(["As it came"] if came_with_any else []), "Tagged", "Trained with")
     words = (
         "A tagger looked at each picture. Tags that describe the subject itself were removed, so that the trigger "
         "word has to carry them; what may vary stays named."
@@ -172,7 +174,7 @@ def _captions(record: Record) -> Markup:
         "captions",
         "Captions, before and after",
         words,
-        _table("Captions of some pictures", ("", "As it came", "Tagged", "Trained with"), rows),
+        _table("Captions of some pictures", columns, rows),
     )
 
 

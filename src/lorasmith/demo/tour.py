@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lorasmith.demo.recipe import Recipe
     from lorasmith.evaluation.verdict import Verdict
     from lorasmith.jobs import Job
+    from lorasmith.sandbox.samples import Member
     from lorasmith.studio import GeneratedImage, Studio
 
 _CAPTIONS_SHOWN = 6
@@ -109,7 +110,7 @@ def _prepare(studio: Studio, recipe: Recipe, archive: Path, watch: Stopwatch, sa
     say(f"import: a ZIP of the {recipe.subject} '{recipe.trigger_word}', with damaged and odd files in it")
     with watch.station("Import") as said:
         archive.unlink(missing_ok=True)
-        recipe.write_zip(archive)
+        members = recipe.write_zip(archive)
         came = studio.import_dataset(archive, name=recipe.name)
         left_out = sum(fate.fate == "left_out" for fate in came.ledger)
         said.append(f"{len(came.ledger)} files: {len(came.items)} pictures, {left_out} left out, each with its reason")
@@ -132,7 +133,10 @@ def _prepare(studio: Studio, recipe: Recipe, archive: Path, watch: Stopwatch, sa
     return _Prepared(
         trained,
         _ledger_rows(came, DatasetStore(studio.home).open_image),
-        tuple(FindingRow(finding.severity, finding.message, finding.fix) for finding in findings),
+        (
+            *_surprises(members, came),
+            *(FindingRow(finding.severity, finding.message, finding.fix) for finding in findings),
+        ),
         _caption_rows(came, tagged, trained, DatasetStore(studio.home).open_image),
     )
 
@@ -221,6 +225,16 @@ def _judge(images: Sequence[GeneratedImage], shows: Callable[[Image], bool]) -> 
 
 
 # --- what the report shows ---------------------------------------------------------------------------------
+
+
+def _surprises(members: Sequence[Member], version: DatasetVersion) -> list[FindingRow]:
+    """Files whose fate is not what the maker of the ZIP knows it must be; there should be none."""
+    became = {fate.path: (fate.fate, fate.rule) for fate in version.ledger}
+    return [
+        FindingRow("error", f"{member.path} became {became.get(member.path)}, and had to be {member.fate}.", member.why)
+        for member in members
+        if became.get(member.path) != (member.fate, member.rule)
+    ]
 
 
 def _ledger_rows(version: DatasetVersion, open_image: Callable[[Item], Image]) -> tuple[LedgerRow, ...]:
