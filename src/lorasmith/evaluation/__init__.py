@@ -1,0 +1,1 @@
+"""Does the adapter work? Measured from pictures, with intervals."""

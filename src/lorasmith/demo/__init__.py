@@ -1,0 +1,1 @@
+"""The tour: the whole straight line on the sandbox, and one page that shows what happened."""

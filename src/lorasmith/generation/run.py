@@ -1,0 +1,283 @@
+"""The generate job: pictures from a base and adapters, in batches, one seed each.
+
+A picture depends on its prompt, seed, adapters and the settings, and not on which others it is painted with: its
+noise comes from a generator of its own, on the CPU, so that a seed means the same on every device.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasmith.errors import EnvironmentProblem, JobError, OutOfMemory
+from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
+from lorasmith.generation.grid import Cell, arrange, draw_grid
+from lorasmith.generation.picture import PictureFacts, file_hash, save_picture
+from lorasmith.generation.request import GenerateRequest, PlannedPicture, plan_pictures, resolve_request
+from lorasmith.generation.schedulers import scheduler_for, scheduler_title
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lorasmith.families import Base, Family
+    from lorasmith.jobfolder import Control, JobFolder
+
+_PICTURES = "images"
+
+
+class _Interrupted(Exception):  # noqa: N818  not an error: the user asked
+    """Raised out of a batch when the job is wanted to pause or stop."""
+
+
+def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
+    """Paint what ``job.json`` asks for.
+
+    Returns:
+        ``images``: a list of ``path`` (relative to the job folder), ``prompt``, ``negative_prompt``, ``seed``,
+        ``adapters`` ([name, weight] pairs), ``width``, ``height``; ``seconds``; ``grid`` (path, rows, columns) or
+        None; ``complete`` is false when it was stopped before the end.
+
+    Raises:
+        ConfigError, BaseError, AdapterError: the request cannot be met.
+        OutOfMemory: the hint names a smaller batch or size.
+        JobError: the base paints non-finite numbers.
+    """
+    from lorasmith.bases import family_of, open_base
+
+    request = resolve_request(folder.record().payload)
+    emit(Phase("loading"))
+    base = open_base(request.base, home=folder.home)
+    return paint(request, base, family_of(base), home=folder.home, out=folder.path, emit=emit, control=control)
+
+
+def paint(
+    request: GenerateRequest,
+    base: Base,
+    family: Family,
+    *,
+    home: Path,
+    out: Path,
+    emit: Emit,
+    control: Callable[[], Control],
+) -> dict[str, Any]:
+    """``run`` with the base already opened; pictures go to ``out / images``."""
+    import torch
+
+    started = time.monotonic()
+    plan = plan_pictures(request)
+    device, dtype = _placement(request)
+    torch.set_num_threads(request.threads or os.cpu_count() or 1)
+    pipe = family.pipeline(base, dtype=dtype, device=device)
+    pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
+    references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))
+    adapters = load_adapters(pipe, family, references, home)
+    _warn_of_cut_prompts(pipe, plan, request.negative_prompt, emit)
+    (out / _PICTURES).mkdir(parents=True, exist_ok=True)
+
+    emit(Phase("generating"))
+    painter = _Painter(request, pipe, adapters, _Clock(len(plan), request.steps, emit, control))
+    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."))
+    made: dict[int, dict[str, Any]] = {}
+    complete = True
+    try:
+        for batch in _batches(plan, request.batch_size):
+            for picture, image in zip(batch, painter.paint(batch), strict=True):
+                path = f"{_PICTURES}/{picture.index:05d}.png"
+                save_picture(image, out / path, facts.of(picture, image))
+                made[picture.index] = facts.answer(picture, image, path)
+    except _Interrupted:
+        complete = False
+    grid = _write_grid(plan, made, out) if request.grid is not None and made else None
+    return {
+        "images": [made[index] for index in sorted(made)],
+        "seconds": round(time.monotonic() - started, 3),
+        "grid": grid,
+        "complete": complete,
+    }
+
+
+def _batches(plan: Sequence[PlannedPicture], size: int) -> Iterator[list[PlannedPicture]]:
+    """Pictures that share their adapters, at most ``size`` at once; every set of adapters is set up once."""
+    groups: dict[tuple[tuple[str, float], ...], list[PlannedPicture]] = {}
+    for picture in plan:
+        groups.setdefault(picture.adapters, []).append(picture)
+    for pictures in groups.values():
+        for start in range(0, len(pictures), size):
+            yield pictures[start : start + size]
+
+
+@dataclass
+class _Painter:
+    """One pipeline call per batch."""
+
+    request: GenerateRequest
+    pipe: Any
+    adapters: dict[str, LoadedAdapter]
+    clock: _Clock
+
+    def paint(self, batch: Sequence[PlannedPicture]) -> list[Image]:
+        import numpy as np
+        import torch
+        from PIL import Image as Images
+
+        request = self.request
+        use_adapters(self.pipe, self.adapters, batch[0].adapters)
+        self.clock.begin(len(batch))
+        try:
+            with torch.inference_mode():
+                pixels = self.pipe(
+                    prompt=[picture.prompt for picture in batch],
+                    negative_prompt=[request.negative_prompt] * len(batch),
+                    num_inference_steps=request.steps,
+                    guidance_scale=request.guidance_scale,
+                    width=request.width,
+                    height=request.height,
+                    generator=[torch.Generator("cpu").manual_seed(picture.seed) for picture in batch],
+                    output_type="np",
+                    callback_on_step_end=self.clock.step,
+                    **({"guidance_rescale": request.guidance_rescale} if request.guidance_rescale else {}),
+                ).images  # (B, H, W, 3) in 0..1
+        except (torch.OutOfMemoryError, MemoryError) as cause:
+            smaller = f"batch_size {len(batch) // 2}" if len(batch) > 1 else "a smaller width and height"
+            raise OutOfMemory(f"{len(batch)} pictures at once do not fit in memory.", f"Try {smaller}.") from cause
+        if not np.isfinite(pixels).all():
+            raise JobError(
+                f"The base painted numbers that are not finite (seed {batch[0].seed} or near it).",
+                "Try precision fp32; if it stays, the base or an adapter is damaged.",
+            )
+        self.clock.end(len(batch))
+        return [Images.fromarray((picture * 255).round().astype(np.uint8)) for picture in pixels]
+
+
+@dataclass
+class _Clock:
+    """Counts denoising steps, tells progress twice a second at most, and asks whether to go on after each step."""
+
+    total: int  # pictures
+    steps: int
+    emit: Emit
+    control: Callable[[], Control]
+    done: int = 0
+    _batch: int = 0
+    _started: float = field(default_factory=time.monotonic)
+    _told: float = 0.0
+
+    def begin(self, batch: int) -> None:
+        self._batch = batch
+        self._ask()
+
+    def step(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        self._ask()
+        now = time.monotonic()
+        if now - self._told >= 0.5:
+            self._told = now
+            self._tell(self.done + self._batch * (step + 1) / (self.steps + 1))  # the VAE takes about a step
+        return tensors
+
+    def end(self, batch: int) -> None:
+        self.done += batch
+        self._tell(float(self.done))
+
+    def _ask(self) -> None:
+        if self.control().wanted != "run":
+            raise _Interrupted
+
+    def _tell(self, pictures: float) -> None:
+        elapsed = time.monotonic() - self._started
+        speed = pictures / elapsed if elapsed > 0 and pictures > 0 else None
+        left = (self.total - pictures) / speed if speed else None
+        self.emit(Progress(self.done, self.total, unit="images", per_second=speed, seconds_left=left))
+
+
+class _FactsWriter:
+    """What the picture files and the result say of each picture."""
+
+    def __init__(
+        self, request: GenerateRequest, base: Base, pipe: Any, adapters: Mapping[str, LoadedAdapter], precision: str
+    ) -> None:
+        self._request, self._base, self._adapters = request, base, adapters
+        self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
+        self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
+        self._base_hash = _base_hash(base)
+
+    def of(self, picture: PlannedPicture, image: Image) -> PictureFacts:
+        used = [(self._adapters[reference], weight) for reference, weight in picture.adapters]
+        return PictureFacts(
+            prompt=picture.prompt,
+            negative_prompt=self._request.negative_prompt,
+            seed=picture.seed,
+            steps=self._request.steps,
+            guidance_scale=self._request.guidance_scale,
+            guidance_rescale=self._request.guidance_rescale,
+            scheduler=self._scheduler,
+            width=image.width,
+            height=image.height,
+            base=self._base.name,
+            base_hash=self._base_hash,
+            adapters=tuple((adapter.name, weight, adapter.digest) for adapter, weight in used),
+            precision=self._precision,
+        )
+
+    def answer(self, picture: PlannedPicture, image: Image, path: str) -> dict[str, Any]:
+        return {
+            "path": path,
+            "prompt": picture.prompt,
+            "negative_prompt": self._request.negative_prompt,
+            "seed": picture.seed,
+            "adapters": [[self._adapters[reference].name, weight] for reference, weight in picture.adapters],
+            "width": image.width,
+            "height": image.height,
+        }
+
+
+def _write_grid(plan: Sequence[PlannedPicture], made: Mapping[int, dict[str, Any]], out: Path) -> dict[str, Any]:
+    from PIL import Image as Images
+
+    grid = arrange([Cell(p.row, p.column, str(made[p.index]["path"])) for p in plan if p.index in made])
+    pictures = {cell.path: Images.open(out / cell.path).convert("RGB") for cell in grid.cells.values()}
+    draw_grid(grid, pictures).save(out / "grid.png")
+    return {"path": "grid.png", "rows": list(grid.rows), "columns": list(grid.columns)}
+
+
+def _placement(request: GenerateRequest) -> tuple[str, Any]:
+    """(device, dtype) for the request on this machine."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = request.device if request.device != "auto" else next(d for d in ("cuda", "mps", "cpu") if there[d])
+    if not there[device]:
+        raise EnvironmentProblem(f"This machine has no usable {device} device.", "Leave device at auto.")
+    if request.precision == "auto":
+        if device != "cuda":
+            return device, torch.float32
+        return device, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if request.precision == "fp16" and device != "cuda":
+        raise EnvironmentProblem(f"fp16 needs CUDA, and this runs on {device}.", "Choose bf16 or fp32.")
+    return device, {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[request.precision]
+
+
+def _base_hash(base: Base) -> str:
+    """SHA-256 of the file that is the base, or of its denoiser's weights when it is a folder."""
+    if base.layout == "single_file":
+        return file_hash(base.path)
+    weights = sorted(path for part in ("unet", "transformer") for path in (base.path / part).glob("*.safetensors"))
+    return file_hash(weights[0]) if weights else ""
+
+
+def _warn_of_cut_prompts(pipe: Any, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit) -> None:
+    """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
+    limit = pipe.tokenizer.model_max_length
+    for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
+        length = len(pipe.tokenizer(prompt).input_ids)
+        if length > limit:
+            emit(
+                Notice(
+                    f"The prompt '{prompt[:60]}…' has {length} tokens; the last {length - limit} are not read.",
+                    "Shorten it.",
+                )
+            )
