@@ -112,7 +112,7 @@ def write_adapter(
     size = sum(len(k.encode()) + len(v.encode()) for k, v in stamped.items())
     if size > MAX_METADATA_BYTES:
         raise AdapterError(
-            f"The metadata of {path.name} would be {size:,} bytes, more than the {MAX_METADATA_BYTES:,} a reader takes.",
+            f"The metadata of {path.name} would be {size:,} bytes; readers take {MAX_METADATA_BYTES:,}.",
             "Set export.include_captions to false.",
         )
     content = serialize(tensors, stamped)[0] + data
@@ -120,7 +120,9 @@ def write_adapter(
         write_atomically(path, content)
     except OSError as cause:
         if cause.errno == 28:  # ENOSPC
-            raise OutOfDisk(f"No room for {path.name} ({len(content):,} bytes).", "Free some disk, then resume.") from cause
+            raise OutOfDisk(
+                f"No room for {path.name} ({len(content):,} bytes).", "Free some disk, then resume."
+            ) from cause
         raise
     return hashlib.sha256(content).hexdigest()
 
@@ -151,7 +153,9 @@ def _cast(tensor: Tensor, target: Any, name: str, dtype: str) -> Tensor:
     """To the file's number format; nothing may become infinite on the way."""
     source = tensor.detach().to("cpu")
     if not bool(source.isfinite().all()):
-        raise AdapterError(f"{name} holds values that are not finite; the adapter is broken.", "Resume an earlier checkpoint.")
+        raise AdapterError(
+            f"{name} holds values that are not finite; the adapter is broken.", "Resume an earlier checkpoint."
+        )
     cast = source.to(target).contiguous()
     if not bool(cast.isfinite().all()):
         largest = float(source.abs().max())
@@ -177,7 +181,11 @@ def serialize(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tup
     for name in sorted(tensors, key=lambda name: (order[tensors[name].dtype], name)):
         tensor = tensors[name]
         chunk = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        table[name] = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [end, end + len(chunk)]}
+        table[name] = {
+            "dtype": names[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + len(chunk)],
+        }
         chunks.append(chunk)
         end += len(chunk)
     text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
@@ -208,7 +216,9 @@ def read_adapter_header(path: Path) -> AdapterHeader:
     except BaseError as cause:
         raise AdapterError(cause.message, cause.hint) from cause
     if sum(len(k.encode()) + len(v.encode()) for k, v in metadata.items()) > MAX_METADATA_BYTES:
-        raise AdapterError(f"The metadata of {path.name} is larger than 1 MB, which no adapter's is.", "Get it elsewhere.")
+        raise AdapterError(
+            f"The metadata of {path.name} is larger than 1 MB, which no adapter's is.", "Get it elsewhere."
+        )
     if not shapes or len(shapes) > MAX_KEYS:
         raise AdapterError(f"{path.name} holds {len(shapes):,} tensors, which no adapter does.", "Check the path.")
     strange = next((key for key in shapes if not KEY.fullmatch(key)), None)

@@ -1,11 +1,11 @@
 """The grammar of keys in LoRA files: which dialect a key is written in, and which layer and piece it names.
 
-    kohya       lora_unet_down_blocks_0_..._to_q.lora_down.weight     SD 1.x, 2.x and SDXL everywhere
-    peft        unet.down_blocks.0....to_q.lora_A.weight              what diffusers writes
-    diffusers   unet....processor.to_q_lora.down.weight               what diffusers wrote before peft
-    comfyui     diffusion_model.input_blocks.1.1....lora_A.weight     original names with dots
-    lycoris     ....hada_w1_a, ....lokr_w1 ...                        not low-rank pairs; not read here
-    onetrainer  lora_transformer_...                                  names of the other families
+kohya       lora_unet_down_blocks_0_..._to_q.lora_down.weight     SD 1.x, 2.x and SDXL everywhere
+peft        unet.down_blocks.0....to_q.lora_A.weight              what diffusers writes
+diffusers   unet....processor.to_q_lora.down.weight               what diffusers wrote before peft
+comfyui     diffusion_model.input_blocks.1.1....lora_A.weight     original names with dots
+lycoris     ....hada_w1_a, ....lokr_w1 ...                        not low-rank pairs; not read here
+onetrainer  lora_transformer_...                                  names of the other families
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ _ENDINGS: tuple[tuple[str, Piece], ...] = (
     (".dora_scale", "dora_scale"),
     (".alpha", "alpha"),
 )
+_BEGINNINGS: tuple[tuple[tuple[str, ...], Dialect], ...] = (
+    (("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_"), "kohya"),
+    (("lora_transformer_",), "onetrainer"),
+    (("transformer.", "base_model.model."), "transformer"),
+    (("diffusion_model.", "text_encoders."), "comfyui"),
+    (("unet.", "text_encoder.", "text_encoder_2."), "peft"),
+)
 _LYCORIS = re.compile(r"\.(hada_[wt]\d|lokr_[wt]\d|oft_|boft_|diff(_b)?$|w_norm$|b_norm$|[ab][12]\.weight$)")
 
 
@@ -68,14 +75,9 @@ def _dialect_of_key(key: str) -> Dialect:
         return "lycoris"
     if split_key(key) is None:
         return "unknown"
-    if key.startswith(("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")):
-        return "kohya"
-    if key.startswith("lora_transformer_"):
-        return "onetrainer"
-    if key.startswith(("transformer.", "base_model.model.")):
-        return "transformer"
-    if key.startswith(("diffusion_model.", "text_encoders.")):
-        return "comfyui"
-    if key.startswith(("unet.", "text_encoder.", "text_encoder_2.")):
-        return "diffusers" if ("_lora." in key or ".lora." in key or ".lora_linear_layer." in key) else "peft"
+    for beginnings, dialect in _BEGINNINGS:
+        if key.startswith(beginnings):
+            if dialect == "peft" and any(sign in key for sign in ("_lora.", ".lora.", ".lora_linear_layer.")):
+                return "diffusers"
+            return dialect
     return "unknown"

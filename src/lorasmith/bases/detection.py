@@ -40,7 +40,9 @@ def detect(header: Header) -> Detection:
         raise BaseError(f"{name} is {looks_like}; what can be trained today is {trained}.", "Choose such a base.")
     keys = list(header.shapes)
     sample = f"keys such as '{keys[0]}'" if keys else "no tensors at all"
-    raise BaseError(f"{name} is of no known family: it has {sample}; what can be trained today is {trained}.", "Choose such a base.")
+    raise BaseError(
+        f"{name} is of no known family: it has {sample}; what can be trained today is {trained}.", "Choose such a base."
+    )
 
 
 def family_of(base: Base) -> Family:

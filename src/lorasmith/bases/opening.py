@@ -74,7 +74,7 @@ def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detectio
         stated = family_named(detection.family).detect(own)
         if stated is None or stated.variant != detection.variant:
             raise BaseError(
-                f"The folder {beside.name} beside {header.path.name} describes another kind of base than the file holds.",
+                f"The folder {beside.name} beside {header.path.name} describes another kind of base than the file.",
                 "Remove or correct that folder.",
             )
         evidence = (*detection.evidence, f"the folder {beside.name} beside it gives the configs", *stated.evidence)

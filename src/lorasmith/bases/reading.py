@@ -34,7 +34,8 @@ def read_header(path: Path) -> Header:
         )
     if suffix == ".gguf":
         raise BaseError(
-            f"{path.name} is quantised for inference (GGUF) and cannot be trained on.", "Download the .safetensors form."
+            f"{path.name} is quantised for inference (GGUF) and cannot be trained on.",
+            "Download the .safetensors form.",
         )
     shapes, dtypes, metadata = read_safetensors_header(path)
     return Header(path, "single_file", shapes, dtypes, metadata)
@@ -44,7 +45,9 @@ def _read_folder(path: Path) -> Header:
     index = path / "model_index.json"
     if not index.is_file():
         if (path / "modular_model_index.json").is_file():
-            raise BaseError(f"{path.name} is a modular diffusers pipeline, which cannot be read yet.", "Choose another base.")
+            raise BaseError(
+                f"{path.name} is a modular diffusers pipeline, which cannot be read yet.", "Choose another base."
+            )
         files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in (".safetensors", *_PICKLES))
         hint = f"Name the file instead: {path / files[0]}." if files else "Name the folder that holds model_index.json."
         raise BaseError(f"The folder {path.name} has no model_index.json, so it is no diffusers base.", hint)
@@ -54,7 +57,9 @@ def _read_folder(path: Path) -> Header:
     for part in _parts(configs["model_index"]):
         folder = path / part
         if not folder.is_dir():
-            raise BaseError(f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it.")
+            raise BaseError(
+                f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it."
+            )
         if part.startswith(_WEIGHTLESS_PARTS):
             continue
         for file in weight_files(folder):
@@ -81,7 +86,9 @@ def _parts(model_index: dict[str, Any]) -> list[str]:
     for name, entry in model_index.items():
         if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None and entry[1] is not None:
             if name in ("", ".", "..") or "/" in name or "\\" in name:
-                raise BaseError(f"model_index.json names a part {name!r}, which is no folder name.", "Download it again.")
+                raise BaseError(
+                    f"model_index.json names a part {name!r}, which is no folder name.", "Download it again."
+                )
             if name not in ("safety_checker", "feature_extractor", "image_encoder"):  # never used in training
                 found.append(name)
     return found

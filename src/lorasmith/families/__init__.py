@@ -140,7 +140,7 @@ class Family(ABC):
         return "", "its configs cannot be told from its keys"
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
-        """What other programs call this base, for an adapter's metadata (``ss_base_model_version``, ``modelspec.*``)."""
+        """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
         return {}
 
     def latent_scale(self, side: int) -> int:

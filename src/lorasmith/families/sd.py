@@ -72,7 +72,7 @@ class StableDiffusion(Family):
         evidence = [f"'{probes[0]}' has a context width of {width}", f"the UNet takes {channels} channels"]
         if channels != 4:
             raise BaseError(
-                f"{header.path.name} is an inpainting or edit model ({channels} input channels), which cannot be trained here.",
+                f"{header.path.name} is an inpainting or edit model ({channels} input channels), not trainable here.",
                 "Choose the plain text-to-image base it was made from.",
             )
         if variant == "sd2":
@@ -113,7 +113,7 @@ class StableDiffusion(Family):
         else:
             where = {"pretrained_model_name_or_path": base.path, "local_files_only": True}
             variant = weight_variant(base.path / "unet")  # "fp16" when only that form was downloaded
-            weights = where | {"torch_dtype": dtype, "use_safetensors": True, "variant": variant}
+            weights = where | {"dtype": dtype, "use_safetensors": True, "variant": variant}
             scheduler = DDIMScheduler.from_pretrained(subfolder="scheduler", **where)
             if "denoiser" in parts:
                 denoiser = UNet2DConditionModel.from_pretrained(subfolder="unet", **weights)
@@ -136,14 +136,14 @@ class StableDiffusion(Family):
         objective = _OBJECTIVES.get(scheduler.config.prediction_type)
         if objective is None:
             raise BaseError(
-                f"{base.name} predicts '{scheduler.config.prediction_type}', which Stable Diffusion 1.x/2.x never does.",
+                f"{base.name} predicts '{scheduler.config.prediction_type}', which Stable Diffusion never does.",
                 "Check scheduler/scheduler_config.json of the base.",
             )
         return Model(base, denoiser, text_encoders, tokenizers, vae, scheduler, objective)
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()  # (B, 4, h, w)
-        return latents.float() * model.vae.config.scaling_factor
+        return latents.float() * float(model.vae.config.scaling_factor)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         tokenizer, encoder = model.tokenizers["tokenizer"], model.text_encoders["text_encoder"]
@@ -169,7 +169,7 @@ class StableDiffusion(Family):
         if base.layout == "folder":
             pipe = StableDiffusionPipeline.from_pretrained(
                 base.path,
-                torch_dtype=dtype,
+                dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,
                 variant=weight_variant(base.path / "unet"),
@@ -179,12 +179,14 @@ class StableDiffusion(Family):
             )
         else:
             if base.config_folder is None:
-                raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
+                raise BaseError(
+                    f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base."
+                )
             pipe = StableDiffusionPipeline.from_single_file(
                 str(base.path),
                 config=str(base.config_folder),
                 local_files_only=True,
-                torch_dtype=dtype,
+                dtype=dtype,
                 tokenizer=_clip_tokenizer(base),
                 safety_checker=None,
                 feature_extractor=None,
@@ -204,7 +206,9 @@ class StableDiffusion(Family):
             return "sd1", "the configs are those of Stable Diffusion 1.5"
         if detection.variant != "sd2":
             return "", "no shipped configs fit its shapes"
-        stated = header.metadata.get("modelspec.prediction_type", "") or header.metadata.get("modelspec.architecture", "")
+        stated = header.metadata.get("modelspec.prediction_type", "") or header.metadata.get(
+            "modelspec.architecture", ""
+        )
         for word, folder in (("512", "sd2_base"), ("epsilon", "sd2_base"), ("768", "sd2"), ("v", "sd2")):
             if stated.endswith(word) or (word.isdigit() and word in stated):
                 return folder, f"its metadata says '{stated}', so it predicts {_PREDICTS[folder]}"
