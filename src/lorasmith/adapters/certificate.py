@@ -47,7 +47,7 @@ class Certificate(BaseModel):
     keys_consumed: int = 0
     compared_with: Literal["trained", "file"] = "file"
     largest_relative_difference: float | None = None
-    """Over all modules: largest difference of an entry of ΔW over the largest entry. None when it was not reached."""
+    """Over all modules: largest difference of an entry of ΔW over the largest entry. None when it was not reached or is not finite."""
     worst_module: str = ""
     tolerance: float = 0.0
     output_changed: bool = False

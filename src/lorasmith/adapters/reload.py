@@ -78,11 +78,16 @@ def reload(subject: Subject) -> Measured:
         found + differing + _judge_outputs(changes, parts),
         modules_loaded=len(layers),
         keys_consumed=sum(2 + (adapter.modules[stem].alpha is not None) for stem in loaded),
-        largest_relative_difference=difference,
+        largest_relative_difference=_finite(difference),
         worst_module=worst,
-        output_change=changes["denoiser"],
-        text_encoder_change=changes["text_encoder"] if "text_encoder" in parts else None,
+        output_change=_finite(changes["denoiser"]),
+        text_encoder_change=_finite(changes["text_encoder"]) if "text_encoder" in parts else None,
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """The number, or None when JSON could not hold it; a finding then says why."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _adapted_layers(pipeline: Any) -> dict[Place, Any]:

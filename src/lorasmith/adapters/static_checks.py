@@ -37,9 +37,10 @@ def check_file(adapter: AdapterFile) -> list[str]:
         )
     for stem, module in adapter.modules.items():
         if module.up.shape[1:2] != module.down.shape[:1]:
+            turned = module.up.shape[0] == module.down.shape[0] or module.up.shape[1:2] == module.down.shape[1:2]
             found.append(
                 f"{stem} does not fit together: up {tuple(module.up.shape)} and down {tuple(module.down.shape)} "
-                "have different ranks."
+                f"have different ranks{'; one of them is transposed' if turned else ''}."
             )
         if not bool(module.up.isfinite().all() and module.down.isfinite().all()):
             found.append(f"{stem} holds NaN or infinite values.")
@@ -51,8 +52,8 @@ def check_file(adapter: AdapterFile) -> list[str]:
         )
     if any(module.dora_scale is not None for module in adapter.modules.values()):
         found.append(
-            "The file is weight-decomposed (DoRA): ComfyUI reads dora_scale, diffusers drops it, "
-            "so its pictures will differ there."
+            "The file is weight-decomposed (DoRA): diffusers drops dora_scale, and ComfyUI divides by another norm, "
+            "so neither shows what was trained; train without adapter.use_dora for a file that works everywhere."
         )
     stated = adapter.metadata.get("sshs_model_hash", "")
     if stated and stated.removeprefix("0x") != data_hash(adapter.path):
@@ -77,9 +78,7 @@ def check_against_base(adapter: AdapterFile, places: Places, base: str) -> list[
             continue
         wanted, has = places.shapes[place], (module.up.shape[0], *module.down.shape[1:])
         if _squeezed(has) != _squeezed(wanted):
-            swapped = (module.down.shape[0], *module.up.shape[1:]) == (wanted[1], wanted[0])
-            turned = module.up.shape[:2] == module.up.shape[1::-1] or module.up.shape[1] == wanted[0]
-            hint = ": the matrices are transposed" if swapped or turned else ""
+            hint = ": the matrices are transposed" if has == wanted[::-1] else ""
             misfits.append(f"{stem} updates {has} but the layer in {base} is {wanted}{hint}")
     if misfits:
         found.append(

@@ -40,6 +40,7 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     if header.layout == "folder":
         return Base(path, header.layout, detection, header, name, license)
     folder, detection = _config_folder(header, detection)
+    header = replace(header, configs=read_configs(folder))
     return Base(path, header.layout, detection, header, name, license, folder)
 
 
