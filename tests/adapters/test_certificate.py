@@ -104,7 +104,9 @@ MUTATIONS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     ),
     "rank cut on one side": (put(f"{KEY}.lora_down.weight", lambda t: t[:2]), "have different ranks."),
     "dialect of transformers": (
-        lambda t: {k.replace("lora_unet_", "transformer.").replace("lora_te_", "transformer."): v for k, v in t.items()},
+        lambda t: {
+            k.replace("lora_unet_", "transformer.").replace("lora_te_", "transformer."): v for k, v in t.items()
+        },
         "in the 'transformer' dialect, of other model families",
     ),
     "foreign key": (lambda t: {**t, "emb_params": torch.zeros(3)}, "belong to no complete pair"),
@@ -221,6 +223,65 @@ def test_what_diffusers_itself_writes_is_read_and_its_gaps_elsewhere_named(
     assert certificate.programs["ComfyUI"].modules == len(modules) - attention
     assert certificate.findings == tuple(f for f in certificate.findings if f.startswith("ComfyUI would skip"))
     assert not certificate.passed
+
+
+@pytest.fixture(scope="module")
+def four_levels(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A base built like Stable Diffusion 1.x, which A1111 can run, only thin: four levels, two layers each."""
+    from lorasmith.sandbox.architecture import build_pipeline, write_tokenizer
+
+    folder = tmp_path_factory.mktemp("four levels")
+    write_tokenizer(folder / "words")
+    unet = {
+        "block_out_channels": (16, 16, 32, 32),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        "use_linear_projection": False,
+    }
+    build_pipeline(folder / "words", unet=unet, vae={"block_out_channels": (8, 16, 16, 16)}).save_pretrained(
+        folder / "b"
+    )
+    return open_base(str(folder / "b"))
+
+
+def modules_for(base: Base, family: Family) -> list[LoraModule]:
+    pipeline = family.pipeline(base, dtype=torch.float32, device="cpu")
+    wanted = family.target_presets["all_linear_conv"]
+    return [
+        LoraModule("unet", name, torch.randn(2, *w.shape[1:]), torch.randn(w.shape[0], 2, *([1] * (w.ndim - 2))), 1.0)
+        for name, layer in pipeline.unet.named_modules()
+        if name.endswith(tuple(f".{target}" for target in wanted))
+        for w in (layer.weight,)
+    ]
+
+
+def test_a1111_maps_every_module_of_a_base_it_can_run(four_levels: Base, family: Family, written: Path) -> None:
+    modules = modules_for(four_levels, family)
+    assert len(modules) == 16 * 12 + 22 * 3 + 14 + 3 + 3  # as many as in the real one
+    write_adapter(written, modules, family=family, dtype="fp16", metadata={})
+    certificate = certify(written, four_levels, trained=modules)
+    assert certificate.passed, certificate.findings
+    assert certificate.programs["A1111"].applies
+    assert certificate.programs["A1111"].modules == certificate.programs["ComfyUI"].modules == len(modules)
+    rewrite(
+        written, lambda tensors: {key.replace("_down_blocks_3_", "_down_blocks_4_"): t for key, t in tensors.items()}
+    )
+    findings = certify(written, four_levels, trained=modules).findings
+    assert any("A1111 would skip 6 of" in finding for finding in findings), findings
+
+
+def test_a_file_passes_on_a_single_file_base_too(
+    base: Base, family: Family, make_modules: MakeModules, written: Path, tmp_path: Path
+) -> None:
+    from lorasmith.sandbox.single_file import write_single_file
+
+    modules = make_modules()
+    write_adapter(written, modules, family=family, dtype="fp32", metadata={})
+    single = open_base(str(write_single_file(base.path, tmp_path / "single.safetensors")))
+    one, two = certify(written, base, trained=modules), certify(written, single, trained=modules)
+    assert one.passed and two.passed
+    assert one.output_change == two.output_change
 
 
 def test_diffusers_refuses_its_own_metadata_beside_alphas(

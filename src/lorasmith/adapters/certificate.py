@@ -47,7 +47,7 @@ class Certificate(BaseModel):
     keys_consumed: int = 0
     compared_with: Literal["trained", "file"] = "file"
     largest_relative_difference: float | None = None
-    """Over all modules: largest difference of an entry of ΔW over the largest entry. None when it was not reached or is not finite."""
+    """Over all modules: largest difference of an entry of ΔW over the largest entry; None when unknown or infinite."""
     worst_module: str = ""
     tolerance: float = 0.0
     output_changed: bool = False
@@ -66,14 +66,13 @@ class Certificate(BaseModel):
     def sentences(self) -> list[str]:
         """The certificate in a few plain sentences, the verdict first."""
         verdict = "loads as it was meant to" if self.passed else "does NOT load as it should"
-        lines = [
-            f"{self.file} {verdict} (base {self.base}, {self.modules} modules, {self.dtype}, {self.dialect} names)."
-        ]
+        about = f"base {self.base}, {self.modules} modules, {self.dtype}, {self.dialect} names"
+        lines = [f"{self.file} {verdict} ({about})."]
         if self.largest_relative_difference is not None:
             against = "the trained update" if self.compared_with == "trained" else "the file's own matrices"
             lines.append(
-                f"diffusers used {self.keys_consumed} of {self.keys_total} keys; the largest difference to {against} is "
-                f"{self.largest_relative_difference:.1e} of a layer's largest entry ({self.tolerance:.0e} is allowed)."
+                f"diffusers used {self.keys_consumed} of {self.keys_total} keys; the largest difference to {against} "
+                f"is {self.largest_relative_difference:.1e} of a layer's largest entry ({self.tolerance:.0e} is allowed)."
             )
         if self.output_change is not None:
             lines.append(f"At a fixed latent it changes the base's output by {self.output_change:.1%}.")

@@ -60,6 +60,11 @@ def _read_folder(path: Path) -> Header:
             raise BaseError(
                 f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it."
             )
+        if part.startswith("tokenizer") and not has_vocabulary(folder):
+            raise BaseError(
+                f"'{part}' of {path.name} has no vocabulary.",
+                "Download its vocab.json and merges.txt, or tokenizer.json.",
+            )
         if part.startswith(_WEIGHTLESS_PARTS):
             continue
         for file in weight_files(folder):
@@ -92,6 +97,15 @@ def _parts(model_index: dict[str, Any]) -> list[str]:
             if name not in ("safety_checker", "feature_extractor", "image_encoder"):  # never used in training
                 found.append(name)
     return found
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a tokenizer's folder holds its words; transformers would make an empty tokenizer without a complaint."""
+    sentencepiece = any(folder.glob("*.model"))
+    return sentencepiece or any(
+        all((folder / name).is_file() for name in names)
+        for names in (("tokenizer.json",), ("vocab.json", "merges.txt"))
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.reading import weight_variant
+from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Family, Model, ObjectiveName, Pretrained
 
@@ -235,6 +236,7 @@ def _clip_tokenizer(base: Base) -> Any:
 
     Nothing is downloaded. The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
     """
+    from huggingface_hub import try_to_load_from_cache
     from transformers import CLIPTokenizer
 
     beside = base.path.with_suffix("") / "tokenizer"
@@ -242,17 +244,16 @@ def _clip_tokenizer(base: Base) -> Any:
     path = configured / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = {name: settings[name] for name in ("model_max_length", "pad_token") if name in settings}
-    for folder in (configured, beside):
-        if (folder / "vocab.json").is_file() or (folder / "tokenizer.json").is_file():
+    cached = try_to_load_from_cache(_CLIP_REPOSITORY, "vocab.json")
+    cache = [Path(cached).parent] if isinstance(cached, str) else []
+    for folder in (configured, beside, *cache):
+        if has_vocabulary(folder):  # transformers makes an empty tokenizer of a folder without one
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **kept)
-    try:
-        return CLIPTokenizer.from_pretrained(_CLIP_REPOSITORY, local_files_only=True, **kept)
-    except OSError as cause:
-        raise BaseError(
-            f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
-            f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
-            f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt tokenizer_config.json special_tokens_map.json",
-        ) from cause
+    raise BaseError(
+        f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
+        f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
+        f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt",
+    )
 
 
 plugin = StableDiffusion()
