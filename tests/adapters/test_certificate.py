@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lorasmith.adapters.certificate import Certificate, certify
 from lorasmith.adapters.file import write_adapter
+from lorasmith.adapters.module import LoraModule
 from lorasmith.adapters.reload import TOLERANCES, relative_difference
 from lorasmith.bases import open_base
 from lorasmith.errors import AdapterError
@@ -233,7 +234,7 @@ def four_levels(tmp_path_factory: pytest.TempPathFactory) -> Base:
     folder = tmp_path_factory.mktemp("four levels")
     write_tokenizer(folder / "words")
     unet = {
-        "block_out_channels": (16, 16, 32, 32),
+        "block_out_channels": (16, 32, 48, 48),
         "layers_per_block": 2,
         "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
@@ -281,7 +282,8 @@ def test_a_file_passes_on_a_single_file_base_too(
     single = open_base(str(write_single_file(base.path, tmp_path / "single.safetensors")))
     one, two = certify(written, base, trained=modules), certify(written, single, trained=modules)
     assert one.passed and two.passed
-    assert one.output_change == two.output_change
+    # The last digits may differ: the same weights lie at other addresses, and sums are taken in another order.
+    assert one.output_change == pytest.approx(two.output_change, rel=1e-4)
 
 
 def test_diffusers_refuses_its_own_metadata_beside_alphas(

@@ -110,7 +110,7 @@ def test_a_single_file_is_the_same_base(folder: Path, tmp_path: Path) -> None:
         pipe("a red star", num_inference_steps=2, output_type="pt", generator=torch.Generator().manual_seed(3)).images
         for pipe in (one, two)
     ]
-    assert torch.equal(*pictures)
+    assert torch.allclose(*pictures, atol=1e-4)  # equal weights at other addresses: sums in another order
     model = family.load(base, parts=("denoiser", "text_encoders", "vae"), dtype=torch.float32, device="cpu")
     assert model.objective == "v_prediction"
 

@@ -72,7 +72,7 @@ class Certificate(BaseModel):
             against = "the trained update" if self.compared_with == "trained" else "the file's own matrices"
             lines.append(
                 f"diffusers used {self.keys_consumed} of {self.keys_total} keys; the largest difference to {against} "
-                f"is {self.largest_relative_difference:.1e} of a layer's largest entry ({self.tolerance:.0e} is allowed)."
+                f"is {self.largest_relative_difference:.1e} of a layer's largest entry ({self.tolerance:.0e} allowed)."
             )
         if self.output_change is not None:
             lines.append(f"At a fixed latent it changes the base's output by {self.output_change:.1%}.")
