@@ -1,0 +1,1 @@
+"""The adapter's file: written, read, described, inspected and proven to load."""

@@ -19,7 +19,8 @@ class Header:
     """Names, shapes and number formats of all tensors, and every small config; no tensor data.
 
     For a folder in diffusers layout ``shapes`` is keyed ``<part>/<tensor>`` (``unet/conv_in.weight``), ``configs``
-    by the part (``unet``, ``scheduler``, ``model_index``). For a single file ``configs`` is empty.
+    by the part (``unet``, ``scheduler``, ``model_index``). A single file has none of its own: ``configs`` is empty
+    until ``open_base`` has found the folder that describes it.
     """
 
     path: Path

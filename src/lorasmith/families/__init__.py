@@ -132,6 +132,17 @@ class Family(ABC):
         The one form that diffusers and the UIs all read (facts: one-file answer per family).
         """
 
+    def shipped_config(self, header: Header, detection: Detection) -> tuple[str, str]:
+        """For a single file: the folder of ``bases/configs`` that describes it, and the sentence that says why.
+
+        An empty name when nothing shipped fits or the file does not tell; the sentence then ends "..., but <reason>".
+        """
+        return "", "its configs cannot be told from its keys"
+
+    def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
+        """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
+        return {}
+
     def latent_scale(self, side: int) -> int:
         """Latent side for a pixel side."""
         return side // 8

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Family, Model, ObjectiveName, Pretrained
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 _VARIANTS = {768: ("sd1", "Stable Diffusion 1.x"), 1024: ("sd2", "Stable Diffusion 2.x")}
 _OTHER_WIDTH = ("sd", "Stable Diffusion in the layout of 1.x")
 _SDXL_WIDTH = 2048
+_PREDICTS = {"sd2": "velocity", "sd2_base": "noise"}
+_CLIP_REPOSITORY = "openai/clip-vit-large-patch14"  # the vocabulary of 1.x and 2.x alike
 _OBJECTIVES: dict[str, ObjectiveName] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
@@ -68,7 +73,7 @@ class StableDiffusion(Family):
         evidence = [f"'{probes[0]}' has a context width of {width}", f"the UNet takes {channels} channels"]
         if channels != 4:
             raise BaseError(
-                f"{header.path.name} is an inpainting or edit model ({channels} input channels), which cannot be trained here.",
+                f"{header.path.name} is an inpainting or edit model ({channels} input channels), not trainable here.",
                 "Choose the plain text-to-image base it was made from.",
             )
         if variant == "sd2":
@@ -108,7 +113,8 @@ class StableDiffusion(Family):
                 text_encoders, tokenizers = {"text_encoder": pipe.text_encoder}, {"tokenizer": pipe.tokenizer}
         else:
             where = {"pretrained_model_name_or_path": base.path, "local_files_only": True}
-            weights = where | {"torch_dtype": dtype, "use_safetensors": True}
+            variant = weight_variant(base.path / "unet")  # "fp16" when only that form was downloaded
+            weights = where | {"dtype": dtype, "use_safetensors": True, "variant": variant}
             scheduler = DDIMScheduler.from_pretrained(subfolder="scheduler", **where)
             if "denoiser" in parts:
                 denoiser = UNet2DConditionModel.from_pretrained(subfolder="unet", **weights)
@@ -116,7 +122,12 @@ class StableDiffusion(Family):
                 vae = AutoencoderKL.from_pretrained(subfolder="vae", **weights)
             if "text_encoders" in parts:
                 encoder = CLIPTextModel.from_pretrained(
-                    base.path, subfolder="text_encoder", local_files_only=True, dtype=dtype, use_safetensors=True
+                    base.path,
+                    subfolder="text_encoder",
+                    local_files_only=True,
+                    dtype=dtype,
+                    use_safetensors=True,
+                    variant=variant,
                 )
                 text_encoders = {"text_encoder": encoder}
                 tokenizers = {"tokenizer": CLIPTokenizer.from_pretrained(base.path, subfolder="tokenizer")}
@@ -126,14 +137,14 @@ class StableDiffusion(Family):
         objective = _OBJECTIVES.get(scheduler.config.prediction_type)
         if objective is None:
             raise BaseError(
-                f"{base.name} predicts '{scheduler.config.prediction_type}', which Stable Diffusion 1.x/2.x never does.",
+                f"{base.name} predicts '{scheduler.config.prediction_type}', which Stable Diffusion never does.",
                 "Check scheduler/scheduler_config.json of the base.",
             )
         return Model(base, denoiser, text_encoders, tokenizers, vae, scheduler, objective)
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()  # (B, 4, h, w)
-        return latents.float() * model.vae.config.scaling_factor
+        return latents.float() * float(model.vae.config.scaling_factor)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         tokenizer, encoder = model.tokenizers["tokenizer"], model.text_encoders["text_encoder"]
@@ -158,12 +169,29 @@ class StableDiffusion(Family):
 
         if base.layout == "folder":
             pipe = StableDiffusionPipeline.from_pretrained(
-                base.path, torch_dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
+                base.path,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                variant=weight_variant(base.path / "unet"),
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
             )
         else:
-            config = {"config": str(base.config_folder), "local_files_only": True} if base.config_folder else {}
+            if base.config_folder is None:
+                raise BaseError(
+                    f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base."
+                )
             pipe = StableDiffusionPipeline.from_single_file(
-                str(base.path), torch_dtype=dtype, safety_checker=None, **config
+                str(base.path),
+                config=str(base.config_folder),
+                local_files_only=True,
+                dtype=dtype,
+                tokenizer=_clip_tokenizer(base),
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
             )
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
@@ -173,6 +201,59 @@ class StableDiffusion(Family):
         if part == "text_encoder" and not module.startswith("text_model."):
             module = f"text_model.{module}"  # transformers >= 5.6 dropped this level; every LoRA file keeps it
         return f"{prefix}_{module.replace('.', '_')}"
+
+    def shipped_config(self, header: Header, detection: Detection) -> tuple[str, str]:
+        if detection.variant == "sd1":
+            return "sd1", "the configs are those of Stable Diffusion 1.5"
+        if detection.variant != "sd2":
+            return "", "no shipped configs fit its shapes"
+        stated = header.metadata.get("modelspec.prediction_type", "") or header.metadata.get(
+            "modelspec.architecture", ""
+        )
+        for word, folder in (("512", "sd2_base"), ("epsilon", "sd2_base"), ("768", "sd2"), ("v", "sd2")):
+            if stated.endswith(word) or (word.isdigit() and word in stated):
+                return folder, f"its metadata says '{stated}', so it predicts {_PREDICTS[folder]}"
+        name = header.path.stem.lower()
+        for word, folder in (("512", "sd2_base"), ("768", "sd2")):
+            if word in name:
+                return folder, f"its name holds {word}, so it predicts {_PREDICTS[folder]}"
+        return "", "its keys do not say whether it predicts noise or velocity"
+
+    def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
+        second, velocity = detection.variant == "sd2", objective == "v_prediction"
+        architecture = "stable-diffusion-v2-768-v" if velocity else "stable-diffusion-v2-512"
+        return {
+            "ss_base_model_version": ("sd_v2_v" if velocity else "sd_v2") if second else "sd_v1",
+            "ss_v2": str(second),
+            "modelspec.architecture": f"{architecture if second else 'stable-diffusion-v1'}/lora",
+            "modelspec.implementation": "diffusers",
+            "modelspec.prediction_type": "v" if velocity else "epsilon",
+        }
+
+
+def _clip_tokenizer(base: Base) -> Any:
+    """The tokenizer of a single file: beside its configs, beside the file, or in the local Hugging Face cache.
+
+    Nothing is downloaded. The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import CLIPTokenizer
+
+    beside = base.path.with_suffix("") / "tokenizer"
+    configured = (base.config_folder or beside.parent) / "tokenizer"
+    path = configured / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = {name: settings[name] for name in ("model_max_length", "pad_token") if name in settings}
+    cached = try_to_load_from_cache(_CLIP_REPOSITORY, "vocab.json")
+    cache = [Path(cached).parent] if isinstance(cached, str) else []
+    for folder in (configured, beside, *cache):
+        if has_vocabulary(folder):  # transformers makes an empty tokenizer of a folder without one
+            return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **kept)
+    raise BaseError(
+        f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
+        f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
+        f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt",
+    )
 
 
 plugin = StableDiffusion()

@@ -1,0 +1,164 @@
+"""What an adapter's file says about itself: kohya's ``ss_*``, ``modelspec.*`` and our own recipe.
+
+Every value is text, and nothing depends on the moment of writing: the same run gives the same bytes. No path, no
+user name and, unless asked for, no caption is written. ``lora_adapter_metadata`` is left out on purpose: diffusers
+refuses a file that has both it and ``.alpha`` keys, and the alphas are what every other program reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lorasmith import __version__
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.manifest import DatasetVersion
+
+if TYPE_CHECKING:
+    from lorasmith.families import Base, ObjectiveName
+
+MAX_TAG_WORDS = 5  # a longer part of a caption is a sentence and counts as a caption, not as a tag
+_OPTIMIZERS = {
+    "adamw": "torch.optim.adamw.AdamW",
+    "adamw_8bit": "bitsandbytes.optim.adamw.AdamW8bit",
+    "prodigy": "prodigyopt.prodigy.Prodigy",
+    "adafactor": "transformers.optimization.Adafactor",
+    "lion": "lion",
+}
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What only the finished run knows.
+
+    ``started`` is when the job was created (seconds since the epoch), not when the file was written, so that a
+    resumed run writes the same file. ``buckets`` maps "width x height" to the pictures in it; ``scores`` holds
+    measured numbers worth keeping (``validation_loss`` ...).
+    """
+
+    steps: int
+    objective: ObjectiveName
+    started: float = 0.0
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def describe(config: TrainConfig, version: DatasetVersion, base: Base, *, trained: TrainingFacts) -> dict[str, str]:
+    """All metadata of an adapter, ready for ``write_adapter``."""
+    from lorasmith.bases import family_of
+
+    known = family_of(base).file_metadata(base.detection, trained.objective)
+    everything = {**_kohya(config, version, base, trained), **_modelspec(config, base, trained), **known}
+    everything |= _recipe(config, version, base, trained)
+    return {name: value for name, value in sorted(everything.items()) if value != ""}
+
+
+def _kohya(config: TrainConfig, version: DatasetVersion, base: Base, trained: TrainingFacts) -> dict[str, str]:
+    """The keys kohya's trainer writes, in its spelling; the web interfaces show them."""
+    pictures = len(version.items)
+    side = config.data.resolution or 0
+    optimizer = config.optimizer
+    folder = f"{config.data.repeats}_{version.dataset}"
+    shown = config.train_batch_size * config.gradient_accumulation_steps * trained.steps
+    text_rate = optimizer.text_encoder_learning_rate or optimizer.learning_rate / 2
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.adapter.rank),
+        "ss_network_alpha": str(config.adapter.resolved_alpha),
+        "ss_output_name": config.output_name,
+        "ss_sd_model_name": base.name,
+        "ss_resolution": f"({side}, {side})" if side else "",
+        "ss_enable_bucket": str(config.data.buckets),
+        "ss_bucket_info": _json({"buckets": _buckets(trained.buckets)}) if trained.buckets else "",
+        "ss_dataset_dirs": _json({folder: {"n_repeats": config.data.repeats, "img_count": pictures}}),
+        "ss_tag_frequency": _json({folder: tag_frequency(version)}) if config.export.include_tags else "",
+        "ss_num_train_images": str(pictures * config.data.repeats),
+        "ss_num_epochs": str(max(1, round(shown / max(1, pictures * config.data.repeats)))),
+        "ss_batch_size_per_device": str(config.train_batch_size),
+        "ss_gradient_accumulation_steps": str(config.gradient_accumulation_steps),
+        "ss_gradient_checkpointing": str(config.gradient_checkpointing),
+        "ss_learning_rate": str(optimizer.learning_rate),
+        "ss_unet_lr": str(optimizer.learning_rate),
+        "ss_text_encoder_lr": str(text_rate) if config.adapter.text_encoder else "",
+        "ss_optimizer": _OPTIMIZERS[optimizer.name],
+        "ss_lr_scheduler": optimizer.lr_scheduler,
+        "ss_lr_warmup_steps": str(optimizer.lr_warmup_steps),
+        "ss_max_grad_norm": str(optimizer.max_grad_norm),
+        "ss_max_train_steps": str(config.max_train_steps),
+        "ss_steps": str(trained.steps),
+        "ss_seed": str(config.seed),
+        "ss_mixed_precision": {"fp32": "no"}.get(config.mixed_precision, config.mixed_precision),
+        "ss_min_snr_gamma": str(config.objective.min_snr_gamma or ""),
+        "ss_noise_offset": str(config.objective.noise_offset or ""),
+        "ss_caption_dropout_rate": str(config.data.caption_dropout),
+        "ss_shuffle_caption": str(config.data.shuffle_captions),
+        "ss_keep_tokens": str(config.data.keep_tokens),
+        "ss_flip_aug": str(config.data.flip),
+        "ss_training_started_at": str(trained.started) if trained.started else "",
+    }
+
+
+def _modelspec(config: TrainConfig, base: Base, trained: TrainingFacts) -> dict[str, str]:
+    """Stability's ModelSpec 1.0.1 (https://github.com/Stability-AI/ModelSpec)."""
+    from datetime import UTC, datetime
+
+    side = config.data.resolution or 0
+    started = datetime.fromtimestamp(trained.started, UTC).isoformat(timespec="seconds") if trained.started else ""
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.title": config.output_name,
+        "modelspec.author": config.export.author,
+        "modelspec.license": config.export.license,
+        "modelspec.date": started,
+        "modelspec.resolution": f"{side}x{side}" if side else "",
+        "modelspec.trigger_phrase": config.trigger_word,
+        "modelspec.usage_hint": f"Use the word '{config.trigger_word}'." if config.trigger_word else "",
+        "modelspec.implementation_version": f"lorasmith/{__version__}",
+    }
+
+
+def _recipe(config: TrainConfig, version: DatasetVersion, base: Base, trained: TrainingFacts) -> dict[str, str]:
+    """Ours: enough to make the adapter again and to know what it may be used for."""
+    tree = config.model_dump(mode="json")
+    tree["base"] = base.name  # the config's own value may be a path on somebody's disk
+    if not config.export.include_captions:
+        tree["sample"]["prompts"] = []
+    captions = {item.name: item.caption for item in version.items} if config.export.include_captions else {}
+    return {
+        "lorasmith.version": __version__,
+        "lorasmith.config": _json(tree),
+        "lorasmith.dataset": version.reference,
+        "lorasmith.dataset_fingerprint": version.fingerprint,
+        "lorasmith.base": base.name,
+        "lorasmith.base_license": base.license,
+        "lorasmith.family": base.detection.family,
+        "lorasmith.variant": base.detection.variant,
+        "lorasmith.objective": trained.objective,
+        "lorasmith.trigger_word": config.trigger_word,
+        "lorasmith.scores": _json(dict(trained.scores)) if trained.scores else "",
+        "lorasmith.captions": _json(captions) if captions else "",
+    }
+
+
+def tag_frequency(version: DatasetVersion) -> dict[str, int]:
+    """How many pictures carry each tag, most frequent first; sentences are not tags."""
+    counts: Counter[str] = Counter()
+    for item in version.items:
+        parts = {part.strip() for part in item.caption.split(",")}
+        counts.update(part for part in parts if part and len(part.split()) <= MAX_TAG_WORDS)
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _buckets(buckets: Mapping[str, int]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for number, (size, count) in enumerate(sorted(buckets.items())):
+        width, _, height = size.replace(" ", "").partition("x")
+        found[str(number)] = {"resolution": [int(width), int(height)], "count": count}
+    return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=False, separators=(",", ":"))

@@ -1,0 +1,57 @@
+"""Tells the family of base weights from their header: every registered family is asked, exactly one may agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorasmith.bases.header import Header
+from lorasmith.bases.signatures import recognise
+from lorasmith.errors import BaseError
+
+if TYPE_CHECKING:
+    from lorasmith.families import Base, Detection, Family
+
+
+def registered_families() -> dict[str, Family]:
+    """All families, by name."""
+    from lorasmith import families, plugins
+
+    # The contract is abstract; mypy wants a concrete class where discover only compares with isinstance.
+    return plugins.discover(families, families.Family)  # type: ignore[type-abstract]
+
+
+def detect(header: Header) -> Detection:
+    """The family of these weights, with the evidence.
+
+    Raises:
+        BaseError: no family knows them (the message says what they look like), or more than one claims them.
+    """
+    known = registered_families()
+    found = [answer for answer in (family.detect(header) for family in known.values()) if answer is not None]
+    if len(found) == 1:
+        return found[0]
+    name = header.path.name
+    if found:
+        claims = " and ".join(f"{answer.title} ({'; '.join(answer.evidence)})" for answer in found)
+        raise BaseError(f"{name} is claimed by two families: {claims}.", "Remove the plugin that is wrong.")
+    trained = ", ".join(family.title for family in known.values())
+    looks_like = recognise(header)
+    if looks_like:
+        raise BaseError(f"{name} is {looks_like}; what can be trained today is {trained}.", "Choose such a base.")
+    keys = list(header.shapes)
+    sample = f"keys such as '{keys[0]}'" if keys else "no tensors at all"
+    raise BaseError(
+        f"{name} is of no known family: it has {sample}; what can be trained today is {trained}.", "Choose such a base."
+    )
+
+
+def family_of(base: Base) -> Family:
+    """The plugin that knows how to load and train this base."""
+    return family_named(base.detection.family)
+
+
+def family_named(name: str) -> Family:
+    """The family of that name; a ``ConfigError`` with the nearest one when there is none."""
+    from lorasmith import plugins
+
+    return plugins.choose(registered_families(), name, "family")

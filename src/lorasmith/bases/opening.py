@@ -1,0 +1,90 @@
+"""From what a user calls a base ("sandbox", a folder, a file) to the ``Base`` that a run uses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorasmith.bases.detection import detect, family_named
+from lorasmith.bases.header import Header
+from lorasmith.bases.reading import read_configs, read_header
+from lorasmith.errors import BaseError
+
+if TYPE_CHECKING:
+    from lorasmith.families import Base, Detection
+
+CONFIGS = Path(__file__).parent / "configs"
+SANDBOX = "sandbox"
+SANDBOX_LICENSE = "Apache-2.0"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def open_base(reference: str, *, home: Path | None = None) -> Base:
+    """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, or a ``.safetensors`` file.
+
+    A relative name that is not found where the program runs is looked for in ``<home>/bases``.
+
+    Raises:
+        BaseError: not there, damaged, of no known family, or without the configs it needs.
+    """
+    from lorasmith.families import Base
+
+    path = _locate(reference, home)
+    header = read_header(path)
+    detection = detect(header)
+    sandbox = reference == SANDBOX
+    name = SANDBOX if sandbox else path.name if header.layout == "folder" else path.stem
+    license = SANDBOX_LICENSE if sandbox else header.metadata.get("modelspec.license", "")
+    if header.layout == "folder":
+        return Base(path, header.layout, detection, header, name, license)
+    folder, detection = _config_folder(header, detection)
+    header = replace(header, configs=read_configs(folder))
+    return Base(path, header.layout, detection, header, name, license, folder)
+
+
+def _locate(reference: str, home: Path | None) -> Path:
+    if reference == SANDBOX:
+        from lorasmith.sandbox import sandbox_weights
+
+        return sandbox_weights() / "base"
+    path = Path(reference).expanduser()
+    if path.exists():
+        return path.resolve()
+    if home is not None and not path.is_absolute() and (home / "bases" / path).exists():
+        return (home / "bases" / path).resolve()
+    if _HUB_ID.fullmatch(reference) and not path.suffix:
+        raise BaseError(
+            f"There is no folder {reference}; if it is a Hugging Face name, it cannot be downloaded from here yet.",
+            f"Download it (`hf download {reference} --local-dir FOLDER`) and name that folder.",
+        )
+    raise BaseError(f"There is no base at {path}.", "Check the path, or use 'sandbox'.")
+
+
+def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detection]:
+    """Where a single file's configs lie: in a folder of the file's own name beside it, else those we ship.
+
+    A file holds weights only. The configs say what its shapes do not: activation functions, numbers of heads,
+    and whether noise or velocity is predicted.
+    """
+    beside = header.path.with_suffix("")
+    if (beside / "model_index.json").is_file():
+        configs = read_configs(beside)
+        own = replace(header, layout="folder", configs=configs)
+        stated = family_named(detection.family).detect(own)
+        if stated is None or stated.variant != detection.variant:
+            raise BaseError(
+                f"The folder {beside.name} beside {header.path.name} describes another kind of base than the file.",
+                "Remove or correct that folder.",
+            )
+        evidence = (*detection.evidence, f"the folder {beside.name} beside it gives the configs", *stated.evidence)
+        return beside, replace(detection, evidence=evidence, certain=True)
+    family = family_named(detection.family)
+    chosen, reason = family.shipped_config(header, detection)
+    if chosen:
+        return CONFIGS / chosen, replace(detection, evidence=(*detection.evidence, reason), certain=True)
+    raise BaseError(
+        f"{header.path.name} is {detection.title}, but {reason}.",
+        f"Put the base's config folders (model_index.json, unet/config.json, ...) into {beside}.",
+    )

@@ -1,0 +1,143 @@
+"""What a file says about itself: right for others' eyes, and nothing that is nobody's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lorasmith.adapters.file import write_adapter
+from lorasmith.adapters.inspect import inspect_adapter
+from lorasmith.adapters.metadata import TrainingFacts, describe, tag_frequency
+from lorasmith.config import TrainConfig, resolve
+from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.errors import AdapterError
+from lorasmith.families import Base, Family
+from tests.adapters.conftest import MakeModules
+
+FACTS = TrainingFacts(
+    steps=500, objective="v_prediction", started=1_700_000_000.5, buckets={"512 x 768": 3}, scores={"loss": 0.1}
+)
+
+
+@pytest.fixture
+def version() -> DatasetVersion:
+    captions = ("zib, red star, a long sentence of more than five words", "zib, blue star", "zib")
+    items = tuple(
+        Item(name=f"{n}.png", image=str(n) * 64, original=str(n) * 64, width=8, height=8, caption=caption)
+        for n, caption in enumerate(captions)
+    )
+    return DatasetVersion(
+        dataset="mascot", number=3, parent=2, operation=Operation(name="x"), created="2026-01-01T00:00:00Z", items=items
+    )
+
+
+def config(**changes: Any) -> TrainConfig:
+    tree = {
+        "base": "/home/somebody/models/base.safetensors",
+        "dataset": "mascot",
+        "output_name": "My Mascot",
+        "trigger_word": "zib",
+        "network_dim": 8,
+        "data.resolution": 512,
+        "sample.prompts": ["zib at sea"],
+    }
+    return resolve(tree, changes)
+
+
+def test_others_find_what_they_look_for(base: Base, version: DatasetVersion) -> None:
+    found = describe(config(), version, base, trained=FACTS)
+    assert found["ss_network_dim"] == "8" and found["ss_network_alpha"] == "8.0"
+    assert found["ss_base_model_version"] == "sd_v1" and found["ss_v2"] == "False"
+    assert found["ss_steps"] == "500" and found["ss_num_train_images"] == "3"
+    assert json.loads(found["ss_bucket_info"])["buckets"]["0"] == {"resolution": [512, 768], "count": 3}
+    assert json.loads(found["ss_tag_frequency"]) == {"1_mascot": {"zib": 3, "blue star": 1, "red star": 1}}
+    assert found["modelspec.sai_model_spec"] == "1.0.1"
+    assert found["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert found["modelspec.trigger_phrase"] == found["lorasmith.trigger_word"] == "zib"
+    assert found["modelspec.date"] == "2023-11-14T22:13:20+00:00"
+    assert found["modelspec.prediction_type"] == "v"
+    assert found["lorasmith.dataset"] == "mascot@3"
+    assert found["lorasmith.dataset_fingerprint"] == version.fingerprint
+    assert "lora_adapter_metadata" not in found  # diffusers refuses it beside alphas
+    assert all(isinstance(value, str) and value for value in found.values())
+
+
+def test_the_recipe_trains_again(base: Base, version: DatasetVersion) -> None:
+    tree = json.loads(describe(config(), version, base, trained=FACTS)["lorasmith.config"])
+    again = TrainConfig.model_validate(tree)
+    assert again.base == base.name
+    assert again.model_copy(update={"base": config().base, "sample": config().sample}) == config()
+
+
+def test_nothing_private_leaks(base: Base, version: DatasetVersion) -> None:
+    everything = json.dumps(describe(config(), version, base, trained=FACTS), ensure_ascii=False)
+    for secret in ("somebody", "/home", str(Path.home()), str(base.path), "a long sentence", "at sea"):
+        assert secret not in everything
+    shy = describe(config(**{"export.include_tags": False}), version, base, trained=FACTS)
+    assert "ss_tag_frequency" not in shy and "blue star" not in json.dumps(shy)
+
+
+def test_captions_are_written_when_asked_for(base: Base, version: DatasetVersion) -> None:
+    found = describe(config(**{"export.include_captions": True}), version, base, trained=FACTS)
+    assert json.loads(found["lorasmith.captions"])["1.png"] == "zib, blue star"
+    assert json.loads(found["lorasmith.config"])["sample"]["prompts"] == ["zib at sea"]
+
+
+def test_tags_are_counted_once_a_picture(version: DatasetVersion) -> None:
+    item = version.items[0].model_copy(update={"caption": "a, a , ,b"})
+    assert tag_frequency(version.model_copy(update={"items": (item, item)})) == {"a": 2, "b": 2}
+
+
+def test_inspect_sees_it_all(
+    base: Base, family: Family, make_modules: MakeModules, version: DatasetVersion, written: Path
+) -> None:
+    modules = make_modules("attention_ff")
+    write_adapter(
+        written, modules, family=family, dtype="bf16", metadata=describe(config(), version, base, trained=FACTS)
+    )
+    report = inspect_adapter(written)
+    assert (report.dialect, report.dtype, report.trigger_word, report.base) == ("kohya", "bf16", "zib", "base")
+    assert report.ranks == {4: len(modules)} and report.alphas == {3.0: len(modules)}
+    assert report.parts == {"unet": len(modules) - 12, "text_encoder": 12}
+    assert report.targets["to_q"] == report.targets["to_k"] == 14
+    assert report.targets["ff_net_2"] == 7 and "other" not in report.targets
+    assert "modelspec.architecture is 'stable-diffusion-v1/lora'" in report.evidence
+    assert report.looks_like == "Stable Diffusion of another width"
+    assert report.size == written.stat().st_size and not report.dora
+    json.loads(report.model_dump_json())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_alphas_of_every_format_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
+    from safetensors.torch import save_file
+
+    stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{stem}.lora_down.weight": torch.zeros(4, 768, dtype=torch.float16),
+        f"{stem}.lora_up.weight": torch.zeros(320, 4, dtype=torch.float16),
+        f"{stem}.alpha": torch.tensor(12.0, dtype=dtype),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    report = inspect_adapter(tmp_path / "a.safetensors")
+    assert report.alphas == {12.0: 1}
+    assert report.looks_like == "Stable Diffusion 1.x"
+
+
+def test_inspect_needs_no_torch(make_modules: MakeModules, family: Family, written: Path) -> None:
+    write_adapter(written, make_modules(), family=family, dtype="fp16", metadata={})
+    code = (
+        "import sys; from pathlib import Path; from lorasmith.adapters.inspect import inspect_adapter;"
+        "inspect_adapter(Path(sys.argv[1])); assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(written)], check=True)
+
+
+def test_inspect_refuses_what_is_no_adapter(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="There is no adapter"):
+        inspect_adapter(tmp_path / "a.safetensors")
