@@ -26,7 +26,7 @@ from typing import Any, Final, TextIO
 import psutil
 from filelock import FileLock, Timeout
 
-from lorasmith.errors import InputError, JobError, LorasmithError, OutOfDisk
+from lorasmith.errors import JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Emit, Event, Finished, Outcome, Phase
 from lorasmith.heartbeat import Heartbeat
 from lorasmith.jobfolder import Control, JobFolder, JobKind, Result, write_json
@@ -175,7 +175,8 @@ def _run(folder: JobFolder, kind: JobKind, emit: Emit, wishes: Wishes) -> Result
         if output.get("complete", True):
             return Result(outcome="succeeded", output=output)
         outcome: Outcome = "paused" if wishes().wanted == "pause" else "stopped"
-        return Result(outcome=outcome, message=f"The job was {outcome} on request.", hint=_resume(folder), output=output)
+        message = f"The job was {outcome} on request."
+        return Result(outcome=outcome, message=message, hint=_resume(folder), output=output)
     except KeyboardInterrupt:
         message = "The job was interrupted before it could save; it goes on from its newest checkpoint."
         return Result(outcome="stopped", message=message, hint=_resume(folder), exit_code=INTERRUPTED)
@@ -183,7 +184,7 @@ def _run(folder: JobFolder, kind: JobKind, emit: Emit, wishes: Wishes) -> Result
         log.exception("the job failed")
         outcome = "paused" if isinstance(error, OutOfDisk) else "failed"
         return _failure(folder, outcome, error, type(error).__name__)
-    except Exception as error:  # noqa: BLE001 (the process boundary)
+    except Exception as error:
         log.exception("the job failed")
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             reserve.unlink(missing_ok=True)

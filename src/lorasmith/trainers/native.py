@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.config import TrainConfig, known_keys
 from lorasmith.datasets.manifest import DatasetVersion
-from lorasmith.errors import AdapterError, DatasetError, JobError, OutOfDisk
+from lorasmith.errors import AdapterError, DatasetError, OutOfDisk
 from lorasmith.events import Emit, Notice, Phase
-from lorasmith.families import Base, Family
+from lorasmith.families import Family
 from lorasmith.jobfolder import JobFolder, write_json
 from lorasmith.trainers import ControlReader, Trainer
 from lorasmith.training.plan import Plan, plan
+from lorasmith.training.setting import Setting
 
 if TYPE_CHECKING:
     from lorasmith.datasets.store import DatasetStore
-    from lorasmith.training.cache import Cache
     from lorasmith.training.loop import Run
 
 ADAPTER = "adapter.safetensors"
@@ -48,7 +49,7 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.training import memory
     from lorasmith.training.assembly import assemble, device_of, settle_torch
-    from lorasmith.training.cache import Cache, weights_identity
+    from lorasmith.training.cache import Cache, encoders_of
     from lorasmith.training.loop import restore, train
     from lorasmith.training.precompute import precompute
 
@@ -62,38 +63,23 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
     the_plan = plan(config, version, family, base)
     device = device_of(config)
     settle_torch(config)
+    setting = Setting(config, the_plan, version, store, family, base, device)
     if payload.get("rehearse"):
         from lorasmith.trainers.rehearsal import rehearse
 
         with memory.explained(config, family, device, "rehearsing"):
-            return rehearse(folder, config, the_plan, version, store, family=family, base=base, device=device, emit=emit)
+            return rehearse(folder, setting, emit)
 
     _check_disk(folder, the_plan)
     for left_out in the_plan.left_out:
         emit(Notice(f"'{left_out.item}' is left out: {left_out.reason}."))
-    cache = Cache(
-        folder.home / "cache", weights_identity(base, "vae"), weights_identity(base, "text_encoder", "tokenizer")
-    )
+    cache = Cache(folder.home / "cache", *encoders_of(base))
     with memory.explained(config, family, device, "caching"):
-        complete = precompute(
-            cache,
-            the_plan,
-            version,
-            config,
-            family=family,
-            base=base,
-            pictures=store,
-            device=device,
-            emit=emit,
-            control=control,
-        )
-    if not complete:
-        return {"complete": False, "steps": 0}
+        if not precompute(cache, setting, emit=emit, control=control):
+            return {"complete": False, "steps": 0}
     emit(Phase("loading"))
     with memory.explained(config, family, device, "training"):
-        training = assemble(
-            config, the_plan, version, family=family, base=base, cache=cache, device=device, out=folder.path
-        )
+        training = assemble(setting, cache, folder.path)
         saved = training.checkpoints.newest(emit)
         if saved is not None:
             restore(training, saved)
@@ -101,10 +87,10 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
         ending = train(training, emit, control)
     if ending != "succeeded":
         return {"complete": False, "steps": training.step}
-    return export(folder, training, version, emit)
+    return export(folder, training, setting, emit)
 
 
-def export(folder: JobFolder, training: Run, version: DatasetVersion, emit: Emit) -> dict[str, Any]:
+def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> dict[str, Any]:
     """Write the adapter, load it again into a fresh base and compare; only then it gets its name.
 
     Raises:
@@ -116,12 +102,24 @@ def export(folder: JobFolder, training: Run, version: DatasetVersion, emit: Emit
     from lorasmith.adapters.file import write_adapter
     from lorasmith.adapters.metadata import TrainingFacts, describe
 
-    config, family, base = training.config, training.family, training.model.base
+    config, family, base = setting.config, setting.family, setting.base
+    losses = {
+        "smoothed_loss": training.smoothed_loss,
+        "validation_loss": training.validation_loss,
+        "base_validation_loss": training.base_validation_loss,
+    }
     emit(Phase("exporting"))
     with training.average.in_place() if training.average else nullcontext():
         modules = training.lora.export(family)
-    facts = TrainingFacts(steps=training.step)
-    metadata = describe(config, version, base, trained=facts)
+    # Nothing here may depend on when the file is written: a resumed run writes the same bytes.
+    facts = TrainingFacts(
+        steps=training.step,
+        objective=training.model.objective,
+        started=datetime.fromisoformat(folder.record().created).timestamp(),
+        buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
+        scores={name: value for name, value in losses.items() if value is not None},
+    )
+    metadata = describe(config, setting.version, base, trained=facts)
     unproven = folder.path / "adapter.unproven.safetensors"
     digest = write_adapter(unproven, modules, family=family, dtype=config.export.dtype, metadata=metadata)
     emit(Phase("certifying"))
@@ -136,11 +134,6 @@ def export(folder: JobFolder, training: Run, version: DatasetVersion, emit: Emit
             f"It is kept as {FAILED_ADAPTER} beside certificate.json; the checkpoints are untouched.",
         )
     unproven.replace(folder.path / ADAPTER)
-    losses = {
-        "smoothed_loss": training.smoothed_loss,
-        "validation_loss": training.validation_loss,
-        "base_validation_loss": training.base_validation_loss,
-    }
     return {"adapter": ADAPTER, "sha256": digest, "certificate": report, "steps": training.step, "losses": losses}
 
 

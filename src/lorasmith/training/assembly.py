@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import EnvironmentProblem
-from lorasmith.families import Base, Family
 from lorasmith.training.batches import Batches
 from lorasmith.training.cache import Cache
 from lorasmith.training.checkpoint import Checkpoints
-from lorasmith.training.lora import Average, attach
 from lorasmith.training.loop import Run
+from lorasmith.training.lora import Average, attach
 from lorasmith.training.objective import objective_of
 from lorasmith.training.optimizers import build_optimizer
-from lorasmith.training.plan import Plan, sampler_of
+from lorasmith.training.plan import sampler_of
 from lorasmith.training.precompute import preview_prompts
 from lorasmith.training.preview import Preview
+from lorasmith.training.setting import Setting
 from lorasmith.training.validation import Validation
 
 # The frozen weights' format: half of them saves memory, while adapter and optimizer stay fp32.
@@ -51,39 +51,32 @@ def settle_torch(config: TrainConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time; nothing here reads such memory
+    # Filling uninitialised memory costs time, and nothing here reads such memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(config.seed % 2**63)
 
 
-def assemble(
-    config: TrainConfig,
-    plan: Plan,
-    version: DatasetVersion,
-    *,
-    family: Family,
-    base: Base,
-    cache: Cache,
-    device: torch.device,
-    out: Path,
-) -> Run:
-    """A run at its beginning, everything loaded; it writes into ``out``.
+def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
+    """A run at its beginning, everything loaded; it writes into the folder ``out``.
 
     Raises:
         BaseError: the base cannot be trained this way.
         EnvironmentProblem: the optimizer needs something this machine lacks.
     """
+    config, plan, family, device = setting.config, setting.plan, setting.family, setting.device
     parts = ("denoiser", "text_encoders") if config.adapter.text_encoder else ("denoiser",)
-    model = family.load(base, parts=parts, dtype=_WEIGHTS[config.mixed_precision], device=device)
+    model = family.load(setting.base, parts=parts, dtype=_WEIGHTS[config.mixed_precision], device=device)
     objective = objective_of(model, config.objective, device)
     lora = attach(model, family, config)
     if config.gradient_checkpointing:
-        model.denoiser.enable_gradient_checkpointing()
+        denoiser: Any = model.denoiser
+        denoiser.enable_gradient_checkpointing()
         for encoder in model.text_encoders.values():
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
     lora.train()
     optimizer = build_optimizer(config.optimizer, lora, family.denoiser_part, device)
     batches = Batches(
-        plan, version, config, cache=cache, family=family, model=model, objective=objective, device=device
+        plan, setting.version, config, cache=cache, family=family, model=model, objective=objective, device=device
     )
     preview = Preview(
         folder=out / "samples",

@@ -30,9 +30,7 @@ class Batch:
 
 
 class Batches:
-    """Reads the cache; with a text encoder in training, encodes prompts as it is now.
-
-    """
+    """Reads the cache; with a text encoder in training, encodes prompts as it is now."""
 
     def __init__(
         self,

@@ -49,6 +49,14 @@ def weights_identity(base: Base, *parts: str) -> str:
     return digest.hexdigest()
 
 
+def encoders_of(base: Base) -> tuple[str, str]:
+    """Identities of what encodes pictures, and of what encodes prompts."""
+    if base.layout == "single_file":
+        whole = weights_identity(base)
+        return whole, whole
+    return weights_identity(base, "vae"), weights_identity(base, "text_encoder", "tokenizer")
+
+
 @dataclass
 class Cache:
     """Entries of one base in one folder.

@@ -155,7 +155,8 @@ class Checkpoints:
 
     def _read(self, folder: Path) -> Snapshot:
         def tensors(name: str) -> dict[str, Tensor]:
-            return load((folder / f"{name}.safetensors").read_bytes())
+            loaded: dict[str, Tensor] = load((folder / f"{name}.safetensors").read_bytes())
+            return loaded
 
         state = json.loads((folder / "state.json").read_bytes())
         if state.get("format") != _FORMAT:

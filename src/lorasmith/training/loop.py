@@ -80,7 +80,6 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
         OutOfMemory, OSError: as they come; the newest checkpoint stays as it is.
     """
     config, total = run.config, run.config.max_train_steps
-    parameters = list(run.lora.parameters.values())
     pace, heard = Pace(), Control()
     emit(Phase("training"))
     while True:
@@ -117,11 +116,12 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
                 time = run.objective.time(batch.timestep)
                 prediction = run.family.denoise(run.model, noisy, time, batch.conditioning)
             each = run.objective.loss(prediction, batch.latents, batch.noise, batch.timestep)  # (B,)
-            run.scaler.scale(each.mean() / config.gradient_accumulation_steps).backward()
+            share: Tensor = run.scaler.scale(each.mean() / config.gradient_accumulation_steps)
+            torch.autograd.backward(share)
             losses.append(each.detach())
             shown += exposures
         run.scaler.unscale_(run.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.max_grad_norm or math.inf)
+        norm = torch.nn.utils.clip_grad_norm_(run.lora.parameters.values(), config.optimizer.max_grad_norm or math.inf)
         *each_loss, grad_norm = torch.cat([*losses, norm.view(1)]).tolist()  # the one sync point of a step
         _refuse_non_finite(run, each_loss, grad_norm, shown)
         run.scaler.step(run.optimizer)
@@ -132,18 +132,7 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
         run.step += 1
         pace.end()
 
-        loss = sum(each_loss) / len(each_loss)
-        before = loss if run.smoothed_loss is None else run.smoothed_loss
-        run.smoothed_loss = _SMOOTHING * before + (1 - _SMOOTHING) * loss
-        values = {
-            "loss": loss,
-            "smoothed_loss": run.smoothed_loss,
-            "learning_rate": run.rates[0] * factor,
-            "grad_norm": grad_norm,
-            "rss_bytes": float(memory.rss_bytes()),
-            "device_bytes": float(memory.device_bytes(run.device)),
-        }
-        emit(Metric(run.step, {name: value for name, value in values.items() if math.isfinite(value)}))
+        _say(run, sum(each_loss) / len(each_loss), grad_norm, run.rates[0] * factor, emit)
         emit(pace.progress(run.step, total))
 
 
@@ -159,9 +148,7 @@ def snapshot(run: Run) -> Snapshot:
     }
     average = run.average.values if run.average else {}
     copies = {name: tensor.cpu().clone() for name, tensor in average.items()}
-    return Snapshot(
-        run.step, run.lora.state(), run.optimizer.state_dict(), numbers, copies, generator_states()
-    )
+    return Snapshot(run.step, run.lora.state(), run.optimizer.state_dict(), numbers, copies, generator_states())
 
 
 def restore(run: Run, saved: Snapshot) -> None:
@@ -177,6 +164,21 @@ def restore(run: Run, saved: Snapshot) -> None:
     if run.average is not None:
         run.average.load(saved.average, int(saved.numbers["average_updates"]))
     restore_generators(saved.generators)
+
+
+def _say(run: Run, loss: float, grad_norm: float, learning_rate: float, emit: Emit) -> None:
+    """The figures of a step. An infinite gradient norm, which fp16's scaler deals with, is left out."""
+    before = loss if run.smoothed_loss is None else run.smoothed_loss
+    run.smoothed_loss = _SMOOTHING * before + (1 - _SMOOTHING) * loss
+    values = {
+        "loss": loss,
+        "smoothed_loss": run.smoothed_loss,
+        "learning_rate": learning_rate,
+        "grad_norm": grad_norm,
+        "rss_bytes": float(memory.rss_bytes()),
+        "device_bytes": float(memory.device_bytes(run.device)),
+    }
+    emit(Metric(run.step, {name: value for name, value in values.items() if math.isfinite(value)}))
 
 
 def _due(step: int, interval: int) -> bool:

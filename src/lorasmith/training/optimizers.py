@@ -67,7 +67,9 @@ def _prodigy(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer
     try:
         from prodigyopt import Prodigy
     except ImportError as cause:
-        raise EnvironmentProblem("optimizer.name prodigy needs the package prodigyopt.", "Install lorasmith[train].") from cause
+        raise EnvironmentProblem(
+            "optimizer.name prodigy needs the package prodigyopt.", "Install lorasmith[train]."
+        ) from cause
     for group in groups:  # Prodigy finds one step size for all and refuses groups that differ
         group["lr"] = config.learning_rate
     optimizer: Optimizer = Prodigy(

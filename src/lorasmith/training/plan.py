@@ -126,7 +126,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
         exposures=config.exposures,
         epochs=sampler.epoch,
         exposures_per_image=sampler.exposures(),
-        disk=_disk_need(config, family, arrangement, validation, base.header if base else None, resolution),
+        disk=_disk_need(config, family, arrangement, validation, base.header if base else None),
     )
 
 
@@ -166,8 +166,8 @@ def _disk_need(
     arrangement: Arrangement,
     validation: tuple[Placed, ...],
     header: Header | None,
-    resolution: int,
 ) -> DiskNeed:
+    resolution = config.data.resolution or family.default_resolution
     placed = [p for bucket in arrangement.buckets for p in bucket.placed] + list(validation)
     mirrored = 2 if config.data.flip else 1
     latents = sum(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,32 +18,18 @@ from lorasmith.config import TrainConfig
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Phase, Progress
-from lorasmith.families import Base, Family
 from lorasmith.jobfolder import Control
 from lorasmith.training.buckets import Placed
 from lorasmith.training.cache import Cache
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
-
-
-class Pictures(Protocol):
-    """What the pass needs of a dataset store."""
-
-    def open_image(self, item: Item) -> Image.Image:
-        """The picture, RGB."""
-        ...
+from lorasmith.training.setting import Setting
 
 
 def precompute(
     cache: Cache,
-    plan: Plan,
-    version: DatasetVersion,
-    config: TrainConfig,
+    setting: Setting,
     *,
-    family: Family,
-    base: Base,
-    pictures: Pictures,
-    device: torch.device,
     emit: Emit,
     control: Callable[[], Control],
     only: Iterable[str] | None = None,
@@ -60,6 +45,7 @@ def precompute(
     Raises:
         DatasetError: the latents of a picture are not finite; the message names it.
     """
+    plan, version, config, family = setting.plan, setting.version, setting.config, setting.family
     items = {item.name: item for item in version.items}
     wanted_items = set(items if only is None else only)
     latents = [
@@ -71,11 +57,11 @@ def precompute(
     emit(Phase("caching"))
     missing = [entry for entry in latents if not cache.has(entry[0])]
     if missing:
-        model = family.load(base, parts=("vae",), dtype=torch.float32, device=device)
+        model = family.load(setting.base, parts=("vae",), dtype=torch.float32, device=setting.device)
         for done, (key, item, placed, flip) in enumerate(missing):
             if control().wanted != "run":
                 return False
-            pixels = pixels_of(pictures.open_image(item), placed, flip).to(device)
+            pixels = pixels_of(setting.pictures.open_image(item), placed, flip).to(setting.device)
             with torch.no_grad():
                 cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item)})
             emit(Progress(done + 1, len(missing), unit="pictures"))
@@ -85,7 +71,7 @@ def precompute(
         return True  # prompts are encoded live, by an encoder that is learning
     prompts = [p for p in prompts_of_run(plan, version, config) if not cache.has(cache.prompt_key(p))]
     if prompts:
-        model = family.load(base, parts=("text_encoders",), dtype=torch.float32, device=device)
+        model = family.load(setting.base, parts=("text_encoders",), dtype=torch.float32, device=setting.device)
         for done, prompt in enumerate(prompts):
             if control().wanted != "run":
                 return False

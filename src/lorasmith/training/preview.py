@@ -65,9 +65,10 @@ class Preview:
         scheduler.set_timesteps(self.config.steps, device=self.device)
         guided = self.config.guidance_scale > 1
         conditioning = self.batches.conditioning(["", prompt] if guided else [prompt])
-        channels = int(self.model.denoiser.config.in_channels)
+        denoiser: Any = self.model.denoiser
+        channels = int(denoiser.config.in_channels)
         side = self.family.latent_scale(self.side)
-        latents = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
+        latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
         latents = latents.to(self.device) * scheduler.init_noise_sigma
         count = int(scheduler.config.num_train_timesteps)
         for timestep in scheduler.timesteps:
