@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
-
 import torch
-
-from tiny import build_tiny_base
+from tests.tiny import build_tiny_base
 
 
 @pytest.fixture(scope="session", autouse=True)

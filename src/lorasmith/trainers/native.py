@@ -124,16 +124,16 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
     digest = write_adapter(unproven, modules, family=family, dtype=config.export.dtype, metadata=metadata)
     emit(Phase("certifying"))
     certificate = certify(unproven, base, trained=modules)
-    report = certificate.model_dump(mode="json")
+    name = ADAPTER if certificate.passed else FAILED_ADAPTER
+    report = certificate.model_copy(update={"file": name}).model_dump(mode="json")
     write_json(folder.path / "certificate.json", report)
+    unproven.replace(folder.path / name)
     if not certificate.passed:
-        unproven.replace(folder.path / FAILED_ADAPTER)
         reason = certificate.findings[0] if certificate.findings else "it gave no reason"
         raise AdapterError(
             f"The exported adapter failed its load certificate: {reason}",
             f"It is kept as {FAILED_ADAPTER} beside certificate.json; the checkpoints are untouched.",
         )
-    unproven.replace(folder.path / ADAPTER)
     return {"adapter": ADAPTER, "sha256": digest, "certificate": report, "steps": training.step, "losses": losses}
 
 
