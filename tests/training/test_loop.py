@@ -53,7 +53,7 @@ def test_what_a_run_says(tiny_base: Path, tmp_path: Path) -> None:
 
 
 def test_it_learns(tiny_base: Path, tmp_path: Path) -> None:
-    changes = {"max_train_steps": 60, "adapter.rank": 8, "optimizer.learning_rate": 5e-3, "train_batch_size": 4}
+    changes = {"max_train_steps": 40, "adapter.rank": 8, "optimizer.learning_rate": 5e-3}
     run, said = make_run(tmp_path, tiny_base, **(PLAIN | changes)), Said()
     train(run, said, Control)
     losses = list(said.values("loss").values())
@@ -95,8 +95,10 @@ def test_gradient_checkpointing_changes_nothing(tiny_base: Path, tmp_path: Path)
     assert largest_difference(plain, saving) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["adamw", "prodigy", "adafactor", "lion"])
-@pytest.mark.parametrize("text_encoder", [False, True])
+@pytest.mark.parametrize(
+    ("name", "text_encoder"),
+    [("adamw", False), ("adamw", True), ("prodigy", False), ("adafactor", False), ("lion", False)],
+)
 def test_stopping_and_resuming_is_bit_exact(tiny_base: Path, tmp_path: Path, name: str, text_encoder: bool) -> None:
     rate = 1.0 if name == "prodigy" else 1e-3
     changes = {"optimizer.name": name, "optimizer.learning_rate": rate, "adapter.text_encoder": text_encoder}
@@ -125,9 +127,8 @@ def test_stopping_and_resuming_is_bit_exact(tiny_base: Path, tmp_path: Path, nam
     assert whole.smoothed_loss == second.smoothed_loss
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_half_precision_trains_fp32_adapters(tiny_base: Path, tmp_path: Path, precision: str) -> None:
-    run, said = make_run(tmp_path, tiny_base, mixed_precision=precision), Said()
+def test_half_precision_trains_fp32_adapters(tiny_base: Path, tmp_path: Path) -> None:
+    run, said = make_run(tmp_path, tiny_base, mixed_precision="bf16"), Said()
     train(run, said, Control)
     assert all(p.dtype == torch.float32 for p in run.lora.parameters.values())
     assert next(run.model.denoiser.conv_in.parameters()).dtype == torch.bfloat16  # type: ignore[union-attr]
