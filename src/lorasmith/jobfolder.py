@@ -130,10 +130,14 @@ class JobFolder:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside, fsync, rename: a reader sees the old bytes or the new ones, whatever happens."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:  # a full disk: give back the half that was written
+        temporary.unlink(missing_ok=True)
+        raise
     for attempt in range(10):  # Windows refuses to replace a file that a reader has open at this moment
         try:
             temporary.replace(path)

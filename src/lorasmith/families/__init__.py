@@ -93,6 +93,8 @@ class Family(ABC):
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]]
     """LoRA targets of the denoiser per preset: peft ``target_modules`` suffixes."""
     text_encoder_targets: ClassVar[tuple[str, ...]]
+    denoiser_part: ClassVar[str] = "unet"
+    """diffusers' name of the denoiser, the ``part`` of its LoRA modules."""
     max_prompt_tokens: ClassVar[int]
 
     @abstractmethod
@@ -109,6 +111,10 @@ class Family(ABC):
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in -1..1 to normalised latents (B, C, h, w): the mean of the posterior."""
+
+    @abstractmethod
+    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
+        """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1."""
 
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:

@@ -146,6 +146,11 @@ class StableDiffusion(Family):
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()  # (B, 4, h, w)
         return latents.float() * float(model.vae.config.scaling_factor)
 
+    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
+        scaled = (latents / model.vae.config.scaling_factor).to(model.vae.dtype)
+        pixels: Tensor = model.vae.decode(scaled, return_dict=False)[0]
+        return pixels.float()
+
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         tokenizer, encoder = model.tokenizers["tokenizer"], model.text_encoders["text_encoder"]
         ids = tokenizer(

@@ -1,0 +1,157 @@
+"""Our own trainer: check, cache, train, export, certify."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorasmith.config import TrainConfig, known_keys
+from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.errors import AdapterError, DatasetError, OutOfDisk
+from lorasmith.events import Emit, Notice, Phase
+from lorasmith.families import Family
+from lorasmith.jobfolder import JobFolder, write_json
+from lorasmith.trainers import ControlReader, Trainer
+from lorasmith.training.plan import Plan, plan
+from lorasmith.training.setting import Setting
+
+if TYPE_CHECKING:
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.training.loop import Run
+
+ADAPTER = "adapter.safetensors"
+FAILED_ADAPTER = "adapter.failed.safetensors"
+
+
+class Native(Trainer):
+    """Discrete diffusion, noise or velocity, with latents and prompts cached beforehand."""
+
+    name: ClassVar[str] = "native"
+    title: ClassVar[str] = "lorasmith's own"
+
+    def supports(self, family: Family) -> bool:
+        return family.name == "sd"
+
+    def honours(self) -> frozenset[str]:
+        return frozenset(known_keys())
+
+    def train(self, folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]:
+        return run(folder, emit, control)
+
+
+plugin = Native()
+
+
+def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]:
+    """See ``Trainer.train``. With ``rehearse`` in the payload nothing is trained for real, see ``rehearsal``."""
+    from lorasmith.bases import family_of, open_base
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.training import memory
+    from lorasmith.training.assembly import assemble, device_of, settle_torch
+    from lorasmith.training.cache import Cache, encoders_of
+    from lorasmith.training.loop import restore, train
+    from lorasmith.training.precompute import precompute
+
+    payload = folder.record().payload
+    config = TrainConfig.model_validate(payload["config"])
+    emit(Phase("loading"))
+    store = DatasetStore(folder.home)
+    version = _dataset(store, config, str(payload["fingerprint"]))
+    base = open_base(config.base, home=folder.home)
+    family = family_of(base)
+    the_plan = plan(config, version, family, base)
+    device = device_of(config)
+    settle_torch(config)
+    setting = Setting(config, the_plan, version, store, family, base, device)
+    if payload.get("rehearse"):
+        from lorasmith.trainers.rehearsal import rehearse
+
+        with memory.explained(config, family, device, "rehearsing"):
+            return rehearse(folder, setting, emit)
+
+    _check_disk(folder, the_plan)
+    for left_out in the_plan.left_out:
+        emit(Notice(f"'{left_out.item}' is left out: {left_out.reason}."))
+    cache = Cache(folder.home / "cache", *encoders_of(base))
+    with memory.explained(config, family, device, "caching"):
+        if not precompute(cache, setting, emit=emit, control=control):
+            return {"complete": False, "steps": 0}
+    emit(Phase("loading"))
+    with memory.explained(config, family, device, "training"):
+        training = assemble(setting, cache, folder.path)
+        saved = training.checkpoints.newest(emit)
+        if saved is not None:
+            restore(training, saved)
+            emit(Notice(f"Going on from the checkpoint of step {saved.step}."))
+        ending = train(training, emit, control)
+    if ending != "succeeded":
+        return {"complete": False, "steps": training.step}
+    return export(folder, training, setting, emit)
+
+
+def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> dict[str, Any]:
+    """Write the adapter, load it again into a fresh base and compare; only then it gets its name.
+
+    Raises:
+        AdapterError: the certificate failed; the file is kept as ``adapter.failed.safetensors``.
+    """
+    from contextlib import nullcontext
+
+    from lorasmith.adapters.certificate import certify
+    from lorasmith.adapters.file import write_adapter
+    from lorasmith.adapters.metadata import TrainingFacts, describe
+
+    config, family, base = setting.config, setting.family, setting.base
+    losses = {
+        "smoothed_loss": training.smoothed_loss,
+        "validation_loss": training.validation_loss,
+        "base_validation_loss": training.base_validation_loss,
+    }
+    emit(Phase("exporting"))
+    with training.average.in_place() if training.average else nullcontext():
+        modules = training.lora.export(family)
+    # Nothing here may depend on when the file is written: a resumed run writes the same bytes.
+    facts = TrainingFacts(
+        steps=training.step,
+        objective=training.model.objective,
+        started=datetime.fromisoformat(folder.record().created).timestamp(),
+        buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
+        scores={name: value for name, value in losses.items() if value is not None},
+    )
+    metadata = describe(config, setting.version, base, trained=facts)
+    unproven = folder.path / "adapter.unproven.safetensors"
+    digest = write_adapter(unproven, modules, family=family, dtype=config.export.dtype, metadata=metadata)
+    emit(Phase("certifying"))
+    certificate = certify(unproven, base, trained=modules)
+    name = ADAPTER if certificate.passed else FAILED_ADAPTER
+    report = certificate.model_copy(update={"file": name}).model_dump(mode="json")
+    write_json(folder.path / "certificate.json", report)
+    unproven.replace(folder.path / name)
+    if not certificate.passed:
+        reason = certificate.findings[0] if certificate.findings else "it gave no reason"
+        raise AdapterError(
+            f"The exported adapter failed its load certificate: {reason}",
+            f"It is kept as {FAILED_ADAPTER} beside certificate.json; the checkpoints are untouched.",
+        )
+    return {"adapter": ADAPTER, "sha256": digest, "certificate": report, "steps": training.step, "losses": losses}
+
+
+def _dataset(store: DatasetStore, config: TrainConfig, fingerprint: str) -> DatasetVersion:
+    version = store.get(config.dataset)
+    if version.fingerprint != fingerprint:
+        raise DatasetError(
+            f"The dataset {version.reference} is not the one this job was made for.",
+            "Submit the job again; to train an older version, name it as name@number.",
+        )
+    return version
+
+
+def _check_disk(folder: JobFolder, the_plan: Plan) -> None:
+    free = shutil.disk_usage(folder.path).free
+    if free < the_plan.disk.total:
+        raise OutOfDisk(
+            f"This run may write {the_plan.disk.total / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on the disk "
+            f"of {folder.home}.",
+            "Free some space, or lower checkpoint.keep, then resume.",
+        )

@@ -1,0 +1,92 @@
+"""From exposures to tensors on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.errors import DatasetError
+from lorasmith.families import Conditioning, Family, Model
+from lorasmith.training.buckets import Placed
+from lorasmith.training.cache import Cache
+from lorasmith.training.objective import Objective
+from lorasmith.training.plan import Plan
+from lorasmith.training.sampler import Exposure, wording
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs, on the device."""
+
+    latents: Tensor  # (B, C, h, w)
+    noise: Tensor  # (B, C, h, w)
+    timestep: Tensor  # (B,)
+    conditioning: Conditioning
+
+
+class Batches:
+    """Reads the cache; with a text encoder in training, encodes prompts as it is now."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        version: DatasetVersion,
+        config: TrainConfig,
+        *,
+        cache: Cache,
+        family: Family,
+        model: Model,
+        objective: Objective,
+        device: torch.device,
+    ) -> None:
+        self._items = {item.name: item for item in version.items}
+        self._placed = {p.item: p for bucket in plan.buckets for p in bucket.placed}
+        self._placed |= {p.item: p for p in plan.validation}
+        self._config, self._cache, self._family, self._model = config, cache, family, model
+        self._objective, self._device = objective, device
+
+    def load(self, exposures: Sequence[Exposure]) -> Batch:
+        """The batch of these exposures."""
+        latents = torch.stack([self.latents(e.item, e.flip) for e in exposures])
+        noise = torch.stack([self._objective.draw_noise(latents.shape[1:], e.noise_seed) for e in exposures])
+        timestep = self._objective.timestep(torch.tensor([e.time for e in exposures], dtype=torch.float64))
+        return Batch(
+            latents.to(self._device),
+            noise.to(self._device),
+            timestep.to(self._device),
+            self.conditioning([self.prompt(e.item, e.variant) for e in exposures]),
+        )
+
+    def prompt(self, item: str, variant: int | None) -> str:
+        """The wording an exposure is trained with."""
+        data = self._config.data
+        return wording(self._items[item].caption, variant, seed=self._config.seed, keep_tokens=data.keep_tokens)
+
+    def placed(self, item: str) -> Placed:
+        """The bucket of a picture."""
+        return self._placed[item]
+
+    def latents(self, item: str, flip: bool = False) -> Tensor:
+        """The latents of a picture (C, h, w), on the CPU.
+
+        Raises:
+            DatasetError: the cache holds NaN or infinity for it.
+        """
+        latents = self._cache.get(self._cache.latent_key(self._items[item], self._placed[item], flip))["latents"]
+        if not torch.isfinite(latents).all():
+            raise DatasetError(
+                f"The cached latents of '{item}' are not finite.", "Delete the cache folder of the home and resume."
+            )
+        return latents
+
+    def conditioning(self, prompts: Sequence[str]) -> Conditioning:
+        """Encoded prompts on the device, one row each."""
+        if self._config.adapter.text_encoder:
+            return self._family.encode_prompts(self._model, prompts)
+        entries = [self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts]
+        return Conditioning({n: torch.stack([e[n] for e in entries]).to(self._device) for n in entries[0]})

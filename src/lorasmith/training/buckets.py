@@ -1,0 +1,129 @@
+"""Aspect buckets: every picture keeps nearly its own shape, every bucket nearly the same area.
+
+Pictures of one bucket share one latent shape and can stand in one batch. Nothing here is random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorasmith.datasets.manifest import Item
+
+LONGEST_SIDE = 2  # in units of the resolution; the shortest side is the resolution divided by it
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture in its bucket: enlarged by ``scale`` to cover width x height pixels, then cropped around its centre."""
+
+    item: str
+    width: int
+    height: int
+    scale: float
+    crop_loss: float
+    """Share of the picture's area that the crop cuts away, 0 to below 1."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """All pictures of one shape."""
+
+    width: int
+    height: int
+    placed: tuple[Placed, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A picture that will not be trained, and the sentence that says why."""
+
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Every picture is in exactly one bucket or left out."""
+
+    buckets: tuple[Bucket, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def side_multiple(resolution: int, bucket_multiple: int) -> int:
+    """The step of bucket sides in pixels: the family's, or a quarter of a small resolution (in steps of 8).
+
+    A step of 64 at 128 pixels would leave nothing between a square and a strip twice as long as wide.
+    """
+    return min(bucket_multiple, max(8, resolution // 4 // 8 * 8))
+
+
+def shapes(resolution: int, multiple: int) -> tuple[tuple[int, int], ...]:
+    """All bucket shapes (width, height): sides in steps of ``multiple``, area as near below resolution² as they allow.
+
+    The square of the resolution itself is always among them.
+    """
+    longest, shortest = resolution * LONGEST_SIDE, resolution // LONGEST_SIDE
+    found = {(resolution, resolution)}
+    for width in range(multiple, resolution + 1, multiple):
+        height = min(longest, resolution * resolution // width) // multiple * multiple
+        if width >= shortest and height >= width:
+            found |= {(width, height), (height, width)}
+    return tuple(sorted(found))
+
+
+def place(item: Item, table: Sequence[tuple[int, int]]) -> Placed:
+    """The picture in the bucket of the nearest aspect ratio; of two equally near ones in the larger."""
+
+    def distance(shape: tuple[int, int]) -> tuple[float, int]:
+        return abs(math.log(item.width * shape[1] / (item.height * shape[0]))), -shape[0] * shape[1]
+
+    width, height = min(table, key=distance)
+    scale = max(width / item.width, height / item.height)
+    kept = width * height / (item.width * item.height * scale * scale)
+    return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept))
+
+
+def arrange(
+    items: Sequence[Item], *, resolution: int, bucket_multiple: int, buckets: bool = True, upscale: bool = True
+) -> Arrangement:
+    """Sort pictures into buckets.
+
+    Args:
+        items: pictures, in the order they keep inside a bucket.
+        resolution: side in pixels of the square whose area buckets keep.
+        bucket_multiple: the family's; see ``side_multiple``.
+        buckets: without, the square is the only bucket.
+        upscale: without, pictures smaller than their bucket are left out.
+    """
+    table = shapes(resolution, side_multiple(resolution, bucket_multiple)) if buckets else ((resolution, resolution),)
+    sorted_in: dict[tuple[int, int], list[Placed]] = {}
+    left_out: list[LeftOut] = []
+    for item in items:
+        placed = place(item, table)
+        if placed.scale > 1 and not upscale:
+            reason = (
+                f"{item.width}x{item.height} is smaller than its bucket of {placed.width}x{placed.height}, "
+                "and data.upscale is off"
+            )
+            left_out.append(LeftOut(item.name, reason))
+        else:
+            sorted_in.setdefault((placed.width, placed.height), []).append(placed)
+    return Arrangement(
+        tuple(Bucket(width, height, tuple(placed)) for (width, height), placed in sorted(sorted_in.items())),
+        tuple(left_out),
+    )
+
+
+def hold_out(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:
+    """Split into (training, held out): about ``fraction`` of the pictures, at least one when it is above 0.
+
+    The choice follows the hash of ``key`` and the pixels, so that adding a picture moves no other to the other side
+    more than the count demands.
+    """
+    count = max(1, round(len(items) * fraction)) if fraction > 0 and len(items) > 1 else 0
+    order = sorted(items, key=lambda item: hashlib.sha256(f"{key}/{item.image}/{item.name}".encode()).digest())
+    chosen = {item.name for item in order[:count]}
+    return [i for i in items if i.name not in chosen], [i for i in items if i.name in chosen]

@@ -1,0 +1,140 @@
+"""Latents and encoded prompts on disk, found again by what they were made from.
+
+A key hashes everything that decides the content (the picture's own hash, the bucket, the mirror, the weights that
+encode), so an entry is right or absent, never stale, and jobs of one home share entries. Files are written whole
+and renamed into place; a damaged one is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lorasmith.datasets.manifest import Item
+from lorasmith.errors import CheckpointError
+from lorasmith.families import Base
+from lorasmith.jobfolder import write_atomically
+from lorasmith.training.buckets import Placed
+
+_FORMAT: Final = 1  # raise it when what is stored under a key changes its meaning
+MEMORY_BYTES: Final = 512 * 2**20
+"""Entries are kept in memory up to this much; the rest is read from disk at each use."""
+
+
+def weights_identity(base: Base, *parts: str) -> str:
+    """SHA-256 over the files of the parts (``vae``, ``text_encoder``, ``tokenizer`` ...) that encode.
+
+    Of a single file all bytes count: which of them belong to a part only its loader knows.
+    """
+    digest = hashlib.sha256()
+    if base.layout == "single_file":
+        files = [base.path]
+    else:
+        folders = sorted(f for f in base.path.iterdir() if f.is_dir() and f.name.startswith(parts))
+        files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
+    for file in files:
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(2**22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def encoders_of(base: Base) -> tuple[str, str]:
+    """Identities of what encodes pictures, and of what encodes prompts."""
+    if base.layout == "single_file":
+        whole = weights_identity(base)
+        return whole, whole
+    return weights_identity(base, "vae"), weights_identity(base, "text_encoder", "tokenizer")
+
+
+@dataclass
+class Cache:
+    """Entries of one base in one folder.
+
+    Args:
+        folder: where entries lie; made when needed.
+        latents_of: identity of the weights that encode pictures.
+        prompts_of: identity of the weights that encode prompts.
+    """
+
+    folder: Path
+    latents_of: str
+    prompts_of: str
+    _held: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _held_bytes: int = 0
+
+    def latent_key(self, item: Item, placed: Placed, flip: bool) -> str:
+        return _key("latents", self.latents_of, item.image, placed.width, placed.height, flip, "fp32")
+
+    def prompt_key(self, prompt: str) -> str:
+        return _key("prompt", self.prompts_of, prompt, "fp32")
+
+    def has(self, key: str) -> bool:
+        """Whether an undamaged entry exists."""
+        return self._read(key) is not None
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Store an entry; visible whole or not at all."""
+        plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save(plain, metadata={"sha256": _digest(plain)}))
+
+    def get(self, key: str) -> dict[str, Tensor]:
+        """The tensors of an entry, fp32 on the CPU.
+
+        Raises:
+            CheckpointError: it is missing or damaged, though the caching pass saw it.
+        """
+        held = self._held.get(key)
+        if held is not None:
+            return held
+        tensors = self._read(key)
+        if tensors is None:
+            raise CheckpointError(
+                f"The cache entry {self._path(key).name} is missing or damaged.",
+                "Resume the job: the caching pass makes it anew.",
+            )
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if self._held_bytes + size <= MEMORY_BYTES:
+            self._held[key] = tensors
+            self._held_bytes += size
+        return tensors
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key[2:]}.safetensors"
+
+    def _read(self, key: str) -> dict[str, Tensor] | None:
+        path = self._path(key)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                # Cloned, because the file is mapped: a writer elsewhere must not change what we hold.
+                tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+        except SafetensorError:
+            return None
+        return tensors if metadata.get("sha256") == _digest(tensors) else None
+
+
+def _key(*content: object) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, *content], ensure_ascii=False).encode()).hexdigest()
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,104 @@
+"""Noise, targets and weights of the two discrete objectives, in the papers' symbols.
+
+    z_t = sqrt(a) x + sqrt(1 - a) n            a = alphas_cumprod[t], x = latents, n = noise
+    epsilon target       n                                          (Ho et al. 2020, arXiv:2006.11239)
+    v target             sqrt(a) n - sqrt(1 - a) x                  (Salimans and Ho 2022, arXiv:2202.00512)
+    SNR                  a / (1 - a)
+    min-SNR weight       min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v
+                                                                    (Hang et al. 2023, arXiv:2303.09556)
+
+All of it stays finite where a schedule ends in pure noise (SNR 0, Lin et al. 2023, arXiv:2305.08891).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorasmith.config import ObjectiveConfig
+from lorasmith.errors import BaseError
+from lorasmith.families import Model
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How noise is added and what is predicted.
+
+    Attributes:
+        alphas_cumprod: (T,) fp32, from nearly 1 down to nearly or exactly 0.
+        prediction: ``epsilon`` or ``v_prediction``.
+        min_snr_gamma: None weighs every timestep 1.
+        noise_offset: see ``draw_noise``.
+    """
+
+    alphas_cumprod: Tensor
+    prediction: str
+    min_snr_gamma: float | None = None
+    noise_offset: float = 0.0
+
+    def timestep(self, time: Tensor) -> Tensor:
+        """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other."""
+        count = len(self.alphas_cumprod)
+        return (time * count).long().clamp(0, count - 1)
+
+    def time(self, timestep: Tensor) -> Tensor:
+        """The middle of a discrete step in 0..1, so that turning it back cannot round to its neighbour."""
+        return (timestep.float() + 0.5) / len(self.alphas_cumprod)
+
+    def _alpha(self, timestep: Tensor) -> Tensor:
+        return self.alphas_cumprod[timestep].view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """z_t (B, C, h, w)."""
+        alpha = self._alpha(timestep)
+        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """What the denoiser should say, (B, C, h, w)."""
+        if self.prediction == "epsilon":
+            return noise
+        alpha = self._alpha(timestep)
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+
+    def weight(self, timestep: Tensor) -> Tensor:
+        """Weight of the squared error (B,)."""
+        alpha = self.alphas_cumprod[timestep]
+        if self.min_snr_gamma is None:
+            return torch.ones_like(alpha)
+        snr = alpha / (1 - alpha)
+        if self.prediction == "epsilon":
+            return self.min_snr_gamma / snr.clamp(min=self.min_snr_gamma)  # = min(SNR, gamma) / SNR, finite at SNR 0
+        return snr.clamp(max=self.min_snr_gamma) / (snr + 1)
+
+    def loss(self, prediction: Tensor, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Weighted mean squared error of each picture, (B,)."""
+        error = (prediction - self.target(latents, noise, timestep)).square().mean(dim=(1, 2, 3))
+        return error * self.weight(timestep)
+
+    def draw_noise(self, shape: torch.Size, seed: int) -> Tensor:
+        """Noise of one picture (C, h, w) from its own seed, on the CPU: the same on every device.
+
+        With ``noise_offset`` every channel is shifted by a normal constant of that size.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(shape, generator=generator)
+        if self.noise_offset:
+            noise = noise + self.noise_offset * torch.randn((shape[0], 1, 1), generator=generator)
+        return noise
+
+
+def objective_of(model: Model, config: ObjectiveConfig, device: torch.device) -> Objective:
+    """The objective a loaded base was trained with.
+
+    Raises:
+        BaseError: it is neither epsilon nor v prediction.
+    """
+    if model.objective not in ("epsilon", "v_prediction"):
+        raise BaseError(
+            f"{model.base.name} learns by '{model.objective}', which this trainer does not know.",
+            "Choose a Stable Diffusion 1.x or 2.x base.",
+        )
+    alphas = torch.as_tensor(model.scheduler.alphas_cumprod, dtype=torch.float32).to(device)
+    return Objective(alphas, model.objective, config.min_snr_gamma, config.noise_offset)

@@ -1,0 +1,188 @@
+"""What a run will do, known exactly before it starts and without torch.
+
+``train --dry-run`` prints it, the disk check trusts it, and the trainer follows it: there is no second
+computation that could disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from lorasmith.bases.header import Header
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.errors import DatasetError
+from lorasmith.families import Base, Family
+from lorasmith.training.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, hold_out
+from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
+
+_FLOAT_BYTES: Final = 4
+_FILE_BYTES: Final = 4096  # header and the block a small file occupies
+_LATENT_CHANNELS: Final = 16  # the most any family has: an upper bound
+_TEXT_WIDTH: Final = 2048  # likewise, where the base's own config does not say
+_RANK_BYTES: Final = 3_000_000  # per rank, for bases whose layers the header does not name: a full-size UNet's
+_EXPORT_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """Bytes a run writes at most."""
+
+    cache: int
+    checkpoints: int
+    samples: int
+    adapter: int
+
+    @property
+    def total(self) -> int:
+        return self.cache + self.checkpoints + self.samples + self.adapter
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it runs. Sizes in pixels, disk in bytes."""
+
+    resolution: int
+    buckets: tuple[Bucket, ...]
+    validation: tuple[Placed, ...]
+    """The pictures held out for the validation loss."""
+    left_out: tuple[LeftOut, ...]
+    steps: int
+    batch_size: int
+    accumulation: int
+    exposures: int
+    """Pictures shown in all."""
+    epochs: float
+    """Passes over all pictures and repeats; a batch that spans two passes belongs to both."""
+    exposures_per_image: dict[str, int]
+    disk: DiskNeed
+
+    @property
+    def pictures(self) -> int:
+        """Pictures that are trained on."""
+        return sum(len(bucket.placed) for bucket in self.buckets)
+
+    @property
+    def least_exposures(self) -> int:
+        return min(self.exposures_per_image.values())
+
+    @property
+    def most_exposures(self) -> int:
+        return max(self.exposures_per_image.values())
+
+    @property
+    def crop_loss(self) -> dict[str, float]:
+        """Share of each picture's area that is cut away, 0 to below 1."""
+        return {placed.item: placed.crop_loss for bucket in self.buckets for placed in bucket.placed}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values, the derived figures too."""
+        return asdict(self) | {
+            "pictures": self.pictures,
+            "least_exposures": self.least_exposures,
+            "most_exposures": self.most_exposures,
+            "disk_total": self.disk.total,
+        }
+
+
+def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Base | None = None) -> Plan:
+    """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
+
+    Raises:
+        DatasetError: no picture is left to train on.
+    """
+    resolution = config.data.resolution or family.default_resolution
+    training, held_out = hold_out(version.items, config.data.validation_fraction, str(config.seed))
+
+    def in_buckets(items: Any) -> Arrangement:
+        return arrange(
+            items,
+            resolution=resolution,
+            bucket_multiple=family.bucket_multiple,
+            buckets=config.data.buckets,
+            upscale=config.data.upscale,
+        )
+
+    arrangement, aside = in_buckets(training), in_buckets(held_out)
+    left_out = arrangement.left_out + aside.left_out
+    if not arrangement.buckets:
+        raise DatasetError(
+            f"No picture of {version.reference} can be trained on at {resolution} pixels "
+            f"({len(left_out)} of {len(version.items)} are too small, {len(held_out)} held out).",
+            "Lower data.resolution, allow data.upscale, or add pictures.",
+        )
+    sampler = sampler_of(config, arrangement.buckets)
+    sampler.skip(config.max_train_steps * config.gradient_accumulation_steps)
+    validation = tuple(placed for bucket in aside.buckets for placed in bucket.placed)
+    return Plan(
+        resolution=resolution,
+        buckets=arrangement.buckets,
+        validation=validation,
+        left_out=left_out,
+        steps=config.max_train_steps,
+        batch_size=config.train_batch_size,
+        accumulation=config.gradient_accumulation_steps,
+        exposures=config.exposures,
+        epochs=sampler.epoch,
+        exposures_per_image=sampler.exposures(),
+        disk=_disk_need(config, family, arrangement, validation, base.header if base else None),
+    )
+
+
+def sampler_of(config: TrainConfig, buckets: tuple[Bucket, ...]) -> Sampler:
+    """The sampler that a config and its buckets give, at its beginning."""
+    return Sampler(
+        [[placed.item for placed in bucket.placed] for bucket in buckets],
+        batch_size=config.train_batch_size,
+        window=config.train_batch_size * config.gradient_accumulation_steps,
+        seed=config.seed,
+        repeats=config.data.repeats,
+        flip=config.data.flip,
+        shuffle=config.data.shuffle_captions,
+        caption_dropout=config.data.caption_dropout,
+    )
+
+
+def adapter_parameters(config: TrainConfig, family: Family, header: Header | None) -> int:
+    """Numbers in the adapter: exact when the header names layers as diffusers does, else an upper bound."""
+    rank = config.adapter.rank
+    wanted: list[tuple[str, tuple[str, ...]]] = [("unet/", family.target_presets[config.adapter.targets])]
+    if config.adapter.text_encoder:
+        wanted.append(("text_encoder/", family.text_encoder_targets))
+    count = 0
+    for name, shape in (header.shapes if header else {}).items():
+        module = name.removesuffix(".weight")
+        for prefix, targets in wanted:
+            if name.startswith(prefix) and name != module and module.endswith(tuple(f".{t}" for t in targets)):
+                kernel = shape[2] * shape[3] if len(shape) == 4 else 1
+                count += rank * (shape[0] + shape[1] * kernel)
+    return count or rank * _RANK_BYTES // _FLOAT_BYTES
+
+
+def _disk_need(
+    config: TrainConfig,
+    family: Family,
+    arrangement: Arrangement,
+    validation: tuple[Placed, ...],
+    header: Header | None,
+) -> DiskNeed:
+    resolution = config.data.resolution or family.default_resolution
+    placed = [p for bucket in arrangement.buckets for p in bucket.placed] + list(validation)
+    mirrored = 2 if config.data.flip else 1
+    latents = sum(
+        _LATENT_CHANNELS * family.latent_scale(p.width) * family.latent_scale(p.height) * _FLOAT_BYTES + _FILE_BYTES
+        for p in placed
+    )
+    wordings = len(placed) * (CAPTION_VARIANTS if config.data.shuffle_captions else 1) + len(config.sample.prompts) + 1
+    width = int(header.configs.get("unet", {}).get("cross_attention_dim", _TEXT_WIDTH)) if header else _TEXT_WIDTH
+    prompts = wordings * (family.max_prompt_tokens * width * _FLOAT_BYTES + _FILE_BYTES)
+    parameters = adapter_parameters(config, family, header)
+    copies = 4 if config.ema_decay else 3  # weights, two moments, average
+    previews = len(config.sample.prompts) * (1 + (config.max_train_steps // (config.sample.every_steps or 10**9)) + 1)
+    return DiskNeed(
+        cache=latents * mirrored + (0 if config.adapter.text_encoder else prompts),
+        checkpoints=(config.checkpoint.keep + 1) * (parameters * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
+        samples=previews * (resolution * resolution * 3 + _FILE_BYTES),
+        adapter=parameters * _EXPORT_BYTES[config.export.dtype] + 64 * _FILE_BYTES,
+    )

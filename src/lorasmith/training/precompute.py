@@ -1,0 +1,133 @@
+"""The caching pass: pictures to latents, captions to what the denoiser is conditioned on.
+
+It loads its own VAE and text encoder, one after the other, and frees them before training begins. One picture or
+prompt per forward pass, so that an entry never depends on its neighbours and a killed pass loses one at most.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.errors import DatasetError
+from lorasmith.events import Emit, Phase, Progress
+from lorasmith.jobfolder import Control
+from lorasmith.training.buckets import Placed
+from lorasmith.training.cache import Cache
+from lorasmith.training.plan import Plan
+from lorasmith.training.sampler import CAPTION_VARIANTS, wording
+from lorasmith.training.setting import Setting
+
+
+def precompute(
+    cache: Cache,
+    setting: Setting,
+    *,
+    emit: Emit,
+    control: Callable[[], Control],
+    only: Iterable[str] | None = None,
+) -> bool:
+    """Make every entry that the run will read; existing ones are kept.
+
+    Args:
+        only: names of the pictures to encode; None for all of the plan.
+
+    Returns:
+        False when a pause or stop was asked for on the way.
+
+    Raises:
+        DatasetError: the latents of a picture are not finite; the message names it.
+    """
+    plan, version, config, family = setting.plan, setting.version, setting.config, setting.family
+    items = {item.name: item for item in version.items}
+    wanted_items = set(items if only is None else only)
+    latents = [
+        (cache.latent_key(items[placed.item], placed, flip), items[placed.item], placed, flip)
+        for placed in _all_placed(plan)
+        for flip in ((False, True) if config.data.flip else (False,))
+        if placed.item in wanted_items
+    ]
+    emit(Phase("caching"))
+    missing = [entry for entry in latents if not cache.has(entry[0])]
+    if missing:
+        model = family.load(setting.base, parts=("vae",), dtype=torch.float32, device=setting.device)
+        for done, (key, item, placed, flip) in enumerate(missing):
+            if control().wanted != "run":
+                return False
+            pixels = pixels_of(setting.pictures.open_image(item), placed, flip).to(setting.device)
+            with torch.no_grad():
+                cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item)})
+            emit(Progress(done + 1, len(missing), unit="pictures"))
+        del model
+        _free()
+    if config.adapter.text_encoder:
+        return True  # prompts are encoded live, by an encoder that is learning
+    prompts = [p for p in prompts_of_run(plan, version, config) if not cache.has(cache.prompt_key(p))]
+    if prompts:
+        model = family.load(setting.base, parts=("text_encoders",), dtype=torch.float32, device=setting.device)
+        for done, prompt in enumerate(prompts):
+            if control().wanted != "run":
+                return False
+            with torch.no_grad():
+                encoded = family.encode_prompts(model, [prompt]).tensors
+            cache.put(cache.prompt_key(prompt), {name: tensor[0] for name, tensor in encoded.items()})
+            emit(Progress(done + 1, len(prompts), unit="prompts"))
+        del model
+        _free()
+    return True
+
+
+def prompts_of_run(plan: Plan, version: DatasetVersion, config: TrainConfig) -> list[str]:
+    """Every prompt the run can need, once: wordings of the captions, the empty one, those of the previews."""
+    captions = {item.name: item.caption for item in version.items}
+    variants = range(CAPTION_VARIANTS if config.data.shuffle_captions else 1)
+    found = {"": None}
+    for placed in _all_placed(plan):
+        for variant in variants:
+            text = wording(captions[placed.item], variant, seed=config.seed, keep_tokens=config.data.keep_tokens)
+            found[text] = None
+    found.update(dict.fromkeys(preview_prompts(config)))
+    return list(found)
+
+
+def preview_prompts(config: TrainConfig) -> list[str]:
+    """The prompts of the previews, ``[trigger]`` replaced."""
+    return [prompt.replace("[trigger]", config.trigger_word) for prompt in config.sample.prompts]
+
+
+def pixels_of(image: Image.Image, placed: Placed, flip: bool) -> Tensor:
+    """The picture cropped around its centre and scaled into its bucket: (1, 3, H, W), fp32, -1..1."""
+    width, height = placed.width / placed.scale, placed.height / placed.scale
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    box = (max(0.0, left), max(0.0, top), min(image.width, left + width), min(image.height, top + height))
+    fitted = image.resize((placed.width, placed.height), Image.Resampling.LANCZOS, box=box)
+    if flip:
+        fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    values = np.asarray(fitted, dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _all_placed(plan: Plan) -> list[Placed]:
+    return [placed for bucket in plan.buckets for placed in bucket.placed] + list(plan.validation)
+
+
+def _finite(latents: Tensor, item: Item) -> Tensor:
+    if not torch.isfinite(latents).all():
+        raise DatasetError(
+            f"The latents of '{item.name}' are not finite (NaN or infinite).",
+            "Look at the picture; if it is sound, the VAE of the base is damaged.",
+        )
+    return latents
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,91 @@
+"""Pictures during training: fixed seeds, so that over the steps only the adapter changes.
+
+Prompts were encoded by the caching pass; the VAE is loaded at the first preview and then waits on the CPU.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lorasmith.config import SampleConfig
+from lorasmith.events import Emit, Phase, Sample
+from lorasmith.families import Conditioning, Family, Model
+from lorasmith.jobfolder import write_atomically
+from lorasmith.training.batches import Batches
+
+
+@dataclass
+class Preview:
+    """Draws the previews of one run.
+
+    Args:
+        folder: ``samples`` of the job.
+        prompts: as the user wrote them, ``[trigger]`` replaced.
+        side: pixels of the square pictures.
+    """
+
+    folder: Path
+    prompts: Sequence[str]
+    config: SampleConfig
+    side: int
+    family: Family
+    model: Model
+    batches: Batches
+    device: torch.device
+    _vae: Any = field(default=None)
+
+    @torch.no_grad()
+    def draw(self, step: int, emit: Emit, precision: AbstractContextManager[None]) -> None:
+        """Draw every prompt at this step; pictures that exist are kept: they would come out the same."""
+        emit(Phase("sampling"))
+        self.folder.mkdir(exist_ok=True)
+        for number, prompt in enumerate(self.prompts):
+            path = self.folder / f"{step:06d}-{number}.png"
+            seed = self.config.seed + number
+            if not path.exists():
+                with precision:
+                    latents = self._denoise(prompt, seed)
+                content = io.BytesIO()
+                self._decode(latents).save(content, format="PNG")
+                write_atomically(path, content.getvalue())
+            emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed))
+
+    def _denoise(self, prompt: str, seed: int) -> Tensor:
+        """Latents (1, C, h, w) of a prompt, by the base's own scheduler with classifier-free guidance."""
+        scheduler = type(self.model.scheduler).from_config(self.model.scheduler.config)
+        scheduler.set_timesteps(self.config.steps, device=self.device)
+        guided = self.config.guidance_scale > 1
+        conditioning = self.batches.conditioning(["", prompt] if guided else [prompt])
+        denoiser: Any = self.model.denoiser
+        channels = int(denoiser.config.in_channels)
+        side = self.family.latent_scale(self.side)
+        latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
+        latents = latents.to(self.device) * scheduler.init_noise_sigma
+        count = int(scheduler.config.num_train_timesteps)
+        for timestep in scheduler.timesteps:
+            inputs = scheduler.scale_model_input(latents, timestep).expand(2 if guided else 1, -1, -1, -1)
+            time = ((timestep.float() + 0.5) / count).expand(len(inputs))
+            prediction = self.family.denoise(self.model, inputs, time, Conditioning(conditioning.tensors))
+            if guided:
+                without, prompted = prediction.chunk(2)
+                prediction = without + self.config.guidance_scale * (prompted - without)
+            latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+        return latents
+
+    def _decode(self, latents: Tensor) -> Image.Image:
+        if self._vae is None:
+            self._vae = self.family.load(self.model.base, parts=("vae",), dtype=torch.float32, device="cpu")
+        self._vae.vae.to(self.device)
+        pixels = self.family.decode_latents(self._vae, latents)[0]  # (3, H, W)
+        self._vae.vae.to("cpu")
+        values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+        return Image.fromarray(values)

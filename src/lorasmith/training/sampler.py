@@ -1,0 +1,171 @@
+"""Which picture comes when, mirrored or not, in which wording, at which noise level.
+
+Everything random about an exposure is a function of the seed and of the exposure's number, never of what was
+drawn before it. The place in the run is therefore the whole state, and resuming replays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from lorasmith.errors import CheckpointError
+
+CAPTION_VARIANTS: Final = 16
+"""How many shuffled wordings a picture has; few, because each is encoded and cached."""
+
+# Streams of random numbers, so that one decision never shifts another.
+_ORDER, _CHOICES, _STRATA, _NOISE, _WORDING = range(5)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One picture shown once."""
+
+    index: int
+    """Its number among all exposures of the run, from 0."""
+    item: str
+    bucket: int
+    flip: bool
+    variant: int | None
+    """Which wording of the caption, see ``wording``; None is the empty caption."""
+    time: float
+    """0 = data to 1 = noise, excluding 1."""
+    noise_seed: int
+
+
+def wording(caption: str, variant: int | None, *, seed: int, keep_tokens: int) -> str:
+    """The caption of an exposure: empty for None, as written for 0, else its parts shuffled behind the kept ones."""
+    if variant is None:
+        return ""
+    parts = [part.strip() for part in caption.split(",")]
+    if variant == 0 or len(parts) <= keep_tokens + 1:
+        return caption
+    rest = parts[keep_tokens:]
+    order = np.random.default_rng((seed, _WORDING, variant)).permutation(len(rest))
+    return ", ".join([*parts[:keep_tokens], *(rest[i] for i in order)])
+
+
+class Sampler:
+    """An endless, exactly resumable stream of batches, each from one bucket.
+
+    Every bucket deals its own pictures, shuffled anew at each pass, and a batch may span two passes: no batch is
+    short, none is filled up with doubles. The next bucket is the one furthest behind its share, so that all
+    pictures are shown equally often, to within a batch per bucket.
+
+    Args:
+        buckets: names of the pictures, bucket by bucket; no bucket empty.
+        batch_size: pictures per batch.
+        window: pictures per optimizer step; their times are stratified: one from each of ``window`` equal intervals.
+        seed: of everything random.
+        repeats: how often a pass shows each picture.
+        flip: mirror half of the exposures.
+        shuffle: draw one of ``CAPTION_VARIANTS`` wordings instead of the caption as written.
+        caption_dropout: share of exposures with the empty caption.
+    """
+
+    def __init__(
+        self,
+        buckets: Sequence[Sequence[str]],
+        *,
+        batch_size: int,
+        window: int,
+        seed: int,
+        repeats: int = 1,
+        flip: bool = False,
+        shuffle: bool = False,
+        caption_dropout: float = 0.0,
+    ) -> None:
+        self._buckets = [list(names) * repeats for names in buckets]
+        self._total = sum(len(names) for names in self._buckets)
+        self._batch_size, self._window, self._seed = batch_size, window, seed
+        self._flip, self._shuffle, self._dropout = flip, shuffle, caption_dropout
+        self._taken = [0] * len(self._buckets)
+        self._orders: dict[int, tuple[int, list[int]]] = {}
+
+    @property
+    def batches(self) -> int:
+        """Batches dealt so far."""
+        return sum(self._taken)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over all pictures and repeats so far."""
+        return self.batches * self._batch_size / self._total
+
+    def next_batch(self) -> list[Exposure]:
+        """The next ``batch_size`` exposures, all of one bucket."""
+        dealt = self.batches
+        bucket = self._furthest_behind()
+        first = self._taken[bucket] * self._batch_size
+        batch = [
+            self._expose(dealt * self._batch_size + place, bucket, first + place) for place in range(self._batch_size)
+        ]
+        self._taken[bucket] += 1
+        return batch
+
+    def _expose(self, index: int, bucket: int, position: int) -> Exposure:
+        names = self._buckets[bucket]
+        turn, place = divmod(position, len(names))
+        name = names[self._order(bucket, turn)[place]]
+        flip, drop, jitter = np.random.default_rng((self._seed, _CHOICES, index)).random(3)
+        variant = int(np.random.default_rng((self._seed, _NOISE, index, 1)).integers(CAPTION_VARIANTS))
+        step, inside = divmod(index, self._window)
+        stratum = np.random.default_rng((self._seed, _STRATA, step)).permutation(self._window)[inside]
+        return Exposure(
+            index=index,
+            item=name,
+            bucket=bucket,
+            flip=self._flip and bool(flip < 0.5),
+            variant=None if drop < self._dropout else variant if self._shuffle else 0,
+            time=float((stratum + jitter) / self._window),
+            noise_seed=int(np.random.default_rng((self._seed, _NOISE, index)).integers(2**62)),
+        )
+
+    def _order(self, bucket: int, turn: int) -> list[int]:
+        known = self._orders.get(bucket)
+        if known is None or known[0] != turn:
+            rng = np.random.default_rng((self._seed, _ORDER, bucket, turn))
+            known = (turn, rng.permutation(len(self._buckets[bucket])).tolist())
+            self._orders[bucket] = known
+        return known[1]
+
+    def cursor(self) -> dict[str, Any]:
+        """Where the stream stands, for a checkpoint."""
+        epoch, position = divmod(self.batches * self._batch_size, self._total)
+        return {"taken": list(self._taken), "epoch": epoch, "position": position}
+
+    def seek(self, cursor: Mapping[str, Any]) -> None:
+        """Go on from a cursor of the same pictures.
+
+        Raises:
+            CheckpointError: the cursor is of other buckets.
+        """
+        taken = [int(count) for count in cursor["taken"]]
+        if len(taken) != len(self._buckets):
+            raise CheckpointError("The checkpoint was made with other buckets.", "Start a new job.")
+        self._taken = taken
+
+    def exposures(self) -> dict[str, int]:
+        """How often each picture has been shown so far."""
+        counts: dict[str, int] = {}
+        for bucket, (names, taken) in enumerate(zip(self._buckets, self._taken, strict=True)):
+            turns, rest = divmod(taken * self._batch_size, len(names))
+            for name in names:
+                counts[name] = counts.get(name, 0) + turns
+            for place in self._order(bucket, turns)[:rest]:
+                counts[names[place]] += 1
+        return counts
+
+    def skip(self, batches: int) -> None:
+        """Deal ``batches`` batches without looking at them."""
+        for _ in range(batches):
+            self._taken[self._furthest_behind()] += 1
+
+    def _furthest_behind(self) -> int:
+        due = self.batches + 1
+        shortfall = [len(n) * due - t * self._total for n, t in zip(self._buckets, self._taken, strict=True)]
+        return shortfall.index(max(shortfall))

@@ -1,0 +1,36 @@
+"""What a run is about, gathered once: the caching pass, the trainer and the rehearsal all begin from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.families import Base, Family
+from lorasmith.training.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+class Pictures(Protocol):
+    """What training needs of a dataset store."""
+
+    def open_image(self, item: Item) -> Image.Image:
+        """The picture, RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The choices of one run; nothing of it is loaded yet."""
+
+    config: TrainConfig
+    plan: Plan
+    version: DatasetVersion
+    pictures: Pictures
+    family: Family
+    base: Base
+    device: torch.device

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from lorasmith.training.objective import Objective
+
+LINEAR = torch.linspace(0.999, 0.001, 10)
+TO_ZERO = torch.linspace(0.999, 0.0, 10)
+SHAPE = (10, 4, 3, 2)
+STEPS = torch.arange(10)
+
+
+def tensors() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(SHAPE, generator=generator), torch.randn(SHAPE, generator=generator)
+
+
+def test_noise_and_targets_are_those_of_diffusers() -> None:
+    scheduler = DDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    objective = Objective(scheduler.alphas_cumprod, "v_prediction")
+    latents, noise = tensors()
+    steps = torch.tensor([0, 1, 10, 100, 300, 500, 800, 900, 998, 999])
+    torch.testing.assert_close(objective.add_noise(latents, noise, steps), scheduler.add_noise(latents, noise, steps))
+    torch.testing.assert_close(objective.target(latents, noise, steps), scheduler.get_velocity(latents, noise, steps))
+
+
+@pytest.mark.parametrize("alphas", [LINEAR, TO_ZERO])
+def test_the_velocity_gives_back_latents_and_noise(alphas: torch.Tensor) -> None:
+    objective = Objective(alphas, "v_prediction")
+    latents, noise = tensors()
+    noisy, v = objective.add_noise(latents, noise, STEPS), objective.target(latents, noise, STEPS)
+    a, s = alphas.sqrt().view(-1, 1, 1, 1), (1 - alphas).sqrt().view(-1, 1, 1, 1)
+    torch.testing.assert_close(a * noisy - s * v, latents)
+    torch.testing.assert_close(s * noisy + a * v, noise)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("gamma", [None, 5.0])
+def test_everything_is_finite_at_zero_terminal_snr(prediction: str, gamma: float | None) -> None:
+    objective = Objective(TO_ZERO, prediction, gamma)
+    latents, noise = tensors()
+    loss = objective.loss(torch.zeros(SHAPE), latents, noise, STEPS)
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(objective.weight(STEPS)).all()
+
+
+def test_min_snr_weights_by_hand() -> None:
+    alphas = torch.tensor([0.9, 0.5, 0.8])  # SNR 9, 1, 4
+    steps = torch.arange(3)
+    expected_epsilon = torch.tensor([5 / 9, 1.0, 1.0])
+    expected_v = torch.tensor([5 / 10, 1 / 2, 4 / 5])
+    torch.testing.assert_close(Objective(alphas, "epsilon", 5.0).weight(steps), expected_epsilon)
+    torch.testing.assert_close(Objective(alphas, "v_prediction", 5.0).weight(steps), expected_v)
+    assert Objective(alphas, "epsilon").weight(steps).tolist() == [1, 1, 1]
+
+
+def test_the_two_weightings_are_one_in_terms_of_the_picture() -> None:
+    """An error e in the predicted latents costs min(SNR, gamma) e² in either parametrisation."""
+    latents, noise = tensors()
+    error = torch.full(SHAPE, 0.1)
+    a, s = LINEAR.sqrt().view(-1, 1, 1, 1), (1 - LINEAR).sqrt().view(-1, 1, 1, 1)
+    epsilon, velocity = Objective(LINEAR, "epsilon", 5.0), Objective(LINEAR, "v_prediction", 5.0)
+    wrong_noise = noise - a / s * error  # predicts latents + error
+    wrong_velocity = velocity.target(latents, noise, STEPS) - error / s
+    expected = (LINEAR / (1 - LINEAR)).clamp(max=5) * 0.01
+    for objective, said in ((epsilon, wrong_noise), (velocity, wrong_velocity)):
+        torch.testing.assert_close(objective.loss(said, latents, noise, STEPS), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_time_and_timestep_are_inverse_and_uniform() -> None:
+    objective = Objective(torch.linspace(0.99, 0.01, 1000), "epsilon")
+    steps = torch.arange(1000)
+    assert torch.equal(objective.timestep(objective.time(steps)), steps)
+    times = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    assert torch.equal(torch.bincount(objective.timestep(times)), torch.full((1000,), 10))
+    assert objective.timestep(torch.tensor([1.0])).item() == 999
+
+
+def test_noise_depends_on_its_seed_alone_and_the_offset_shifts_channels() -> None:
+    plain, shifted = Objective(LINEAR, "epsilon"), Objective(LINEAR, "epsilon", noise_offset=0.5)
+    shape = torch.Size((4, 8, 8))
+    assert torch.equal(plain.draw_noise(shape, 1), plain.draw_noise(shape, 1))
+    assert not torch.equal(plain.draw_noise(shape, 1), plain.draw_noise(shape, 2))
+    difference = shifted.draw_noise(shape, 1) - plain.draw_noise(shape, 1)
+    torch.testing.assert_close(difference, difference[:, :1, :1].expand(shape))
+    assert len(set(difference[:, 0, 0].tolist())) == 4
