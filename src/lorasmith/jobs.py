@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -32,7 +30,7 @@ from typing import Any, Literal
 import psutil
 from filelock import FileLock, Timeout
 
-from lorasmith import errors
+from lorasmith import errors, processes
 from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.events import Event
 from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result, write_atomically, write_json
@@ -42,7 +40,6 @@ Command = Callable[[Path], Sequence[str]]
 
 _SHORTEST_REST = 0.02  # seconds between looks at a job that is talking
 _LONGEST_REST = 0.5  # ... and at one that is silent
-_START_TIME_TOLERANCE = 2.0  # seconds; the kernel's boot time, which start times are counted from, may be corrected
 _CALLERS_PATIENCE = 10.0  # seconds; nobody holds callers.lock longer than a spawn takes
 _LOG_TAIL_BYTES = 64 * 1024
 
@@ -267,7 +264,7 @@ class Job:
     def death(self) -> JobError:
         """The error that describes a worker which died without a result, with the end of its log."""
         child = self.jobs._children.get(self.id)
-        manner = _manner(child.poll() if child else None)
+        manner = processes.manner_of_end(child.poll() if child else None)
         log = self.log_tail(50)
         tail = "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in log) if log else ""
         return JobError(f"The worker of job {self.id} died: {manner}.", f"`lorasmith resume {self.id}` goes on.{tail}")
@@ -294,10 +291,11 @@ class Job:
         """
         self._want("stop")
         if force and not self._ended_within(grace):
-            self._signal(kill=False)
-            if not self._ended_within(grace):
-                self._signal(kill=True)
-                self._ended_within(grace)
+            for kill in (False, True):
+                worker = self._worker()
+                if worker is not None:
+                    processes.end(worker, kill=kill)
+                self._ended_within(grace if not kill else _CALLERS_PATIENCE)
             self._settle_as_stopped()
 
     def save_now(self) -> None:
@@ -329,26 +327,12 @@ class Job:
             raise JobError(f"Another process is busy with job {self.id}.", "Try again in a moment.") from cause
 
     def _spawn(self) -> None:
-        events = self.folder.path / "events.jsonl"
-        start = {"events_from": events.stat().st_size if events.exists() else 0}
-        environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-        if search := os.environ.get("PYTHONPATH"):  # the worker runs in its own folder, where relative paths end
-            environment["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in search.split(os.pathsep))
-        try:
-            with (self.folder.path / "log.txt").open("ab") as log:
-                child = subprocess.Popen(  # noqa: S603 (the command is ours)
-                    list(self.jobs.command(self.folder.path.absolute())),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=self.folder.path,
-                    env=environment,
-                    **_own_session(),
-                )
-        except OSError as cause:
-            raise EnvironmentProblem(f"No worker can be started: {cause}.", "Run `lorasmith doctor`.") from cause
+        path = self.folder.path.absolute()
+        events = path / "events.jsonl"
+        offset = events.stat().st_size if events.exists() else 0
+        child = processes.spawn(self.jobs.command(path), folder=path, log=path / "log.txt")
         self.jobs._children[self.id] = child
-        write_json(self.folder.path / "start.json", start | {"pid": child.pid, "started": _start_time(child.pid)})
+        write_json(path / "start.json", {"events_from": offset, **processes.identity(child.pid)})
 
     def _start(self) -> dict[str, Any]:
         return _read_json(self.folder.path / "start.json")
@@ -362,7 +346,7 @@ class Job:
         if child is not None:
             child.poll()  # takes a dead child off the process table
         for known in (_read_json(self.folder.path / "owner.json"), self._start()):
-            process = _process(known.get("pid"), known.get("started"))
+            process = processes.find(known)
             if process is not None:
                 return process
         return None
@@ -412,20 +396,6 @@ class Job:
             control = self._control()
             self.folder.set_control(control.model_copy(update={counter: getattr(control, counter) + 1}))
 
-    def _signal(self, *, kill: bool) -> None:
-        worker = self._worker()
-        if worker is None:
-            return
-        try:
-            if not kill:
-                worker.terminate()
-            elif sys.platform != "win32" and os.getpgid(worker.pid) == worker.pid:
-                os.killpg(worker.pid, signal.SIGKILL)  # with the processes it started
-            else:
-                worker.kill()
-        except (psutil.NoSuchProcess, ProcessLookupError):
-            return  # it ended by itself just now
-
     def _settle_as_stopped(self) -> None:
         """Write the result that a killed worker no longer can."""
         if self.state() != "lost":
@@ -449,32 +419,6 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
 
 
-def _own_session() -> dict[str, Any]:
-    """Arguments that part a child from this terminal, so that closing it or Ctrl-C does not end the child."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
-def _start_time(pid: int) -> float | None:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _process(pid: object, started: object) -> psutil.Process | None:
-    """The live process of that pid and start time."""
-    if not isinstance(pid, int) or not isinstance(started, int | float):
-        return None
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _START_TIME_TOLERANCE
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # a stranger's process on Windows denies even the look
-        return None
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     """A small JSON object; empty when it is missing. Both files read so are written whole or not at all."""
     try:
@@ -482,14 +426,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return raw if isinstance(raw, dict) else {}
-
-
-def _manner(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is None:
-        return "it left no result, and its exit status is not known here"
-    if code >= 0:
-        return f"exit code {code}, without a result"
-    name = signal.Signals(-code).name if -code in list(signal.Signals) else "unknown"
-    reason = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-    return f"signal {-code} ({name}{reason})"
