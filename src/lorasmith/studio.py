@@ -1,0 +1,432 @@
+"""``Studio(home)``: the verbs of the product, the one façade behind command line, notebooks and web.
+
+    studio = Studio()
+    version = studio.import_dataset("photos.zip")
+    version = studio.add_trigger_word(studio.caption(version), "ohwx")
+    job = studio.train(version, {"base": "sandbox", "trigger_word": "ohwx"})
+    adapter = studio.collect(job)  # waits, checks, files it in the library
+    pictures = studio.generate(base="sandbox", prompts=["ohwx on red"], adapters=[{"name": adapter.stem}])
+
+Nothing here loads a model: what needs one is written down as a job and done by a worker process. Verbs take and
+give value types; everything they refuse is a ``LorasmithError``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError
+from lorasmith.events import Event
+
+if TYPE_CHECKING:
+    from lorasmith.adapters.certificate import Certificate
+    from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.datasets.checks import Finding
+    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.jobfolder import JobKind
+    from lorasmith.jobs import Command, Job, Jobs
+    from lorasmith.library import Library
+    from lorasmith.recipe import Recipe
+    from lorasmith.rehearsal import Rehearsal
+    from lorasmith.training.plan import Plan
+
+Watch = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """A picture that was generated, and what it was generated from."""
+
+    path: Path
+    prompt: str
+    negative_prompt: str
+    seed: int
+    adapters: tuple[tuple[str, float], ...]
+
+
+def default_home() -> Path:
+    """``LORASMITH_HOME``, or the place where this system keeps a program's data."""
+    if chosen := os.environ.get("LORASMITH_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lorasmith"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "lorasmith"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lorasmith"
+
+
+class Studio:
+    """Everything one home holds, and what can be done with it. Cheap to make; nothing is written until asked for."""
+
+    def __init__(self, home: Path | str | None = None, *, worker: Command | None = None) -> None:
+        """
+        Args:
+            home: where datasets, jobs and adapters lie; left out, ``default_home()``.
+            worker: how a worker is started, if not as ``lorasmith.jobs.worker_command`` does.
+        """
+        self.home = (Path(home).expanduser() if home is not None else default_home()).absolute()
+        self._worker = worker
+        self._known_jobs: Jobs | None = None
+
+    # Datasets
+
+    def import_dataset(
+        self,
+        source: Path | str,
+        name: str | None = None,
+        background: str = "white",
+        *,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> DatasetVersion:
+        """Take in a ZIP or folder of pictures; the version's ledger tells the fate of every file.
+
+        Args:
+            source: the ZIP or folder; nothing is written into it.
+            name: of the dataset; left out, made from the source's.
+            background: colour that replaces transparency.
+            progress: called with (files done, files in all, path).
+
+        Raises:
+            InputError: not there, unreadable, or without pictures.
+        """
+        return self._store.import_source(Path(source).expanduser(), name=name, background=background, progress=progress)
+
+    def dataset(self, reference: str | DatasetVersion) -> DatasetVersion:
+        """The version that ``name`` (the newest) or ``name@number`` means.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        return self._store.get(reference) if isinstance(reference, str) else reference
+
+    def datasets(self) -> dict[str, list[int]]:
+        """Names of all datasets with the numbers of their versions."""
+        store = self._store
+        return {name: store.versions(name) for name in store.names()}
+
+    def check(
+        self, version: str | DatasetVersion, *, trigger_word: str = "", resolution: int | None = None
+    ) -> list[Finding]:
+        """What is wrong or doubtful about a dataset before it is trained, worst first."""
+        from lorasmith.datasets.checks import check
+
+        wanted = {"resolution": resolution} if resolution is not None else {}
+        return check(self.dataset(version), self._store, trigger_word=trigger_word, **wanted)
+
+    def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
+        """A new version whose captions begin with the word; captions that have it stay as they are.
+
+        Raises:
+            ConfigError: the word is empty.
+        """
+        from lorasmith.datasets.captions import add_trigger_word
+
+        if not word.strip():
+            raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
+        return self._edit(version, lambda caption: add_trigger_word(caption, word), "add_trigger_word", word=word)
+
+    def remove_tags(self, version: str | DatasetVersion, tags: Sequence[str]) -> DatasetVersion:
+        """A new version without these tags; only whole tags are removed, never parts of one."""
+        from lorasmith.datasets.captions import remove_tags
+
+        if isinstance(tags, str):
+            tags = [tags]
+        return self._edit(version, lambda caption: remove_tags(caption, tags), "remove_tags", tags=list(tags))
+
+    def caption(
+        self,
+        version: str | DatasetVersion,
+        captioner: str = "wd_tagger",
+        *,
+        existing: Literal["replace", "keep"] = "replace",
+        on_event: Watch | None = None,
+        **options: Any,
+    ) -> DatasetVersion:
+        """A new version with captions by a captioner; pictures it failed on keep theirs and are listed.
+
+        The list is ``version.operation.arguments["failures"]``, name to reason.
+
+        Args:
+            existing: what happens to captions that are there. Replaced ones stay in the parent version.
+            on_event: hears everything the job says.
+            options: the captioner's own.
+
+        Raises:
+            ConfigError: no such captioner or option.
+            DatasetError: no pictures, or it failed on all of them.
+        """
+        parent = self.dataset(version)
+        if not parent.items:
+            raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
+        checked = _captioner_options(captioner, options)
+        payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
+        job = self._submit("caption", payload, name=parent.dataset)
+        output = self._run(job, on_event)
+        return self._commit_captions(parent, output, existing, {"captioner": captioner, "options": checked, "job": job.id})
+
+    # Training
+
+    def prepare(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Recipe:
+        """The resolved run with its notices; nothing is written.
+
+        Raises:
+            ConfigError, BaseError, DatasetError: it cannot be run as it is.
+        """
+        from lorasmith.recipe import prepare
+
+        return prepare(self.dataset(version), config, home=self.home)
+
+    def plan(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Plan:
+        """What training would do: buckets, steps, exposures, disk."""
+        from lorasmith.training.plan import plan
+
+        recipe = self.prepare(version, config)
+        return plan(recipe.config, recipe.version, recipe.family, recipe.base)
+
+    def rehearse(
+        self, version: str | DatasetVersion, config: Mapping[str, Any], *, on_event: Watch | None = None
+    ) -> Rehearsal:
+        """Go the whole way with two steps, and estimate the real run's time from it.
+
+        Raises:
+            LorasmithError: whatever would have stopped the real run later.
+        """
+        from lorasmith.rehearsal import measure, shortened
+
+        recipe = self.prepare(version, config)
+        job = self._submit("train", replace(recipe, config=shortened(recipe.config)).payload(), name="rehearsal")
+        self._run(job, on_event)
+        return measure(list(job.follow()), recipe.config)
+
+    def train(self, version: str | DatasetVersion, config: Mapping[str, Any], start: bool = True) -> Job:
+        """Submit a training job, and start it. Its first events are the notices of ``prepare``.
+
+        Args:
+            version: what to learn from.
+            config: ``TrainConfig`` values, nested or dotted; ``base`` is needed, the family gives the rest.
+            start: False leaves the job queued.
+
+        Raises:
+            ConfigError, BaseError, DatasetError: it cannot be run as it is; nothing was written.
+        """
+        recipe = self.prepare(version, config)
+        job = self._submit("train", recipe.payload(), name=recipe.config.output_name)
+        for notice in recipe.notices:
+            job.folder.emit(notice)
+        return job.start() if start else job
+
+    def resume(self, job: Job | str) -> Job:
+        """Go on with a job that was stopped, paused, lost or failed."""
+        return self.job(job).resume()
+
+    def collect(self, job: Job | str) -> Path:
+        """Wait for a training job, and file its adapter in the library; asking again gives the same file.
+
+        Raises:
+            AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
+            LorasmithError: the job did not succeed.
+        """
+        from lorasmith.library import file_digest
+
+        job = self.job(job)
+        record = job.record()
+        if record.kind != "train":
+            raise JobError(f"Job {job.id} is a {record.kind} job and makes no adapter.", "Name a train job.")
+        job.wait()
+        output = job.output()
+        file = job.folder.path / str(output["adapter"])
+        certificate: Mapping[str, Any] = output["certificate"]
+        if not certificate.get("passed"):
+            reason = next(iter(certificate.get("findings") or ()), "see its certificate")
+            raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
+        if not file.is_file() or file_digest(file) != output["sha256"]:
+            raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
+        return self.library.add(file, certificate, name=record.payload["config"]["output_name"])
+
+    # Using adapters
+
+    def generate(
+        self, request: Mapping[str, Any] | None = None, *, on_event: Watch | None = None, **values: Any
+    ) -> list[GeneratedImage]:
+        """Paint pictures; fields as in ``GenerateRequest``, in a mapping, as keywords, or both.
+
+        Raises:
+            ConfigError: an unknown field or an impossible value.
+            AdapterError, BaseError: an adapter or the base cannot be used.
+        """
+        from lorasmith.generation.request import resolve_request
+
+        asked = resolve_request({**(request or {}), **values})
+        payload = asked.model_dump(mode="json")
+        payload["base"] = self._base(asked.base)
+        payload["adapters"] = [{"name": str(self.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
+        if asked.grid is not None:
+            payload["grid"]["adapters"] = [str(self.adapter(name)) for name in asked.grid.adapters]
+        job = self._submit("generate", payload)
+        return [_picture(job.folder.path, image) for image in self._run(job, on_event)["images"]]
+
+    def certify(self, adapter: Path | str, base: str, *, on_event: Watch | None = None) -> Certificate:
+        """Load a LoRA file, anybody's, into a base and state what arrived; look at ``passed``.
+
+        Raises:
+            AdapterError, BaseError: there is no such file, or it cannot be read.
+        """
+        from lorasmith.adapters.certificate import Certificate
+
+        payload = {"adapter": str(self.adapter(adapter)), "base": self._base(base)}
+        return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))
+
+    def inspect(self, adapter: Path | str) -> AdapterReport:
+        """What a LoRA file says of itself, from its header and numbers alone."""
+        from lorasmith.adapters.inspect import inspect_adapter
+
+        return inspect_adapter(self.adapter(adapter))
+
+    def adapter(self, reference: Path | str) -> Path:
+        """The absolute path of an adapter, from a path or a name in the library.
+
+        Raises:
+            AdapterError: there is none.
+        """
+        from lorasmith.generation.adapters import find_adapter
+
+        return find_adapter(str(reference), self.home).absolute()
+
+    # Jobs and what lies under them
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of this home, oldest first."""
+        return self._jobs.list()
+
+    def job(self, reference: Job | str) -> Job:
+        """The job of that id, an unmistakable part of one, or ``last``."""
+        return self._jobs.get(reference) if isinstance(reference, str) else reference
+
+    @property
+    def library(self) -> Library:
+        """The adapters of this home."""
+        from lorasmith.library import Library
+
+        return Library(self.home)
+
+    @property
+    def _store(self) -> DatasetStore:
+        from lorasmith.datasets.store import DatasetStore
+
+        return DatasetStore(self.home)
+
+    @property
+    def _jobs(self) -> Jobs:
+        from lorasmith.jobs import Jobs, worker_command
+
+        if self._known_jobs is None:  # one for all calls: it knows the exit codes of the workers it started
+            self._known_jobs = Jobs(self.home, self._worker or worker_command)
+        return self._known_jobs
+
+    def _base(self, reference: str) -> str:
+        """A base's reference as a worker can use it from any folder; checked by opening its header."""
+        from lorasmith.bases import open_base
+        from lorasmith.recipe import SANDBOX
+
+        base = open_base(reference, home=self.home)
+        return reference if reference == SANDBOX else str(base.path.absolute())
+
+    def _submit(self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "") -> Job:
+        return self._jobs.submit(kind, payload, name=name)
+
+    def _run(self, job: Job, on_event: Watch | None) -> dict[str, Any]:
+        """Start a job and stay with it to its end. Ctrl-C stops the worker too: nobody else waits for it."""
+        job.start()
+        try:
+            for event in job.follow():
+                if on_event is not None:
+                    on_event(event)
+        except KeyboardInterrupt:
+            job.stop()
+            raise
+        return job.output()
+
+    def _edit(
+        self, version: str | DatasetVersion, edit: Callable[[str], str], operation: str, **arguments: Any
+    ) -> DatasetVersion:
+        """Commit the captions after ``edit``; the same version when nothing changes."""
+        from lorasmith.datasets.manifest import Operation
+
+        parent = self.dataset(version)
+        items = [_with_caption(item, edit(item.caption), operation) for item in parent.items]
+        if items == list(parent.items):
+            return parent
+        return self._store.commit(parent, items, Operation(name=operation, arguments=arguments))
+
+    def _commit_captions(
+        self, parent: DatasetVersion, output: Mapping[str, Any], existing: str, arguments: dict[str, Any]
+    ) -> DatasetVersion:
+        from lorasmith.datasets.manifest import Operation
+
+        captions: Mapping[str, Any] = output["captions"]
+        failures: dict[str, str] = dict(output.get("failures", {}))
+        if not captions:
+            first = next(iter(failures.values()), "it gave no answer")
+            raise DatasetError(
+                f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
+                f"See the job {arguments['job']}.",
+            )
+        kept = {item.name for item in parent.items if existing == "keep" and item.caption.strip()}
+        items = [
+            _with_caption(item, str(captions[item.name]["caption"]), arguments["captioner"])
+            if item.name in captions and item.name not in kept
+            else item
+            for item in parent.items
+        ]
+        operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
+        return self._store.commit(parent, items, operation)
+
+
+def _with_caption(item: Item, caption: str, by: str) -> Item:
+    """The item with that caption and who wrote it; the same item when nothing changes."""
+    if caption == item.caption:
+        return item
+    return item.model_copy(update={"caption": caption, "provenance": {**item.provenance, "caption": by}})
+
+
+def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
+    uses: Iterable[tuple[str, float]] = image.get("adapters", ())
+    return GeneratedImage(
+        path=folder / str(image["path"]),
+        prompt=str(image["prompt"]),
+        negative_prompt=str(image.get("negative_prompt", "")),
+        seed=int(image["seed"]),
+        adapters=tuple((str(name), float(weight)) for name, weight in uses),
+    )
+
+
+def _captioner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a captioner, checked before a worker is started.
+
+    Raises:
+        ConfigError: no such captioner, no such option, or an impossible value.
+    """
+    import difflib
+
+    from pydantic import ValidationError
+
+    from lorasmith import captioners
+    from lorasmith.plugins import choose, discover
+
+    section = choose(discover(captioners, captioners.Captioner), name, "captioner").Options  # type: ignore[type-abstract]
+    try:
+        return section.model_validate(dict(options)).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as cause:
+        problem = cause.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, section.model_fields, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(section.model_fields) or 'none'}."
+            raise ConfigError(f"The captioner {name} has no option '{where}'.", hint) from cause
+        raise ConfigError(f"{where} of {name}: {problem['msg']} (it is {problem['input']!r}).", "Change it.") from cause
