@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from lorasmith.errors import BaseError, JobError
+from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
@@ -241,10 +241,19 @@ def test_the_workers_error_reaches_the_caller_with_its_class(jobs: Jobs) -> None
         job.output()
 
 
-def test_an_unknown_error_class_becomes_a_job_error(jobs: Jobs) -> None:
+def test_an_error_that_nobody_foresaw_keeps_its_exit_code(jobs: Jobs) -> None:
     job = submit(jobs)
     job.folder.set_result(Result(outcome="failed", message="Odd.", error="ZeroDivisionError"))
-    with pytest.raises(JobError, match=r"Odd\."):
+    with pytest.raises(LorasmithError, match=r"Odd\.") as caught:
+        job.output()
+    assert caught.value.exit_code == 1
+
+
+def test_a_full_disk_pauses_and_says_so(jobs: Jobs) -> None:
+    job = submit(jobs)
+    job.folder.set_result(Result(outcome="paused", message="The disk is full.", error="OutOfDisk", exit_code=6))
+    assert job.state() == "paused"
+    with pytest.raises(OutOfDisk, match="disk is full"):
         job.output()
 
 

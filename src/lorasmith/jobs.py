@@ -254,11 +254,11 @@ class Job:
             raise JobError(f"Job {self.id} has not ended.", f"`lorasmith jobs show {self.id}` follows it.")
         if result.outcome == "succeeded":
             return result.output
-        if result.outcome in ("stopped", "paused"):
+        if result.outcome in ("stopped", "paused") and not result.error:
             raise JobError(f"Job {self.id} was {result.outcome}.", f"`lorasmith resume {self.id}` goes on.")
         kind = getattr(errors, result.error, None)
         if not (isinstance(kind, type) and issubclass(kind, LorasmithError)):
-            kind = JobError
+            kind = LorasmithError  # nobody foresaw it
         raise kind(result.message or f"Job {self.id} failed.", result.hint or f"See {self.folder.path / 'log.txt'}.")
 
     def death(self) -> JobError:

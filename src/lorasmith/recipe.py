@@ -1,8 +1,7 @@
-"""A run, prepared: the family's defaults under the user's values, frozen, with what the user should know before it starts."""
+"""A run, prepared: the family's defaults under the user's values, frozen, and what to know before it starts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,28 +80,28 @@ def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, A
 
 def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
     """What is allowed and probably not meant."""
+    from lorasmith.datasets.captions import has_word
+
     found: list[Notice] = []
     bare = [item.name for item in items if not item.caption.strip()]
     if bare:
         found.append(
-            Notice(f"{len(bare)} of {len(items)} pictures have no caption ({_some(bare)}).", "`lorasmith caption` writes them.")
+            Notice(
+                f"{len(bare)} of {len(items)} pictures have no caption ({_some(bare)}).",
+                "`lorasmith caption` writes them.",
+            )
         )
     word = config.trigger_word
     if word:
-        without = [item.name for item in items if not _holds(item.caption, word)]
+        without = [item.name for item in items if not has_word(item.caption, word)]
         if without:
             found.append(
                 Notice(
-                    f"The trigger word '{word}' is missing in {len(without)} of {len(items)} captions ({_some(without)}).",
+                    f"The trigger word '{word}' is not in {len(without)} of {len(items)} captions: {_some(without)}.",
                     f"`lorasmith captions {config.dataset} --trigger-word {word}` adds it.",
                 )
             )
     return tuple(found)
-
-
-def _holds(caption: str, word: str) -> bool:
-    """Whether the word stands in the caption by itself, in any case."""
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE) is not None
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
     from lorasmith.recipe import Recipe
-    from lorasmith.rehearsal import Rehearsal
     from lorasmith.training.plan import Plan
 
 Watch = Callable[[Event], None]
@@ -48,6 +47,18 @@ class GeneratedImage:
     negative_prompt: str
     seed: int
     adapters: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What two real steps said about a run. Seconds and bytes."""
+
+    seconds_per_step: float
+    estimated_seconds: float
+    seconds: dict[str, float]
+    """How long each stage of the rehearsal took."""
+    peak_rss_bytes: int
+    peak_device_bytes: int
 
 
 def default_home() -> Path:
@@ -111,13 +122,27 @@ class Studio:
         return {name: store.versions(name) for name in store.names()}
 
     def check(
-        self, version: str | DatasetVersion, *, trigger_word: str = "", resolution: int | None = None
+        self, version: str | DatasetVersion, *, trigger_word: str = "", base: str = "", resolution: int | None = None
     ) -> list[Finding]:
-        """What is wrong or doubtful about a dataset before it is trained, worst first."""
+        """What is wrong or doubtful about a dataset before it is trained, errors first.
+
+        Args:
+            version: what to check.
+            trigger_word: the word that every caption should hold.
+            base: the base it shall be trained with, which says how large pictures and how long captions may be.
+            resolution: side in pixels of the square whose area is trained; left out, the base's, or 512.
+        """
+        from lorasmith.bases import family_of, open_base
         from lorasmith.datasets.checks import check
 
-        wanted = {"resolution": resolution} if resolution is not None else {}
-        return check(self.dataset(version), self._store, trigger_word=trigger_word, **wanted)
+        version, facts = self.dataset(version), {"resolution": 512}
+        if base:
+            opened = open_base(base, home=self.home)
+            family = family_of(opened)
+            facts = {"resolution": family.native_resolution(opened), "max_tokens": family.max_prompt_tokens - 2}
+        if resolution is not None:
+            facts["resolution"] = resolution
+        return check(version, self._store, trigger_word=trigger_word, **facts)  # type: ignore[arg-type]
 
     def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
         """A new version whose captions begin with the word; captions that have it stay as they are.
@@ -168,7 +193,9 @@ class Studio:
         payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
         job = self._submit("caption", payload, name=parent.dataset)
         output = self._run(job, on_event)
-        return self._commit_captions(parent, output, existing, {"captioner": captioner, "options": checked, "job": job.id})
+        return self._commit_captions(
+            parent, output, existing, {"captioner": captioner, "options": checked, "job": job.id}
+        )
 
     # Training
 
@@ -192,17 +219,20 @@ class Studio:
     def rehearse(
         self, version: str | DatasetVersion, config: Mapping[str, Any], *, on_event: Watch | None = None
     ) -> Rehearsal:
-        """Go the whole way with two steps, and estimate the real run's time from it.
+        """Go the whole way with two steps, and estimate the real run's time from them.
 
         Raises:
             LorasmithError: whatever would have stopped the real run later.
         """
-        from lorasmith.rehearsal import measure, shortened
-
-        recipe = self.prepare(version, config)
-        job = self._submit("train", replace(recipe, config=shortened(recipe.config)).payload(), name="rehearsal")
-        self._run(job, on_event)
-        return measure(list(job.follow()), recipe.config)
+        payload = self.prepare(version, config).payload() | {"rehearse": True}
+        output = self._run(self._submit("train", payload, name="rehearsal"), on_event)
+        return Rehearsal(
+            seconds_per_step=float(output["seconds_per_step"]),
+            estimated_seconds=float(output["estimated_seconds"]),
+            seconds=dict(output["seconds"]),
+            peak_rss_bytes=int(output["peak_rss_bytes"]),
+            peak_device_bytes=int(output["peak_device_bytes"]),
+        )
 
     def train(self, version: str | DatasetVersion, config: Mapping[str, Any], start: bool = True) -> Job:
         """Submit a training job, and start it. Its first events are the notices of ``prepare``.
@@ -412,21 +442,8 @@ def _captioner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: no such captioner, no such option, or an impossible value.
     """
-    import difflib
+    from lorasmith.captioners.run import captioners, read_options
+    from lorasmith.plugins import choose
 
-    from pydantic import ValidationError
-
-    from lorasmith import captioners
-    from lorasmith.plugins import choose, discover
-
-    section = choose(discover(captioners, captioners.Captioner), name, "captioner").Options  # type: ignore[type-abstract]
-    try:
-        return section.model_validate(dict(options)).model_dump(mode="json", exclude_unset=True)
-    except ValidationError as cause:
-        problem = cause.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, section.model_fields, n=1)
-            hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(section.model_fields) or 'none'}."
-            raise ConfigError(f"The captioner {name} has no option '{where}'.", hint) from cause
-        raise ConfigError(f"{where} of {name}: {problem['msg']} (it is {problem['input']!r}).", "Change it.") from cause
+    section = read_options(choose(captioners(), name, "captioner"), dict(options))
+    return section.model_dump(mode="json", exclude_unset=True)
