@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,12 @@ from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
-
-STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+from tests.stand_in import command
 
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(tmp_path / "héim mit Leerzeichen", command=lambda folder: (sys.executable, str(STAND_IN), str(folder)))
+    made = Jobs(tmp_path / "héim mit Leerzeichen", command=command)
     yield made
     for job in made.list():
         if job.state() == "running":

@@ -105,4 +105,4 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

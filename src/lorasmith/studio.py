@@ -13,6 +13,7 @@ give value types; everything they refuse is a ``LorasmithError``.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lorasmith.training.plan import Plan
 
 Watch = Callable[[Event], None]
+_COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
 
 
 @dataclass(frozen=True)
@@ -186,16 +188,37 @@ class Studio:
             ConfigError: no such captioner or option.
             DatasetError: no pictures, or it failed on all of them.
         """
+        from lorasmith.jobfolder import write_json
+
         parent = self.dataset(version)
         if not parent.items:
             raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
         checked = _captioner_options(captioner, options)
         payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
         job = self._submit("caption", payload, name=parent.dataset)
-        output = self._run(job, on_event)
-        return self._commit_captions(
-            parent, output, existing, {"captioner": captioner, "options": checked, "job": job.id}
-        )
+        write_json(job.folder.path / _COMMIT, {"existing": existing})
+        self._run(job, on_event)
+        return self.collect_captions(job)
+
+    def collect_captions(self, job: Job | str) -> DatasetVersion:
+        """Commit what a caption job made; asking again gives the same version.
+
+        ``caption`` does so itself; this is for a job that was resumed.
+
+        Raises:
+            JobError: it is no caption job, or it has not succeeded.
+            DatasetError: it captioned nothing.
+        """
+        job = self.job(job)
+        payload, output = self._payload(job, "caption"), job.output()
+        parent = self.dataset(str(payload["dataset"]))
+        for number in reversed(self._store.versions(parent.dataset)):
+            version = self.dataset(f"{parent.dataset}@{number}")
+            if version.operation.arguments.get("job") == job.id:
+                return version
+        plan = json.loads((job.folder.path / _COMMIT).read_bytes())
+        arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
+        return self._commit_captions(parent, output, str(plan["existing"]), arguments)
 
     # Training
 
@@ -265,11 +288,11 @@ class Studio:
         from lorasmith.library import file_digest
 
         job = self.job(job)
-        record = job.record()
-        if record.kind != "train":
-            raise JobError(f"Job {job.id} is a {record.kind} job and makes no adapter.", "Name a train job.")
+        payload = self._payload(job, "train")
         job.wait()
         output = job.output()
+        if "adapter" not in output:
+            raise JobError(f"Job {job.id} was a rehearsal and made no adapter.", "Name a train job.")
         file = job.folder.path / str(output["adapter"])
         certificate: Mapping[str, Any] = output["certificate"]
         if not certificate.get("passed"):
@@ -277,7 +300,7 @@ class Studio:
             raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
         if not file.is_file() or file_digest(file) != output["sha256"]:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
-        return self.library.add(file, certificate, name=record.payload["config"]["output_name"])
+        return self.library.add(file, certificate, name=payload["config"]["output_name"])
 
     # Using adapters
 
@@ -366,6 +389,13 @@ class Studio:
 
         base = open_base(reference, home=self.home)
         return reference if reference == SANDBOX else str(base.path.absolute())
+
+    def _payload(self, job: Job, kind: JobKind) -> dict[str, Any]:
+        """The payload of a job of that kind; a ``JobError`` for one of another."""
+        record = job.record()
+        if record.kind != kind:
+            raise JobError(f"Job {job.id} is a {record.kind} job.", f"Name a {kind} job.")
+        return record.payload
 
     def _submit(self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "") -> Job:
         return self._jobs.submit(kind, payload, name=name)

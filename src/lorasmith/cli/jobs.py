@@ -154,8 +154,11 @@ def _facts(job: Job) -> dict[str, Any]:
         record = job.record()
     except JobError as damage:
         return {"id": job.id, "kind": "?", "state": "damaged", "created": "", "doing": damage.message}
-    doing = " ".join(_doing([event for _, event in job.folder.read_events()])[-1:])
-    return {"id": job.id, "kind": record.kind, "state": job.state(), "created": record.created, "doing": doing}
+    state = job.state()
+    doing = " ".join(_doing([event for _, event in job.folder.read_events()])) if state in ("running", "lost") else ""
+    result = job.result() if state not in ("running", "lost") else None
+    words = doing or (result.message if result is not None else "")
+    return {"id": job.id, "kind": record.kind, "state": state, "created": record.created, "doing": words}
 
 
 def _doing(events: Sequence[Any]) -> list[str]:

@@ -32,7 +32,9 @@ def import_(session: Session, source: Path, name: str | None, background: str) -
         version = session.studio.import_dataset(source, name, background, progress=progress)
     left_out = [fate for fate in version.ledger if fate.fate == "left_out"]
     document = _summary(version) | {"ledger": plain(version.ledger)}
-    lines = [f"{version.reference}: {count(len(version.items), 'picture')} taken, {len(left_out)} files left out."]
+    lines = [
+        f"{version.reference}: {count(len(version.items), 'picture')} taken, {count(len(left_out), 'file')} left out."
+    ]
     lines += [f"  {fate.path}: {fate.detail}" for fate in left_out]
     session.answer(document, *lines, f"Next: lorasmith check {version.dataset}")
 

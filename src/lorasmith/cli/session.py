@@ -159,9 +159,9 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def count(number: int, word: str) -> str:
+def count(number: int, word: str, several: str = "") -> str:
     """``1 picture``, ``2 pictures``."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{number} {word if number == 1 else several or word + 's'}"
 
 
 def _json(document: Mapping[str, Any]) -> str:

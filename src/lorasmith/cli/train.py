@@ -114,8 +114,12 @@ def _see_through(session: Session, studio: Studio, job: Job, document: dict[str,
     if result is not None and result.outcome in ("stopped", "paused") and not result.error:
         session.answer(document, f"{job.id} is {result.outcome}. `lorasmith resume {job.id}` goes on.")
         return _INTERRUPTED
-    output = job.output()
-    if job.record().kind != "train":
+    output, kind = job.output(), job.record().kind
+    if kind == "caption":
+        version = studio.collect_captions(job)
+        session.answer(document | {"reference": version.reference}, f"{version.reference} has the captions.")
+        return 0
+    if kind != "train" or "adapter" not in output:
         session.answer(document | {"output": output}, f"{job.id} has succeeded.")
         return 0
     adapter = studio.collect(job)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lorasmith.cli.session import Session, plain, verb
+from lorasmith.cli.session import Session, count, plain, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError
 
@@ -88,7 +88,9 @@ def inspect(session: Session, adapter: str) -> None:
     ADAPTER is a path or a name in the library.
     """
     report = plain(session.studio.inspect(adapter))
-    session.answer(report, *_lines(report))
+    metadata = report.get("metadata", {})
+    lines = _lines({key: value for key, value in report.items() if key != "metadata"})
+    session.answer(report, *lines, f"metadata: {count(len(metadata), 'entry', 'entries')}, --json shows them")
 
 
 @verb("certify")

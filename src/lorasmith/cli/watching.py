@@ -17,6 +17,8 @@ from lorasmith.cli.session import Session, duration
 from lorasmith.events import Event, Metric, Notice, Phase, Progress, Sample
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from lorasmith.jobs import Job
 
 _SHOWN = {"loss": "loss", "validation_loss": "validation loss"}
@@ -112,7 +114,7 @@ class PlainReporter:
 class LiveReporter(AbstractContextManager["LiveReporter"]):
     """A bar per phase, redrawn in place, with notices above. Phases without a measure are shown while they last."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
@@ -123,7 +125,7 @@ class LiveReporter(AbstractContextManager["LiveReporter"]):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[rest]}"),
-            console=Console(stderr=True, highlight=False),
+            console=console or Console(stderr=True, highlight=False),
         )
         self._tasks: dict[str, Any] = {}
         self._phase = ""
