@@ -12,12 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.stand_in import command
 
 from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
-from tests.stand_in import command
 
 
 @pytest.fixture
