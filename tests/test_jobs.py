@@ -14,10 +14,13 @@ import psutil
 import pytest
 from tests.stand_in import command
 
+import lorasmith
 from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and sessions of POSIX")
 
 
 @pytest.fixture
@@ -88,6 +91,7 @@ def test_a_queued_job_cannot_be_followed_for_ever(jobs: Jobs) -> None:
         list(submit(jobs).follow())
 
 
+@posix
 def test_killed_worker_is_told_with_signal_and_way_on(jobs: Jobs) -> None:
     job = submit(jobs, "wait once").start()
     events = until(job, "waiting")
@@ -113,6 +117,7 @@ def test_a_worker_that_ends_in_silence_is_told_with_its_last_words(jobs: Jobs) -
         Jobs(jobs.home).get(job.id).wait()
 
 
+@posix
 def test_a_torn_line_is_not_an_event_and_hides_none_before_it(jobs: Jobs) -> None:
     job = submit(jobs, "metric", "half a line", "die by signal").start()
     seen: list[Event] = []
@@ -242,9 +247,10 @@ def test_the_workers_error_reaches_the_caller_with_its_class(jobs: Jobs) -> None
 def test_an_error_that_nobody_foresaw_keeps_its_exit_code(jobs: Jobs) -> None:
     job = submit(jobs)
     job.folder.set_result(Result(outcome="failed", message="Odd.", error="ZeroDivisionError"))
+    (job.folder.path / "log.txt").write_text("the cause\n")
     with pytest.raises(LorasmithError, match=r"Odd\.") as caught:
         job.output()
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 1 and caught.value.hint.endswith("  the cause")
 
 
 def test_a_full_disk_pauses_and_says_so(jobs: Jobs) -> None:
@@ -279,6 +285,7 @@ def test_damaged_files_are_a_sentence(jobs: Jobs) -> None:
         Job(JobFolder(jobs.folder / "gone"), jobs).stop()
 
 
+@posix
 def test_the_worker_has_a_session_of_its_own_and_no_stdin(jobs: Jobs) -> None:
     job = submit(jobs, "wait").start()
     until(job, "waiting")
@@ -286,3 +293,11 @@ def test_the_worker_has_a_session_of_its_own_and_no_stdin(jobs: Jobs) -> None:
     assert os.getsid(pid) == pid != os.getsid(0)
     job.stop()
     assert Progress not in {type(event) for event in job.follow()}
+
+
+def test_a_worker_finds_the_package_from_any_folder(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(lorasmith.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", ".")
+    assert submit(jobs).start().wait().outcome == "succeeded"
+    monkeypatch.delenv("PYTHONPATH")
+    assert submit(jobs).start().wait().outcome == "succeeded"

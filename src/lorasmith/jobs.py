@@ -257,17 +257,23 @@ class Job:
         if result.outcome in ("stopped", "paused") and not result.error:
             raise JobError(f"Job {self.id} was {result.outcome}.", f"`lorasmith resume {self.id}` goes on.")
         kind = getattr(errors, result.error, None)
-        if not (isinstance(kind, type) and issubclass(kind, LorasmithError)):
-            kind = LorasmithError  # nobody foresaw it
+        if not (isinstance(kind, type) and issubclass(kind, LorasmithError)):  # nobody foresaw it
+            raise LorasmithError(
+                result.message or f"Job {self.id} failed.", f"{result.hint}{self._last_words()}".strip()
+            )
         raise kind(result.message or f"Job {self.id} failed.", result.hint or f"See {self.folder.path / 'log.txt'}.")
 
     def death(self) -> JobError:
         """The error that describes a worker which died without a result, with the end of its log."""
         child = self.jobs._children.get(self.id)
         manner = processes.manner_of_end(child.poll() if child else None)
+        return JobError(
+            f"The worker of job {self.id} died: {manner}.", f"`lorasmith resume {self.id}` goes on.{self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
         log = self.log_tail(50)
-        tail = "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in log) if log else ""
-        return JobError(f"The worker of job {self.id} died: {manner}.", f"`lorasmith resume {self.id}` goes on.{tail}")
+        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in log) if log else ""
 
     def log_tail(self, lines: int = 50) -> list[str]:
         """The last lines that the worker's libraries wrote."""

@@ -51,9 +51,7 @@ def spawn(command: Sequence[str], *, folder: Path, log: Path) -> subprocess.Pope
     Raises:
         EnvironmentProblem: no process can be started.
     """
-    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-    if search := os.environ.get("PYTHONPATH"):  # relative entries mean this folder, not the one it will run in
-        environment["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in search.split(os.pathsep))
+    environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": _search_path()}
     try:
         with log.open("ab") as stream:
             return subprocess.Popen(  # noqa: S603  the command is ours
@@ -67,6 +65,12 @@ def spawn(command: Sequence[str], *, folder: Path, log: Path) -> subprocess.Pope
             )
     except OSError as cause:
         raise EnvironmentProblem(f"No worker can be started: {cause}.", "Run `lorasmith doctor`.") from cause
+
+
+def _search_path() -> str:
+    """``PYTHONPATH`` for a process in another folder: relative entries made absolute, and where this package lies."""
+    given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return os.pathsep.join(str(Path(part).absolute()) for part in (*given, str(Path(__file__).parents[1])))
 
 
 def _own_session() -> dict[str, Any]:

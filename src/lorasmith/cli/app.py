@@ -16,6 +16,7 @@ from lorasmith import __version__
 from lorasmith.cli.session import Session, shared_options
 from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 
+INTERRUPTED = 130
 EXIT_CODES = (
     (0, "done"),
     (1, "an error nobody foresaw; --debug shows where"),
@@ -25,7 +26,7 @@ EXIT_CODES = (
     (5, "a LoRA file that is damaged, foreign or fails its certificate"),
     (6, "something this machine lacks: an extra, disk, memory, a device"),
     (7, "a job that is running elsewhere, unknown, damaged or failed"),
-    (130, "interrupted by you"),
+    (INTERRUPTED, "interrupted by you"),
 )
 
 # name: (module, attribute, one line for the list). The line is repeated here so that the list needs no module.
@@ -126,8 +127,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         answer: Any = cli.main(list(arguments), prog_name="lorasmith", standalone_mode=False, obj=session)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        session.note("Interrupted.")
-        return 130
+        session.interrupted()
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read us has heard enough
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  the flush at exit needs somewhere to go
         return 0

@@ -65,6 +65,15 @@ class Session:
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
 
+    def interrupted(self) -> None:
+        """Ctrl-C, where nothing else was said about it."""
+        if self.json:
+            click.echo(
+                _json({"error": {"type": "Interrupted", "message": "Interrupted.", "hint": "", "exit_code": 130}})
+            )
+        else:
+            click.echo("Interrupted.", err=True)
+
     @property
     def live(self) -> bool:
         """Whether somebody looks at a terminal on which lines can be redrawn."""
