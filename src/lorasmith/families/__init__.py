@@ -152,3 +152,7 @@ class Family(ABC):
     def latent_scale(self, side: int) -> int:
         """Latent side for a pixel side."""
         return side // 8
+
+    def native_resolution(self, base: Base) -> int:
+        """Side in pixels that these weights were trained at: what a run uses when nobody says otherwise."""
+        return self.default_resolution

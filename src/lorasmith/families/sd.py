@@ -95,6 +95,10 @@ class StableDiffusion(Family):
         )
         return Detection(self.name, variant, title, evidence)
 
+    def native_resolution(self, base: Base) -> int:
+        side = base.header.configs.get("unet", {}).get("sample_size")  # of latents; single files do not tell
+        return int(side) * 8 if isinstance(side, int) else self.default_resolution
+
     def load(self, base: Base, *, parts: Sequence[str], dtype: Any, device: Any) -> Model:
         import torch
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel

@@ -1,0 +1,150 @@
+"""``TrainConfig`` as flags: every name, type and help text comes from the config itself."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import click
+
+from lorasmith.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The options that most runs set get a flag of their own; --set reaches all of them.
+COMMON = {
+    "base": "base",
+    "output-name": "output_name",
+    "trigger-word": "trigger_word",
+    "max-train-steps": "max_train_steps",
+    "train-batch-size": "train_batch_size",
+    "gradient-accumulation-steps": "gradient_accumulation_steps",
+    "gradient-checkpointing": "gradient_checkpointing",
+    "mixed-precision": "mixed_precision",
+    "rank": "adapter.rank",
+    "alpha": "adapter.alpha",
+    "targets": "adapter.targets",
+    "text-encoder": "adapter.text_encoder",
+    "optimizer": "optimizer.name",
+    "learning-rate": "optimizer.learning_rate",
+    "lr-scheduler": "optimizer.lr_scheduler",
+    "resolution": "data.resolution",
+    "flip": "data.flip",
+    "validation-fraction": "data.validation_fraction",
+    "sample-prompt": "sample.prompts",
+    "seed": "seed",
+    "device": "device",
+}
+
+
+def config_options(command: F) -> F:
+    """Give a command a flag for each of ``COMMON``; its argument is the dotted key with ``__`` for dots."""
+    for flag, key in reversed(COMMON.items()):
+        command = _flag(flag, key)(command)
+    return command
+
+
+def chosen(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The dotted keys that were given on the command line, from what ``config_options`` parsed."""
+    given = {name.replace("__", "."): value for name, value in arguments.items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in given.items()
+        if value not in (None, ())
+    }
+
+
+def pairs(settings: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a mapping; lists and mappings are written as JSON, ``null`` is nothing.
+
+    Raises:
+        ConfigError: a word without ``=``, a key given twice, or broken JSON.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        key = key.strip()
+        if not sign or not key:
+            raise ConfigError(f"'{setting}' is not KEY=VALUE.", "Write for example --set adapter.rank=8.")
+        if key in values:
+            raise ConfigError(f"{key} is given twice.", "Keep one.")
+        values[key] = _value(key, text)
+    return values
+
+
+def _value(key: str, text: str) -> Any:
+    if text == "null":
+        return None
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as cause:
+            raise ConfigError(
+                f"The value of {key} is not JSON: {cause.msg}.", 'A list is written ["a", "b"].'
+            ) from cause
+    return text
+
+
+def option_lines() -> list[str]:
+    """Every option with its type, default and description."""
+    lines: list[str] = []
+    for row in option_table():
+        lines += [f"{row['name']}  ({row['type']}, default {row['default']})", f"    {row['description']}"]
+    return lines
+
+
+def option_table() -> list[dict[str, Any]]:
+    """Every option of ``TrainConfig``: ``name``, ``type``, ``default``, ``description``."""
+    from lorasmith.config import known_keys
+
+    rows: list[dict[str, Any]] = []
+    for key, section in known_keys().items():
+        field = section.model_fields[key.rpartition(".")[2]]
+        default = "none, it is needed" if field.is_required() else json.dumps(field.default, ensure_ascii=False)
+        rows.append(
+            {"name": key, "type": _words(field.annotation), "default": default, "description": field.description or ""}
+        )
+    return rows
+
+
+def _flag(flag: str, key: str) -> Callable[[F], F]:
+    from lorasmith.config import known_keys
+
+    field = known_keys()[key].model_fields[key.rpartition(".")[2]]
+    name, annotation = key.replace(".", "__"), _bare(field.annotation)
+    help_text = field.description or ""
+    if annotation is bool:
+        return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
+    words = get_args(annotation) if get_origin(annotation) is not None and _is_choice(annotation) else ()
+    if words:
+        return click.option(f"--{flag}", name, type=click.Choice(words), help=help_text)
+    if get_origin(annotation) is tuple:
+        return click.option(f"--{flag}", name, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
+    metavar = {int: "INTEGER", float: "NUMBER"}.get(annotation, "TEXT")
+    return click.option(f"--{flag}", name, metavar=metavar, help=help_text)
+
+
+def _bare(annotation: Any) -> Any:
+    """The type behind Annotated and Optional."""
+    while hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _bare(next(part for part in get_args(annotation) if part is not type(None)))
+    return annotation
+
+
+def _is_choice(annotation: Any) -> bool:
+    from lorasmith.config import choices
+
+    return bool(choices(annotation))
+
+
+def _words(annotation: Any) -> str:
+    bare = _bare(annotation)
+    if _is_choice(bare):
+        return " | ".join(str(word) for word in get_args(bare))
+    if get_origin(bare) is tuple:
+        return "list of text"
+    return {int: "integer", float: "number", bool: "true | false", str: "text"}.get(bare, str(bare))

@@ -1,0 +1,123 @@
+"""generate, inspect, certify: what can be done with a LoRA file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lorasmith.cli.session import Session, count, plain, verb
+from lorasmith.cli.watching import reporter
+from lorasmith.errors import ConfigError
+
+_FAILED_CERTIFICATE = 5
+
+
+@verb("generate")
+@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
+@click.option("--base", required=True, help="A folder in diffusers layout, a .safetensors file, or 'sandbox'.")
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="NAME[:WEIGHT]",
+    help="A name in the library or a path, with how strongly it counts (1 if left out); repeatable.",
+)
+@click.option("--negative-prompt", help="What to steer away from.")
+@click.option("--seed", type=int, help="Seed of the first picture; the next ones count on from it.")
+@click.option("--count", type=int, help="Pictures per prompt.")
+@click.option("--steps", type=int, help="Denoising steps.")
+@click.option("--guidance-scale", type=float, help="Classifier-free guidance.")
+@click.option("--scheduler", help="Sampler; otherwise the base's own.")
+@click.option("--width", type=int, help="Pixels.")
+@click.option("--height", type=int, help="Pixels.")
+@click.option("--batch-size", type=int, help="Pictures painted at once.")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="Where to paint.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Copy the pictures there."
+)
+def generate(
+    session: Session, prompts: tuple[str, ...], adapters: tuple[str, ...], out: Path | None, **values: Any
+) -> None:
+    """Paint pictures with a base and adapters.
+
+    A PROMPT may call up an adapter by itself: "ohwx on red <lora:photos:0.8>". Every picture carries its prompt, seed
+    and settings in its metadata.
+    """
+    request = {key: value for key, value in values.items() if value is not None}
+    request |= {"prompts": list(prompts), "adapters": [_adapter_use(text) for text in adapters]}
+    with reporter(session) as report:
+        pictures = session.studio.generate(request, on_event=report)
+    paths = [picture.path for picture in pictures]
+    if out is not None:
+        paths = list(_copied(paths, out))
+    document = {"images": [plain(picture) | {"path": str(path)} for picture, path in zip(pictures, paths, strict=True)]}
+    session.answer(document, *(str(path) for path in paths))
+
+
+def _adapter_use(text: str) -> dict[str, Any]:
+    """``name`` or ``name:0.8``; the colon of a Windows drive is part of the name."""
+    name, colon, weight = text.rpartition(":")
+    try:
+        return {"name": name, "weight": float(weight)} if colon and name else {"name": text}
+    except ValueError:
+        if weight[:1] in ("/", "\\") or "." in weight:
+            return {"name": text}
+        raise ConfigError(f"'{weight}' in '{text}' is not a weight.", "Write for example photos:0.8.") from None
+
+
+def _copied(paths: Iterable[Path], folder: Path) -> Iterable[Path]:
+    """Copies under the next free numbers of a folder; nothing there is written over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    for path in paths:
+        while (target := folder / f"{number:05d}{path.suffix}").exists():
+            number += 1
+        shutil.copyfile(path, target)
+        yield target.absolute()
+
+
+@verb("inspect")
+@click.argument("adapter")
+def inspect(session: Session, adapter: str) -> None:
+    """Say what is in a LoRA file.
+
+    ADAPTER is a path or a name in the library.
+    """
+    report = plain(session.studio.inspect(adapter))
+    metadata = report.get("metadata", {})
+    lines = _lines({key: value for key, value in report.items() if key != "metadata"})
+    session.answer(report, *lines, f"metadata: {count(len(metadata), 'entry', 'entries')}, --json shows them")
+
+
+@verb("certify")
+@click.argument("adapter")
+@click.option("--base", required=True, help="A folder in diffusers layout, a .safetensors file, or 'sandbox'.")
+@click.pass_context
+def certify(context: click.Context, session: Session, adapter: str, base: str) -> None:
+    """Prove that a LoRA file loads and counts.
+
+    ADAPTER is a path or a name in the library, whoever made it. A file that fails ends it with exit code 5.
+    """
+    with reporter(session) as report:
+        certificate = session.studio.certify(adapter, base, on_event=report)
+    session.answer(plain(certificate), *certificate.sentences())
+    context.exit(0 if certificate.passed else _FAILED_CERTIFICATE)
+
+
+def _lines(document: Any, indent: str = "") -> list[str]:
+    """A document as ``key: value`` lines; long lists by their length and beginning."""
+    lines: list[str] = []
+    for key, value in document.items():
+        name = key.replace("_", " ")
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            shown = ", ".join(str(entry) for entry in value[:5]) + (", ..." if len(value) > 5 else "")
+            lines.append(f"{indent}{name}: {shown} ({len(value)})" if len(value) > 5 else f"{indent}{name}: {shown}")
+        elif value not in ("", None, {}):
+            lines.append(f"{indent}{name}: {value}")
+    return lines

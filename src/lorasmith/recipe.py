@@ -1,0 +1,108 @@
+"""A run, prepared: the family's defaults under the user's values, frozen, and what to know before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasmith.config import TrainConfig, layer, resolve
+from lorasmith.errors import ConfigError, DatasetError
+from lorasmith.events import Notice
+
+if TYPE_CHECKING:
+    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.families import Base, Family
+
+SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, and the notices about it."""
+
+    config: TrainConfig
+    version: DatasetVersion
+    base: Base
+    family: Family
+    notices: tuple[Notice, ...]
+
+    def payload(self) -> dict[str, Any]:
+        """The payload of the train job."""
+        return {"config": self.config.model_dump(mode="json"), "fingerprint": self.version.fingerprint}
+
+
+def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -> Recipe:
+    """Lay the defaults of the base's family under the user's values and check them against the dataset.
+
+    Args:
+        version: the pictures to learn from.
+        values: a tree of ``TrainConfig`` keys, nested or dotted; ``base`` is needed.
+        home: where named bases lie.
+
+    Raises:
+        ConfigError: no base, an unknown key, an impossible value, values at odds.
+        BaseError: the base is missing, damaged or of no known family.
+        DatasetError: the version holds no pictures.
+    """
+    from lorasmith.bases import family_of, open_base
+
+    own = layer(values)
+    reference = own.get("base")
+    if not reference or not isinstance(reference, str):
+        raise ConfigError("No base is chosen.", "Name a folder or .safetensors file with --base, or 'sandbox'.")
+    if not version.items:
+        raise DatasetError(f"{version.reference} holds no pictures.", "Import some with `lorasmith import`.")
+    if own.get("dataset", version.reference) not in (version.reference, version.dataset):
+        raise ConfigError(
+            f"The config names the dataset '{own['dataset']}', but {version.reference} is to be trained.", "Keep one."
+        )
+    base = open_base(reference, home=home)
+    family = family_of(base)
+    fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
+    config = resolve(_defaults(family, base, own), own, fixed)
+    return Recipe(config, version, base, family, _notices(config, version.items))
+
+
+def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The family's defaults, made to agree with the user's values where those would turn a default into a refusal."""
+    defaults = layer(family.defaults, {"data": {"resolution": family.native_resolution(base)}})
+    steps = own.get("max_train_steps", defaults.get("max_train_steps"))
+    optimizer = defaults.setdefault("optimizer", {})
+    if str(steps).isdigit() and "lr_warmup_steps" in optimizer:
+        optimizer["lr_warmup_steps"] = min(optimizer["lr_warmup_steps"], int(steps) // 10)
+    chosen = own.get("optimizer", {})
+    if isinstance(chosen, dict) and chosen.get("name") == "prodigy":
+        optimizer["learning_rate"] = 1.0  # it finds its own; the family's figure is meant for the others
+    return defaults
+
+
+def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
+    """What is allowed and probably not meant."""
+    from lorasmith.datasets.captions import has_word
+
+    found: list[Notice] = []
+    bare = [item.name for item in items if not item.caption.strip()]
+    if bare:
+        found.append(
+            Notice(
+                f"{len(bare)} of {len(items)} pictures have no caption ({_some(bare)}).",
+                "`lorasmith caption` writes them.",
+            )
+        )
+    word = config.trigger_word
+    if word:
+        without = [item.name for item in items if not has_word(item.caption, word)]
+        if without:
+            found.append(
+                Notice(
+                    f"The trigger word '{word}' is not in {len(without)} of {len(items)} captions: {_some(without)}.",
+                    f"`lorasmith captions {config.dataset} --trigger-word {word}` adds it.",
+                )
+            )
+    return tuple(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

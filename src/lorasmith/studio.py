@@ -1,0 +1,479 @@
+"""``Studio(home)``: the verbs of the product, the one façade behind command line, notebooks and web.
+
+    studio = Studio()
+    version = studio.import_dataset("photos.zip")
+    version = studio.add_trigger_word(studio.caption(version), "ohwx")
+    job = studio.train(version, {"base": "sandbox", "trigger_word": "ohwx"})
+    adapter = studio.collect(job)  # waits, checks, files it in the library
+    pictures = studio.generate(base="sandbox", prompts=["ohwx on red"], adapters=[{"name": adapter.stem}])
+
+Nothing here loads a model: what needs one is written down as a job and done by a worker process. Verbs take and
+give value types; everything they refuse is a ``LorasmithError``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError
+from lorasmith.events import Event
+
+if TYPE_CHECKING:
+    from lorasmith.adapters.certificate import Certificate
+    from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.datasets.checks import Finding
+    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.jobfolder import JobKind
+    from lorasmith.jobs import Command, Job, Jobs
+    from lorasmith.library import Library
+    from lorasmith.recipe import Recipe
+    from lorasmith.training.plan import Plan
+
+Watch = Callable[[Event], None]
+_COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """A picture that was generated, and what it was generated from."""
+
+    path: Path
+    prompt: str
+    negative_prompt: str
+    seed: int
+    adapters: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What two real steps said about a run. Seconds and bytes."""
+
+    seconds_per_step: float
+    estimated_seconds: float
+    seconds: dict[str, float]
+    """How long each stage of the rehearsal took."""
+    peak_rss_bytes: int
+    peak_device_bytes: int
+
+
+def default_home() -> Path:
+    """``LORASMITH_HOME``, or the place where this system keeps a program's data."""
+    if chosen := os.environ.get("LORASMITH_HOME"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lorasmith"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "lorasmith"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "lorasmith"
+
+
+class Studio:
+    """Everything one home holds, and what can be done with it. Cheap to make; nothing is written until asked for."""
+
+    def __init__(self, home: Path | str | None = None, *, worker: Command | None = None) -> None:
+        """
+        Args:
+            home: where datasets, jobs and adapters lie; left out, ``default_home()``.
+            worker: how a worker is started, if not as ``lorasmith.jobs.worker_command`` does.
+        """
+        self.home = (Path(home).expanduser() if home is not None else default_home()).absolute()
+        self._worker = worker
+        self._known_jobs: Jobs | None = None
+
+    # Datasets
+
+    def import_dataset(
+        self,
+        source: Path | str,
+        name: str | None = None,
+        background: str = "white",
+        *,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> DatasetVersion:
+        """Take in a ZIP or folder of pictures; the version's ledger tells the fate of every file.
+
+        Args:
+            source: the ZIP or folder; nothing is written into it.
+            name: of the dataset; left out, made from the source's.
+            background: colour that replaces transparency.
+            progress: called with (files done, files in all, path).
+
+        Raises:
+            InputError: not there, unreadable, or without pictures.
+        """
+        return self._store.import_source(Path(source).expanduser(), name=name, background=background, progress=progress)
+
+    def dataset(self, reference: str | DatasetVersion) -> DatasetVersion:
+        """The version that ``name`` (the newest) or ``name@number`` means.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        return self._store.get(reference) if isinstance(reference, str) else reference
+
+    def datasets(self) -> dict[str, list[int]]:
+        """Names of all datasets with the numbers of their versions."""
+        store = self._store
+        return {name: store.versions(name) for name in store.names()}
+
+    def check(
+        self, version: str | DatasetVersion, *, trigger_word: str = "", base: str = "", resolution: int | None = None
+    ) -> list[Finding]:
+        """What is wrong or doubtful about a dataset before it is trained, errors first.
+
+        Args:
+            version: what to check.
+            trigger_word: the word that every caption should hold.
+            base: the base it shall be trained with, which says how large pictures and how long captions may be.
+            resolution: side in pixels of the square whose area is trained; left out, the base's, or 512.
+        """
+        from lorasmith.bases import family_of, open_base
+        from lorasmith.datasets.checks import check
+
+        version, facts = self.dataset(version), {"resolution": 512}
+        if base:
+            opened = open_base(base, home=self.home)
+            family = family_of(opened)
+            facts = {"resolution": family.native_resolution(opened), "max_tokens": family.max_prompt_tokens - 2}
+        if resolution is not None:
+            facts["resolution"] = resolution
+        return check(version, self._store, trigger_word=trigger_word, **facts)  # type: ignore[arg-type]
+
+    def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
+        """A new version whose captions begin with the word; captions that have it stay as they are.
+
+        Raises:
+            ConfigError: the word is empty.
+        """
+        from lorasmith.datasets.captions import add_trigger_word
+
+        if not word.strip():
+            raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
+        return self._edit(version, lambda caption: add_trigger_word(caption, word), "add_trigger_word", word=word)
+
+    def remove_tags(self, version: str | DatasetVersion, tags: Sequence[str]) -> DatasetVersion:
+        """A new version without these tags; only whole tags are removed, never parts of one."""
+        from lorasmith.datasets.captions import remove_tags
+
+        if isinstance(tags, str):
+            tags = [tags]
+        return self._edit(version, lambda caption: remove_tags(caption, tags), "remove_tags", tags=list(tags))
+
+    def caption(
+        self,
+        version: str | DatasetVersion,
+        captioner: str = "wd_tagger",
+        *,
+        existing: Literal["replace", "keep"] = "replace",
+        on_event: Watch | None = None,
+        **options: Any,
+    ) -> DatasetVersion:
+        """A new version with captions by a captioner; pictures it failed on keep theirs and are listed.
+
+        The list is ``version.operation.arguments["failures"]``, name to reason.
+
+        Args:
+            existing: what happens to captions that are there. Replaced ones stay in the parent version.
+            on_event: hears everything the job says.
+            options: the captioner's own.
+
+        Raises:
+            ConfigError: no such captioner or option.
+            DatasetError: no pictures, or it failed on all of them.
+        """
+        from lorasmith.jobfolder import write_json
+
+        parent = self.dataset(version)
+        if not parent.items:
+            raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
+        checked = _captioner_options(captioner, options)
+        payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
+        job = self._submit("caption", payload, name=parent.dataset)
+        write_json(job.folder.path / _COMMIT, {"existing": existing})
+        self._run(job, on_event)
+        return self.collect_captions(job)
+
+    def collect_captions(self, job: Job | str) -> DatasetVersion:
+        """Commit what a caption job made; asking again gives the same version.
+
+        ``caption`` does so itself; this is for a job that was resumed.
+
+        Raises:
+            JobError: it is no caption job, or it has not succeeded.
+            DatasetError: it captioned nothing.
+        """
+        job = self.job(job)
+        payload, output = self._payload(job, "caption"), job.output()
+        parent = self.dataset(str(payload["dataset"]))
+        for number in reversed(self._store.versions(parent.dataset)):
+            version = self.dataset(f"{parent.dataset}@{number}")
+            if version.operation.arguments.get("job") == job.id:
+                return version
+        plan = json.loads((job.folder.path / _COMMIT).read_bytes())
+        arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
+        return self._commit_captions(parent, output, str(plan["existing"]), arguments)
+
+    # Training
+
+    def prepare(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Recipe:
+        """The resolved run with its notices; nothing is written.
+
+        Raises:
+            ConfigError, BaseError, DatasetError: it cannot be run as it is.
+        """
+        from lorasmith.recipe import prepare
+
+        return prepare(self.dataset(version), config, home=self.home)
+
+    def plan(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Plan:
+        """What training would do: buckets, steps, exposures, disk."""
+        from lorasmith.training.plan import plan
+
+        recipe = self.prepare(version, config)
+        return plan(recipe.config, recipe.version, recipe.family, recipe.base)
+
+    def rehearse(
+        self, version: str | DatasetVersion, config: Mapping[str, Any], *, on_event: Watch | None = None
+    ) -> Rehearsal:
+        """Go the whole way with two steps, and estimate the real run's time from them.
+
+        Raises:
+            LorasmithError: whatever would have stopped the real run later.
+        """
+        payload = self.prepare(version, config).payload() | {"rehearse": True}
+        output = self._run(self._submit("train", payload, name="rehearsal"), on_event)
+        return Rehearsal(
+            seconds_per_step=float(output["seconds_per_step"]),
+            estimated_seconds=float(output["estimated_seconds"]),
+            seconds=dict(output["seconds"]),
+            peak_rss_bytes=int(output["peak_rss_bytes"]),
+            peak_device_bytes=int(output["peak_device_bytes"]),
+        )
+
+    def train(self, version: str | DatasetVersion, config: Mapping[str, Any], start: bool = True) -> Job:
+        """Submit a training job, and start it. Its first events are the notices of ``prepare``.
+
+        Args:
+            version: what to learn from.
+            config: ``TrainConfig`` values, nested or dotted; ``base`` is needed, the family gives the rest.
+            start: False leaves the job queued.
+
+        Raises:
+            ConfigError, BaseError, DatasetError: it cannot be run as it is; nothing was written.
+        """
+        recipe = self.prepare(version, config)
+        job = self._submit("train", recipe.payload(), name=recipe.config.output_name)
+        for notice in recipe.notices:
+            job.folder.emit(notice)
+        return job.start() if start else job
+
+    def resume(self, job: Job | str) -> Job:
+        """Go on with a job that was stopped, paused, lost or failed."""
+        return self.job(job).resume()
+
+    def collect(self, job: Job | str) -> Path:
+        """Wait for a training job, and file its adapter in the library; asking again gives the same file.
+
+        Raises:
+            AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
+            LorasmithError: the job did not succeed.
+        """
+        from lorasmith.library import file_digest
+
+        job = self.job(job)
+        payload = self._payload(job, "train")
+        job.wait()
+        output = job.output()
+        if "adapter" not in output:
+            raise JobError(f"Job {job.id} was a rehearsal and made no adapter.", "Name a train job.")
+        file = job.folder.path / str(output["adapter"])
+        certificate: Mapping[str, Any] = output["certificate"]
+        if not certificate.get("passed"):
+            reason = next(iter(certificate.get("findings") or ()), "see its certificate")
+            raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
+        if not file.is_file() or file_digest(file) != output["sha256"]:
+            raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
+        return self.library.add(file, certificate, name=payload["config"]["output_name"])
+
+    # Using adapters
+
+    def generate(
+        self, request: Mapping[str, Any] | None = None, *, on_event: Watch | None = None, **values: Any
+    ) -> list[GeneratedImage]:
+        """Paint pictures; fields as in ``GenerateRequest``, in a mapping, as keywords, or both.
+
+        Raises:
+            ConfigError: an unknown field or an impossible value.
+            AdapterError, BaseError: an adapter or the base cannot be used.
+        """
+        from lorasmith.generation.request import resolve_request
+
+        asked = resolve_request({**(request or {}), **values})
+        payload = asked.model_dump(mode="json")
+        payload["base"] = self._base(asked.base)
+        payload["adapters"] = [{"name": str(self.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
+        if asked.grid is not None:
+            payload["grid"]["adapters"] = [str(self.adapter(name)) for name in asked.grid.adapters]
+        job = self._submit("generate", payload)
+        return [_picture(job.folder.path, image) for image in self._run(job, on_event)["images"]]
+
+    def certify(self, adapter: Path | str, base: str, *, on_event: Watch | None = None) -> Certificate:
+        """Load a LoRA file, anybody's, into a base and state what arrived; look at ``passed``.
+
+        Raises:
+            AdapterError, BaseError: there is no such file, or it cannot be read.
+        """
+        from lorasmith.adapters.certificate import Certificate
+
+        payload = {"adapter": str(self.adapter(adapter)), "base": self._base(base)}
+        return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))
+
+    def inspect(self, adapter: Path | str) -> AdapterReport:
+        """What a LoRA file says of itself, from its header and numbers alone."""
+        from lorasmith.adapters.inspect import inspect_adapter
+
+        return inspect_adapter(self.adapter(adapter))
+
+    def adapter(self, reference: Path | str) -> Path:
+        """The absolute path of an adapter, from a path or a name in the library.
+
+        Raises:
+            AdapterError: there is none.
+        """
+        from lorasmith.generation.adapters import find_adapter
+
+        return find_adapter(str(reference), self.home).absolute()
+
+    # Jobs and what lies under them
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of this home, oldest first."""
+        return self._jobs.list()
+
+    def job(self, reference: Job | str) -> Job:
+        """The job of that id, an unmistakable part of one, or ``last``."""
+        return self._jobs.get(reference) if isinstance(reference, str) else reference
+
+    @property
+    def library(self) -> Library:
+        """The adapters of this home."""
+        from lorasmith.library import Library
+
+        return Library(self.home)
+
+    @property
+    def _store(self) -> DatasetStore:
+        from lorasmith.datasets.store import DatasetStore
+
+        return DatasetStore(self.home)
+
+    @property
+    def _jobs(self) -> Jobs:
+        from lorasmith.jobs import Jobs, worker_command
+
+        if self._known_jobs is None:  # one for all calls: it knows the exit codes of the workers it started
+            self._known_jobs = Jobs(self.home, self._worker or worker_command)
+        return self._known_jobs
+
+    def _base(self, reference: str) -> str:
+        """A base's reference as a worker can use it from any folder; checked by opening its header."""
+        from lorasmith.bases import open_base
+        from lorasmith.recipe import SANDBOX
+
+        base = open_base(reference, home=self.home)
+        return reference if reference == SANDBOX else str(base.path.absolute())
+
+    def _payload(self, job: Job, kind: JobKind) -> dict[str, Any]:
+        """The payload of a job of that kind; a ``JobError`` for one of another."""
+        record = job.record()
+        if record.kind != kind:
+            raise JobError(f"Job {job.id} is a {record.kind} job.", f"Name a {kind} job.")
+        return record.payload
+
+    def _submit(self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "") -> Job:
+        return self._jobs.submit(kind, payload, name=name)
+
+    def _run(self, job: Job, on_event: Watch | None) -> dict[str, Any]:
+        """Start a job and stay with it to its end. Ctrl-C stops the worker too: nobody else waits for it."""
+        job.start()
+        try:
+            for event in job.follow():
+                if on_event is not None:
+                    on_event(event)
+        except KeyboardInterrupt:
+            job.stop()
+            raise
+        return job.output()
+
+    def _edit(
+        self, version: str | DatasetVersion, edit: Callable[[str], str], operation: str, **arguments: Any
+    ) -> DatasetVersion:
+        """Commit the captions after ``edit``; the same version when nothing changes."""
+        from lorasmith.datasets.manifest import Operation
+
+        parent = self.dataset(version)
+        items = [_with_caption(item, edit(item.caption), operation) for item in parent.items]
+        if items == list(parent.items):
+            return parent
+        return self._store.commit(parent, items, Operation(name=operation, arguments=arguments))
+
+    def _commit_captions(
+        self, parent: DatasetVersion, output: Mapping[str, Any], existing: str, arguments: dict[str, Any]
+    ) -> DatasetVersion:
+        from lorasmith.datasets.manifest import Operation
+
+        captions: Mapping[str, Any] = output["captions"]
+        failures: dict[str, str] = dict(output.get("failures", {}))
+        if not captions:
+            first = next(iter(failures.values()), "it gave no answer")
+            raise DatasetError(
+                f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
+                f"See the job {arguments['job']}.",
+            )
+        kept = {item.name for item in parent.items if existing == "keep" and item.caption.strip()}
+        items = [
+            _with_caption(item, str(captions[item.name]["caption"]), arguments["captioner"])
+            if item.name in captions and item.name not in kept
+            else item
+            for item in parent.items
+        ]
+        operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
+        return self._store.commit(parent, items, operation)
+
+
+def _with_caption(item: Item, caption: str, by: str) -> Item:
+    """The item with that caption and who wrote it; the same item when nothing changes."""
+    if caption == item.caption:
+        return item
+    return item.model_copy(update={"caption": caption, "provenance": {**item.provenance, "caption": by}})
+
+
+def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
+    uses: Iterable[tuple[str, float]] = image.get("adapters", ())
+    return GeneratedImage(
+        path=folder / str(image["path"]),
+        prompt=str(image["prompt"]),
+        negative_prompt=str(image.get("negative_prompt", "")),
+        seed=int(image["seed"]),
+        adapters=tuple((str(name), float(weight)) for name, weight in uses),
+    )
+
+
+def _captioner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a captioner, checked before a worker is started.
+
+    Raises:
+        ConfigError: no such captioner, no such option, or an impossible value.
+    """
+    from lorasmith.captioners.run import captioners, read_options
+    from lorasmith.plugins import choose
+
+    section = read_options(choose(captioners(), name, "captioner"), dict(options))
+    return section.model_dump(mode="json", exclude_unset=True)
