@@ -125,9 +125,7 @@ def find_card() -> Card | None:
             found = re.findall(r"^\s*(.+?)\s*,\s*(\d+)\.(\d+)\s*$", listed, re.MULTILINE)
             if found:
                 return min((Card(name, cuda, (int(a), int(b))) for name, a, b in found), key=lambda card: card[2])
-    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
-        return Card("an NVIDIA card", (0, 0), (0, 0))
-    return None
+    return Card("an NVIDIA card", (0, 0), (0, 0)) if any(Path("/proc/driver/nvidia/gpus").glob("*")) else None
 
 
 def _answer(command: list[str]) -> str:
@@ -211,12 +209,10 @@ def install_torch(build: str, reason: str) -> None:
 
 def pip(*arguments: str) -> tuple[int, list[str]]:
     """Run the environment's pip, tell how far it is, and return its exit code and last lines."""
-    environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
-    environment["PYTHONIOENCODING"] = "utf-8"
+    environment = {**environment_of(_MISLEADING), "PYTHONIOENCODING": "utf-8"}
     command = [str(PYTHON), "-m", "pip", "--no-input", "--disable-pip-version-check"]
     tail: deque[str] = deque(maxlen=30)
-    found = 0
-    began = time.monotonic()
+    found, began = 0, time.monotonic()
     command += [*arguments, "--progress-bar", "off"]
     with LOG.open("a", encoding="utf-8") as log, running(command, env=environment, cwd=ROOT) as process:
         for line in process.stdout:
@@ -232,8 +228,14 @@ def pip(*arguments: str) -> tuple[int, list[str]]:
     return process.returncode, list(tail)
 
 
-# Settings that would send packages elsewhere than into the environment.
-_MISLEADING = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "__PYVENV_LAUNCHER__")
+def environment_of(dropped: tuple[str, ...]) -> dict[str, str]:
+    """This process's environment variables but for some."""
+    return {name: value for name, value in os.environ.items() if name not in dropped}
+
+
+# Settings that would bring in packages from outside .venv, or send new ones elsewhere.
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
+_MISLEADING = (*_FOREIGN, "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 
 
 @contextlib.contextmanager
@@ -407,21 +409,18 @@ def prepare(wanted_torch: str, tests: bool) -> None:
 def is_ready(wanted_torch: str, tests: bool) -> bool:
     """Whether every step is done, by the stamp alone."""
     stamp = read_stamp()
-    return "unfinished" not in stamp and all(
-        stamp.get(step.key) == step.wanted for step in steps(stamp, wanted_torch, tests)
-    )
+    done = (stamp.get(step.key) == step.wanted for step in steps(stamp, wanted_torch, tests))
+    return "unfinished" not in stamp and all(done)
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """One start at a time; a second one waits. The operating system frees the lock of a process that dies."""
     with LOCK.open("a+b") as handle:
-        told = False
-        while not _try_lock(handle.fileno()):
-            if not told:
-                say("Another start.py is installing here; waiting for it ...")
-                told = True
-            time.sleep(0.5)
+        if not _try_lock(handle.fileno()):
+            say("Another start.py is installing here; waiting for it ...")
+            while not _try_lock(handle.fileno()):
+                time.sleep(0.5)
         yield
 
 
@@ -448,12 +447,12 @@ def hand_over(verb: str, arguments: list[str]) -> int:
         command = [str(PYTHON), "-m", "pytest", *arguments]
     else:
         command = [str(LORASMITH), *(["demo"] if verb == "demo" else []), *arguments]
+    environment = environment_of(_FOREIGN)
     sys.stdout.flush()
-    sys.stderr.flush()
     if not WINDOWS:
-        os.execv(command[0], command)
+        os.execve(command[0], command, environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
-    return subprocess.call(command)
+    return subprocess.call(command, env=environment)
 
 
 def read_command(argv: list[str]) -> tuple[str, str, list[str]]:

@@ -217,9 +217,8 @@ class TrainConfig(Section):
             raise ValueError(f"mixed_precision fp16 needs CUDA, and device is {self.device}: use bf16 or fp32")
         if self.optimizer.name == "adamw_8bit" and self.device in ("cpu", "mps"):
             raise ValueError(f"optimizer.name adamw_8bit needs CUDA, and device is {self.device}: use adamw")
-        if self.sample.every_steps and self.sample.prompts and "[trigger]" in " ".join(self.sample.prompts):
-            if not self.trigger_word:
-                raise ValueError("sample.prompts uses [trigger] but trigger_word is empty")
+        if any("[trigger]" in prompt for prompt in self.sample.prompts) and not self.trigger_word:
+            raise ValueError("sample.prompts uses [trigger] but trigger_word is empty")
         return self
 
     @property
@@ -271,7 +270,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         elif path.suffix.lower() == ".json":
             raw = json.loads(text, object_pairs_hook=_without_twins)
         elif path.suffix.lower() in (".yaml", ".yml"):
-            raw = yaml.load(text, Loader=_PlainLoader)
+            raw = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader that does less)
         else:
             raise ConfigError(f"{path.name} is neither .yaml, .toml nor .json.", "Rename it to what it is.")
     except RecursionError as cause:

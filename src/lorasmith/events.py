@@ -55,7 +55,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Metric(Event):
-    """Measured numbers after ``step`` optimizer steps (``loss``, ``validation_loss``, ``grad_norm``, ``rss_bytes`` ...)."""
+    """Measured numbers after ``step`` optimizer steps (``loss``, ``grad_norm``, ``rss_bytes`` ...)."""
 
     kind: ClassVar[str] = "metric"
     step: int
