@@ -397,9 +397,9 @@ def prepare(wanted_torch: str, tests: bool) -> None:
             if stamp.get(step.key) == step.wanted:
                 continue
             began = time.monotonic()
-            say(f"[{number + 1}/{total}] {step.name}")
             stamp.pop(step.key, "")
             write_stamp({**stamp, "unfinished": step.key})
+            say(f"[{number + 1}/{total}] {step.name}")
             step.run()
             stamp[step.key] = steps(stamp, wanted_torch, tests)[number].wanted
             write_stamp(stamp)
