@@ -7,6 +7,7 @@ read them from here. A resolved config is written into the job folder and never 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -198,7 +199,7 @@ class TrainConfig(Section):
     @classmethod
     def _is_a_file_name(cls, value: str) -> str:
         if any(c in value for c in '/\\:*?"<>|') or any(ord(c) < 32 for c in value) or value.strip(". ") != value:
-            raise ValueError("must be usable as a file name: no / \\ : * ? \" < > |, no dot or space at either end")
+            raise ValueError('must be usable as a file name: no / \\ : * ? " < > |, no dot or space at either end')
         return value
 
     @model_validator(mode="after")
@@ -216,9 +217,8 @@ class TrainConfig(Section):
             raise ValueError(f"mixed_precision fp16 needs CUDA, and device is {self.device}: use bf16 or fp32")
         if self.optimizer.name == "adamw_8bit" and self.device in ("cpu", "mps"):
             raise ValueError(f"optimizer.name adamw_8bit needs CUDA, and device is {self.device}: use adamw")
-        if self.sample.every_steps and self.sample.prompts and "[trigger]" in " ".join(self.sample.prompts):
-            if not self.trigger_word:
-                raise ValueError("sample.prompts uses [trigger] but trigger_word is empty")
+        if any("[trigger]" in prompt for prompt in self.sample.prompts) and not self.trigger_word:
+            raise ValueError("sample.prompts uses [trigger] but trigger_word is empty")
         return self
 
     @property
@@ -254,7 +254,7 @@ ALIASES: dict[str, str] = {
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The raw tree of a YAML or TOML file, at most 1 MB.
+    """The raw tree of a YAML, TOML or JSON file, at most 1 MB.
 
     Raises:
         ConfigError: missing, too large, of another kind, or not a mapping.
@@ -267,24 +267,50 @@ def read_config_file(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".toml":
             raw: Any = tomllib.loads(text)
-        elif path.suffix.lower() in (".yaml", ".yml", ".json"):
-            raw = yaml.load(text, Loader=_PlainLoader)
+        elif path.suffix.lower() == ".json":
+            raw = json.loads(text, object_pairs_hook=_without_twins)
+        elif path.suffix.lower() in (".yaml", ".yml"):
+            raw = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader that does less)
         else:
-            raise ConfigError(f"{path.name} is neither .yaml nor .toml.", "Rename it to what it is.")
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
-        raise ConfigError(f"{path.name} cannot be read: {' '.join(str(cause).split())}.", "Correct that line.") from cause
+            raise ConfigError(f"{path.name} is neither .yaml, .toml nor .json.", "Rename it to what it is.")
+    except RecursionError as cause:
+        raise ConfigError(f"{path.name} is nested deeper than any config.", "Check the path.") from cause
+    except (yaml.YAMLError, ValueError) as cause:  # TOML's errors, broken UTF-8 and impossible dates are ValueErrors
+        raise ConfigError(
+            f"{path.name} cannot be read: {' '.join(str(cause).split())}.", "Correct that line."
+        ) from cause
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name} does not hold keys and values.", "Begin with a line such as 'base: sandbox'.")
     return raw
 
 
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys all differ."""
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        raise ValueError(f"a key is given twice among {', '.join(key for key, _ in pairs)}")
+    return tree
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without anchors' exponential growth, and with 1e-4 a number as everyone expects."""
+    """YAML without aliases (they can grow without bound) and tags, where a key counts once and 1e-4 is a number."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not supported in a config")
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"tags (!name) are not supported in a config{event.start_mark}")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.YAMLError(f"'{key.value}' is given twice{key.start_mark}")
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
 
 
 _PlainLoader.add_implicit_resolver(
@@ -314,6 +340,8 @@ def layer(*trees: Mapping[str, Any]) -> dict[str, Any]:
                 node = node.setdefault(section, {})
                 if not isinstance(node, dict):
                     raise ConfigError(f"'{section}' is a single value and has no '{leaf}'.", "Check the nesting.")
+            if isinstance(node.get(leaf), dict):
+                raise ConfigError(f"'{path}' is a section and cannot be {_shortly(value)}.", "Check the nesting.")
             node[leaf] = value
     return merged
 
@@ -377,6 +405,12 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "missing":
         return f"The option '{where}' is needed and missing.", f"Give it a value.{more}"
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    value = f" (it is {first['input']!r})" if where and not isinstance(first["input"], dict) else ""
+    value = f" (it is {_shortly(first['input'])})" if where and not isinstance(first["input"], dict) else ""
     subject = f"{where} " if where else ""
     return f"{subject}{reason}{value}.", f"Change it and try again.{more}"
+
+
+def _shortly(value: Any) -> str:
+    """A value as Python writes it, cut where a sentence would drown in it."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:120] + " ..."

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 Outcome = Literal["succeeded", "failed", "stopped", "paused"]
@@ -55,7 +55,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Metric(Event):
-    """Measured numbers after ``step`` optimizer steps (``loss``, ``validation_loss``, ``grad_norm``, ``rss_bytes`` ...)."""
+    """Measured numbers after ``step`` optimizer steps (``loss``, ``grad_norm``, ``rss_bytes`` ...)."""
 
     kind: ClassVar[str] = "metric"
     step: int
@@ -97,13 +97,14 @@ _KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in (Phase, Progress, 
 
 
 def parse(line: str) -> Event | None:
-    """Read one line of ``events.jsonl``; None for a torn last line or a kind of a newer release."""
+    """Read one line of ``events.jsonl``; None for a torn or damaged line or a kind of a newer release."""
     try:
-        raw: dict[str, Any] = json.loads(line)
-    except json.JSONDecodeError:
+        raw: Any = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    event = _KINDS.get(str(raw.pop("kind", "")))
+    event = _KINDS.get(str(raw.pop("kind", ""))) if isinstance(raw, dict) else None
     if event is None:
         return None
-    known = {f.name for f in fields(event)}
-    return event(**{name: value for name, value in raw.items() if name in known})
+    given = {f.name: raw[f.name] for f in fields(event) if f.name in raw}
+    required = {f.name for f in fields(event) if f.default is MISSING and f.default_factory is MISSING}
+    return event(**given) if required <= given.keys() else None

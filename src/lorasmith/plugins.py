@@ -42,7 +42,12 @@ def discover(package: ModuleType, kind: type[T]) -> dict[str, T]:
         found[name], origin[name] = candidate, where
 
     for module_info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        module = importlib.import_module(module_info.name)
+        try:
+            module = importlib.import_module(module_info.name)
+        except ImportError as cause:
+            raise EnvironmentProblem(
+                f"{module_info.name} does not import: {cause}.", "Run `lorasmith doctor` to see what is missing."
+            ) from cause
         if hasattr(module, "plugin"):
             add(module.plugin, module_info.name)
     for point in entry_points(group=f"lorasmith.{room}"):
