@@ -138,6 +138,7 @@ def main() -> int:
     options = parser.parse_args()
 
     import torch
+
     from tests.training.runs import make_run
 
     torch.set_num_threads(options.threads)

@@ -34,7 +34,11 @@ def singles(seed: int, count: int) -> list[tuple[world.Scene, Image]]:
     pairs: list[tuple[world.Scene, Image]] = []
     for held_out in (True, False):
         for scene, rng in world.scenes(seed + held_out, count, held_out=held_out):
-            if not scene.relation and scene.figures[0].shape != world.CHARACTER and len(pairs) < count // (1 + held_out):
+            if (
+                not scene.relation
+                and scene.figures[0].shape != world.CHARACTER
+                and len(pairs) < count // (1 + held_out)
+            ):
                 pairs.append((scene, world.draw(scene, rng)))
     return pairs
 
@@ -66,7 +70,10 @@ def round_trip(vae: torch.nn.Module, images: Sequence[Image]) -> list[Image]:
 def judge(pairs: Iterable[tuple[world.Scene, Image]]) -> dict[str, float]:
     """Share of pictures whose colour and shape the detector names rightly."""
     right = [
-        (found is not None and found.color == scene.figures[0].color, found is not None and found.shape == scene.figures[0].shape)
+        (
+            found is not None and found.color == scene.figures[0].color,
+            found is not None and found.shape == scene.figures[0].shape,
+        )
         for scene, found in ((scene, detectors.find_figure(image)) for scene, image in pairs)
     ]
     color, shape = np.mean(right, axis=0)
@@ -112,11 +119,23 @@ def main() -> int:
         ("judge on true renders, style", float(np.mean([detectors.shows_style(i) for i in styled])), 0.97),
         ("VAE round trip, colour", trips["color"], 0.97),
         ("VAE round trip, shape", trips["shape"], 0.97),
-        ("VAE round trip, mascot", float(np.mean([detectors.shows_mascot(i) for i in round_trip(pipe.vae, mascots)])), 0.97),
-        ("VAE round trip, style", float(np.mean([detectors.shows_style(i) for i in round_trip(pipe.vae, styled)])), 0.97),
+        (
+            "VAE round trip, mascot",
+            float(np.mean([detectors.shows_mascot(i) for i in round_trip(pipe.vae, mascots)])),
+            0.97,
+        ),
+        (
+            "VAE round trip, style",
+            float(np.mean([detectors.shows_style(i) for i in round_trip(pipe.vae, styled)])),
+            0.97,
+        ),
         (f"base, {options.prompts} held-out prompts, colour", base["color"], 0.90),
         (f"base, {options.prompts} held-out prompts, shape", base["shape"], 0.85),
-        (f"tagger, micro-F1 on {options.pictures} pictures", tagger_f1(sandbox_weights() / "tagger", options.pictures), 0.95),
+        (
+            f"tagger, micro-F1 on {options.pictures} pictures",
+            tagger_f1(sandbox_weights() / "tagger", options.pictures),
+            0.95,
+        ),
     ]
     for name, value, bar in figures:
         log.info("%-46s %6.1f %%   bar %3.0f %%   %s", name, 100 * value, 100 * bar, "ok" if value >= bar else "BELOW")

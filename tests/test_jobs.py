@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.stand_in import command
 
 import lorasmith
 from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
+from tests.stand_in import command
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and sessions of POSIX")
 

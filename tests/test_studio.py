@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stand_in import CERTIFICATE, command, tell, tell_to_train, write_base, write_pictures
 
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import AdapterError, BaseError, ConfigError, DatasetError, JobError
 from lorasmith.events import Event, Notice, Phase
 from lorasmith.studio import Studio, default_home
+from tests.stand_in import CERTIFICATE, command, tell, tell_to_train, write_base, write_pictures
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import pytest
 import torch
 from bench.resume import Killer, context, lines_of, work
 from filelock import FileLock
-from tests.tiny import build_tiny_base
-from tests.training.home import make_dataset, make_job, quick_config
 
 from lorasmith import worker
 from lorasmith.adapters import certificate as certificates
@@ -23,6 +21,8 @@ from lorasmith.errors import ConfigError
 from lorasmith.events import Finished, Notice, Phase, Progress
 from lorasmith.heartbeat import Heartbeat
 from lorasmith.jobfolder import Control, JobFolder
+from tests.tiny import build_tiny_base
+from tests.training.home import make_dataset, make_job, quick_config
 
 Kind = Callable[[JobFolder, Any, Callable[[], Control]], dict[str, Any]]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.stand_in import CERTIFICATE, WORKER, command, tell, tell_to_train, write_base, write_pictures
 
 from lorasmith.cli import run
 from lorasmith.jobs import Jobs
+from tests.stand_in import CERTIFICATE, WORKER, command, tell, tell_to_train, write_base, write_pictures
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.demo.made_up import HOSTILE, build_record, failed_record
 
 from lorasmith.demo.charts import loss_chart, smoothed, ticks
 from lorasmith.demo.markup import element, escape
 from lorasmith.demo.record import Curves
 from lorasmith.demo.report import _typical_pair, render, write_report
+from tests.demo.made_up import HOSTILE, build_record, failed_record
 
 
 class Page(HTMLParser):

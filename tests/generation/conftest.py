@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tiny import build_tiny_base
 
 from lorasmith.families import Base
+from tests.tiny import build_tiny_base
 
 
 @pytest.fixture(scope="session")

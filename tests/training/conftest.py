@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.tiny import build_tiny_base
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lorasmith.datasets.store import DatasetStore
-from tests.training.home import make_dataset, quick_config
 
 from lorasmith.bases import open_base
+from lorasmith.datasets.store import DatasetStore
 from lorasmith.events import Event, Metric
 from lorasmith.families.sd import plugin as sd
 from lorasmith.jobfolder import Control
@@ -20,6 +19,7 @@ from lorasmith.training.loop import Run
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.setting import Setting
+from tests.training.home import make_dataset, quick_config
 
 
 @dataclass

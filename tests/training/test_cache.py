@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.training.runs import Said, make_cache, make_setting
 
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError, DatasetError
@@ -16,6 +15,7 @@ from lorasmith.jobfolder import Control
 from lorasmith.training.buckets import Placed, place
 from lorasmith.training.cache import Cache, encoders_of
 from lorasmith.training.precompute import pixels_of, precompute, prompts_of_run
+from tests.training.runs import Said, make_cache, make_setting
 
 ITEM = Item(name="a.png", image="1" * 64, original="1" * 64, width=64, height=64)
 

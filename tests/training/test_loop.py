@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.home import quick_config
-from tests.training.runs import Said, make_run
 
 from lorasmith.errors import NonFiniteLoss, OutOfMemory
 from lorasmith.events import Phase, Progress, Sample
@@ -16,6 +14,8 @@ from lorasmith.families.sd import plugin as sd
 from lorasmith.jobfolder import Control
 from lorasmith.training import checkpoint, memory
 from lorasmith.training.loop import restore, train
+from tests.training.home import quick_config
+from tests.training.runs import Said, make_run
 
 PLAIN = {"adapter.dropout": 0.0, "sample.prompts": [], "data.validation_fraction": 0.0, "ema_decay": None}
 CPU = torch.device("cpu")

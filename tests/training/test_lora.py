@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.home import quick_config
 
 from lorasmith.bases import open_base
 from lorasmith.errors import BaseError, CheckpointError
@@ -12,6 +11,7 @@ from lorasmith.families import Model
 from lorasmith.families.sd import StableDiffusion
 from lorasmith.families.sd import plugin as sd
 from lorasmith.training.lora import Average, Lora, attach
+from tests.training.home import quick_config
 
 
 def loaded(tiny_base: Path, **changes: object) -> tuple[Model, Lora]:

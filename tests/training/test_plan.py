@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.training.home import make_dataset, quick_config
 
 from lorasmith.errors import DatasetError
 from lorasmith.families.sd import plugin as sd
 from lorasmith.training.plan import plan, sampler_of
+from tests.training.home import make_dataset, quick_config
 
 
 def test_the_plan_is_what_the_sampler_does(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _PICTURES = "images"
 
 
-class _Interrupted(Exception):  # noqa: N818  not an error: the user asked
+class _Interrupted(Exception):
     """Raised out of a batch when the job is wanted to pause or stop."""
 
 

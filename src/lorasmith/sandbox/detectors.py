@@ -117,17 +117,20 @@ def _has_eye(pixels: Pixels, color: Pixels, y: float, x: float) -> bool:
 def _pixels(image: Image.Image) -> Pixels:
     if image.size != (world.SIZE, world.SIZE):
         image = image.resize((world.SIZE, world.SIZE), Image.Resampling.LANCZOS)
-    return np.asarray(image.convert("RGB"), np.float32)
+    pixels: Pixels = np.asarray(image.convert("RGB"), np.float32)
+    return pixels
 
 
 def _border_color(pixels: Pixels) -> Pixels:
     frame = np.concatenate([pixels[:3].reshape(-1, 3), pixels[-3:].reshape(-1, 3)])
     sides = np.concatenate([pixels[:, :3].reshape(-1, 3), pixels[:, -3:].reshape(-1, 3)])
-    return np.median(np.concatenate([frame, sides]), axis=0).astype(np.float32)
+    color: Pixels = np.median(np.concatenate([frame, sides]), axis=0).astype(np.float32)
+    return color
 
 
 def _distance(pixels: Pixels, color: Pixels) -> Pixels:
-    return np.linalg.norm(pixels - color, axis=2).astype(np.float32)
+    distance: Pixels = np.linalg.norm(pixels - color, axis=2).astype(np.float32)
+    return distance
 
 
 def _largest_region(mask: Mask, *, bridge: int = 0) -> Mask | None:

@@ -27,6 +27,7 @@ from lorasmith.sandbox import architecture, detectors, patchwork, world
 
 log = logging.getLogger("lorasmith.pretrain")
 
+
 def cosine(step: int, total: int, *, warm_up: int, floor: float = 0.01) -> float:
     """Learning-rate factor: linear warm-up, then a half cosine down to ``floor``."""
     if step < warm_up:
@@ -110,7 +111,7 @@ def train_vae(work: Path, *, steps: int, seed: int) -> None:
             group["lr"] = 1.2e-3 * cosine(step, steps, warm_up=300)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss, kl = objective(x, noise, jitter)
-        (loss + 1e-6 * kl).backward()
+        torch.autograd.backward(loss + 1e-6 * kl)
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -230,7 +231,7 @@ def train_base(work: Path, *, steps: int, seed: int, batch: int = 32, count: int
             states = pipe.text_encoder(ids)[0]
             prediction = unet(a * clean + s * noise, t, states, return_dict=False)[0]
         loss = (weights[t] * (prediction.float() - target).square().mean(dim=(1, 2, 3))).mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

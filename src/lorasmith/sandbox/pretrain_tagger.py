@@ -85,7 +85,7 @@ def train(*, seed: int, count: int, epochs: int) -> Tagger:
                 x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             x = x + 0.06 * torch.randn_like(x)
             loss = F.binary_cross_entropy_with_logits(model(x), truth[torch.from_numpy(chosen)])
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
@@ -106,6 +106,7 @@ def write_onnx(model: Tagger, path: Path) -> None:
         return name
 
     def layer(kind: str, x: str, name: str, module: nn.Conv2d | nn.Linear, **attributes: object) -> str:
+        assert module.bias is not None
         bias = module.bias.detach().numpy()
         inputs = [x, constant(f"{name}.weight", module.weight.detach().numpy()), constant(f"{name}.bias", bias)]
         nodes.append(helper.make_node(kind, inputs, [name], **attributes))

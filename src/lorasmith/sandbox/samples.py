@@ -72,7 +72,9 @@ def _write(path: Path, subject: str, picture: Callable[[int], Image.Image], coun
             "a JPEG whose EXIF says that it lies on its side",
         ),
         Member(f"{folder}/IMG_0007.Jpg", _encoded(phone, "JPEG", **jpeg), "taken", "image", "a suffix in mixed case"),
-        Member(f"{folder}/{subject} été.jpeg", _encoded(mixed, "JPEG", **jpeg), "taken", "image", "an accent in the name"),
+        Member(
+            f"{folder}/{subject} été.jpeg", _encoded(mixed, "JPEG", **jpeg), "taken", "image", "an accent in the name"
+        ),
         Member(f"{folder}/猫の写真.png", _encoded(foreign, "PNG"), "taken", "image", "a Japanese name"),
         Member(f"{folder}/sticker.png", _with_alpha(sticker), "converted", "image", "an alpha channel"),
         Member(f"{folder}/{subject} 01 (copy).png", first.content, "left_out", "duplicate", "the same bytes twice"),

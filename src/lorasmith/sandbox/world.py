@@ -209,7 +209,20 @@ def outline(shape: str, x: float, y: float, radius: float, angle: float = 0.0) -
         ]
     elif shape == "cross":
         a, b = 0.98, 0.33
-        points = [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]
+        points = [
+            (-b, -a),
+            (b, -a),
+            (b, -b),
+            (a, -b),
+            (a, b),
+            (b, b),
+            (b, a),
+            (-b, a),
+            (-b, b),
+            (-a, b),
+            (-a, -b),
+            (-b, -b),
+        ]
     else:
         raise ValueError(f"No outline is known for the shape '{shape}'.")
     c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
