@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import logging
 from pathlib import Path
 from typing import Final
@@ -40,7 +41,7 @@ class Tagger(nn.Module):
 
     def __init__(self, tags: int) -> None:
         super().__init__()
-        pairs = zip(_CHANNELS[:-1], _CHANNELS[1:], strict=True)
+        pairs = itertools.pairwise(_CHANNELS)
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
         self.squeeze = nn.Conv2d(_CHANNELS[-1], 16, 1)
         self.hidden = nn.Linear(16 * 8 * 8, 128)

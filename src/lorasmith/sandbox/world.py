@@ -99,8 +99,7 @@ class Scene:
         first = self.figures[0]
         if self.relation:
             second = self.figures[1]
-            what = f"a {_noun(first)} {self.relation} a {_noun(second)} on a {self.background} background"
-            return what
+            return f"a {_noun(first)} {self.relation} a {_noun(second)} on a {self.background} background"
         return f"a {first.size} {_noun(first)} on a {self.background} background, {self.position}"
 
     def tags(self) -> tuple[str, ...]:
