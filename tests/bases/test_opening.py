@@ -179,6 +179,58 @@ def test_without_any_tokenizer_the_two_files_are_asked_for(tmp_path: Path, monke
     assert "vocab.json and merges.txt" in caught.value.hint and str(tmp_path / "v1-5") in caught.value.hint
 
 
+def test_a_file_without_configs_loads_with_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way of a 1.x file: shipped configs (here of a thinner model), the tokenizer's two files beside it."""
+    from lorasmith.bases import opening
+    from lorasmith.sandbox.architecture import build_pipeline, write_tokenizer
+
+    write_tokenizer(tmp_path / "words")
+    pipeline = build_pipeline(
+        tmp_path / "words",
+        unet={"block_out_channels": (32, 48, 64), "cross_attention_dim": 768},
+        vae={"block_out_channels": (8, 16, 16, 16)},
+        text_encoder={"hidden_size": 768, "projection_dim": 768, "num_hidden_layers": 1},
+        scheduler={"prediction_type": "epsilon"},
+    )
+    pipeline.save_pretrained(tmp_path / "configs" / "sd1")
+    file = write_single_file(tmp_path / "configs" / "sd1", tmp_path / "thin.safetensors", with_configs=False)
+    shutil.rmtree(tmp_path / "configs" / "sd1" / "tokenizer")
+    for weights in (tmp_path / "configs").rglob("*.safetensors"):
+        weights.unlink()
+    write_tokenizer(tmp_path / "thin" / "tokenizer")
+    monkeypatch.setattr(opening, "CONFIGS", tmp_path / "configs")
+    base = open_base(str(file))
+    assert base.config_folder == tmp_path / "configs" / "sd1"
+    model = family_of(base).load(base, parts=("denoiser", "text_encoders"), dtype=torch.float32, device="cpu")
+    assert model.objective == "epsilon"
+    assert torch.equal(model.denoiser.conv_in.weight, pipeline.unet.conv_in.weight)
+    words = model.tokenizers["tokenizer"](["red star"]).input_ids
+    assert words == pipeline.tokenizer(["red star"]).input_ids
+
+
+@pytest.mark.parametrize("shape", [(320,), (), (320, 768, 1, 1)])
+def test_a_probe_of_strange_shape_is_no_evidence(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(BaseError, match="is of no known family"):
+        open_base(str(write_header(tmp_path / "odd.safetensors", {PROBE: shape})))
+
+
+@pytest.mark.parametrize("text", [b"[" * 50_000, b'{"a": []}', b'{"a": {"dtype": 1}}', b"[1]", b"\xff\xfe"])
+def test_any_header_is_read_or_refused(tmp_path: Path, text: bytes) -> None:
+    file = tmp_path / "odd.safetensors"
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(BaseError, match="is damaged"):
+        read_header(file)
+
+
+@pytest.mark.parametrize("width", [None, [768, 1024], "768"])
+def test_a_config_that_tells_no_width_is_no_evidence(folder: Path, tmp_path: Path, width: Any) -> None:
+    odd = shutil.copytree(folder, tmp_path / "odd")
+    config = json.loads((odd / "unet" / "config.json").read_text()) | {"cross_attention_dim": width}
+    (odd / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BaseError, match="what can be trained today"):
+        open_base(str(odd))
+
+
 FOREIGN = {
     "SDXL": {"conditioner.embedders.1.model.ln_final.weight": (1280,), PROBE.replace("1.1", "4.1"): (640, 2048)},
     "FLUX.1": {"model.diffusion_model.double_blocks.0.img_attn.norm.key_norm.scale": (128,)},

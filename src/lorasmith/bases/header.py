@@ -52,7 +52,7 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dic
             shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in raw.items()}
             dtypes = {name: str(entry["dtype"]) for name, entry in raw.items()}
             end = max((int(entry["data_offsets"][1]) for entry in raw.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as cause:
             raise BaseError(f"The header of {path.name} is damaged.", "Download it again.") from cause
     if 8 + length + end > size:
         missing = 8 + length + end - size

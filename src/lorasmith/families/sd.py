@@ -62,10 +62,12 @@ class StableDiffusion(Family):
         if header.layout == "folder":
             return self._detect_folder(header)
         probes = [n for n in header.shapes if n.endswith("attn2.to_k.weight") and "input_blocks." in n]
-        if not probes:
+        if not probes or len(header.shapes[probes[0]]) != 2:
             return None
         width = header.shapes[probes[0]][1]
-        conv_in = next((n for n in header.shapes if n.endswith("input_blocks.0.0.weight")), "")
+        conv_in = next(
+            (n for n, s in header.shapes.items() if n.endswith("input_blocks.0.0.weight") and len(s) == 4), ""
+        )
         if width == _SDXL_WIDTH or any(n.startswith("conditioner.embedders.1") for n in header.shapes):
             return None
         variant, title = _VARIANTS.get(width, _OTHER_WIDTH)
@@ -85,7 +87,9 @@ class StableDiffusion(Family):
         if pipeline not in ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"):
             return None
         unet = header.configs.get("unet", {})
-        width = int(unet.get("cross_attention_dim", 0))
+        width = unet.get("cross_attention_dim")
+        if not isinstance(width, int):
+            return None
         variant, title = _VARIANTS.get(width, _OTHER_WIDTH)
         prediction = header.configs.get("scheduler", {}).get("prediction_type", "epsilon")
         evidence = (
