@@ -99,7 +99,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
 def test_a_termination_signal_saves_and_the_next_start_goes_on(
     base: Path, tmp_path: Path, expected: tuple[str, int]
 ) -> None:
-    job = trainable(tmp_path, base, **{"checkpoint.every_steps": 0})
+    job = trainable(tmp_path, base)
     process = context().Process(target=work, args=(str(job.path),))
     process.start()
     while process.is_alive() and not any(b'"learning_rate"' in line for line in lines_of(job.path / "events.jsonl")):
@@ -110,7 +110,7 @@ def test_a_termination_signal_saves_and_the_next_start_goes_on(
     result = job.result()
     assert result is not None
     assert (result.outcome, result.output["complete"]) == ("stopped", False)
-    assert [p.name for p in (job.path / "checkpoints").iterdir()] == [str(result.output["steps"])]
+    assert (job.path / "checkpoints" / str(result.output["steps"])).is_dir()
     assert worker.main([str(job.path)]) == 0
     assert any(isinstance(e, Notice) and "Going on from" in e.message for _, e in job.read_events())
     assert sha_of(job) == expected[0]
