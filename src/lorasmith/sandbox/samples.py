@@ -77,7 +77,7 @@ def _write(path: Path, subject: str, picture: Callable[[int], Image.Image], coun
         ),
         Member(f"{folder}/猫の写真.png", _encoded(foreign, "PNG"), "taken", "image", "a Japanese name"),
         Member(f"{folder}/sticker.png", _with_alpha(sticker), "converted", "image", "an alpha channel"),
-        Member(f"{folder}/{subject} 01 (copy).png", first.content, "left_out", "duplicate", "the same bytes twice"),
+        Member(f"{folder}/{subject} 01_copy.png", first.content, "left_out", "duplicate", "the same bytes twice"),
         Member(
             f"{folder}/broken.jpg", _encoded(phone, "JPEG", **jpeg)[:1500], "left_out", "damaged", "a JPEG that was cut"
         ),
