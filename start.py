@@ -41,6 +41,7 @@ STAMP = VENV / "start.json"
 LOCK = VENV / "start.lock"
 LOG = VENV / "start.log"
 TORCH = "2.13.0"
+BUILDS = {"cpu": "cpu", "apple": "cpu", "cu126": "cuda", "cu130": "cuda", "skip": "skip"}  # and what asks for them
 TORCH_INDEX = "https://download.pytorch.org/whl/"
 WINDOWS = os.name == "nt"
 BIN = VENV / ("Scripts" if WINDOWS else "bin")
@@ -242,13 +243,14 @@ _MISLEADING = (*_FOREIGN, "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 def running(command: list[str], **options: Any) -> Iterator[Any]:
     """A child process, its output as text, that never outlives this one's interruption."""
     options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
-    process = subprocess.Popen(command, **options)
+    # A group of its own, so that a signal also reaches what pip starts; each of them holds the lock (see alone).
+    process = subprocess.Popen(command, start_new_session=not WINDOWS, close_fds=WINDOWS, **options)
     try:
         yield process
         process.wait()
     except BaseException:
         with contextlib.suppress(OSError):
-            process.terminate() if WINDOWS else process.send_signal(signal.SIGINT)
+            process.terminate() if WINDOWS else os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -348,7 +350,8 @@ def steps(stamp: dict[str, str], wanted_torch: str, tests: bool) -> list[Step]:
 
     lock, dev_lock = "requirements.lock", "requirements-dev.lock"
     has = stamp.get("torch", "")
-    fits = has.startswith(TORCH + " ") and (not wanted_torch or torch_word(has.split(" ")[1]) == wanted_torch)
+    words = {f"{TORCH} {build}": word for build, word in BUILDS.items()}
+    fits = has in words and wanted_torch in ("", words[has])
     package = digest(ROOT / "pyproject.toml", ROOT / "src/lorasmith/__init__.py", salt=str(ROOT))
     plan = [
         Step("venv", python_identity() or "new", "an environment of its own in .venv", make_venv),
@@ -359,11 +362,6 @@ def steps(stamp: dict[str, str], wanted_torch: str, tests: bool) -> list[Step]:
     if tests:
         plan.append(Step("tests", digest(ROOT / dev_lock), "the tools of the tests", lambda: install_locked(dev_lock)))
     return plan
-
-
-def torch_word(build: str) -> str:
-    """What the person would have to ask for to get this build."""
-    return "cuda" if build.startswith("cu") else {"apple": "cpu"}.get(build, build)
 
 
 def python_identity() -> str:
@@ -415,12 +413,13 @@ def is_ready(wanted_torch: str, tests: bool) -> bool:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """One start at a time; a second one waits. The operating system frees the lock of a process that dies."""
+    """One start at a time; a second one waits until the first and all that it started are gone, however they end."""
     with LOCK.open("a+b") as handle:
         if not _try_lock(handle.fileno()):
             say("Another start.py is installing here; waiting for it ...")
             while not _try_lock(handle.fileno()):
                 time.sleep(0.5)
+        os.set_inheritable(handle.fileno(), True)
         yield
 
 
@@ -478,7 +477,9 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 def main(argv: list[str]) -> int:
     """Prepare what is missing and hand over; the exit code when there is nothing to hand over to."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         torch, verb, arguments = read_command(argv)
         if not is_ready(torch, verb == "test"):
