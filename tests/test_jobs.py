@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import lorasmith
-from lorasmith.errors import BaseError, JobError, LorasmithError, OutOfDisk
+from lorasmith.errors import BaseError, EnvironmentProblem, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Event, Notice, Phase, Progress
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.jobs import Job, Jobs
@@ -301,3 +301,31 @@ def test_a_worker_finds_the_package_from_any_folder(jobs: Jobs, monkeypatch: pyt
     assert submit(jobs).start().wait().outcome == "succeeded"
     monkeypatch.delenv("PYTHONPATH")
     assert submit(jobs).start().wait().outcome == "succeeded"
+
+
+def test_a_worker_that_cannot_be_started_changes_nothing(jobs: Jobs) -> None:
+    job = submit(jobs)
+    hopeless = Job(job.folder, Jobs(jobs.home, command=lambda folder: (str(folder / "no such program"),)))
+    with pytest.raises(EnvironmentProblem, match="No worker can be started"):
+        hopeless.start()
+    assert job.state() == "queued"
+    job.stop()
+    with pytest.raises(EnvironmentProblem):
+        hopeless.resume()
+    assert job.state() == "stopped"
+    assert job.resume().wait().outcome == "succeeded"
+
+
+def test_while_a_worker_is_being_started_the_job_is_not_lost(jobs: Jobs) -> None:
+    seen: list[str] = []
+
+    def look(folder: Path) -> Sequence[str]:
+        seen.append(Jobs(jobs.home).get(folder.name).state())
+        return command(folder)
+
+    job = submit(jobs, "wait once").start()
+    until(job, "waiting")
+    job.pause()
+    job.wait()
+    assert Job(job.folder, Jobs(jobs.home, look)).resume().wait().outcome == "succeeded"
+    assert seen == ["running"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -196,8 +197,6 @@ class Job:
                 raise JobError(f"Job {self.id} is already running.", f"`lorasmith jobs show {self.id}` follows it.")
             if state == "succeeded":
                 raise JobError(f"Job {self.id} has succeeded; there is nothing left to do.", "Start a new one.")
-            if (self.folder.path / "result.json").exists():
-                (self.folder.path / "result.json").rename(self._free_result_name())
             self.folder.set_control(self._control().model_copy(update={"wanted": "run"}))
             self._spawn()
         return self
@@ -221,7 +220,7 @@ class Job:
             for behind, event in self.folder.read_events(offset):
                 offset, quiet = behind, False
                 yield event
-            if not alive:
+            if not alive and self.state() != "running":  # it may have been resumed just now
                 break
             rest = min(rest * 1.5, _LONGEST_REST) if quiet else _SHORTEST_REST
             self._rest(rest)
@@ -299,7 +298,7 @@ class Job:
         if force and not self._ended_within(grace):
             for kill in (False, True):
                 worker = self._worker()
-                if worker is not None:
+                if worker is not None and worker.pid != os.getpid() and not self._start().get("starting"):
                     processes.end(worker, kill=kill)
                 self._ended_within(grace if not kill else _CALLERS_PATIENCE)
             self._settle_as_stopped()
@@ -333,12 +332,26 @@ class Job:
             raise JobError(f"Another process is busy with job {self.id}.", "Try again in a moment.") from cause
 
     def _spawn(self) -> None:
+        """Start a worker; the last result, if there is one, is set aside.
+
+        Until the worker has a pid, ``start.json`` names this process, so that nobody takes the job for lost meanwhile.
+        """
         path = self.folder.path.absolute()
-        events = path / "events.jsonl"
-        offset = events.stat().st_size if events.exists() else 0
-        child = processes.spawn(self.jobs.command(path), folder=path, log=path / "log.txt")
+        events, start, result = path / "events.jsonl", path / "start.json", path / "result.json"
+        offset = {"events_from": events.stat().st_size if events.exists() else 0}
+        aside = self._free_result_name() if result.exists() else None
+        write_json(start, offset | {"starting": True} | processes.identity())
+        if aside is not None:
+            result.rename(aside)
+        try:
+            child = processes.spawn(self.jobs.command(path), folder=path, log=path / "log.txt")
+        except EnvironmentProblem:
+            if aside is not None:
+                aside.rename(result)
+            start.unlink()
+            raise
         self.jobs._children[self.id] = child
-        write_json(path / "start.json", {"events_from": offset, **processes.identity(child.pid)})
+        write_json(start, offset | processes.identity(child.pid))
 
     def _start(self) -> dict[str, Any]:
         return _read_json(self.folder.path / "start.json")

@@ -41,7 +41,7 @@ def watch(session: Session, job: Job, *, latest: bool = False) -> None:
         JobError: its worker died.
         Detached: after the second Ctrl-C.
     """
-    with reporter(session) as report, _asked_to_stop(session, job):
+    with _asked_to_stop(session, job), reporter(session) as report:
         for event in job.follow(latest=latest):
             report(event)
 
