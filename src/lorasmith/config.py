@@ -45,7 +45,7 @@ class AdapterConfig(Section):
     use_rslora: bool = False
     """Scale by alpha / sqrt(rank) (rank-stabilised LoRA, arXiv:2312.03732)."""
     use_dora: bool = False
-    """Weight-decomposed LoRA (arXiv:2402.09353): slower; exported as dora_scale, which diffusers cannot read."""
+    """Weight-decomposed LoRA (arXiv:2402.09353): slower; exported as the closest plain LoRA of four times the rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs dropped in training, 0 to below 1."""
 

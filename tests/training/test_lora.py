@@ -36,7 +36,7 @@ def shaken(lora: Lora) -> None:
 @pytest.mark.parametrize("preset", ["attention", "attention_ff", "all_linear", "all_linear_conv"])
 def test_presets_grow(tiny_base: Path, preset: str) -> None:
     _, lora = loaded(tiny_base, **{"adapter.targets": preset})
-    modules = {m.module for m in lora.export(sd)}
+    modules = {m.module for m in lora.export()[0]}
     suffixes = {"attention": "to_q", "attention_ff": "ff.net.2", "all_linear": "proj_in", "all_linear_conv": "conv1"}
     present = [name for name, suffix in suffixes.items() if any(m.endswith(suffix) for m in modules)]
     assert present == list(suffixes)[: list(suffixes).index(preset) + 1]
@@ -56,18 +56,32 @@ def test_a_fresh_adapter_does_nothing_and_an_exported_one_is_the_whole_change(
     assert not torch.allclose(after, before, atol=1e-4)
     parts = {"unet": plain.denoiser, "text_encoder": plain.text_encoders["text_encoder"]}
     with torch.no_grad():
-        for module in lora.export(sd):
+        for module in lora.export()[0]:
             parts[module.part].get_submodule(module.module).weight.add_(module.delta())
     torch.testing.assert_close(said(plain), after, rtol=1e-3, atol=1e-5)
 
 
-def test_dora_exports_its_magnitudes(tiny_base: Path) -> None:
-    _, lora = loaded(tiny_base, **{"adapter.use_dora": True})
-    modules = lora.export(sd)
-    for module in modules:
-        assert module.dora_scale is not None
-        assert module.dora_scale.shape == (module.up.shape[0], *([1] * (module.down.ndim - 1)))
-    assert {m.down.ndim for m in modules} == {2, 4}
+def test_dora_is_exported_as_the_plain_lora_that_does_the_same(tiny_base: Path) -> None:
+    plain = sd.load(open_base(str(tiny_base)), parts=("denoiser", "text_encoders"), dtype=torch.float32, device="cpu")
+    model, lora = loaded(tiny_base, **{"adapter.use_dora": True, "adapter.rank": 16, "adapter.targets": "attention"})
+    shaken(lora)
+    modules, share = lora.export()
+    assert share == pytest.approx(1.0, abs=1e-4)  # four times this rank is every direction the layers have
+    assert all(module.dora_scale is None for module in modules)
+    with torch.no_grad():
+        for module in modules:
+            plain.denoiser.get_submodule(module.module).weight.add_(module.delta())
+    torch.testing.assert_close(said(plain), said(model), rtol=1e-3, atol=1e-4)
+
+
+def test_a_thin_dora_says_what_it_could_not_keep(tiny_base: Path) -> None:
+    _, lora = loaded(tiny_base, **{"adapter.use_dora": True, "adapter.rank": 2, "adapter.targets": "all_linear_conv"})
+    shaken(lora)
+    modules, share = lora.export()
+    again, _ = lora.export()
+    assert 0.1 < share < 1.0
+    assert {module.rank for module in modules} == {8}
+    assert all(torch.equal(a.up, b.up) and torch.equal(a.down, b.down) for a, b in zip(modules, again, strict=True))
 
 
 def test_the_seed_and_the_layer_decide_how_it_begins(tiny_base: Path) -> None:

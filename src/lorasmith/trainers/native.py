@@ -110,7 +110,9 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
     }
     emit(Phase("exporting"))
     with training.average.in_place() if training.average else nullcontext():
-        modules = training.lora.export(family)
+        modules, share = training.lora.export()
+    if config.adapter.use_dora:
+        emit(Notice(f"DoRA is exported as a plain LoRA of more rank, which keeps {share:.1%} of what was learned."))
     # Nothing here may depend on when the file is written: a resumed run writes the same bytes.
     facts = TrainingFacts(
         steps=training.step,

@@ -78,7 +78,7 @@ class _Rehearsal:
         assert saved is not None
         restore(running, saved)
         with self.timed("exporting"):
-            modules = running.lora.export(family)
+            modules, _ = running.lora.export()
             path = self.out / "adapter.safetensors"
             write_adapter(path, modules, family=family, dtype=config.export.dtype, metadata={})
         step = stopwatch.step_seconds[-1]

@@ -19,6 +19,7 @@ from lorasmith.adapters.module import LoraModule
 from lorasmith.config import AdapterConfig, TrainConfig
 from lorasmith.errors import BaseError, CheckpointError
 from lorasmith.families import Family, Model
+from lorasmith.training.dora import Kept, as_plain_lora
 
 _NAME = "default"  # peft's name of the one adapter
 
@@ -60,16 +61,23 @@ class Lora:
         for name, parameter in self.parameters.items():
             parameter.copy_(state[name])
 
-    def export(self, family: Family) -> list[LoraModule]:
-        """Every module's update as it stands now, fp32 on the CPU."""
+    def export(self) -> tuple[list[LoraModule], float]:
+        """Every module's update as it stands now, fp32 on the CPU, and the share of it that could be kept.
+
+        The share is 1 for plain LoRA; DoRA becomes a plain LoRA of more rank, see ``dora``.
+        """
         from peft.tuners.lora import LoraLayer
 
-        found = []
+        found, shares = [], [Kept(0.0, 0.0)]
         for part, model in self.parts.items():
             for name, layer in model.named_modules():
                 if isinstance(layer, LoraLayer):
-                    found.append(_module_of(part, name, layer))
-        return found
+                    module = _module_of(part, name, layer)
+                    if module.dora_scale is not None:
+                        module, kept = as_plain_lora(layer.get_base_layer().weight, module)
+                        shares.append(kept)
+                    found.append(module)
+        return found, Kept(sum(k.whole for k in shares), sum(k.kept for k in shares)).share
 
 
 def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
