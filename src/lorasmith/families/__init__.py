@@ -85,6 +85,8 @@ class Family(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     pretrained: ClassVar[tuple[Pretrained, ...]]
+    objectives: ClassVar[frozenset[ObjectiveName]]
+    """What its bases may have been trained to predict."""
     bucket_multiple: ClassVar[int]
     """Sides of every bucket are multiples of this many pixels."""
     default_resolution: ClassVar[int]

@@ -37,6 +37,7 @@ class StableDiffusion(Family):
         Pretrained("Stable Diffusion 1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
         Pretrained("Stable Diffusion 2.1", "stabilityai/stable-diffusion-2-1", "CreativeML OpenRAIL++-M"),
     )
+    objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(_OBJECTIVES.values())
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 512
     max_prompt_tokens: ClassVar[int] = 77

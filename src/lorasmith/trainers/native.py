@@ -31,7 +31,7 @@ class Native(Trainer):
     title: ClassVar[str] = "lorasmith's own"
 
     def supports(self, family: Family) -> bool:
-        return family.name == "sd"
+        return family.objectives <= {"epsilon", "v_prediction"}
 
     def honours(self) -> frozenset[str]:
         return frozenset(known_keys())
