@@ -70,10 +70,15 @@ def toml(tree: dict[str, Any], section: str = "") -> str:
     return "\n".join([*lines, *(toml(value, key) for key, value in tree.items() if isinstance(value, dict))]) + "\n"
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples of a property, which write over each other's files."""
+    return tmp_path_factory.mktemp("config")
+
+
 @given(trees)
-def test_every_way_in_gives_the_same_config(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]) -> None:
+def test_every_way_in_gives_the_same_config(folder: Path, tree: dict[str, Any]) -> None:
     meant = TrainConfig.model_validate(tree)
-    folder = tmp_path_factory.mktemp("config", numbered=True)
     (folder / "a.yaml").write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")
     (folder / "a.toml").write_text(toml(tree), encoding="utf-8")
     (folder / "a.json").write_text(json.dumps(tree), encoding="utf-8")
@@ -99,9 +104,9 @@ def test_a_tree_gives_a_config_or_one_readable_refusal(tree: dict[str, Any]) -> 
 
 
 @given(st.text(max_size=200) | anything.map(lambda value: yaml.safe_dump(value, allow_unicode=True)))
-def test_any_text_is_a_mapping_or_a_refusal(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_a_mapping_or_a_refusal(folder: Path, text: str) -> None:
     for suffix in (".yaml", ".toml"):
-        path = tmp_path_factory.mktemp("text", numbered=True) / f"c{suffix}"
+        path = folder / f"c{suffix}"
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
             assert isinstance(read_config_file(path), dict)
