@@ -36,8 +36,12 @@ def test_a_plain_diffusers_pipeline_paints_with_them(tmp_path: Path) -> None:
     assert 6e6 <= sum(p.numel() for p in pipe.unet.parameters()) <= 7.5e6
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     assert pipe.scheduler.config.rescale_betas_zero_snr
-    image = pipe("a large red circle on a white background, center", num_inference_steps=12, guidance_scale=4.0,
-                 generator=torch.Generator().manual_seed(3)).images[0]
+    image = pipe(
+        "a large red circle on a white background, center",
+        num_inference_steps=12,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(3),
+    ).images[0]
     from lorasmith.sandbox import detectors
 
     found = detectors.find_figure(image)
