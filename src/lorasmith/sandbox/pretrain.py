@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import logging
 import math
 import time
@@ -309,6 +310,10 @@ def pack(work: Path, out: Path) -> None:
     ready.to(torch.float16)
     ready.save_pretrained(out, safe_serialization=True)
     architecture.write_tokenizer(out / "tokenizer")
+    # transformers loads in the number format its config names, diffusers in fp32: a plain from_pretrained needs one.
+    text_config = out / "text_encoder" / "config.json"
+    settings = json.loads(text_config.read_text(encoding="utf-8")) | {"dtype": "float32"}
+    text_config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     log.info("packed step %d into %s", state["step"], out)
 
 
