@@ -2,16 +2,18 @@
 
     python -m lorasmith.sandbox.pretrain vae   --work DIR
     python -m lorasmith.sandbox.pretrain base  --work DIR
-    python -m lorasmith.sandbox.pretrain pack  --work DIR --out FOLDER
+    python -m lorasmith.sandbox.pretrain pack  --work DIR --out src/lorasmith/sandbox/weights
 
 Every stage writes a checkpoint each few minutes and goes on from it when started again. This is how the
-weights that ship in the package were made; users never need to run it.
+weights that ship in the package were made; users never need to run it. A base that has shipped can be trained
+further: ``base --work NEW_DIR --further src/lorasmith/sandbox/weights/base``.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -157,6 +159,21 @@ def fold_latent_scale(vae: Any, latents: Tensor) -> None:
 
 
 @torch.no_grad()
+def encode(vae: Any, *, seed: int, count: int) -> Tensor:
+    """Latents (N, 4, 16, 16) of ``count`` world pictures as the VAE gives them, fp32."""
+    chunks: list[Tensor] = []
+    batch: list[np.ndarray] = []
+    for index, (scene, rng) in enumerate(world.scenes(seed + 1, count)):
+        batch.append(np.asarray(world.draw(scene, rng)).transpose(2, 0, 1))
+        if len(batch) == 40 or index + 1 == count:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                chunks.append(vae.encode(pixels_to_unit(np.stack(batch))).latent_dist.mode().float())
+            batch = []
+            if len(chunks) % 50 == 0:
+                log.info("encoded %d/%d", index + 1, count)
+    return torch.cat(chunks)
+
+
 def encode_pool(work: Path, *, seed: int, count: int) -> tuple[Tensor, Any]:
     """Unit-variance latents (N, 4, 16, 16) of ``count`` world pictures, and the folded VAE; both kept in ``work``."""
     from diffusers import AutoencoderKL
@@ -164,21 +181,11 @@ def encode_pool(work: Path, *, seed: int, count: int) -> tuple[Tensor, Any]:
     vae = AutoencoderKL(**architecture.VAE).eval()
     if (work / "vae_folded.pt").exists():
         vae.load_state_dict(torch.load(work / "vae_folded.pt", weights_only=True))
-        latents: Tensor = torch.load(work / "latents.pt", weights_only=True)
-        return latents, vae
+        kept: Tensor = torch.load(work / "latents.pt", weights_only=True)
+        return kept, vae
     vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["model"])
     vae = vae.to(memory_format=torch.channels_last)
-    chunks: list[Tensor] = []
-    batch: list[np.ndarray] = []
-    for scene, rng in world.scenes(seed + 1, count):
-        batch.append(np.asarray(world.draw(scene, rng)).transpose(2, 0, 1))
-        if len(batch) == 40 or len(chunks) * 40 + len(batch) == count:
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                chunks.append(vae.encode(pixels_to_unit(np.stack(batch))).latent_dist.mode().float())
-            batch = []
-            if len(chunks) % 50 == 0:
-                log.info("encoded %d/%d", len(chunks) * 40, count)
-    latents = torch.cat(chunks)
+    latents = encode(vae, seed=seed, count=count)
     fold_latent_scale(vae, latents)
     center, spread = latents.mean(dim=(0, 2, 3), keepdim=True), latents.std(dim=(0, 2, 3), keepdim=True)
     latents = (latents - center) / spread
@@ -187,7 +194,21 @@ def encode_pool(work: Path, *, seed: int, count: int) -> tuple[Tensor, Any]:
     return latents, vae
 
 
-def train_base(work: Path, *, steps: int, seed: int, batch: int = 32, count: int = 20_000) -> None:
+def take_over(pipe: Any, packed: Path, work: Path, *, seed: int, count: int) -> None:
+    """Put a packed base's weights into ``pipe``, and its pictures' latents into ``work``."""
+    from diffusers import StableDiffusionPipeline
+
+    shipped = StableDiffusionPipeline.from_pretrained(packed, local_files_only=True)
+    pipe.unet.load_state_dict(shipped.unet.state_dict())
+    pipe.text_encoder.load_state_dict(shipped.text_encoder.state_dict())
+    torch.save(shipped.vae.state_dict(), work / "vae_folded.pt")
+    latents = encode(shipped.vae.to(memory_format=torch.channels_last), seed=seed, count=count)
+    torch.save(latents * architecture.SCALING_FACTOR, work / "latents.pt")
+
+
+def train_base(
+    work: Path, *, steps: int, seed: int, further: Path | None = None, batch: int = 32, count: int = 20_000
+) -> None:
     """Text encoder and UNet together, v prediction at zero terminal SNR, with an average of the weights kept.
 
     A third of the timesteps lean towards noise, where colour is decided; the loss weighs the middle
@@ -198,6 +219,8 @@ def train_base(work: Path, *, steps: int, seed: int, batch: int = 32, count: int
     pipe = architecture.build_pipeline(work / "tokenizer")
     unet = pipe.unet.to(memory_format=torch.channels_last)
     modules = nn.ModuleList([unet, pipe.text_encoder])
+    if further is not None and not (work / "latents.pt").exists():
+        take_over(pipe, further, work, seed=seed, count=count)
     parameters = list(modules.parameters())
     average = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
@@ -308,13 +331,24 @@ def pack(work: Path, out: Path) -> None:
     _, pipe.vae = encode_pool(work, seed=0, count=0)
     ready = averaged(pipe, modules, state["average"])
     ready.to(torch.float16)
-    ready.save_pretrained(out, safe_serialization=True)
-    architecture.write_tokenizer(out / "tokenizer")
+    base = out / "base"
+    ready.save_pretrained(base, safe_serialization=True)
+    architecture.write_tokenizer(base / "tokenizer")
     # transformers loads in the number format its config names, diffusers in fp32: a plain from_pretrained needs one.
-    text_config = out / "text_encoder" / "config.json"
+    text_config = base / "text_encoder" / "config.json"
     settings = json.loads(text_config.read_text(encoding="utf-8")) | {"dtype": "float32"}
     text_config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for weights in base.rglob("*.safetensors"):
+        weights.chmod(0o644)
+    record_sums(out)
     log.info("packed step %d into %s", state["step"], out)
+
+
+def record_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over everything in the folder of shipped weights."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(folder).as_posix()}" for f in files]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -325,14 +359,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="optimizer steps of the stage (VAE 7000, base 8000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="with pack: where the base goes")
+    parser.add_argument("--further", type=Path, help="with base: a packed base to train further")
+    parser.add_argument("--out", type=Path, help="with pack: the folder of shipped weights; base/ in it is replaced")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     if options.stage == "vae":
         train_vae(options.work, steps=options.steps or 7000, seed=options.seed)
     elif options.stage == "base":
-        train_base(options.work, steps=options.steps or 8000, seed=options.seed)
+        train_base(options.work, steps=options.steps or 8000, seed=options.seed, further=options.further)
     else:
         pack(options.work, options.out)
 
