@@ -207,18 +207,24 @@ def take_over(pipe: Any, packed: Path, work: Path, *, seed: int, count: int) -> 
 
 
 def train_base(
-    work: Path, *, steps: int, seed: int, further: Path | None = None, batch: int = 32, count: int = 20_000
+    work: Path,
+    *,
+    steps: int,
+    seed: int,
+    until: int | None = None,
+    further: Path | None = None,
+    batch: int = 32,
+    count: int = 20_000,
 ) -> None:
     """Text encoder and UNet together, v prediction at zero terminal SNR, with an average of the weights kept.
 
-    A third of the timesteps lean towards noise, where colour is decided; the loss weighs the middle
-    signal-to-noise ratios up, where shape is.
+    ``steps`` is the length of the learning rate's schedule; the run ends at ``until`` when that comes first.
     """
+    last = min(steps, until or steps)
     torch.manual_seed(seed + 2)
     architecture.write_tokenizer(work / "tokenizer")
     pipe = architecture.build_pipeline(work / "tokenizer")
-    unet = pipe.unet.to(memory_format=torch.channels_last)
-    modules = nn.ModuleList([unet, pipe.text_encoder])
+    modules = nn.ModuleList([pipe.unet.to(memory_format=torch.channels_last), pipe.text_encoder])
     if further is not None and not (work / "latents.pt").exists():
         take_over(pipe, further, work, seed=seed, count=count)
     parameters = list(modules.parameters())
@@ -231,30 +237,16 @@ def train_base(
         average, first = state["average"], state["step"]
     latents, pipe.vae = encode_pool(work, seed=seed, count=count)
     stock = [scene for scene, _ in world.scenes(seed + 1, count)]
-    alphas = pipe.scheduler.alphas_cumprod
-    snr = alphas / (1 - alphas)
-    weights = 0.4 + 1.3 * snr.clamp(max=5) / (1 + snr)
     started, shown = time.monotonic(), 0.0
-    for step in range(first, steps):
+    for step in range(first, last):
         rng = np.random.default_rng((seed, 2, step))
         torch.manual_seed(seed * 1_000_003 + 500_000_000 + step)
         chosen = rng.integers(count, size=batch)
         prompts = ["" if rng.random() < 0.1 else world.write_caption(stock[i], rng) for i in chosen]
         clean = latents[torch.from_numpy(chosen)].contiguous(memory_format=torch.channels_last)
-        u = torch.rand(batch)
-        t = (torch.where(torch.rand(batch) < 0.35, 1 - u.square(), u) * 1000).long().clamp(0, 999)
-        noise = torch.randn_like(clean)
-        a, s = alphas[t].sqrt()[:, None, None, None], (1 - alphas[t]).sqrt()[:, None, None, None]
-        target = a * noise - s * clean
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * cosine(step, steps, warm_up=400, floor=0.02)
-        ids = pipe.tokenizer(
-            prompts, padding="max_length", max_length=architecture.MAX_TOKENS, truncation=True, return_tensors="pt"
-        ).input_ids
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            states = pipe.text_encoder(ids)[0]
-            prediction = unet(a * clean + s * noise, t, states, return_dict=False)[0]
-        loss = (weights[t] * (prediction.float() - target).square().mean(dim=(1, 2, 3))).mean()
+        loss = velocity_loss(pipe, clean, prompts)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -265,7 +257,7 @@ def train_base(
         if (step + 1) % 100 == 0:
             rate = (step + 1 - first) * batch / (time.monotonic() - started)
             log.info("base %d/%d loss %.4f %.1f images/s", step + 1, steps, shown, rate)
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % 500 == 0 or step + 1 == last:
             save(
                 work / "base.pt",
                 model=modules.state_dict(),
@@ -273,8 +265,32 @@ def train_base(
                 average=average,
                 step=step + 1,
             )
-        if (step + 1) % 1500 == 0 or step + 1 == steps:
+        if (step + 1) % 1500 == 0 or step + 1 == last:
             examine(averaged(pipe, modules, average), count=48)
+
+
+def velocity_loss(pipe: Any, clean: Tensor, prompts: list[str]) -> Tensor:
+    """Weighted error of the predicted velocity for unit-variance latents (B, 4, 16, 16), noise drawn from torch.
+
+    A third of the timesteps lean towards noise, where colour is decided; the loss weighs the middle
+    signal-to-noise ratios up, where shape is.
+    """
+    batch, alphas = len(clean), pipe.scheduler.alphas_cumprod
+    u = torch.rand(batch)
+    t = (torch.where(torch.rand(batch) < 0.35, 1 - u.square(), u) * 1000).long().clamp(0, 999)
+    noise = torch.randn_like(clean)
+    a, s = alphas[t].sqrt()[:, None, None, None], (1 - alphas[t]).sqrt()[:, None, None, None]
+    ids = pipe.tokenizer(
+        prompts, padding="max_length", max_length=architecture.MAX_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states = pipe.text_encoder(ids)[0]
+        prediction = pipe.unet(a * clean + s * noise, t, states, return_dict=False)[0]
+    snr = alphas[t] / (1 - alphas[t])
+    weight = 0.4 + 1.3 * snr.clamp(max=5) / (1 + snr)
+    error: Tensor = (prediction.float() - (a * noise - s * clean)).square().mean(dim=(1, 2, 3))
+    loss: Tensor = (weight * error).mean()
+    return loss
 
 
 def averaged(pipe: Any, modules: nn.ModuleList, average: list[Tensor]) -> Any:
@@ -359,6 +375,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="optimizer steps of the stage (VAE 7000, base 8000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--until", type=int, help="with base: end here, before the schedule does")
     parser.add_argument("--further", type=Path, help="with base: a packed base to train further")
     parser.add_argument("--out", type=Path, help="with pack: the folder of shipped weights; base/ in it is replaced")
     options = parser.parse_args()
@@ -367,7 +384,8 @@ def main() -> None:
     if options.stage == "vae":
         train_vae(options.work, steps=options.steps or 7000, seed=options.seed)
     elif options.stage == "base":
-        train_base(options.work, steps=options.steps or 8000, seed=options.seed, further=options.further)
+        steps = options.steps or 8000
+        train_base(options.work, steps=steps, seed=options.seed, until=options.until, further=options.further)
     else:
         pack(options.work, options.out)
 
