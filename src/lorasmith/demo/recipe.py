@@ -26,17 +26,17 @@ QUICK_GENERATE: Final[Mapping[str, Any]] = MappingProxyType({"steps": 4})
 TRAIN: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "base": "sandbox",
-        "max_train_steps": 360,
+        "max_train_steps": 300,
         "train_batch_size": 10,
         "mixed_precision": "fp32",
-        "validation_every_steps": 60,
+        "validation_every_steps": 50,
         "seed": 7,
         "adapter": {"rank": 16, "targets": "all_linear_conv"},
         "data": {"resolution": world.SIZE, "validation_fraction": 0.1, "caption_dropout": 0.05},
         "optimizer": {"learning_rate": 2e-3, "lr_warmup_steps": 15, "lr_scheduler": "cosine"},
         "objective": {"min_snr_gamma": 5.0},
-        "sample": {"every_steps": 90, "steps": 12, "guidance_scale": 4.0, "seed": 11},
-        "checkpoint": {"every_steps": 60, "keep": 2},
+        "sample": {"every_steps": 100, "steps": 12, "guidance_scale": 4.0, "seed": 11},
+        "checkpoint": {"every_steps": 50, "keep": 2},
     }
 )
 QUICK_TRAIN: Final[Mapping[str, Any]] = MappingProxyType(
