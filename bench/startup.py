@@ -46,7 +46,7 @@ class Figure:
 def measure(name: str, command: Sequence[str]) -> Figure:
     """Run a command to its end, with the memory of its children in the figure."""
     started = time.perf_counter()
-    with subprocess.Popen(  # noqa: S603  (our own commands)
+    with subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as child:
         watcher = psutil.Process(child.pid)

@@ -182,6 +182,17 @@ def test_one_option_under_two_names() -> None:
     ("tree", "sentence"),
     [
         ({"optimizer.lr_warmup_steps": 50, "max_train_steps": 50}, "lr_warmup_steps .50. must be below"),
+        ({"optimizer.name": "adafactor", "optimizer.beta1": 0.5}, "beta1 is set, but .* adafactor does not use it"),
+        ({"optimizer.name": "lion", "optimizer.eps": 1e-6}, "eps is set, but .* lion does not use it"),
+        (
+            {
+                "optimizer.name": "prodigy",
+                "optimizer.learning_rate": 1,
+                "adapter.text_encoder": True,
+                "optimizer.text_encoder_learning_rate": 0.5,
+            },
+            "text_encoder_learning_rate is set, but .* prodigy does not use it",
+        ),
         ({"optimizer.name": "prodigy", "learning_rate": 1e-4}, "set optimizer.learning_rate to 1"),
         ({"text_encoder_lr": 1e-5}, "adapter.text_encoder is false"),
         ({"mixed_precision": "fp16", "device": "cpu"}, "fp16 needs CUDA"),

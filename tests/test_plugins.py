@@ -11,10 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from lorasmith import captioners, families, plugins
-from lorasmith.captioners import Captioner
+from lorasmith import plugins
 from lorasmith.errors import ConfigError, EnvironmentProblem
-from lorasmith.families import Family
 
 MakeRoom = Callable[[dict[str, str]], ModuleType]
 
@@ -93,12 +91,3 @@ def test_choose_names_the_nearest(make_room: MakeRoom) -> None:
     with pytest.raises(ConfigError) as caught:
         plugins.choose(known, "qqqq", "captioner")
     assert caught.value.hint == "There are: wd_tagger, blip."
-
-
-@pytest.mark.parametrize(("room", "kind"), [(families, Family), (captioners, Captioner)])
-def test_every_registered_plugin_says_who_it_is(room: ModuleType, kind: type[Family | Captioner]) -> None:
-    found: dict[str, Family | Captioner] = plugins.discover(room, kind)
-    assert room is captioners or "sd" in found
-    for name, plugin in found.items():
-        assert name.isidentifier() and name == name.lower() == plugin.name
-        assert plugin.title.strip()

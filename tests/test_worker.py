@@ -17,10 +17,12 @@ from filelock import FileLock
 
 from lorasmith import worker
 from lorasmith.adapters import certificate as certificates
+from lorasmith.adapters.inspect import inspect_adapter
 from lorasmith.errors import ConfigError
 from lorasmith.events import Finished, Notice, Phase, Progress
 from lorasmith.heartbeat import Heartbeat
 from lorasmith.jobfolder import Control, JobFolder
+from lorasmith.sandbox.single_file import write_single_file
 from tests.tiny import build_tiny_base
 from tests.training.home import make_dataset, make_job, quick_config
 
@@ -80,6 +82,30 @@ def test_a_whole_run_leaves_a_proven_adapter(base: Path, tmp_path: Path) -> None
     assert phases == ["loading", "caching", "training", "validating", "sampling", "saving", "exporting", "certifying"]
     assert json.loads((job.path / "heartbeat").read_bytes())["beat"] >= 1
     assert not (job.path / ".reserve").exists()
+
+
+def test_a_single_file_trains_in_bf16_with_its_text_encoder_and_rslora(base: Path, tmp_path: Path) -> None:
+    file = write_single_file(base, tmp_path / "a single file é.safetensors")
+    changes = {"adapter.text_encoder": True, "adapter.use_rslora": True, "adapter.rank": 4, "mixed_precision": "bf16"}
+    job = trainable(tmp_path, file, **changes, **{"max_train_steps": 2, "adapter.targets": "attention"})
+    assert worker.main([str(job.path)]) == 0
+    report = inspect_adapter(job.path / "adapter.safetensors")
+    assert min(report.parts["unet"], report.parts["text_encoder"]) > 0
+    assert report.alphas == {8.0: report.modules}  # alpha / sqrt(rank) = 8 / rank
+    assert (report.metadata["ss_network_dim"], report.metadata["ss_network_alpha"]) == ("4", "8.0")
+    certificate = json.loads((job.path / "certificate.json").read_bytes())
+    assert certificate["passed"] and certificate["text_encoder_change"] > 0
+
+
+def test_dora_leaves_a_plain_lora_whose_metadata_say_its_real_rank(base: Path, tmp_path: Path) -> None:
+    changes = {"adapter.use_dora": True, "adapter.targets": "attention", "sample.prompts": [], "max_train_steps": 2}
+    job = trainable(tmp_path, base, **changes)
+    assert worker.main([str(job.path)]) == 0
+    report = inspect_adapter(job.path / "adapter.safetensors")
+    assert not report.dora
+    assert report.ranks == {8: report.modules} and report.alphas == {8.0: report.modules}
+    assert (report.metadata["ss_network_dim"], report.metadata["ss_network_alpha"]) == ("8", "8.0")
+    assert any(isinstance(e, Notice) and "plain LoRA" in e.message for _, e in job.read_events())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL and a fork server are POSIX's")

@@ -12,7 +12,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -90,7 +91,7 @@ class OptimizerConfig(Section):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     """Step size of the denoiser's adapter, above 0 to 10."""
     text_encoder_learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Step size of the text encoder's adapter. Left out: half the learning rate."""
+    """Step size of the text encoder's adapter. Left out: half the learning rate (prodigy: the same for both)."""
     lr_scheduler: SchedulerName = "cosine"
     """constant, cosine (half a cosine down to 0) or linear (down to 0), each after the warm-up."""
     lr_warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -98,13 +99,36 @@ class OptimizerConfig(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Decoupled weight decay, 0 to 1."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Decay of the first moment, 0 to below 1."""
+    """Decay of the first moment, 0 to below 1; adafactor has none."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the second moment, 0 to below 1."""
+    """Decay of the second moment, 0 to below 1; adafactor has its own schedule for it."""
     eps: Annotated[float, Field(gt=0, le=1)] = 1e-8
-    """Added to the denominator."""
+    """Added to the denominator; adafactor and lion have none to choose."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients longer than this are shortened to it; 0 never shortens."""
+
+    @property
+    def resolved_text_encoder_learning_rate(self) -> float:
+        """The text encoder's step size that counts. Prodigy finds one step size for all groups."""
+        if self.name == "prodigy":
+            return self.learning_rate
+        return self.text_encoder_learning_rate or self.learning_rate / 2
+
+
+_UNUSED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "adafactor": ("beta1", "beta2", "eps"),
+        "lion": ("eps",),
+        "prodigy": ("text_encoder_learning_rate",),
+    }
+)
+"""Options that an optimizer does not have."""
+
+
+def _idle_settings(optimizer: OptimizerConfig) -> list[str]:
+    """Options that differ from their default and that the chosen optimizer would ignore."""
+    unused = _UNUSED.get(optimizer.name, ())
+    return [name for name in unused if getattr(optimizer, name) != OptimizerConfig.model_fields[name].default]
 
 
 class ObjectiveConfig(Section):
@@ -211,6 +235,9 @@ class TrainConfig(Section):
             )
         if self.optimizer.name == "prodigy" and self.optimizer.learning_rate < 0.1:
             raise ValueError("optimizer.name prodigy finds its own step size: set optimizer.learning_rate to 1")
+        idle = _idle_settings(self.optimizer)
+        if idle:
+            raise ValueError(f"optimizer.{idle[0]} is set, but optimizer.name {self.optimizer.name} does not use it")
         if self.optimizer.text_encoder_learning_rate is not None and not self.adapter.text_encoder:
             raise ValueError("optimizer.text_encoder_learning_rate is set but adapter.text_encoder is false")
         if self.mixed_precision == "fp16" and self.device in ("cpu", "mps"):

@@ -13,6 +13,7 @@ The folder lies in ``<home>/jobs/<id>``. The worker reads datasets and blobs of 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -107,9 +108,17 @@ class JobFolder:
         write_atomically(self.path / "result.json", result.model_dump_json(indent=2).encode())
 
     def emit(self, event: events.Event) -> None:
-        """Append an event; one write call, so that lines never mix."""
-        with (self.path / "events.jsonl").open("ab") as stream:
-            stream.write(event.to_json().encode() + b"\n")
+        """Append an event; one write call, so that lines never mix. What a full disk tears is taken back."""
+        path = self.path / "events.jsonl"
+        with path.open("ab", buffering=0) as stream:
+            end, line = stream.tell(), event.to_json().encode() + b"\n"
+            try:
+                written = stream.write(line)
+                if written != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            except OSError:
+                stream.truncate(end)
+                raise
 
     def read_events(self, start: int = 0) -> Iterator[tuple[int, events.Event]]:
         """Events from byte ``start`` on, each with the offset behind it; a torn last line is left for later."""

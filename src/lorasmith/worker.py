@@ -53,8 +53,8 @@ class Wishes:
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self._start = folder.control()
-        self._known, self._seen = self._start, self._stamp()
+        self._seen = self._stamp()  # before reading, so that a change in between is seen as one
+        self._start = self._known = folder.control()
         self.signalled = False
 
     def __call__(self) -> Control:

@@ -21,7 +21,13 @@ from lorasmith.families import Base, Family
 from tests.adapters.conftest import MakeModules
 
 FACTS = TrainingFacts(
-    steps=500, objective="v_prediction", started=1_700_000_000.5, buckets={"512 x 768": 3}, scores={"loss": 0.1}
+    steps=500,
+    objective="v_prediction",
+    rank=32,
+    alpha=22.5,
+    started=1_700_000_000.5,
+    buckets={"512 x 768": 2},
+    scores={"loss": 0.1},
 )
 
 
@@ -52,10 +58,10 @@ def config(**changes: Any) -> TrainConfig:
 
 def test_others_find_what_they_look_for(base: Base, version: DatasetVersion) -> None:
     found = describe(config(), version, base, trained=FACTS)
-    assert found["ss_network_dim"] == "8" and found["ss_network_alpha"] == "8.0"
+    assert found["ss_network_dim"] == "32" and found["ss_network_alpha"] == "22.5"  # the file's, not the config's
     assert found["ss_base_model_version"] == "sd_v1" and found["ss_v2"] == "False"
-    assert found["ss_steps"] == "500" and found["ss_num_train_images"] == "3"
-    assert json.loads(found["ss_bucket_info"])["buckets"]["0"] == {"resolution": [512, 768], "count": 3}
+    assert found["ss_steps"] == "500" and found["ss_num_train_images"] == "2"
+    assert json.loads(found["ss_bucket_info"])["buckets"]["0"] == {"resolution": [512, 768], "count": 2}
     assert json.loads(found["ss_tag_frequency"]) == {"1_mascot": {"zib": 3, "blue star": 1, "red star": 1}}
     assert found["modelspec.sai_model_spec"] == "1.0.1"
     assert found["modelspec.architecture"] == "stable-diffusion-v1/lora"

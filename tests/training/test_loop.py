@@ -89,10 +89,30 @@ def test_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path) -> None
     assert sum(agreeing) / len(agreeing) > 0.99
 
 
-def test_gradient_checkpointing_changes_nothing(tiny_base: Path, tmp_path: Path) -> None:
-    plain = weights(tmp_path, tiny_base, "a", **PLAIN)
-    saving = weights(tmp_path, tiny_base, "b", **PLAIN, gradient_checkpointing=True)
+def test_gradient_checkpointing_changes_nothing_but_what_is_kept(tiny_base: Path, tmp_path: Path) -> None:
+    short = PLAIN | {"max_train_steps": 2, "adapter.text_encoder": True, "checkpoint.every_steps": 0}
+
+    def trained(out: str, **changes: object) -> tuple[dict[str, torch.Tensor], int]:
+        run, kept = make_run(tmp_path, tiny_base, out, **short, **changes), 0
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            run.batches.conditioning(["zib"])
+        text, kept = kept, 0
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            conditioning = run.batches.conditioning(["zib"])
+            sd.denoise(run.model, torch.zeros(1, 4, 8, 8), torch.tensor([0.5]), conditioning)
+        train(run, Said(), Control)
+        return run.lora.state(), min(text, kept)
+
+    plain, all_of_it = trained("a")
+    saving, less = trained("b", gradient_checkpointing=True)
     assert largest_difference(plain, saving) < 1e-6
+    assert less < all_of_it / 2
 
 
 @pytest.mark.parametrize(
@@ -195,11 +215,40 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert largest_difference(again.lora.state(), weights(tmp_path, tiny_base, "whole", **PLAIN)) == 0
 
 
+def test_a_validation_loss_that_is_no_number_stops_the_run_too(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, tiny_base, **{"sample.prompts": []})
+    assert run.validation is not None
+    monkeypatch.setattr(run.validation, "loss", lambda *_: math.nan if run.step == 3 else 1.0)
+    with pytest.raises(NonFiniteLoss, match=r"after step 3, with 猫 \d\.png") as error:
+        train(run, Said(), Control)
+    assert "checkpoint of step 2 is good" in error.value.hint
+
+
+def test_a_text_encoder_that_learns_runs_in_the_precision_of_the_run(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"mixed_precision": "bf16", "adapter.text_encoder": True, "max_train_steps": 1}
+    run = make_run(tmp_path, tiny_base, **(PLAIN | changes))
+    honest, seen = sd.encode_prompts, []
+
+    def watched(self: StableDiffusion, *arguments: object) -> object:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return honest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StableDiffusion, "encode_prompts", watched)
+    train(run, Said(), Control)
+    assert seen == [True]
+
+
 @pytest.mark.parametrize(
     "failure",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
     ],
 )
 def test_out_of_memory_names_what_would_help(failure: RuntimeError) -> None:
@@ -211,6 +260,12 @@ def test_out_of_memory_names_what_would_help(failure: RuntimeError) -> None:
     assert [hint.index(rung) for rung in ladder] == sorted(hint.index(rung) for rung in ladder)
     light = quick_config(Path("x"), train_batch_size=1, gradient_checkpointing=True, mixed_precision="bf16")
     assert memory.lighter(light, sd) == []
+
+
+def test_advice_fits_what_was_being_done() -> None:
+    config = quick_config(Path("x"), train_batch_size=4, **{"data.resolution": 512, "adapter.rank": 16})
+    assert memory.lighter(config, sd, "caching") == ["data.resolution: 384"]
+    assert memory.lighter(config, sd, "exporting") == ["adapter.rank: 8"]
 
 
 def test_other_failures_pass_through() -> None:

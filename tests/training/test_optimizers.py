@@ -58,6 +58,16 @@ def test_the_text_encoder_has_its_own_step_size() -> None:
     assert [g["lr"] for g in own.param_groups] == [1e-3, 1e-5]
 
 
+def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
+    up = torch.nn.Parameter(torch.zeros(4, 3))
+    it = Lora({"unet": torch.nn.Identity()}, {"unet.up": up})
+    config = OptimizerConfig(name="adafactor", learning_rate=1e-3, weight_decay=0)
+    optimizer = build_optimizer(config, it, "unet", CPU)
+    up.grad = torch.ones_like(up)
+    optimizer.step()
+    torch.testing.assert_close(up.detach(), torch.full((4, 3), -1e-3))
+
+
 def test_eight_bits_need_cuda() -> None:
     with pytest.raises(EnvironmentProblem, match="needs CUDA"):
         build_optimizer(OptimizerConfig(name="adamw_8bit"), lora(), "unet", CPU)

@@ -57,3 +57,11 @@ def test_disk_covers_what_a_real_run_writes(tiny_base: Path, tmp_path: Path) -> 
 
     model = sd.load(base, parts=("denoiser",), dtype=None, device="cpu")
     assert exact == sum(p.numel() for p in attach(model, sd, config).parameters.values())
+
+
+def test_dora_needs_the_disk_of_the_larger_file(tmp_path: Path) -> None:
+    version = make_dataset(tmp_path)
+    plain = plan(quick_config(tmp_path), version, sd).disk
+    dora = plan(quick_config(tmp_path, **{"adapter.use_dora": True}), version, sd).disk
+    assert dora.adapter > 3.5 * plain.adapter
+    assert dora.checkpoints > plain.checkpoints

@@ -1,7 +1,8 @@
 """The adapter's file: written once, in the one form that diffusers and the user interfaces all read.
 
 Stems come from the family (``Family.key_names``); every module has ``.lora_down.weight``, ``.lora_up.weight`` and
-``.alpha``, and ``.dora_scale`` if it was trained so. The same modules and metadata always give the same bytes.
+``.alpha``. ``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
+The same modules and metadata always give the same bytes.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _OPTIMIZERS = {
     "adamw_8bit": "bitsandbytes.optim.adamw.AdamW8bit",
     "prodigy": "prodigyopt.prodigy.Prodigy",
     "adafactor": "transformers.optimization.Adafactor",
-    "lion": "lion",
+    "lion": "lorasmith.training.optimizers.Lion",
 }
 
 
@@ -34,13 +34,16 @@ _OPTIMIZERS = {
 class TrainingFacts:
     """What only the finished run knows.
 
-    ``started`` is when the job was created (seconds since the epoch), not when the file was written, so that a
-    resumed run writes the same file. ``buckets`` maps "width x height" to the pictures in it; ``scores`` holds
-    measured numbers worth keeping (``validation_loss`` ...).
+    ``rank`` and ``alpha`` are the file's own, which differ from the config's where DoRA was exported as a plain LoRA or
+    rank-stabilised scaling was folded in. ``started`` is when the job was created (seconds since the epoch), not when
+    the file was written, so that a resumed run writes the same file. ``buckets`` maps "width x height" to the pictures
+    in it; ``scores`` holds measured numbers worth keeping (``validation_loss`` ...).
     """
 
     steps: int
     objective: ObjectiveName
+    rank: int
+    alpha: float
     started: float = 0.0
     buckets: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -58,16 +61,15 @@ def describe(config: TrainConfig, version: DatasetVersion, base: Base, *, traine
 
 def _kohya(config: TrainConfig, version: DatasetVersion, base: Base, trained: TrainingFacts) -> dict[str, str]:
     """The keys kohya's trainer writes, in its spelling; the web interfaces show them."""
-    pictures = len(version.items)
+    pictures = sum(trained.buckets.values()) or len(version.items)  # without those held out or left out
     side = config.data.resolution or 0
     optimizer = config.optimizer
     folder = f"{config.data.repeats}_{version.dataset}"
     shown = config.train_batch_size * config.gradient_accumulation_steps * trained.steps
-    text_rate = optimizer.text_encoder_learning_rate or optimizer.learning_rate / 2
     return {
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(config.adapter.rank),
-        "ss_network_alpha": str(config.adapter.resolved_alpha),
+        "ss_network_dim": str(trained.rank),
+        "ss_network_alpha": str(trained.alpha),
         "ss_output_name": config.output_name,
         "ss_sd_model_name": base.name,
         "ss_resolution": f"({side}, {side})" if side else "",
@@ -82,7 +84,7 @@ def _kohya(config: TrainConfig, version: DatasetVersion, base: Base, trained: Tr
         "ss_gradient_checkpointing": str(config.gradient_checkpointing),
         "ss_learning_rate": str(optimizer.learning_rate),
         "ss_unet_lr": str(optimizer.learning_rate),
-        "ss_text_encoder_lr": str(text_rate) if config.adapter.text_encoder else "",
+        "ss_text_encoder_lr": str(optimizer.resolved_text_encoder_learning_rate) if config.adapter.text_encoder else "",
         "ss_optimizer": _OPTIMIZERS[optimizer.name],
         "ss_lr_scheduler": optimizer.lr_scheduler,
         "ss_lr_warmup_steps": str(optimizer.lr_warmup_steps),

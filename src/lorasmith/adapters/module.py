@@ -15,7 +15,8 @@ class LoraModule:
 
     ``down`` is (rank, in) or (rank, in, kh, kw), ``up`` (out, rank) or (out, rank, 1, 1). ``alpha`` is the numerator
     that counts: rank-stabilised scaling is already folded into it. ``dora_scale`` (out,) or (out, 1, ...) is the
-    magnitude of weight-decomposed LoRA (arXiv:2402.09353), which rescales base and update together.
+    magnitude of weight-decomposed LoRA (arXiv:2402.09353), which rescales base and update together; no file of ours
+    holds it, see ``training.dora``.
     """
 
     part: str  # "unet", "text_encoder"

@@ -9,6 +9,7 @@ from lorasmith import events
 from lorasmith.adapters.certificate import certify
 from lorasmith.bases import open_base
 from lorasmith.errors import AdapterError
+from lorasmith.jobfolder import write_atomically
 
 if TYPE_CHECKING:
     from lorasmith.jobfolder import JobFolder
@@ -30,7 +31,7 @@ def run(folder: JobFolder, emit: events.Emit, control: Any) -> dict[str, Any]:
     base = open_base(str(payload["base"]), home=folder.home)
     emit(events.Phase("certifying"))
     certificate = certify(file, base, device=str(payload.get("device", "cpu")))
-    (folder.path / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    write_atomically(folder.path / "certificate.json", certificate.to_json().encode())
     for finding in certificate.findings:
         emit(events.Notice(finding))
     return certificate.model_dump(mode="json")

@@ -53,7 +53,7 @@ def check_file(adapter: AdapterFile) -> list[str]:
     if any(module.dora_scale is not None for module in adapter.modules.values()):
         found.append(
             "The file is weight-decomposed (DoRA): diffusers drops dora_scale, and ComfyUI divides by another norm, "
-            "so neither shows what was trained; train without adapter.use_dora for a file that works everywhere."
+            "so neither shows what was trained. Export it as a plain LoRA, as lorasmith does with adapter.use_dora."
         )
     stated = adapter.metadata.get("sshs_model_hash", "")
     if stated and stated.removeprefix("0x") != data_hash(adapter.path):

@@ -87,7 +87,8 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
         ending = train(training, emit, control)
     if ending != "succeeded":
         return {"complete": False, "steps": training.step}
-    return export(folder, training, setting, emit)
+    with memory.explained(config, family, device, "exporting"):
+        return export(folder, training, setting, emit)
 
 
 def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> dict[str, Any]:
@@ -111,12 +112,15 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
     emit(Phase("exporting"))
     with training.average.in_place() if training.average else nullcontext():
         modules, share = training.lora.export()
+    largest = max(modules, key=lambda module: module.rank)  # a layer thinner than the rank holds less
     if config.adapter.use_dora:
         emit(Notice(f"DoRA is exported as a plain LoRA of more rank, which keeps {share:.1%} of what was learned."))
     # Nothing here may depend on when the file is written: a resumed run writes the same bytes.
     facts = TrainingFacts(
         steps=training.step,
         objective=training.model.objective,
+        rank=largest.rank,
+        alpha=round(largest.alpha, 6),
         started=datetime.fromisoformat(folder.record().created).timestamp(),
         buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
         scores={name: value for name, value in losses.items() if value is not None},

@@ -117,7 +117,9 @@ class Checkpoints:
                     return f"{name} is not what was written"
         except FileNotFoundError as cause:
             return f"{Path(str(cause.filename)).name} is missing"
-        except (ValueError, KeyError, TypeError):
+        except OSError as cause:
+            return f"it cannot be read: {cause.strerror}"
+        except (ValueError, KeyError, TypeError, AttributeError):
             return f"{_MANIFEST} is damaged"
         return ""
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from lorasmith.adapters.module import LoraModule, low_rank_update
+from lorasmith.training.plan import DORA_RANK_FACTOR
 
-RANK_FACTOR: Final = 4
-"""The plain LoRA has this many times the rank that was trained."""
 _OVERSAMPLING: Final = 8
 
 
@@ -50,14 +49,14 @@ def dora_update(weight: Tensor, module: LoraModule) -> Tensor:
 
 
 def as_plain_lora(weight: Tensor, module: LoraModule) -> tuple[LoraModule, Kept]:
-    """The best plain LoRA of ``RANK_FACTOR`` times the rank for a DoRA layer, and what it keeps.
+    """The best plain LoRA of ``DORA_RANK_FACTOR`` times the rank for a DoRA layer, and what it keeps.
 
     The randomised singular value decomposition (Halko et al. 2011, arXiv:0909.4061) draws from a fixed seed, so that
     the same layer gives the same bytes.
     """
     update = dora_update(weight, module)
     matrix = update.flatten(1)
-    rank = min(RANK_FACTOR * module.rank, *matrix.shape)
+    rank = min(DORA_RANK_FACTOR * module.rank, *matrix.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         q = min(rank + _OVERSAMPLING, *matrix.shape)

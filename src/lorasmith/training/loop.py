@@ -35,6 +35,7 @@ from lorasmith.training.validation import Validation
 Ending = Literal["succeeded", "paused", "stopped"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SMOOTHING = 0.95
+_REMEDY = "Lower optimizer.learning_rate, use mixed_precision bf16 or fp32, or look at these pictures."
 
 
 @dataclass
@@ -76,7 +77,7 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
     """Train from where ``run`` stands to ``max_train_steps``, or until a pause or stop is asked for.
 
     Raises:
-        NonFiniteLoss: at once, before the weights are touched; the newest checkpoint stays as it is.
+        NonFiniteLoss: at once, before the weights are touched or saved; the newest checkpoint stays as it is.
         OutOfMemory, OSError: as they come; the newest checkpoint stays as it is.
     """
     config, total = run.config, run.config.max_train_steps
@@ -110,9 +111,9 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
         shown: list[Exposure] = []
         for _ in range(config.gradient_accumulation_steps):
             exposures = run.sampler.next_batch()
-            batch = run.batches.load(exposures)
-            noisy = run.objective.add_noise(batch.latents, batch.noise, batch.timestep)
-            with run.precision():
+            with run.precision():  # around the loading too: a text encoder that learns runs there
+                batch = run.batches.load(exposures)
+                noisy = run.objective.add_noise(batch.latents, batch.noise, batch.timestep)
                 time = run.objective.time(batch.timestep)
                 prediction = run.family.denoise(run.model, noisy, time, batch.conditioning)
             each = run.objective.loss(prediction, batch.latents, batch.noise, batch.timestep)  # (B,)
@@ -193,6 +194,11 @@ def _validate(run: Run, emit: Emit) -> None:
         run.validation_loss = run.validation.loss(run.model, run.family, run.objective, run.precision())
     if run.step == 0:
         run.base_validation_loss = run.validation_loss
+    if not math.isfinite(run.validation_loss):
+        raise NonFiniteLoss(
+            f"The validation loss is NaN or infinite after step {run.step}, with {', '.join(run.validation.names)}.",
+            f"{_kept(run)}. {_REMEDY}",
+        )
     values = {"validation_loss": run.validation_loss}
     if run.base_validation_loss is not None:
         values["base_validation_loss"] = run.base_validation_loss
@@ -230,9 +236,12 @@ def _refuse_non_finite(run: Run, losses: Sequence[float], grad_norm: float, show
         guilty, what = sorted({e.item for e in shown}), "gradient"
     if not guilty:
         return
-    steps = run.checkpoints.steps()
-    kept = f"The checkpoint of step {steps[-1]} is good" if steps else "There is no checkpoint yet"
     raise NonFiniteLoss(
         f"The {what} became NaN or infinite at step {run.step + 1}, with {', '.join(guilty)}.",
-        f"{kept}. Lower optimizer.learning_rate, use mixed_precision bf16 or fp32, or look at these pictures.",
+        f"{_kept(run)}. {_REMEDY}",
     )
+
+
+def _kept(run: Run) -> str:
+    steps = run.checkpoints.steps()
+    return f"The checkpoint of step {steps[-1]} is good" if steps else "There is no checkpoint yet"

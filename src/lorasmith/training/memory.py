@@ -14,8 +14,13 @@ from lorasmith.config import TrainConfig
 from lorasmith.errors import OutOfMemory
 from lorasmith.families import Family
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator"  # how torch's plain RuntimeError names itself when RAM is short
-_CPU_FAILURE = "allocate memory"
+# How torch says it where it raises a plain RuntimeError: all words of one row.
+_SIGNS = (
+    ("DefaultCPUAllocator", "allocate memory"),
+    ("MPS backend out of memory",),
+    ("CUDA error: out of memory",),
+    ("CUBLAS_STATUS_ALLOC_FAILED",),
+)
 
 
 def rss_bytes() -> int:
@@ -47,8 +52,20 @@ def peak_device_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
-def lighter(config: TrainConfig, family: Family) -> list[str]:
-    """The config changes that save memory, cheapest for the result first; none that is already made."""
+def lighter(config: TrainConfig, family: Family, doing: str = "training") -> list[str]:
+    """The config changes that save memory there, cheapest for the result first; none that is already made.
+
+    Pictures and prompts are cached one by one in fp32 and the file is written on the CPU: only the size of the
+    pictures and of the adapter matter there.
+    """
+    resolution = config.data.resolution or family.default_resolution
+    smaller = int(resolution * 0.75) // 64 * 64
+    picture = [f"data.resolution: {smaller}"] if 64 <= smaller < resolution else []
+    rank = [f"adapter.rank: {config.adapter.rank // 2}"] if config.adapter.rank > 4 else []
+    if doing == "caching":
+        return picture
+    if doing == "exporting":
+        return rank
     rungs = []
     if not config.gradient_checkpointing:
         rungs.append("gradient_checkpointing: true")
@@ -58,13 +75,7 @@ def lighter(config: TrainConfig, family: Family) -> list[str]:
         rungs.append(f"train_batch_size: {size} with gradient_accumulation_steps: {accumulation}")
     if config.mixed_precision == "fp32":
         rungs.append("mixed_precision: bf16")
-    resolution = config.data.resolution or family.default_resolution
-    smaller = int(resolution * 0.75) // 64 * 64
-    if smaller >= 64 and smaller < resolution:
-        rungs.append(f"data.resolution: {smaller}")
-    if config.adapter.rank > 4:
-        rungs.append(f"adapter.rank: {config.adapter.rank // 2}")
-    return rungs
+    return [*rungs, *picture, *rank]
 
 
 @contextmanager
@@ -79,7 +90,7 @@ def explained(config: TrainConfig, family: Family, device: torch.device, doing: 
     except (torch.OutOfMemoryError, MemoryError) as cause:
         raise _out_of_memory(config, family, device, doing, str(cause)) from cause
     except RuntimeError as cause:
-        if _CPU_ALLOCATOR in str(cause) and _CPU_FAILURE in str(cause):
+        if any(all(word in str(cause) for word in row) for row in _SIGNS):
             raise _out_of_memory(config, family, device, doing, str(cause)) from cause
         raise
 
@@ -87,7 +98,7 @@ def explained(config: TrainConfig, family: Family, device: torch.device, doing: 
 def _out_of_memory(config: TrainConfig, family: Family, device: torch.device, doing: str, cause: str) -> OutOfMemory:
     where = "The machine" if device.type == "cpu" else f"The {device.type} device"
     held = device_bytes(device) or rss_bytes()
-    rungs = lighter(config, family)
+    rungs = lighter(config, family, doing)
     hint = f"Set {rungs[0]}" if rungs else "Choose a smaller base or a larger machine"
     if len(rungs) > 1:
         hint += "; if that is not enough, also " + ", then ".join(rungs[1:])

@@ -45,9 +45,11 @@ def build_optimizer(config: OptimizerConfig, lora: Lora, denoiser_part: str, dev
     Raises:
         EnvironmentProblem: the optimizer's package or device is missing.
     """
-    slower = config.text_encoder_learning_rate or config.learning_rate / 2
     groups = [
-        {"params": lora.of_part(part), "lr": config.learning_rate if part == denoiser_part else slower}
+        {
+            "params": lora.of_part(part),
+            "lr": config.learning_rate if part == denoiser_part else config.resolved_text_encoder_learning_rate,
+        }
         for part in lora.parts
     ]
     rate, betas, decay = config.learning_rate, (config.beta1, config.beta2), config.weight_decay
@@ -55,12 +57,24 @@ def build_optimizer(config: OptimizerConfig, lora: Lora, denoiser_part: str, dev
         fused = device.type in ("cpu", "cuda")
         return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=config.eps, weight_decay=decay, fused=fused)
     if config.name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=rate, weight_decay=decay)
+        return _adafactor(groups, rate, decay)
     if config.name == "lion":
         return Lion(groups, rate, betas, decay)
     if config.name == "prodigy":
         return _prodigy(groups, config)
     return _adamw_8bit(groups, config, device)
+
+
+def _adafactor(groups: list[dict[str, Any]], rate: float, decay: float) -> Optimizer:
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235) that steps by the learning rate as it is given.
+
+    torch's own multiplies it by the size of the weights, at least 0.001: ``up`` begins at zero and would stay there.
+    """
+    from transformers.optimization import Adafactor
+
+    switches = {"scale_parameter": False, "relative_step": False, "warmup_init": False}
+    optimizer: Optimizer = Adafactor(groups, lr=rate, weight_decay=decay, **switches)
+    return optimizer
 
 
 def _prodigy(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer:
@@ -70,8 +84,6 @@ def _prodigy(groups: list[dict[str, Any]], config: OptimizerConfig) -> Optimizer
         raise EnvironmentProblem(
             "optimizer.name prodigy needs the package prodigyopt.", "Install lorasmith[train]."
         ) from cause
-    for group in groups:  # Prodigy finds one step size for all and refuses groups that differ
-        group["lr"] = config.learning_rate
     optimizer: Optimizer = Prodigy(
         groups,
         lr=config.learning_rate,

@@ -7,6 +7,7 @@ computation that could disagree.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from lorasmith.bases.header import Header
@@ -21,7 +22,14 @@ _FLOAT_BYTES: Final = 4
 _FILE_BYTES: Final = 4096  # header and the block a small file occupies
 _LATENT_CHANNELS: Final = 16  # the most any family has: an upper bound
 _TEXT_WIDTH: Final = 2048  # likewise, where the base's own config does not say
-_RANK_BYTES: Final = 3_000_000  # per rank, for bases whose layers the header does not name: a full-size UNet's
+# Numbers per rank of a full-size UNet and text encoder (the most of SD 1.x and 2.x, counted on their configs), for
+# bases whose header does not name the layers as diffusers does.
+_RANK_NUMBERS: Final = MappingProxyType(
+    {"attention": 210_000, "attention_ff": 390_000, "all_linear": 490_000, "all_linear_conv": 1_070_000}
+)
+_TEXT_RANK_NUMBERS: Final = 430_000
+DORA_RANK_FACTOR: Final = 4
+"""DoRA is exported as a plain LoRA of this many times the rank that was trained."""
 _EXPORT_BYTES: Final = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
@@ -147,7 +155,8 @@ def sampler_of(config: TrainConfig, buckets: tuple[Bucket, ...]) -> Sampler:
 def adapter_parameters(config: TrainConfig, family: Family, header: Header | None) -> int:
     """Numbers in the adapter: exact when the header names layers as diffusers does, else an upper bound."""
     rank = config.adapter.rank
-    wanted: list[tuple[str, tuple[str, ...]]] = [("unet/", family.target_presets[config.adapter.targets])]
+    targets = family.target_presets[config.adapter.targets]
+    wanted: list[tuple[str, tuple[str, ...]]] = [(f"{family.denoiser_part}/", targets)]
     if config.adapter.text_encoder:
         wanted.append(("text_encoder/", family.text_encoder_targets))
     count = 0
@@ -157,7 +166,8 @@ def adapter_parameters(config: TrainConfig, family: Family, header: Header | Non
             if name.startswith(prefix) and name != module and module.endswith(tuple(f".{t}" for t in targets)):
                 kernel = shape[2] * shape[3] if len(shape) == 4 else 1
                 count += rank * (shape[0] + shape[1] * kernel)
-    return count or rank * _RANK_BYTES // _FLOAT_BYTES
+    text = _TEXT_RANK_NUMBERS if config.adapter.text_encoder else 0
+    return count or rank * (_RANK_NUMBERS[config.adapter.targets] + text)
 
 
 def _disk_need(
@@ -178,11 +188,13 @@ def _disk_need(
     width = int(header.configs.get("unet", {}).get("cross_attention_dim", _TEXT_WIDTH)) if header else _TEXT_WIDTH
     prompts = wordings * (family.max_prompt_tokens * width * _FLOAT_BYTES + _FILE_BYTES)
     parameters = adapter_parameters(config, family, header)
+    trained = parameters + (parameters // config.adapter.rank if config.adapter.use_dora else 0)  # with magnitudes
+    exported = parameters * (DORA_RANK_FACTOR if config.adapter.use_dora else 1)
     copies = 4 if config.ema_decay else 3  # weights, two moments, average
     previews = len(config.sample.prompts) * (1 + (config.max_train_steps // (config.sample.every_steps or 10**9)) + 1)
     return DiskNeed(
         cache=latents * mirrored + (0 if config.adapter.text_encoder else prompts),
-        checkpoints=(config.checkpoint.keep + 1) * (parameters * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
+        checkpoints=(config.checkpoint.keep + 1) * (trained * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
         samples=previews * (resolution * resolution * 3 + _FILE_BYTES),
-        adapter=parameters * _EXPORT_BYTES[config.export.dtype] + 64 * _FILE_BYTES,
+        adapter=exported * _EXPORT_BYTES[config.export.dtype] + 64 * _FILE_BYTES,
     )

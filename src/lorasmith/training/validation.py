@@ -29,6 +29,7 @@ class Validation:
 
     def __init__(self, names: Sequence[str], batches: Batches, *, seed: int) -> None:
         self._batches = batches
+        self.names = tuple(names)
         self._rows = [
             [
                 Exposure(0, name, 0, False, 0, time, (seed + 1_000_003 * (row * len(TIMES) + place) + 1) % 2**62)

@@ -1,0 +1,97 @@
+"""What every registered plugin of every room must keep, whoever wrote it."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lorasmith import captioners, families, plugins, trainers
+from lorasmith.captioners import Captioner
+from lorasmith.config import Section, TargetPreset, choices, known_keys, layer, resolve
+from lorasmith.families import Family
+from lorasmith.trainers import Trainer
+
+ROOMS: tuple[tuple[ModuleType, type[Any]], ...] = ((families, Family), (captioners, Captioner), (trainers, Trainer))
+ALL = [(kind, plugin) for room, kind in ROOMS for plugin in plugins.discover(room, kind).values()]
+HEAVY = ("torch", "diffusers", "transformers", "onnxruntime")
+
+
+def of(kind: type[Any]) -> list[Any]:
+    return [pytest.param(plugin, id=plugin.name) for owner, plugin in ALL if owner is kind]
+
+
+every_plugin = pytest.mark.parametrize(
+    ("kind", "plugin"), [pytest.param(k, p, id=f"{k.__name__}-{p.name}") for k, p in ALL]
+)
+
+
+def test_no_room_is_empty() -> None:
+    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer}
+
+
+def test_finding_every_plugin_loads_no_model_library() -> None:
+    code = (
+        "import sys\nfrom lorasmith import captioners, families, plugins, trainers\n"
+        "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), "
+        "(trainers, trainers.Trainer)):\n    assert plugins.discover(room, kind)\n"
+        f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@every_plugin
+def test_it_says_who_it_is(kind: type[Any], plugin: Any) -> None:
+    assert plugin.name.isidentifier() and plugin.name == plugin.name.lower()
+    assert type(plugin).__module__.rpartition(".")[2] == plugin.name or type(plugin).__module__.endswith(".native")
+    assert plugin.title.strip() == plugin.title != ""
+    assert type(plugin).__doc__ != kind.__doc__ and (type(plugin).__doc__ or "").strip()
+    assert (sys.modules[type(plugin).__module__].__doc__ or "").strip()
+
+
+@every_plugin
+def test_it_keeps_the_signatures_of_its_contract(kind: type[Any], plugin: Any) -> None:
+    assert not type(plugin).__abstractmethods__
+    for name, wanted in inspect.getmembers(kind, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        theirs = inspect.signature(getattr(type(plugin), name))
+        assert list(theirs.parameters) == list(inspect.signature(wanted).parameters), name
+
+
+@pytest.mark.parametrize("family", of(Family))
+def test_the_facts_of_a_family(family: Family) -> None:
+    assert family.objectives
+    assert family.pretrained and all(base.name and base.repository and base.license for base in family.pretrained)
+    assert family.bucket_multiple % 8 == 0 and family.default_resolution % family.bucket_multiple == 0
+    assert family.latent_scale(family.default_resolution) > 0
+    assert family.max_prompt_tokens > 2
+    assert set(family.target_presets) == set(choices(TargetPreset))
+    assert all(family.target_presets.values()) and family.text_encoder_targets
+    resolve(layer(family.defaults), {"base": "b", "dataset": "d"})  # every default is a known, possible value
+
+
+@pytest.mark.parametrize("family", of(Family))
+def test_a_family_names_layers_apart(family: Family) -> None:
+    modules = ("a.0.to_q", "a.0.to_k", "a.1.to_q")
+    stems = {family.key_names(family.denoiser_part, module) for module in modules}
+    assert len(stems) == len(modules)
+
+
+@pytest.mark.parametrize("captioner", of(Captioner))
+def test_the_options_of_a_captioner(captioner: Captioner) -> None:
+    options = type(captioner).Options
+    assert issubclass(options, Section)
+    options()  # usable as it is
+    assert all(info.description for info in options.model_fields.values())
+
+
+@pytest.mark.parametrize("trainer", of(Trainer))
+def test_a_trainer_knows_what_it_honours(trainer: Trainer) -> None:
+    assert trainer.honours() and trainer.honours() <= set(known_keys())
+    assert any(trainer.supports(family) for family in plugins.discover(families, Family).values())  # type: ignore[type-abstract]
