@@ -23,6 +23,9 @@ from lorasmith.errors import ConfigError
 TargetPreset = Literal["attention", "attention_ff", "all_linear", "all_linear_conv"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
+_LONGEST_NAME = 200  # bytes: file systems take 255, and suffixes and temporary names are added
+_DEVICES = frozenset(("CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))))
+
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are refused, values never change, defaults are checked too."""
@@ -224,6 +227,10 @@ class TrainConfig(Section):
     def _is_a_file_name(cls, value: str) -> str:
         if any(c in value for c in '/\\:*?"<>|') or any(ord(c) < 32 for c in value) or value.strip(". ") != value:
             raise ValueError('must be usable as a file name: no / \\ : * ? " < > |, no dot or space at either end')
+        if (length := len(value.encode("utf-8", "surrogatepass"))) > _LONGEST_NAME:
+            raise ValueError(f"must take at most {_LONGEST_NAME} bytes as a file name and takes {length}")
+        if value.partition(".")[0].rstrip().upper() in _DEVICES:
+            raise ValueError("must be usable as a file name, and Windows keeps this one for a device")
         return value
 
     @model_validator(mode="after")
@@ -431,7 +438,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         return f"There is no option '{where}'.", hint + more
     if first["type"] == "missing":
         return f"The option '{where}' is needed and missing.", f"Give it a value.{more}"
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("a valid tuple", "a list")
     value = f" (it is {_shortly(first['input'])})" if where and not isinstance(first["input"], dict) else ""
     subject = f"{where} " if where else ""
     return f"{subject}{reason}{value}.", f"Change it and try again.{more}"

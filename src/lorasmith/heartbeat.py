@@ -5,12 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a heartbeat said last: the named phase, and how many seconds ago."""
+
+    phase: str
+    age: float
+
+
+def read_pulse(path: Path) -> Pulse | None:
+    """The last beat of a heartbeat file; None before the first one, or while it cannot be read."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        phase = json.loads(path.read_bytes())["phase"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Pulse(str(phase), max(0.0, age))
 
 
 @dataclass

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,20 @@ def test_detach_returns_while_the_worker_goes_on(ask: Callable[..., Any], cats: 
     assert ask("jobs", "show", job)["state"] == "stopped"
 
 
+def test_a_running_job_shows_its_phase_and_heartbeat(
+    say: Say, ask: Callable[..., Any], cats: str, base: str, home: Path
+) -> None:
+    tell(home, "train", "wait")
+    job = Jobs(home).get(ask("train", cats, "--base", base, "--detach")["job"])
+    (job.folder.path / "heartbeat").write_text('{"beat": 3, "phase": "saving", "count": 9}')
+    os.utime(job.folder.path / "heartbeat", (time.time() - 90, time.time() - 90))
+    shown = ask("jobs", "show")
+    assert shown["heartbeat"]["phase"] == "saving" and 90 <= shown["heartbeat"]["age"] < 120
+    assert ", saving\n" in say("jobs", "show")[1] and "  heartbeat 1 min " in say("jobs", "show")[1]
+    job.stop(force=True, grace=0.1)
+    assert ask("jobs", "show")["heartbeat"] is None
+
+
 def test_a_failed_job_is_told_with_its_exit_code(say: Say, cats: str, base: str, home: Path) -> None:
     tell(home, "train", "fail")
     code, out, err = say("train", cats, "--base", base)
@@ -268,6 +283,20 @@ def test_generate_copies_and_writes_over_nothing(say: Say, cats: str, base: str,
     assert Jobs(home).get("last").record().payload["prompts"] == ["a"]
 
 
+def test_a_grid_is_asked_for_and_answered(
+    say: Say, ask: Callable[..., Any], cats: str, base: str, home: Path, tmp_path: Path
+) -> None:
+    adapter, out = tmp_path / "rex.safetensors", tmp_path / "out"
+    adapter.write_bytes(b"weights")
+    image = {"path": "0.png", "prompt": "a", "negative_prompt": "", "seed": 1, "adapters": []}
+    tell(home, "generate", output={"images": [image]}, files={"0.png": "picture", "grid.png": "sheet"})
+    given = ("generate", "a", "--base", base, "--adapter", str(adapter), "--out", str(out))
+    document = ask(*given, "--grid-weights", "0,0.5,1")
+    asked = Jobs(home).get("last").record().payload
+    assert asked["grid"] == {"adapters": [str(adapter)], "weights": [0, 0.5, 1]} and asked["adapters"] == []
+    assert document["grid"] == str(out / "grid-00000.png") and (out / "grid-00000.png").read_text() == "sheet"
+
+
 def test_certify_ends_with_5_when_the_file_fails(
     say: Say, ask: Callable[..., Any], cats: str, base: str, home: Path
 ) -> None:
@@ -309,6 +338,10 @@ def test_doctor_answers(ask: Callable[..., Any]) -> None:
         (["inspect", "nope"], 5, "no adapter 'nope'"),
         (["generate", "a", "--base", "BASE", "--adapter", "nope"], 5, "no adapter 'nope'"),
         (["generate", "a", "--base", "BASE", "--adapter", "nope:x"], 2, "not a weight"),
+        (["generate", "a", "--base", "BASE", "--grid-weights", "0,1"], 2, "without an adapter"),
+        (["generate", "a", "--base", "BASE", "--adapter", "x:1", "--grid-weights", "0,1"], 2, "weight of its own"),
+        (["generate", "a", "--base", "BASE", "--adapter", "x", "--grid-weights", "0;1"], 2, "no list of weights"),
+        (["caption", "cats", "--trigger-word", " "], 2, "trigger word is empty"),
         (["jobs", "show", "nope"], 7, "no job 'nope'"),
         (["resume"], 7, "no job 'last'"),
     ],

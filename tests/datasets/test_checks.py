@@ -97,6 +97,18 @@ def test_number_of_pictures(tmp_path: Path) -> None:
     assert "S1" not in found(tmp_path / "d", good(12), subject="object")
 
 
+def test_counted_messages_agree_with_their_number(tmp_path: Path) -> None:
+    one = found(tmp_path / "a", good(9) | {"a.png": b"", "x.txt": b"x"})
+    two = found(tmp_path / "b", good(9) | {"a.png": b"", "b.png": b"", "x.txt": b"x", "y.txt": b"y"})
+    assert one["F4"].message == "1 file with 0 bytes was left out."
+    assert two["F4"].message == "2 files with 0 bytes were left out."
+    assert one["C22"].message == "1 file is a caption without a picture of its own."
+    assert two["C22"].message == "2 files are captions without a picture of their own."
+    assert one["S1"].message == "9 pictures; most subjects need 10 or more."
+    for finding in (*one.values(), *two.values()):
+        assert not set("{|}") & set(finding.message)
+
+
 def test_edits_are_seen(tmp_path: Path) -> None:
     store = DatasetStore(tmp_path / "home")
     first = store.import_source(write_folder(tmp_path / "s", good()))

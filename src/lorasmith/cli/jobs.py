@@ -9,10 +9,11 @@ import click
 
 from lorasmith.cli.app import unknown_command
 from lorasmith.cli.completion import complete_job
-from lorasmith.cli.session import Session, plain, shared_options, table, verb
+from lorasmith.cli.session import Session, duration, plain, shared_options, table, verb
 from lorasmith.cli.watching import described, remaining, sentences, watch
 from lorasmith.errors import JobError
 from lorasmith.events import Metric, Phase, Progress
+from lorasmith.heartbeat import Pulse, read_pulse
 
 if TYPE_CHECKING:
     from lorasmith.jobs import Job
@@ -81,12 +82,16 @@ def show(session: Session, job_id: str, follow: bool) -> None:
     events = [event for _, event in job.folder.read_events()]
     lines = [f"{job.id}  {record.kind}  {job.state()}", f"  folder: {job.folder.path}"]
     lines += [f"  {line}" for line in _doing(events)]
+    pulse = _pulse(job)
+    if pulse is not None:
+        lines += [f"  heartbeat {duration(round(pulse.age))} ago, {pulse.phase}"]
     lines += [f"  {line.strip()}" for event in events for line in sentences(event)]
     if result is not None and result.message:
         lines += [f"  {result.message} {result.hint}".rstrip()]
     if job.state() == "lost":
         lines += [f"  {job.death()}"]
     document = _facts(job) | {"payload": record.payload, "result": plain(result), "events": plain(events)}
+    document["heartbeat"] = plain(pulse)
     session.answer(document | {"folder": str(job.folder.path)}, *lines)
 
 
@@ -146,6 +151,11 @@ def _told(session: Session, job: Job, what: str) -> None:
     state = job.state()
     words = f"{job.id} is {state}." if state != "running" else f"{job.id} will {what}."
     session.answer({"id": job.id, "state": state}, words)
+
+
+def _pulse(job: Job) -> Pulse | None:
+    """The last sign of life of a running job, or of one that was lost; others need none."""
+    return read_pulse(job.folder.path / "heartbeat") if job.state() in ("running", "lost") else None
 
 
 def _facts(job: Job) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 from lorasmith.cli.options import pairs
 from lorasmith.cli.session import Session, count, plain, table, verb
 from lorasmith.cli.watching import reporter
+from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
@@ -118,6 +119,8 @@ def caption(
     DATASET is a name, which means the newest version, or name@number. A new version is made; the old captions stay
     in the old one.
     """
+    if trigger_word and not trigger_word.strip():  # said before the captioner works, not after
+        raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
     studio = session.studio
     parent = studio.dataset(dataset)
     with reporter(session) as report:

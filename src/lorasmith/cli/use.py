@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ _FAILED_CERTIFICATE = 5
     metavar="NAME[:WEIGHT]",
     help="A name in the library or a path, with how strongly it counts (1 if left out); repeatable.",
 )
+@click.option(
+    "--grid-weights",
+    metavar="WEIGHT,...",
+    help="Paint every --adapter alone at each of these weights, for every prompt and seed; 0 shows the base.",
+)
 @click.option("--negative-prompt", help="What to steer away from.")
 @click.option("--seed", type=int, help="Seed of the first picture; the next ones count on from it.")
 @click.option("--count", type=int, help="Pictures per prompt.")
@@ -40,22 +45,36 @@ _FAILED_CERTIFICATE = 5
     "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Copy the pictures there."
 )
 def generate(
-    session: Session, prompts: tuple[str, ...], adapters: tuple[str, ...], out: Path | None, **values: Any
+    session: Session,
+    prompts: tuple[str, ...],
+    adapters: tuple[str, ...],
+    grid_weights: str | None,
+    out: Path | None,
+    **values: Any,
 ) -> None:
     """Paint pictures with a base and adapters.
 
     A PROMPT may call up an adapter by itself: "ohwx on red <lora:photos:0.8>". Every picture carries its prompt, seed
-    and settings in its metadata.
+    and settings in its metadata. With --grid-weights a labelled picture of the whole grid, grid.png, lies beside them.
     """
     request = {key: value for key, value in values.items() if value is not None}
-    request |= {"prompts": list(prompts), "adapters": [_adapter_use(text) for text in adapters]}
+    request["prompts"] = list(prompts)
+    if grid_weights is None:
+        request["adapters"] = [_adapter_use(text) for text in adapters]
+    else:
+        request["grid"] = _grid(adapters, grid_weights)
     with reporter(session) as report:
         pictures = session.studio.generate(request, on_event=report)
     paths = [picture.path for picture in pictures]
+    sheet = [_sheet(paths[0])] if grid_weights is not None and paths else []
     if out is not None:
-        paths = list(_copied(paths, out))
-    document = {"images": [plain(picture) | {"path": str(path)} for picture, path in zip(pictures, paths, strict=True)]}
-    session.answer(document, *(str(path) for path in paths))
+        paths, sheet = list(_copied(paths, out)), list(_copied(sheet, out, "grid-"))
+    document: dict[str, Any] = {
+        "images": [plain(picture) | {"path": str(path)} for picture, path in zip(pictures, paths, strict=True)]
+    }
+    if sheet:
+        document["grid"] = str(sheet[0])
+    session.answer(document, *(str(path) for path in (*paths, *sheet)))
 
 
 def _adapter_use(text: str) -> dict[str, Any]:
@@ -69,12 +88,35 @@ def _adapter_use(text: str) -> dict[str, Any]:
         raise ConfigError(f"'{weight}' in '{text}' is not a weight.", "Write for example photos:0.8.") from None
 
 
-def _copied(paths: Iterable[Path], folder: Path) -> Iterable[Path]:
+def _grid(adapters: Sequence[str], weights: str) -> dict[str, Any]:
+    """The grid of a request from its adapters, which bring no weights of their own, and ``0,0.5,1``."""
+    if not adapters:
+        raise ConfigError("--grid-weights is given without an adapter.", "Name one or more with --adapter.")
+    uses = [_adapter_use(text) for text in adapters]
+    weighted = [use["name"] for use in uses if "weight" in use]
+    if weighted:
+        raise ConfigError(
+            f"The adapter '{weighted[0]}' has a weight of its own beside --grid-weights.", "Keep one of the two."
+        )
+    try:
+        numbers = [float(text) for text in weights.split(",")]
+    except ValueError:
+        raise ConfigError(f"'{weights}' is no list of weights.", "Write for example --grid-weights 0,0.5,1.") from None
+    return {"adapters": [use["name"] for use in uses], "weights": numbers}
+
+
+def _sheet(picture: Path) -> Path:
+    """The labelled picture of a grid, from the path of one of its pictures: in the job folder or beside the picture."""
+    beside = picture.parent / "grid.png"
+    return beside if beside.is_file() else picture.parent.parent / "grid.png"
+
+
+def _copied(paths: Iterable[Path], folder: Path, prefix: str = "") -> Iterable[Path]:
     """Copies under the next free numbers of a folder; nothing there is written over."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     for path in paths:
-        while (target := folder / f"{number:05d}{path.suffix}").exists():
+        while (target := folder / f"{prefix}{number:05d}{path.suffix}").exists():
             number += 1
         shutil.copyfile(path, target)
         yield target.absolute()

@@ -121,12 +121,19 @@ def estimate_tokens(caption: str) -> int:
     return sum(2 if len(piece) > _LONG_WORD else 1 for piece in pieces)
 
 
-def _found(id: str, severity: Severity, names: Iterable[str], message: str, fix: str) -> Iterator[Finding]:
-    """A finding if it is true of anything; ``{n}`` in the message is how many."""
+def _found(
+    id: str, severity: Severity, names: Iterable[str], message: str, fix: str, *, word: str = ""
+) -> Iterator[Finding]:
+    """A finding if it is true of anything.
+
+    In the message ``{n}`` is how many pictures, ``{files}`` how many files, and ``{one|several}`` the word that
+    agrees with that number; ``{word}`` is quoted last, so that nothing in it is taken for one of these.
+    """
     items = tuple(dict.fromkeys(names))
     if items:
         said = message.replace("{n}", _pictures(len(items))).replace("{files}", _files_word(len(items)))
-        yield Finding(id, severity, said, items, fix)
+        said = re.sub(r"{([^{}|]*)\|([^{}|]*)}", r"\1" if len(items) == 1 else r"\2", said)
+        yield Finding(id, severity, said.replace("{word}", word), items, fix)
 
 
 def _pictures(count: int) -> str:
@@ -140,24 +147,29 @@ def _files_word(count: int) -> str:
 # --- files ---------------------------------------------------------------------------------------------------
 
 _LEFT_OUT: Final[tuple[tuple[str, Severity, tuple[str, ...], str, str], ...]] = (
-    ("F1", "warning", ("damaged",), "{files} could not be decoded and were left out.",
+    ("F1", "warning", ("damaged",), "{files} could not be decoded and {was|were} left out.",
      "Find an intact copy and import again."),
-    ("F4", "warning", ("empty_file",), "{files} with 0 bytes were left out.", "Find an intact copy and import again."),
-    ("F5", "warning", ("unsupported_format", "unsupported_pixels"), "{files} in a form that is not read were left out.",
+    ("F4", "warning", ("empty_file",), "{files} with 0 bytes {was|were} left out.",
+     "Find an intact copy and import again."),
+    ("F5", "warning", ("unsupported_format", "unsupported_pixels"),
+     "{files} in a form that is not read {was|were} left out.",
      "Save them as PNG or JPG and import again."),
-    ("F8", "warning", ("unsafe_path",), "{files} with unsafe paths were left out.",
+    ("F8", "warning", ("unsafe_path",), "{files} with {an unsafe path was|unsafe paths were} left out.",
      "Pack the archive again with plain names."),
-    ("F9", "warning", ("too_large", "too_many_pixels", "bomb"), "{files} over the size limits were left out.",
+    ("F9", "warning", ("too_large", "too_many_pixels", "bomb"), "{files} over the size limits {was|were} left out.",
      "Make them smaller and import again."),
     ("F10", "info", ("system_file", "hidden", "not_an_image", "nested_archive"),
-     "{files} that are no pictures were left out.", "Nothing to do, unless one of them was meant as a picture."),
+     "{files} that {is no picture was|are no pictures were} left out.",
+     "Nothing to do, unless one of them was meant as a picture."),
     ("F11", "warning", ("link", "unreadable", "special_file", "encrypted", "unsupported_compression"),
-     "{files} that cannot be read were left out.", "Copy or pack them as plain, readable files and import again."),
-    ("C3", "warning", ("unreadable_caption",), "{files} that should be captions are no readable text.",
+     "{files} that cannot be read {was|were} left out.",
+     "Copy or pack them as plain, readable files and import again."),
+    ("C3", "warning", ("unreadable_caption",), "{files} that should be {a caption is|captions are} no readable text.",
      "Save them as UTF-8."),
-    ("C22", "warning", ("orphan_caption", "duplicate_caption"), "{files} are captions without a picture of their own.",
+    ("C22", "warning", ("orphan_caption", "duplicate_caption"),
+     "{files} {is a caption without a picture of its|are captions without a picture of their} own.",
      "Name each like its picture, with .txt in place of the suffix."),
-    ("D1", "info", ("duplicate",), "{files} were left out as duplicates.", "Nothing to do."),
+    ("D1", "info", ("duplicate",), "{files} {was|were} left out as {a duplicate|duplicates}.", "Nothing to do."),
 )  # fmt: skip
 
 
@@ -167,7 +179,8 @@ def _files(ledger: Sequence[Fate]) -> Iterator[Finding]:
         yield from _found(id_, severity, paths, message, fix)
     misread = [f.item for f in ledger if f.rule == "caption" and f.fate == "converted" and f.item is not None]
     yield from _found(
-        "C3", "warning", misread, "The captions of {n} were not UTF-8 and were read as Windows-1252.",
+        "C3", "warning", misread,
+        "The {caption|captions} of {n} {was|were} not UTF-8 and {was|were} read as Windows-1252.",
         "Look at their accented letters; save them as UTF-8 if they are wrong.",
     )  # fmt: skip
 
@@ -201,7 +214,7 @@ def _names(items: Sequence[Item]) -> Iterator[Finding]:
         "F8",
         "info",
         renamed,
-        "{n} had names that are taken or not safe everywhere, and were renamed.",
+        "{n} had {a name that is|names that are} taken or not safe everywhere, and {was|were} renamed.",
         "Nothing to do.",
     )
 
@@ -230,7 +243,7 @@ def _sizes(items: Sequence[Item], resolution: int, bucket: Bucket) -> Iterator[F
     most = max((loss for loss, _ in cut), default=0.0)
     yield from _found(
         "P3", "warning", [name for loss, name in cut if loss > _CROP_SHOWN],
-        f"{{n}} will lose more than {_CROP_SHOWN:.0%} of their area to the bucket's crop, up to {most:.0%}.",
+        f"{{n}} will lose more than {_CROP_SHOWN:.0%} of {{its|their}} area to the bucket's crop, up to {most:.0%}.",
         "Crop them yourself, so that the subject stays.",
     )  # fmt: skip
 
@@ -266,7 +279,7 @@ def _duplicates(version: DatasetVersion) -> Iterator[Finding]:
     for item in version.items:
         by_image.setdefault(item.image, []).append(item.name)
     twice = [name for names in by_image.values() if len(names) > 1 for name in names]
-    yield from _found("D1", "error", twice, "{n} are there more than once.", "Keep one of each.")
+    yield from _found("D1", "error", twice, "{n} {is|are} there more than once.", "Keep one of each.")
 
 
 # --- captions ------------------------------------------------------------------------------------------------
@@ -299,12 +312,13 @@ def _trigger(items: Sequence[Item], word: str) -> Iterator[Finding]:
         "C5",
         "warning",
         missing,
-        f"{{n}} without the trigger word '{word}' in their captions.",
+        "{n} without the trigger word '{word}' in {its caption|their captions}.",
         "Add it to all captions.",
+        word=word,
     )
     twice = [item.name for item in items if count_word(item.caption, word) > 1]
     yield from _found(
-        "C6", "warning", twice, f"{{n}} with the trigger word '{word}' more than once.", "Keep the first."
+        "C6", "warning", twice, "{n} with the trigger word '{word}' more than once.", "Keep the first.", word=word
     )
 
 
@@ -315,7 +329,8 @@ def _length(items: Sequence[Item], limit: int, count_tokens: Callable[[str], int
     most = max((tokens for tokens, _ in counted), default=0)
     yield from _found(
         "C8", "warning", [name for tokens, name in counted if tokens > limit],
-        f"{{n}} with captions over {limit} tokens ({about}{most} at most); the text encoder does not read the rest.",
+        f"{{n}} with {{a caption|captions}} over {limit} tokens ({about}{most} at most); "
+        "the text encoder does not read the rest.",
         "Put what matters first, or shorten them.",
     )  # fmt: skip
 
@@ -324,5 +339,5 @@ def _count(items: Sequence[Item], subject: Subject | None) -> Iterator[Finding]:
     enough, many = _ENOUGH[subject], _pictures(len(items))
     if len(items) < enough:
         severity: Severity = "error" if len(items) < _TOO_FEW else "warning"
-        what = f"a {subject}" if subject else "most subjects"
-        yield Finding("S1", severity, f"{many}; {what} needs {enough} or more.", (), "Add more pictures, varied ones.")
+        what = f"a {subject} needs" if subject else "most subjects need"
+        yield Finding("S1", severity, f"{many}; {what} {enough} or more.", (), "Add more pictures, varied ones.")
