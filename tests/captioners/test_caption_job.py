@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import pytest
 from PIL import Image
-from stub_tagger import write_stub
 
 from lorasmith.captioners import Answer, Captioner, Tag
 from lorasmith.captioners import run as caption_job
@@ -22,6 +21,7 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from lorasmith.events import Event, Notice, Progress
 from lorasmith.jobfolder import Control, JobFolder, JobRecord, write_json
+from tests.captioners.stub_tagger import write_stub
 
 COLORS = ("red", "blue", "lime", "black", "navy")
 

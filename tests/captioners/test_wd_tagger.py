@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from stub_tagger import LABELS, own_thresholds, write_stub
 
 import lorasmith.captioners
 from lorasmith.captioners import Captioner
@@ -17,6 +16,7 @@ from lorasmith.captioners.wd_tagger import KAOMOJI, KNOWN_MODELS, WdTagger, disp
 from lorasmith.config import Section
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
 from lorasmith.plugins import discover
+from tests.captioners.stub_tagger import LABELS, own_thresholds, write_stub
 
 RED, BLUE, GREEN = (Image.new("RGB", (20, 20), color) for color in ("red", "blue", "lime"))
 

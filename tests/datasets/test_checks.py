@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dataset_pictures import encode, gradient, jpeg, p3_profile, with_orientation, write_folder
 from PIL import Image
 
 from lorasmith.datasets.checks import Finding, check, crop_loss, estimate_tokens, nearest_bucket
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
+from tests.datasets.dataset_pictures import encode, gradient, jpeg, p3_profile, with_orientation, write_folder
 
 SIDE = 96
 

@@ -8,12 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_pictures import P3_GAMMA, P3_TO_XYZ, encode, gradient, jpeg, p3_profile, png, raw_png, with_orientation
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from lorasmith.datasets.images import Prepared, parse_background, prepare
 from lorasmith.datasets.source import RefusedError
 from lorasmith.errors import ConfigError, EnvironmentProblem
+from tests.datasets.dataset_pictures import (
+    P3_GAMMA,
+    P3_TO_XYZ,
+    encode,
+    gradient,
+    jpeg,
+    p3_profile,
+    png,
+    raw_png,
+    with_orientation,
+)
 
 WHITE = (255, 255, 255)
 # XYZ (D50) to linear sRGB, from the sRGB profile's own primaries.

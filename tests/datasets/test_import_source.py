@@ -8,13 +8,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from dataset_pictures import encode, gradient, jpeg, png, snapshot, with_orientation, write_folder, write_zip
 from PIL import Image
 
 from lorasmith.datasets.manifest import DatasetVersion, Fate
 from lorasmith.datasets.source import Limits
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError, OutOfDisk
+from tests.datasets.dataset_pictures import (
+    encode,
+    gradient,
+    jpeg,
+    png,
+    snapshot,
+    with_orientation,
+    write_folder,
+    write_zip,
+)
 
 
 @pytest.fixture

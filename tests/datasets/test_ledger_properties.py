@@ -14,7 +14,6 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from dataset_pictures import encode, gradient, jpeg, p3_profile, png, snapshot, with_orientation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.source import Limits
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import LorasmithError
+from tests.datasets.dataset_pictures import encode, gradient, jpeg, p3_profile, png, snapshot, with_orientation
 
 LIMITS = Limits(members=40, file_bytes=60_000, ratio=30, ratio_from_bytes=5_000, pixels=5_000, caption_bytes=200)
 CONTENTS = {

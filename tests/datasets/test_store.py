@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from dataset_pictures import encode, gradient, png, snapshot, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from lorasmith.datasets.names import make_unique, natural_key, safe_dataset_name
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, EnvironmentProblem, OutOfDisk
 from lorasmith.jobfolder import write_json
+from tests.datasets.dataset_pictures import encode, gradient, png, snapshot, write_folder
 
 EDIT = Operation(name="edit")
 
