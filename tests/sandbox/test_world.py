@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +114,13 @@ def test_the_tokenizer_knows_the_words_of_the_world_and_spells_the_rest(tmp_path
     assert tokenizer.unk_token_id not in tokenizer("qxj7 zib-3", add_special_tokens=False).input_ids
 
 
-@pytest.mark.parametrize("write", [samples.write_mascot_zip, samples.write_style_zip])
-def test_the_sample_archives_meet_their_expected_fates(write: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("write", "pictures"), [(samples.write_mascot_zip, 20), (samples.write_style_zip, 40)])
+def test_the_sample_archives_meet_their_expected_fates(
+    write: Callable[[Path], list[samples.Member]], pictures: int, tmp_path: Path
+) -> None:
     archive = tmp_path / "photos.zip"
-    members = write(archive)  # type: ignore[operator]
+    members = write(archive)
     version = DatasetStore(tmp_path / "home").import_source(archive)
     fates = {fate.path: (fate.fate, fate.rule) for fate in version.ledger}
     assert fates == {member.path: (member.fate, member.rule) for member in members}
-    assert len(version.items) == 20
+    assert len(version.items) == pictures

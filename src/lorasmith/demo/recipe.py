@@ -33,7 +33,7 @@ TRAIN: Final[Mapping[str, Any]] = MappingProxyType(
         "seed": 7,
         "adapter": {"rank": 16, "targets": "all_linear_conv"},
         "data": {"resolution": world.SIZE, "validation_fraction": 0.1, "caption_dropout": 0.05},
-        "optimizer": {"learning_rate": 2e-3, "lr_warmup_steps": 15, "lr_scheduler": "cosine"},
+        "optimizer": {"learning_rate": 1e-3, "lr_warmup_steps": 15, "lr_scheduler": "cosine"},
         # Not the family's default: for velocity, min-SNR takes all weight from pure noise, where this base, with its
         # zero terminal SNR, decides colours and background.
         "objective": {"min_snr_gamma": None},

@@ -39,7 +39,7 @@ def write_mascot_zip(path: Path, *, count: int = 20, seed: int = 7) -> list[Memb
     return _write(path, world.MASCOT, picture, count)
 
 
-def write_style_zip(path: Path, *, count: int = 20, seed: int = 8) -> list[Member]:
+def write_style_zip(path: Path, *, count: int = 40, seed: int = 8) -> list[Member]:
     """``count`` pictures in the style and nine troublesome files; returns all with their due fate."""
 
     def picture(index: int) -> Image.Image:
@@ -99,9 +99,11 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _with_alpha(image: Image.Image) -> bytes:
-    """The picture with its upper edge half transparent, as stickers and screenshots have it."""
+    """The picture with transparent corners, as stickers and screenshots have them."""
     alpha = np.full((world.SIZE, world.SIZE), 255, np.uint8)
-    alpha[:6] = 128
+    for rows in (slice(0, 2), slice(-2, None)):
+        for columns in (slice(0, 2), slice(-2, None)):
+            alpha[rows, columns] = 0
     rgba = image.convert("RGBA")
     rgba.putalpha(Image.fromarray(alpha))
     return _encoded(rgba, "PNG")
