@@ -33,10 +33,8 @@ TRAIN: Final[Mapping[str, Any]] = MappingProxyType(
         "seed": 7,
         "adapter": {"rank": 16, "targets": "all_linear_conv"},
         "data": {"resolution": world.SIZE, "validation_fraction": 0.1, "caption_dropout": 0.05},
-        "optimizer": {"learning_rate": 1e-3, "lr_warmup_steps": 15, "lr_scheduler": "cosine"},
-        # Not the family's default: for velocity, min-SNR takes all weight from pure noise, where this base, with its
-        # zero terminal SNR, decides colours and background.
-        "objective": {"min_snr_gamma": None},
+        "optimizer": {"learning_rate": 2e-3, "lr_warmup_steps": 15, "lr_scheduler": "cosine"},
+        "objective": {"min_snr_gamma": 5.0},
         "sample": {"every_steps": 100, "steps": 12, "guidance_scale": 4.0, "seed": 11},
         "checkpoint": {"every_steps": 50, "keep": 2},
     }
