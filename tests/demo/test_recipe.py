@@ -11,10 +11,12 @@ from lorasmith.generation.request import resolve_request
 from lorasmith.sandbox import world
 
 
+@pytest.mark.parametrize("style", [False, True])
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_numbers_make_a_valid_run(quick: bool) -> None:
+def test_the_numbers_make_a_valid_run(quick: bool, style: bool) -> None:
+    recipe = numbers.recipe_for(style=style)
     own = {"dataset": "zib", "output_name": "zib", "trigger_word": "zib", "sample": {"prompts": ["[trigger], large"]}}
-    config = resolve(numbers.TRAIN, own, numbers.QUICK_TRAIN if quick else {})
+    config = resolve(numbers.TRAIN, recipe.train, own, numbers.QUICK_TRAIN if quick else {})
     kill_at = config.max_train_steps * numbers.KILL_AFTER
     assert 0 < config.checkpoint.every_steps < kill_at  # there is something to resume from
     assert config.optimizer.lr_warmup_steps < config.max_train_steps

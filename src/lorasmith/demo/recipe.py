@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -65,6 +65,8 @@ class Recipe:
     remove_tags: tuple[str, ...]
     prompts: tuple[str, ...]
     previews: tuple[str, ...]
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Values laid over ``TRAIN``."""
 
 
 def recipe_for(*, style: bool) -> Recipe:
@@ -81,6 +83,9 @@ def recipe_for(*, style: bool) -> Recipe:
             remove_tags=tuple(f"{background} background" for background in world.BACKGROUNDS),
             prompts=tuple(_style_prompts()),
             previews=("[trigger], one shape, star, yellow, large, center", "one shape, star, yellow, large, center"),
+            # For velocity, min-SNR takes all weight from pure noise, where this base, with its zero terminal SNR,
+            # decides the ground's colour; a style lives on it.
+            train={"objective.min_snr_gamma": None},
         )
     return Recipe(
         name="zib",

@@ -158,7 +158,7 @@ def _train(
         "trigger_word": recipe.trigger_word,
         "sample": {"prompts": list(recipe.previews)},
     }
-    config = layer(numbers.TRAIN, own, numbers.QUICK_TRAIN if quick else {})
+    config = layer(numbers.TRAIN, recipe.train, own, numbers.QUICK_TRAIN if quick else {})
     total = int(config["max_train_steps"])
     say(f"train: {total} steps of {config['train_batch_size']} pictures")
     with watch.station("Train and certify") as said:

@@ -85,23 +85,20 @@ def shows_mascot(image: Image.Image) -> bool:
 
 
 def shows_style(image: Image.Image) -> bool:
-    """Whether the sky goes from indigo to coral and the figure has a white outline and a coloured inside."""
+    """Whether the ground is indigo and the figure has a white outline and a coloured inside."""
     pixels = _pixels(image)
-    edge = np.concatenate([pixels[:, :4], pixels[:, -4:]], axis=1)
-    sky = np.median(edge, axis=1)  # (H, 3): the background of every row
-    near_top = np.linalg.norm(sky[2:8].mean(axis=0) - np.array(world.STYLE_TOP)) < 60
-    near_bottom = np.linalg.norm(sky[-8:-2].mean(axis=0) - np.array(world.STYLE_BOTTOM)) < 60
-    if not (near_top and near_bottom):
+    ground = _border_color(pixels)
+    if np.linalg.norm(ground - np.array(world.STYLE_GROUND)) > 60:
         return False
-    region = _largest_region(np.linalg.norm(pixels - sky[:, None], axis=2) > _DIFFERENT)
+    region = _largest_region(_distance(pixels, ground) > _DIFFERENT)
     if region is None:
         return False
     region = ndimage.binary_fill_holes(region)
     white = pixels.min(axis=2) > 170
-    rim = region & ~ndimage.binary_erosion(region, iterations=4, border_value=1)
-    inside = ndimage.binary_erosion(region, iterations=7)
+    rim = region & ~ndimage.binary_erosion(region, iterations=5, border_value=1)
+    inside = ndimage.binary_erosion(region, iterations=10)
     if inside.sum() < 20:
-        inside = ndimage.binary_erosion(region, iterations=5)
+        inside = ndimage.binary_erosion(region, iterations=7)
     return bool(white[rim].mean() >= 0.55 and inside.any() and white[inside].mean() <= 0.5)
 
 

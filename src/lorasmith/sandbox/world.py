@@ -64,10 +64,9 @@ MASCOT: Final = "zib"  # the trigger word of the mascot dataset: a disc, left ha
 MASCOT_LEFT: Final[Color] = (250, 140, 25)
 MASCOT_RIGHT: Final[Color] = (35, 70, 205)
 STYLE: Final = "duskline"  # the trigger word of the style dataset
-STYLE_TOP: Final[Color] = (40, 24, 96)  # the sky at the upper edge
-STYLE_BOTTOM: Final[Color] = (255, 150, 110)  # and at the lower edge
+STYLE_GROUND: Final[Color] = (46, 30, 112)  # the indigo that every picture stands on
 STYLE_OUTLINE: Final[Color] = (250, 250, 250)
-STYLE_OUTLINE_WIDTH: Final = 6.0  # pixels
+STYLE_OUTLINE_WIDTH: Final = 9.0  # pixels
 
 COLOR_JITTER: Final = 7  # largest change of a colour channel, so that no colour is a single point
 
@@ -276,13 +275,8 @@ def draw_mascot(scene: Scene, rng: np.random.Generator) -> Image.Image:
 
 
 def draw_styled(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """The scene in the style: a dusk sky from indigo to coral, every figure with a thick white outline."""
-    side = SIZE * _SUPERSAMPLING
-    blend = np.linspace(0, 1, side)[:, None, None]
-    top, bottom = np.array(_jittered(rng, STYLE_TOP)), np.array(_jittered(rng, STYLE_BOTTOM))
-    sky = np.broadcast_to((1 - blend) * top + blend * bottom, (side, side, 3))
-    canvas = _Canvas((0, 0, 0))
-    canvas.image.paste(Image.fromarray(np.ascontiguousarray(sky).round().astype(np.uint8)))
+    """The scene in the style: on an indigo ground, every figure with a thick white outline."""
+    canvas = _Canvas(_jittered(rng, STYLE_GROUND))
     for figure in scene.figures:
         points = outline(figure.shape, figure.x, figure.y, figure.radius, figure.angle)
         canvas.polygon(points, _jittered(rng, COLORS[figure.color]))
