@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lorasmith.errors import JobError
 from lorasmith.events import Notice, Phase
 from lorasmith.jobfolder import JobFolder
 
@@ -29,3 +30,10 @@ def test_what_does_not_fit_leaves_no_torn_line(tmp_path: Path) -> None:
     assert (tmp_path / "events.jsonl").stat().st_size == size
     folder.emit(Phase("saving"))
     assert [event.name for _, event in folder.read_events() if isinstance(event, Phase)] == ["training", "saving"]
+
+
+def test_a_damaged_wish_is_an_error_in_words(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    (tmp_path / "control.json").write_text('{"wanted": "fly"}', encoding="utf-8")
+    with pytest.raises(JobError, match="control.json"):
+        folder.control()

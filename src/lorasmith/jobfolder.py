@@ -93,6 +93,8 @@ class JobFolder:
             return Control.model_validate_json((self.path / "control.json").read_bytes())
         except FileNotFoundError:
             return Control()
+        except ValueError as cause:
+            raise JobError(f"The control.json of {self.path.name} is damaged.", "Delete it, then resume.") from cause
 
     def set_control(self, control: Control) -> None:
         write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode())

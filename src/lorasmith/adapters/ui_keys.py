@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorasmith.bases.original_layout import original_unet_module, unet_blocks
+from lorasmith.errors import BaseError
 
 Place = tuple[str, str]  # part, module (dotted, without "text_model.")
 
@@ -32,7 +33,10 @@ def unet_layers(config: Mapping[str, Any]) -> list[str]:
     """Every layer of a UNet that a LoRA can stand beside, in diffusers' names, from its config alone."""
     depth = config.get("transformer_layers_per_block", 1)
     if not isinstance(depth, int):
-        raise NotImplementedError("UNets whose levels have transformers of different depth have no key map here yet.")
+        raise BaseError(
+            "This UNet's levels have transformers of different depth, which no key map here covers.",
+            "Certify against a Stable Diffusion 1.x or 2.x base.",
+        )
     layers = list(_OUTSIDE)
     for block in unet_blocks(config):
         if ".resnets." in block:

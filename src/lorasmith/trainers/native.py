@@ -154,10 +154,15 @@ def _dataset(store: DatasetStore, config: TrainConfig, fingerprint: str) -> Data
 
 
 def _check_disk(folder: JobFolder, the_plan: Plan) -> None:
+    """Refuse to start what the disk cannot hold; what an earlier start already wrote is not asked for again."""
     free = shutil.disk_usage(folder.path).free
-    if free < the_plan.disk.total:
+    kept = [file.stat().st_size for file in (folder.path / "checkpoints").rglob("*") if file.is_file()]
+    # The cache is whole before the first checkpoint is written.
+    written = sum(kept) + (the_plan.disk.cache if kept else 0)
+    needed = max(0, the_plan.disk.total - written)
+    if free < needed:
         raise OutOfDisk(
-            f"This run may write {the_plan.disk.total / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on the disk "
+            f"This run may write {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on the disk "
             f"of {folder.home}.",
             "Free some space, or lower checkpoint.keep, then resume.",
         )
