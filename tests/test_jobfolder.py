@@ -35,5 +35,5 @@ def test_what_does_not_fit_leaves_no_torn_line(tmp_path: Path) -> None:
 def test_a_damaged_wish_is_an_error_in_words(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     (tmp_path / "control.json").write_text('{"wanted": "fly"}', encoding="utf-8")
-    with pytest.raises(JobError, match="control.json"):
+    with pytest.raises(JobError, match=r"control\.json"):
         folder.control()

@@ -315,3 +315,20 @@ def test_a_heartbeat_beats_and_ends(tmp_path: Path) -> None:
     last = (tmp_path / "heartbeat").read_bytes()
     assert json.loads(last)["phase"] == "caching"
     assert (tmp_path / "heartbeat").read_bytes() == last
+
+
+def test_a_resume_asks_the_disk_only_for_what_is_still_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorasmith.errors import OutOfDisk
+    from lorasmith.trainers import native
+    from lorasmith.training.plan import DiskNeed
+
+    plan: Any = types.SimpleNamespace(disk=DiskNeed(cache=600, checkpoints=300, samples=50, adapter=50))
+    monkeypatch.setattr(native.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=250))
+    folder = JobFolder(tmp_path / "jobs" / "one")
+    with pytest.raises(OutOfDisk):
+        native._check_disk(folder, plan)
+    (folder.path / "checkpoints" / "10").mkdir(parents=True)
+    (folder.path / "checkpoints" / "10" / "adapter.safetensors").write_bytes(bytes(150))
+    native._check_disk(folder, plan)
