@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -452,7 +452,7 @@ def _with_caption(item: Item, caption: str, by: str) -> Item:
     """The item with that caption and who wrote it; the same item when nothing changes."""
     if caption == item.caption:
         return item
-    return item.model_copy(update={"caption": caption, "provenance": {**item.provenance, "caption": by}})
+    return replace(item, caption=caption, provenance={**item.provenance, "caption": by})
 
 
 def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:

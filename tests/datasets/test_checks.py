@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_counted_messages_agree_with_their_number(tmp_path: Path) -> None:
 def test_edits_are_seen(tmp_path: Path) -> None:
     store = DatasetStore(tmp_path / "home")
     first = store.import_source(write_folder(tmp_path / "s", good()))
-    twin = first.items[0].model_copy(update={"name": "twin.png"})
+    twin = replace(first.items[0], name="twin.png")
     second = store.commit(first, [*first.items, twin], Operation(name="edit"))
     assert {f.id: f.items for f in check(second, store, resolution=SIDE)}["D1"] == ("0.png", "twin.png")
     store.blob_path(twin.image).unlink()

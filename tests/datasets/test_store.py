@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> DatasetStore:
 
 
 def recaptioned(version: DatasetVersion, caption: str) -> list:
-    return [item.model_copy(update={"caption": caption}) for item in version.items]
+    return [replace(item, caption=caption) for item in version.items]
 
 
 def test_versions_know_their_parent_and_never_change(store: DatasetStore, source: Path) -> None:
@@ -145,9 +146,9 @@ def test_items_that_cannot_be_committed(store: DatasetStore, source: Path) -> No
     with pytest.raises(DatasetError, match="at least one"):
         store.commit(first, [], EDIT)
     with pytest.raises(DatasetError, match="Two pictures"):
-        store.commit(first, [one, two.model_copy(update={"name": one.name})], EDIT)
+        store.commit(first, [one, replace(two, name=one.name)], EDIT)
     with pytest.raises(DatasetError, match="not in the store"):
-        store.commit(first, [one.model_copy(update={"image": "0" * 64})], EDIT)
+        store.commit(first, [replace(one, image="0" * 64)], EDIT)
     assert store.versions(first.dataset) == [1]
 
 
@@ -168,13 +169,14 @@ def test_writers_in_threads_never_share_a_number(store: DatasetStore, source: Pa
 
 WRITER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from lorasmith.datasets.manifest import Operation
 from lorasmith.datasets.store import DatasetStore
 store = DatasetStore(Path(sys.argv[1]))
 first = store.get("zib@1")
 for n in range(10):
-    items = [item.model_copy(update={"caption": f"{sys.argv[2]} {n}"}) for item in first.items]
+    items = [replace(item, caption=f"{sys.argv[2]} {n}") for item in first.items]
     store.commit(first, items, Operation(name="edit"))
 """
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lorasmith.demo.charts import loss_chart, smoothed, ticks
-from lorasmith.demo.markup import element, escape
 from lorasmith.demo.record import Curves
 from lorasmith.demo.report import _typical_pair, render, write_report
+from lorasmith.markup import element, escape
 from tests.demo.made_up import HOSTILE, build_record, failed_record
 
 

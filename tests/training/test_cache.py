@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from lorasmith.datasets.buckets import Placed, place
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError, DatasetError
 from lorasmith.events import Progress
 from lorasmith.families.sd import StableDiffusion
 from lorasmith.jobfolder import Control
-from lorasmith.training.buckets import Placed, place
 from lorasmith.training.cache import Cache, encoders_of
 from lorasmith.training.precompute import pixels_of, precompute, prompts_of_run
 from tests.training.runs import Said, make_cache, make_setting
@@ -22,8 +23,8 @@ ITEM = Item(name="a.png", image="1" * 64, original="1" * 64, width=64, height=64
 
 def test_a_key_changes_with_everything_that_matters(tmp_path: Path) -> None:
     cache, other_base = Cache(tmp_path, "vae", "text"), Cache(tmp_path, "other vae", "other text")
-    other_item = ITEM.model_copy(update={"image": "2" * 64})
-    renamed = ITEM.model_copy(update={"name": "b.png"})
+    other_item = replace(ITEM, image="2" * 64)
+    renamed = replace(ITEM, name="b.png")
     square, wide = Placed("a.png", 64, 64, 1, 0), Placed("a.png", 96, 64, 1, 0)
     keys = {
         cache.latent_key(ITEM, square, False),
@@ -115,7 +116,7 @@ def test_a_stop_ends_the_pass_between_pictures(tiny_base: Path, tmp_path: Path) 
 def test_pixels_are_cropped_around_the_centre_and_mirrored() -> None:
     image = Image.new("RGB", (8, 4), "black")
     image.paste((255, 255, 255), (2, 0, 4, 4))  # the left half of the centre square
-    item = ITEM.model_copy(update={"width": 8, "height": 4})
+    item = replace(ITEM, width=8, height=4)
     placed = place(item, [(4, 4)])
     pixels = pixels_of(image, placed, flip=False)
     assert pixels.shape == (1, 3, 4, 4)

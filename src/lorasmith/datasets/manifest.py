@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 FORMAT = 1
 
 FateWord = Literal["taken", "converted", "left_out"]
+Role = Literal["train", "validation", "regularisation"]
 
 
 class Record(BaseModel):
@@ -22,8 +25,13 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Item(Record):
-    """One picture of a dataset. ``image`` and ``original`` are SHA-256 of blobs."""
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Item:
+    """One picture of a dataset. ``image``, ``original`` and ``mask`` are SHA-256 of blobs.
+
+    A slotted dataclass and no pydantic model, because a hundred thousand of them are held at once; make an edited
+    one with ``dataclasses.replace``.
+    """
 
     name: str
     """Unique within the version, NFC, with its suffix; from the file's path in the source."""
@@ -34,8 +42,15 @@ class Item(Record):
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     caption: str = ""
+    """As in a caption file: tags, prose or several lines, one variant each; never normalised on its own."""
     mask: str | None = None
-    provenance: dict[str, Any] = {}
+    """A gray picture of the same size: white is trained, black is not."""
+    role: Role = "train"
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How often the picture is shown in one epoch, as a folder named ``10_cat`` asks for."""
+    concept: str = ""
+    """The folder or group it belongs to, e.g. ``cat`` of ``10_cat``; empty when there is one concept only."""
+    provenance: dict[str, Any] = field(default_factory=dict)
     """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels, e.g.
     ``orientation:6``), ``format`` of the original, ``caption`` (who wrote it: a file's path or a captioner)."""
 
@@ -63,8 +78,8 @@ class Operation(Record):
 class DatasetVersion(Record):
     """An immutable state of a dataset.
 
-    ``fingerprint`` is the SHA-256 over name, image hash and caption of every item in order: two versions with
-    the same fingerprint train the same.
+    ``fingerprint`` is the SHA-256 over what training sees of every item in order (name, pixels, mask, caption, role,
+    repeats): two versions with the same fingerprint train the same.
     """
 
     format: int = FORMAT
@@ -85,5 +100,5 @@ class DatasetVersion(Record):
 
     @property
     def fingerprint(self) -> str:
-        content = [(item.name, item.image, item.mask, item.caption) for item in self.items]
+        content = [(i.name, i.image, i.mask, i.caption, i.role, i.repeats) for i in self.items]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from lorasmith.demo.markup import Markup, element, join
 from lorasmith.demo.record import Curves
+from lorasmith.markup import Markup, element, join
 
 _WIDTH: Final = 760.0
 _HEIGHT: Final = 320.0

@@ -9,10 +9,10 @@ from typing import Final
 
 import lorasmith
 from lorasmith.demo.charts import loss_chart
-from lorasmith.demo.markup import Child, Markup, element, join, picture, verbatim
 from lorasmith.demo.record import Judged, LedgerRow, Record
 from lorasmith.evaluation.verdict import Share
 from lorasmith.jobfolder import write_atomically
+from lorasmith.markup import Child, Markup, element, join, picture, verbatim
 
 _SHOWN_PAIRS: Final = 8
 _FATES: Final = {"taken": ("taken", "good"), "converted": ("converted", "note"), "left_out": ("left out", "bad")}

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lorasmith.config import TrainConfig
+from lorasmith.datasets.buckets import Placed
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Conditioning, Family, Model
-from lorasmith.training.buckets import Placed
 from lorasmith.training.cache import Cache
 from lorasmith.training.objective import Objective
 from lorasmith.training.plan import Plan

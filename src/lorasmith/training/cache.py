@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lorasmith.datasets.buckets import Placed
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError
 from lorasmith.families import Base
 from lorasmith.jobfolder import write_atomically
-from lorasmith.training.buckets import Placed
 
 _FORMAT: Final = 1  # raise it when what is stored under a key changes its meaning
 MEMORY_BYTES: Final = 512 * 2**20

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
+from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, hold_out
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Base, Family
-from lorasmith.training.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, hold_out
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
 
 _FLOAT_BYTES: Final = 4

@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from lorasmith.config import TrainConfig
+from lorasmith.datasets.buckets import Placed
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Phase, Progress
 from lorasmith.jobfolder import Control
-from lorasmith.training.buckets import Placed
 from lorasmith.training.cache import Cache
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lorasmith.datasets.buckets import arrange, hold_out, place, shapes, side_multiple
 from lorasmith.datasets.manifest import Item
-from lorasmith.training.buckets import arrange, hold_out, place, shapes, side_multiple
 
 HASH = "0" * 64
 sides = st.integers(16, 6000)
