@@ -67,7 +67,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
 
 def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:
     """The family's defaults, made to agree with the user's values where those would turn a default into a refusal."""
-    defaults = layer(family.defaults, {"data": {"resolution": family.native_resolution(base)}})
+    defaults = family.defaults_for(base)
     steps = own.get("max_train_steps", defaults.get("max_train_steps"))
     optimizer = defaults.setdefault("optimizer", {})
     if str(steps).isdigit() and "lr_warmup_steps" in optimizer:
