@@ -91,6 +91,13 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 "`lorasmith caption` writes them.",
             )
         )
+    if config.train_batch_size > len(items):
+        found.append(
+            Notice(
+                f"A batch of {config.train_batch_size} holds every one of the {len(items)} pictures more than once.",
+                f"Lower train_batch_size to {len(items)} or less, unless that is meant.",
+            )
+        )
     word = config.trigger_word
     if word:
         without = [item.name for item in items if not has_word(item.caption, word)]
