@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lorasmith.adapters.file import write_adapter
 from lorasmith.adapters.inspect import inspect_adapter
@@ -122,7 +123,6 @@ def test_inspect_sees_it_all(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_alphas_of_every_format_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
-    from safetensors.torch import save_file
 
     stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
     tensors = {
