@@ -64,7 +64,7 @@ _ALL: Final = (
     Field("dup", "choice", "that are duplicates ({})", "Has a twin of this kind in the dataset.", "duplicates",
           ("any", "bytes", "pixels", "near", "similar", "turned")),
     Field("finding", "text", "named by the check {}", "A check of this id names it, such as C5 or P*.", "findings"),
-    Field("version", "version", "added in version {}", "The version that brought it: 3, >2, or added for this one.",
+    Field("version", "version", "whose first version is {}", "The version that brought it: 3, >2; added: this one.",
           "versions"),
     Field("gray", "choice", "whose being gray is {}", "Whether it has no colour.", "signals", ("yes", "no"), "is_gray"),
     _signal("blur", "sharpness", "of sharpness {}", "Sharpness at 512 pixels: under 40 is blurred, over 100 is sharp."),

@@ -59,8 +59,8 @@ def scan(query: str) -> list[Part]:
             parts.append(Part("not", position))
             position += 1
         elif character in "&|":
+            parts.append(Part(_KEYWORDS[character], position))
             position += 2 if query.startswith(character * 2, position) else 1
-            parts.append(Part(_KEYWORDS[character], position - 1))
         else:
             part, position = _condition(query, position)
             parts.append(part)
