@@ -146,7 +146,8 @@ class _Kinds(dict[int, str]):
     """For ``str.translate``: every letter beyond ASCII as ``a``, number as ``0``, space as a space, the rest as ``.``.
 
     Python's ``re`` knows no Unicode classes; this way one ASCII pattern finds the same stretches. The one letter that
-    the pattern treats apart, after an apostrophe, is never ``a``.
+    the pattern treats apart, after an apostrophe, is never ``a``. Characters that are younger than Python's Unicode
+    tables count as marks.
     """
 
     def __missing__(self, code: int) -> str:
@@ -230,9 +231,12 @@ def _folded_with_origins(text: str) -> tuple[str, list[int]]:
     for end in range(1, len(text) + 1):
         if end < len(text) and _joins(text[start:end], text[end]):
             continue
-        for character in _folded(text[start:end]):
-            folded.append(character)
-            origins.append(end)
+        cluster = text[start:end]
+        stays = unicodedata.is_normalized("NFC", cluster)  # then every character of it stands for itself
+        for index, part in enumerate(cluster if stays else (cluster,), start + 1 if stays else end):
+            characters = _folded(part)
+            folded += characters
+            origins += [index] * len(characters)
         start = end
     return "".join(folded), origins
 

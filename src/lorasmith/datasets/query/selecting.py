@@ -92,7 +92,7 @@ class _Search:
         """A word of its own in the caption; ``*`` and ``?`` stand for anything but space."""
         folded = self._folded
         pieces = _keyed(text, fold)
-        found = re.compile(rf"(?<!\w){pieces.regex(_NO_SPACE + '*', _NO_SPACE)}(?!\w)")
+        found = re.compile(rf"(?<!\w){pieces.regex(_NO_SPACE)}(?!\w)")
         needle = max((piece for piece in pieces.pieces if isinstance(piece, str)), key=len, default="")
         return lambda index: needle in folded[index] and found.search(folded[index]) is not None
 
@@ -271,12 +271,13 @@ def _keyed(text: Text, key: Callable[[str], str]) -> Text:
             spaced = piece.replace("_", " ")
             before = " " if spaced[:1].isspace() and place else ""
             after = " " if spaced[-1:].isspace() and place < last else ""
-            pieces.append(f"{before}{key(piece)}{after}" if key is tag_key else key(piece))
+            plain = key(piece)
+            pieces.append((before + plain + after if plain else before or after) if key is tag_key else plain)
         else:
             pieces.append(piece)
     return Text(tuple(pieces))
 
 
 def _pieces_test(text: Text, folded: Sequence[str]) -> Test:
-    pattern = re.compile(_keyed(text, fold).regex(), re.DOTALL)
-    return lambda index: pattern.search(folded[index]) is not None
+    pattern = re.compile(_keyed(text, fold).regex_inside(), re.DOTALL)
+    return lambda index: pattern.match(folded[index]) is not None

@@ -41,11 +41,31 @@ class Text:
             for piece in self.pieces
         )
 
-    def regex(self, many: str = ".*", one: str = ".") -> str:
-        """As a regular expression, with what ``*`` and ``?`` stand for."""
-        return "".join(
-            re.escape(piece) if isinstance(piece, str) else many if piece is None else one for piece in self.pieces
-        )
+    def regex(self, any_character: str = ".") -> str:
+        """As a regular expression in which ``*`` and ``?`` stand for characters of a class.
+
+        What lies between two ``*`` is taken where it first comes and never tried elsewhere (an atomic group): that
+        finds all there is, and takes no time beyond any measure on a long text.
+        """
+        segments = self._segments(any_character)
+        if len(segments) == 1:
+            return segments[0]
+        first, *middle, last = segments
+        return first + "".join(f"(?>{any_character}*?{s})" for s in middle) + f"{any_character}*{last}"
+
+    def regex_inside(self) -> str:
+        """As a regular expression that matches from the start of any text that holds it."""
+        return "".join(f"(?>.*?{segment})" for segment in self._segments(".") if segment)
+
+    def _segments(self, any_character: str) -> list[str]:
+        """Regular expressions of what stands between the ``*``; at least one, perhaps empty."""
+        segments = [""]
+        for piece in self.pieces:
+            if piece is None:
+                segments.append("")
+            else:
+                segments[-1] += re.escape(piece) if isinstance(piece, str) else any_character
+        return segments
 
 
 @dataclass(frozen=True, slots=True)
