@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
-from lorasmith.datasets.query import FIELDS, GivenFacts, QueryError, parse_query
+from lorasmith.datasets.query import FIELDS, GivenFacts, QueryError, added_in, parse_query
 from lorasmith.datasets.query import tree as t
 from lorasmith.datasets.query.parser import DEEPEST, MOST_CONDITIONS
 from lorasmith.datasets.query.scanner import LONGEST
@@ -435,3 +435,27 @@ def test_fields_have_help() -> None:
         assert known.help.endswith(".")
         assert "{}" in known.says
     assert parse_query("cat tag:x -TAG:y").fields() == {"word", "tag"}
+
+
+def test_when_a_picture_came() -> None:
+    line = {
+        1: version(item("a"), item("b"), number=1),
+        2: version(item("a"), item("c"), number=2).model_copy(update={"parent": 1}),
+        4: version(item("c"), item("b"), item("a"), number=4).model_copy(update={"parent": 2}),
+        5: version(item("b"), item("new"), item("a"), number=5).model_copy(update={"parent": 4}),
+    }
+    read: list[str] = []
+
+    def get(reference: str) -> DatasetVersion:
+        read.append(reference)
+        return line[int(reference.partition("@")[2])]
+
+    assert added_in(line[5], get) == {"a": 1, "b": 4, "new": 5}
+    assert read == ["d@4", "d@2", "d@1"]
+    read.clear()
+    young = version(item("x"), number=6).model_copy(update={"parent": 5})
+    assert added_in(young, get) == {"x": 6}
+    assert read == ["d@5"]
+    facts = GivenFacts(versions=lambda: added_in(line[5], get))
+    assert parse_query("version:added").select(line[5], facts) == ["new"]
+    assert parse_query("version:..4").select(line[5], facts) == ["b", "a"]

@@ -25,9 +25,10 @@ VOCABULARY = Path(lorasmith.datasets.__file__).parent / "vocabulary"
 SANDBOX = Path(lorasmith.datasets.__file__).parents[1] / "sandbox" / "weights" / "base" / "tokenizer"
 WORDS = (
     "1girl", "blue_hair", "(solo:1.2)", "it's", "they'll", "café", "cafe\u0301", "ΟΔΟΣ", "İstanbul", "straße", "猫と犬",
-    "한국어", "😀", "👩‍👩‍👧", "🇩🇪", "&amp;", "&lt;b&gt;", "<lora:x:1>", "3:2", "42", "½", "Ⅷ", "١٢", "ﬁne", "don’t", "…", "—",
-    "#tag", "\u200b", "\u00ad", "i\u0307", "नमस्ते", "\ufeff", "supercalifragilistic", "x" * 60, "!?!?", "^_^", "\\(a\\)",
-    "<|endoftext|>", "<|ENDOFTEXT|>", "<|startoftext|>", "\x01", "\x85", "각", "각", "\U0001d400",
+    "한국어", "😀", "👩\u200d👩\u200d👧", "🇩🇪", "&amp;", "&lt;b&gt;", "<lora:x:1>", "3:2", "42", "½", "Ⅷ", "١٢", "ﬁne",
+    "don’t", "…", "—", "#tag", "\u200b", "\u00ad", "i\u0307", "नमस्ते", "\ufeff", "supercalifragilistic", "x" * 60,
+    "!?!?", "^_^", "\\(a\\)", "<|endoftext|>", "<|ENDOFTEXT|>", "<|startoftext|>", "\x01", "\x85",
+    "\u1100\u1161\u11a8", "\uac01", "\U0001d400",
 )  # fmt: skip
 SPACES = (" ", "  ", "\n", "\t", ", ", ",", "\u00a0", "\u3000", "\r\n", "", "\x1c")
 
