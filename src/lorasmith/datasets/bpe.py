@@ -59,21 +59,20 @@ class BytePairs:
             total += 1 if is_special else sum(len(self._word(word)) for word in self._words(_folded(piece)))
         return total
 
-    def ends(self, text: str) -> list[int]:
+    def ends(self, text: str) -> Iterator[int]:
         """For every token the index in ``text`` up to which all tokens so far have read it.
 
-        A character whose bytes are parted between tokens counts as read with the last of them.
+        A character whose bytes are parted between tokens counts as read with the last of them. The text is read only
+        as far as one asks, to the end of a word.
         """
-        found: list[int] = []
         start = 0
         for piece, is_special in _around_specials(text):
             if is_special:
-                found.append(start + len(piece))
+                yield start + len(piece)
             else:
                 for match in _UNBROKEN.finditer(piece):
-                    found += self._ends_of_unbroken(match.group(), start + match.start())
+                    yield from self._ends_of_unbroken(match.group(), start + match.start())
             start += len(piece)
-        return found
 
     def _ends_of_unbroken(self, text: str, start: int) -> Iterator[int]:
         """``ends`` of a stretch without whitespace, which is where normalisation cannot reach across."""

@@ -10,10 +10,12 @@ Limits are those of the families' pipelines in diffusers 0.42, less the tokens t
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,12 +91,12 @@ class TokenCounter(ABC):
         self.note = note
 
     @abstractmethod
-    def ends(self, text: str) -> list[int]:
+    def ends(self, text: str) -> Iterator[int]:
         """For every token the index in ``text`` up to which all tokens so far have read it, ascending."""
 
     def count(self, text: str) -> int:
         """How many tokens the text is, without those that mark start and end."""
-        return len(self.ends(text))
+        return sum(1 for _ in self.ends(text))
 
     def cut(self, text: str, limit: int | None = None) -> tuple[str, str]:
         """What is read of a text and what is cut away; one after the other they are the text.
@@ -108,7 +110,7 @@ class TokenCounter(ABC):
         wanted = self.limit if limit is None else limit
         if wanted < 0:
             raise ConfigError(f"A limit of {wanted} tokens cannot be.", "Give 0 or more.")
-        ends = self.ends(text)
+        ends = list(itertools.islice(self.ends(text), wanted + 1))
         if len(ends) <= wanted:
             return text, ""
         at = ends[wanted - 1] if wanted else 0
@@ -122,7 +124,7 @@ class ClipCounter(TokenCounter):
         super().__init__("CLIP", limit, note)
         self._pairs = vocabulary or clip_byte_pairs()
 
-    def ends(self, text: str) -> list[int]:
+    def ends(self, text: str) -> Iterator[int]:
         return self._pairs.ends(text)
 
     def count(self, text: str) -> int:
@@ -138,13 +140,9 @@ class LibraryCounter(TokenCounter):
         tokenizer.no_truncation()
         tokenizer.no_padding()
 
-    def ends(self, text: str) -> list[int]:
-        found: list[int] = []
-        furthest = 0
-        for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets:
-            furthest = max(furthest, end)
-            found.append(furthest)
-        return found
+    def ends(self, text: str) -> Iterator[int]:
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return itertools.accumulate((end for _, end in offsets), max)
 
 
 class EstimatedCounter(TokenCounter):
@@ -159,8 +157,8 @@ class EstimatedCounter(TokenCounter):
     def __init__(self, name: str, limit: int, note: str = "") -> None:
         super().__init__(f"~{name}", limit, note)
 
-    def ends(self, text: str) -> list[int]:
-        return [match.end() for match in self._PIECE.finditer(text)]
+    def ends(self, text: str) -> Iterator[int]:
+        return (match.end() for match in self._PIECE.finditer(text))
 
 
 def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
