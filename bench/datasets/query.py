@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import statistics
@@ -104,7 +105,9 @@ def main() -> None:
     slow = [text for text in QUERIES[1:-1] if table[text].get(10_000, 0.0) > GATE]
     sys.stdout.write(f"over {GATE:.0f} ms at 10,000: {', '.join(slow) or 'none'}\n")
     if arguments.out:
-        found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": platform.processor(), "ms": table}
+        machine = f"{platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}"
+        rounded = {text: {size: round(ms, 1) for size, ms in row.items()} for text, row in table.items()}
+        found = {"date": datetime.now(UTC).date().isoformat(), "machine": machine, "milliseconds": rounded}
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     raise SystemExit(1 if slow else 0)
 

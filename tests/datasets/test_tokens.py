@@ -111,6 +111,13 @@ def test_a_cut_loses_nothing(text: str, limit: int) -> None:
         assert counter.count(text) == len(ends)
 
 
+@given(st.text(max_size=30), st.sampled_from([" ", "\n", ", "]), st.text(max_size=30))
+def test_no_token_reaches_across_a_blank(before: str, blank: str, after: str) -> None:
+    for counter in (counter_for("sd"), EstimatedCounter("T5", 5)):
+        assert counter.separable
+        assert counter.count(before + blank + after) == counter.count(before + blank) + counter.count(after)
+
+
 def test_a_cut_may_part_a_word_but_no_character() -> None:
     counter = counter_for("sd")
     assert counter.cut("a cat, a dog", 3) == ("a cat,", " a dog")

@@ -84,6 +84,8 @@ class TokenCounter(ABC):
     """
 
     exact: bool = True
+    separable: bool = False
+    """Whether no token reaches across a blank, so that captions may be counted piece by piece."""
 
     def __init__(self, name: str, limit: int, note: str = "") -> None:
         self.name = name
@@ -120,6 +122,8 @@ class TokenCounter(ABC):
 class ClipCounter(TokenCounter):
     """CLIP's byte pairs, exact; ``vocabulary`` left out is CLIP's own."""
 
+    separable = True
+
     def __init__(self, limit: int = CLIP_LIMIT, vocabulary: BytePairs | None = None, note: str = "") -> None:
         super().__init__("CLIP", limit, note)
         self._pairs = vocabulary or clip_byte_pairs()
@@ -152,6 +156,7 @@ class EstimatedCounter(TokenCounter):
     """
 
     exact = False
+    separable = True
     _PIECE: Final = re.compile(r"[⺀-鿿가-힯]|[0-9]{1,3}|[^\W\d_⺀-鿿가-힯]{1,7}|[^\w\s]|_|\d")
 
     def __init__(self, name: str, limit: int, note: str = "") -> None:
