@@ -90,7 +90,7 @@ class DiffusionPipe(Layout):
         for role, name, key in (("train", "dataset", "dataset"), ("validation", "eval_dataset", "eval_datasets")):
             if role in tomls:
                 path = f"{export.root}/{name}.toml"
-                lines = [_HEAD.format(key, path), "", *_settings(), *tomls[role]]  # type: ignore[index]
+                lines = [_HEAD.format(key, path), "", *_settings(), *tomls[role]]
                 export.text(f"{name}.toml", "\n".join(lines) + "\n")
         return export.finish(self.losses(version))
 

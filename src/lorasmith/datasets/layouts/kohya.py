@@ -2,7 +2,7 @@
 
 How sd-scripts reads (library/train_util.py, library/config_util.py): a folder without a leading number is skipped
 without a word; an empty .txt ends the run; of a .txt only the first line counts unless ``enable_wildcard`` is set,
-which takes one line at random; ``alpha_mask`` takes the alpha channel as the mask and leaves the colours under it alone.
+which takes one line at random; ``alpha_mask`` takes the alpha channel as the mask and leaves the colours alone.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def folder_concepts(groups: Sequence[Group]) -> list[Loss]:
     return loss("concept", bent, "the name of their concept is changed to fit a folder.")
 
 
-def roles(version: DatasetVersion, known: Collection[Role], sentence: str) -> list[Loss]:
+def roles(version: DatasetVersion, known: Collection[str], sentence: str) -> list[Loss]:
     """Items whose role the target does not know, a loss for each such role; ``{}`` in the sentence is the role."""
     found: list[Loss] = []
     for role in ("validation", "regularisation"):

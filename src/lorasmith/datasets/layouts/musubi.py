@@ -23,7 +23,7 @@ from lorasmith.datasets.layouts.reading import (
     text_of,
     unknown_settings,
 )
-from lorasmith.datasets.layouts.settings import Found, RESOLUTION, concept_for, describe_rest, toml_lines
+from lorasmith.datasets.layouts.settings import RESOLUTION, Found, concept_for, describe_rest, toml_lines
 from lorasmith.datasets.layouts.writing import Export
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore

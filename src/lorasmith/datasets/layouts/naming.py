@@ -90,7 +90,9 @@ def role_of(folder: str) -> Role:
     return "train"
 
 
-def stems(items: Sequence[Item], *, flat: bool, before: Mapping[str, str] | None = None) -> dict[str, str]:
+def stems(
+    items: Sequence[Item], *, flat: bool, before: Mapping[str, str] | None = None, dotless: bool = False
+) -> dict[str, str]:
     """A file name without suffix for every item, by the item's name; no two clash on any file system.
 
     Args:
@@ -98,10 +100,11 @@ def stems(items: Sequence[Item], *, flat: bool, before: Mapping[str, str] | None
         flat: the target reads one folder only, so that the item's own folders become part of the name where the
             last part alone is not enough.
         before: what the last export chose. A name once given is kept, for trainers cache by name.
+        dotless: no dot in the last part, for targets that end a name at the first one.
     """
     taken: set[str] = set()
     chosen: dict[str, str] = {}
-    wanted = {item.name: _stem(item.name, flat=flat) for item in items}
+    wanted = {item.name: _stem(item.name, dotless=dotless) for item in items}
     for name, stem in wanted.items():
         kept = (before or {}).get(name)
         if kept is not None and _continues(kept, stem) and collision_key(kept) not in taken:
@@ -118,13 +121,15 @@ def renamed(item: Item, stem: str) -> bool:
     return str(PurePosixPath(item.name).with_suffix("")) != stem
 
 
-def _stem(name: str, *, flat: bool) -> str:
+def _stem(name: str, *, dotless: bool) -> str:
     """The name without its suffix and without what hides a file."""
     parts = [part.lstrip(".") or "_" for part in safe_item_name(name).split("/")]
     last = parts[-1]
     pure = PurePosixPath(last)
     parts[-1] = last[: -len(pure.suffix)] if pure.suffix else last
     parts[-1] = parts[-1].rstrip(". ") or "_"
+    if dotless:
+        parts[-1] = parts[-1].replace(".", "_")
     return "/".join(parts)
 
 

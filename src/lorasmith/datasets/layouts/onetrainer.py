@@ -58,7 +58,7 @@ class OneTrainer(Layout):
             *losing.loss(
                 "regularisation",
                 losing.where(version, lambda item: item.role == "regularisation"),
-                "OneTrainer has no class pictures; as PRIOR_PREDICTION it learns what the base itself predicts on them.",
+                "OneTrainer has no class pictures; as PRIOR_PREDICTION it learns what the base predicts on them.",
             ),
             *losing.formats(version, _FORMATS, "OneTrainer"),
             *losing.names(version, chosen),
@@ -114,7 +114,7 @@ def _concept(group: Group, path: str) -> dict[str, Any]:
 def _labels(found: Found) -> list[str]:
     """Masks and conditions, which are no pictures of their own."""
     labels = [path for path in found.files.with_suffix(".png") if stem(path).endswith((_MASK, _CONDITION))]
-    found.used.update({path: "belongs to the picture it is named after." for path in labels})
+    found.used.update(dict.fromkeys(labels, "belongs to the picture it is named after."))
     return labels
 
 

@@ -1,4 +1,4 @@
-"""The pictures of an export: the stored bytes where the target reads them, a PNG of the same pixels where it does not."""
+"""The pictures of an export: the stored bytes where the target reads them, or else a PNG of the same pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what other programs wrote about pictures: their paths, found again inside the source, and their files, parsed.
+"""Reading what other programs wrote about pictures: their paths found again inside the source, their files parsed.
 
 A path in someone's TOML or JSONL names a file of the machine it was written on. It is only ever looked up among the
 files of the source, by the longest part of it that is there; nothing outside is opened, and two pictures never share

@@ -169,7 +169,7 @@ def _masks(
             return found.use_masks(masks_for(found.files, found.files.below(folder), place))
         found.said.append(f"{where}: {one} is no folder of masks in this source, so it is not taken.")
         if place is not None:
-            found.used.update({p: "is a conditioning picture, not one to train." for p in found.files.below(place)})
+            found.used.update(dict.fromkeys(found.files.below(place), "is a conditioning picture, not one to train."))
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Tag editors for pairs (TagGUI, BooruDatasetTagManager): one line of tags between commas in a .txt of the same name."""
+"""Tag editors for pairs (TagGUI, BooruDatasetTagManager): a line of tags between commas in a .txt of the same name."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Export:
         return path
 
     def made(self, path: str, made_from: str, make: Callable[[], bytes], size: int) -> str:
-        """Plan a file whose bytes ``make`` computes from what ``made_from`` names (text, hashed); see ``WrittenFile``."""
+        """Plan a file whose bytes ``make`` computes from what ``made_from`` tells, which is hashed."""
         origin = hashlib.sha256(made_from.encode()).hexdigest()
         self._add(path, _Planned("", size, origin, None, make))
         return path
@@ -217,9 +217,11 @@ class Export:
                 raise DatasetError(f"{target} is a folder where a file is to be written.", "Choose another folder.")
             known = self._before.files.get(path) if self._before else None
             ours = known is not None and is_as_written(target, known)
-            if ours and known is not None and self._is_wanted(planned, known):
-                same.add(path)
-            elif not ours and not target.is_symlink() and hash_of(target) == self._content_hash(planned):
+            if known is not None and ours:
+                there = self._is_wanted(planned, known)
+            else:
+                there = not target.is_symlink() and hash_of(target) == self._content_hash(planned)
+            if there:
                 same.add(path)
             elif not ours and not self._force:
                 foreign.append(path)
@@ -263,7 +265,7 @@ class Export:
             target = self.folder / path
             if path not in same:
                 known[path] = written(target, self._write(target, planned), planned.made_from)
-            elif path not in known or not known[path].mtime_ns == target.stat().st_mtime_ns:
+            elif path not in known or known[path].mtime_ns != target.stat().st_mtime_ns:
                 known[path] = written(target, hash_of(target), planned.made_from)
             if count % _RECORD_EVERY == 0:
                 save_record(self.folder, self._record(known))
