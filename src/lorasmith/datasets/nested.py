@@ -12,10 +12,10 @@ from typing import BinaryIO, Final
 
 from lorasmith.datasets.archive import ZipSource
 from lorasmith.datasets.manifest import Fate
-from lorasmith.datasets.parquet import ParquetSource, is_parquet
+from lorasmith.datasets.parquet import ParquetSource, holds_pictures
 from lorasmith.datasets.source import Entry, FolderSource, Limits, RefusedError, Source, left_out, too_many
 from lorasmith.datasets.tar import TarSource, is_tar
-from lorasmith.errors import InputError
+from lorasmith.errors import EnvironmentProblem, InputError
 
 _BUNDLE: Final = "_processed_images.zip"
 
@@ -36,25 +36,29 @@ class FolderWithArchives(FolderSource):
         self._opened: dict[str, Source] = {}
 
     def scan(self) -> tuple[list[Entry], list[Fate]]:
-        entries, fates = super().scan()
+        listed, fates = super().scan()
+        entries: list[Entry] = []
         kept: list[Fate] = []
-        for fate in fates:
-            opened = self._open_archive(fate.path)
-            if isinstance(opened, Source):
-                inside, lost = opened.scan()
-                entries.extend(_below(fate.path, inside))
-                kept.extend(one.model_copy(update={"path": f"{fate.path}/{one.path}"}) for one in lost)
-                kept.append(
-                    left_out(fate.path, "opened", "is an archive of this dataset; its files are listed themselves.")
-                )
+        for found in (*listed, *fates):
+            outcome = self._open_archive(found.path)
+            if isinstance(outcome, Source):
+                inside, lost = outcome.scan()
+                entries.extend(_below(found.path, inside))
+                kept.extend(fate.model_copy(update={"path": f"{found.path}/{fate.path}"}) for fate in lost)
+                detail = "is an archive of this dataset; its files are listed themselves."
+                kept.append(left_out(found.path, "opened", detail))
+            elif isinstance(outcome, Fate):
+                kept.append(outcome)
+            elif isinstance(found, Fate):
+                kept.append(found)
             else:
-                kept.append(fate if opened is None else opened)
+                entries.append(found)
             if len(entries) + len(kept) > self.limits.members:
                 raise too_many(self)
         return entries, kept
 
     def _open_archive(self, path: str) -> Source | Fate | None:
-        """The archive as a source; None when it is none of this dataset, a fate when it is damaged."""
+        """The archive as a source; None when it is none of this dataset, a fate when it cannot be opened."""
         place = self.path / path
         kind = _kind_of(path)
         if kind is None or place.is_symlink() or not place.is_file():
@@ -63,6 +67,8 @@ class FolderWithArchives(FolderSource):
             if not kind[0](place):
                 return None
             self._opened[path] = kind[1](place, self.limits)
+        except EnvironmentProblem as cause:
+            return left_out(path, "needs_extra", f"is not opened: {cause}")
         except (InputError, OSError) as cause:
             return left_out(path, "damaged", f"cannot be opened: {cause}")
         return self._opened[path]
@@ -104,7 +110,7 @@ def _kind_of(path: str) -> tuple[Callable[[Path], bool], Callable[[Path, Limits]
         return _always, ZipSource
     if pure.suffix.lower() == ".tar":
         return is_tar, TarSource
-    return (is_parquet, ParquetSource) if pure.suffix.lower() == ".parquet" else None
+    return (holds_pictures, ParquetSource) if pure.suffix.lower() == ".parquet" else None
 
 
 def _always(_: Path) -> bool:

@@ -38,6 +38,22 @@ def is_parquet(path: Path) -> bool:
         return stream.read(4) == _MAGIC
 
 
+def holds_pictures(path: Path) -> bool:
+    """Whether it is a Parquet table with pictures inside, and not one of metadata.
+
+    Raises:
+        InputError: it is damaged.
+        EnvironmentProblem: pyarrow is not installed.
+    """
+    if path.name.lower().startswith("metadata.") or not is_parquet(path):
+        return False
+    pyarrow, parquet = need_pyarrow()
+    try:
+        return any(_holds_pictures(field.type) for field in parquet.read_schema(path))
+    except (pyarrow.ArrowException, OSError, ValueError) as cause:
+        raise InputError(f"{path.name} is a damaged Parquet file.", "Download it again.") from cause
+
+
 class ParquetSource(Source):
     """One Parquet file.
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import Group, groups_of, role_of, stems
+from lorasmith.datasets.layouts.naming import Group, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     is_picture,
@@ -60,6 +60,7 @@ class AiToolkit(Layout):
     def losses(self, version: DatasetVersion) -> list[Loss]:
         groups = groups_of(version.items)
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
+        unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
             *losing.text_files(version),
             *losing.lines(version, "ai-toolkit takes the lines for one caption with line breaks, not for variants."),
@@ -69,6 +70,9 @@ class AiToolkit(Layout):
                 "ai-toolkit joins the parts between commas with ', ', so that two spaces follow each comma.",
             ),
             *losing.loss("placeholders", losing.where(version, _has_placeholder), "ai-toolkit fills in [trigger]."),
+            *losing.loss(
+                "masks", unmasked, "validation pictures are not trained here, so their masks are not written."
+            ),
             *losing.folder_concepts(groups),
             *losing.roles(
                 version,
@@ -97,12 +101,11 @@ class AiToolkit(Layout):
                 stem = chosen[item.name]
                 export.picture(f"{group.folder}/{stem}", item, _FORMATS)
                 export.caption(f"{group.folder}/{stem}.txt", item)
-                if item.mask is not None:
+                if item.mask is not None and group.role != "validation":
                     export.mask(f"{masks}/{stem}.png", item)
-            if group.role != "validation" or group.masked:
+            if group.role != "validation":
                 blocks.append(_block(group, export.root, masks))
-        listed = [block for block in blocks if "/validation/" not in block["folder_path"][len(export.root) :]]
-        export.text("dataset.yaml", _HEAD + yaml.safe_dump({"datasets": listed}, sort_keys=False, allow_unicode=True))
+        export.text("dataset.yaml", _HEAD + yaml.safe_dump({"datasets": blocks}, sort_keys=False, allow_unicode=True))
         return export.finish(self.losses(version))
 
 
@@ -179,7 +182,7 @@ def _read_folder(found: Found, block: Mapping[str, Any], folder: str, *, path: s
             found.described[picture] = Described(
                 caption=found.caption_beside(picture, extension),
                 repeats=repeats,
-                role="regularisation" if block.get("is_reg") is True else role_of(folder),
+                role="regularisation" if block.get("is_reg") is True else "train",
                 concept=concept,
                 mask=masks.get(picture),
             )

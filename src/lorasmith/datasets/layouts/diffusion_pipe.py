@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import Group, groups_of, role_of, stems
+from lorasmith.datasets.layouts.naming import Group, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     flat,
@@ -181,7 +181,7 @@ def _read_directory(
             Described(
                 caption=captions.get(PurePosixPath(flat(picture)).name),
                 repeats=repeats,
-                role=role if role != "train" else role_of(folder),
+                role=role,
                 concept=concept,
                 mask=masks.get(picture),
             ),

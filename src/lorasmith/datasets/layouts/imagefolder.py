@@ -58,9 +58,8 @@ class ImageFolder(Layout):
         return found.reading(self.name, f"{' and '.join(read)} names pictures in a column file_name.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        changed = losing.where(version, lambda item: self.metadata == "csv" and "\x00" in item.caption)
         return [
-            *losing.loss("characters", changed, "NUL in a caption cannot stand in a CSV."),
+            *(losing.text_files(version) if self.metadata == "csv" else ()),
             *losing.names(version, _stems(version.items)),
         ]
 
@@ -85,6 +84,8 @@ class ImageFolder(Layout):
             rows.setdefault(split, []).append(_row(item, picture, mask, split))
         for split, listed in rows.items():
             table = _without_empty_columns(listed)
+            if self.metadata == "csv":  # a text file, with what that cannot hold
+                table = [{**row, "text": losing.plain_text(row["text"])} for row in table]
             export.text(f"{split}/metadata.{self.metadata}", table_bytes(self.metadata, table))
         return export.finish(self.losses(version))
 
@@ -106,10 +107,8 @@ def described_by(row: Row, found: Found, path: str, number: int) -> Described:
     if isinstance(repeats, str):  # a CSV knows texts only
         repeats = int(repeats) if repeats.isascii() and repeats.isdigit() else (repeats or None)
     role = row.get("role")
-    caption = caption_in(row, path, number)
-    text = caption.replace("\x00", "") if caption is not None else None
     return Described(
-        caption=text,
+        caption=caption_in(row, path, number),
         repeats=repeats_of(repeats, found.said, where),
         role=role if role in _ROLES else role_of(parent(path)),
         concept=str(row.get("concept") or ""),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import Group, counted_folder, groups_of, role_of, stems
+from lorasmith.datasets.layouts.naming import Group, counted_folder, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     parent,
@@ -65,6 +65,7 @@ class Kohya(Layout):
         groups = groups_of(version.items)
         wild = losing.where(version, lambda item: losing.several_lines(item) and "{" in item.caption)
         chosen = {item.name: stem for group in groups for item, stem in _stems_of(group, {})}
+        unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
             *losing.text_files(version),
             *losing.outer_space(version, "sd-scripts"),
@@ -74,6 +75,9 @@ class Kohya(Layout):
                 " reads the first line.",
             ),
             *losing.loss("wildcards", wild, "with enable_wildcard, sd-scripts reads {a|b} as a choice."),
+            *losing.loss(
+                "masks", unmasked, "validation pictures are not trained here, so their masks are not written."
+            ),
             *losing.folder_concepts([group for group in groups if group.role == "validation"]),
             *losing.roles(
                 version,
@@ -97,7 +101,7 @@ class Kohya(Layout):
         toml = [*_HEAD, "[general]", 'caption_extension = ".txt"', "enable_bucket = true", "", "[[datasets]]"]
         for group in groups_of(version.items):
             for item, stem in _stems_of(group, export.names_before):
-                export.picture(f"{group.folder}/{stem}", item, _FORMATS, alpha=True)
+                export.picture(f"{group.folder}/{stem}", item, _FORMATS, alpha=group.role != "validation")
                 export.caption(f"{group.folder}/{stem}.txt", item, when_empty="\n")  # zero bytes would end the run
             if group.role != "validation":
                 toml += ["", *_subset(group, f"{export.root}/{group.folder}")]
@@ -174,7 +178,7 @@ def _read_subset(
         found.described[picture] = Described(
             caption=found.caption_beside(picture, extension),
             repeats=repeats,
-            role="regularisation" if settings.get("is_reg") is True else role_of(folder) if not tokens else "train",
+            role="regularisation" if settings.get("is_reg") is True else "train",
             concept=concept if tokens is None else tokens,
             mask=masks.get(picture),
         )

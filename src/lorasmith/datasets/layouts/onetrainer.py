@@ -112,8 +112,13 @@ def _concept(group: Group, path: str) -> dict[str, Any]:
 
 
 def _labels(found: Found) -> list[str]:
-    """Masks and conditions, which are no pictures of their own."""
-    labels = [path for path in found.files.with_suffix(".png") if stem(path).endswith((_MASK, _CONDITION))]
+    """Masks and conditions of pictures beside them, which are no pictures of their own."""
+    known = {(parent(path), stem(path)) for path in found.files.pictures}
+    labels = []
+    for path in found.files.with_suffix(".png"):
+        base = next((stem(path).removesuffix(one) for one in (_MASK, _CONDITION) if stem(path).endswith(one)), None)
+        if base is not None and (parent(path), base) in known:
+            labels.append(path)
     found.used.update(dict.fromkeys(labels, "belongs to the picture it is named after."))
     return labels
 

@@ -82,7 +82,7 @@ class SourceFiles:
         ``base`` is the folder of the file that holds the references. When two references end up at one file, the one
         that agrees with more of its path has it, so that a stranger's line is never taken for a picture's own.
         """
-        holders: dict[str, tuple[int, str]] = {}
+        holders: dict[str, tuple[float, str]] = {}
         for reference in references:
             found = self._match(reference, base, self._by_name, self._by_flat)
             if found is not None and holders.get(found[0], (0, ""))[0] < found[1]:
@@ -98,7 +98,7 @@ class SourceFiles:
 
     def _match(
         self, reference: str, base: str, by_name: Mapping[str, Sequence[str]], known: Container[str]
-    ) -> tuple[str, int] | None:
+    ) -> tuple[str, float] | None:
         """The one thing whose path agrees longest with the reference, and how many parts agree."""
         if not _is_absolute(reference):
             exact = _join(base, reference)
@@ -107,8 +107,8 @@ class SourceFiles:
         parts = _clean(reference)
         if not parts:
             return None
-        scored = [(_common_tail(parts, path.split("/")), path) for path in by_name.get(parts[-1], ())]
-        best = max((score for score, _ in scored), default=0)
+        scored = [(_agreement(parts, path.split("/")), path) for path in by_name.get(parts[-1], ())]
+        best = max((score for score, _ in scored), default=0.0)
         winners = [path for score, path in scored if score == best]
         return (winners[0], best) if len(winners) == 1 else None
 
@@ -287,10 +287,11 @@ def _parents(key: str) -> Iterator[list[str]]:
         yield parts[:depth]
 
 
-def _common_tail(one: Sequence[str], other: Sequence[str]) -> int:
+def _agreement(reference: Sequence[str], path: Sequence[str]) -> float:
+    """How many parts agree from the end on; a path that agrees as a whole goes before one that does not."""
     count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
+    for a, b in zip(reversed(reference), reversed(path), strict=False):
         if a != b:
             break
         count += 1
-    return count
+    return count + (0.5 if count == len(path) else 0.0)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.naming import Group, groups_of, stems
+from lorasmith.datasets.layouts.pictures import stored_format
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     parent,
@@ -56,11 +57,16 @@ class SimpleTuner(Layout):
         groups = groups_of(version.items, apart=True)
         chosen = {name: one for group in groups for name, one in stems(group.items, flat=True).items()}
         masked = losing.where(version, lambda item: item.mask is not None and item.role == "validation")
+        kept = [
+            item for group in groups if _with_masks(group) for item in group.items if stored_format(item) in _FORMATS
+        ]
+        packed = [item for item in kept if stored_format(item) != "PNG"]
         return [
             *losing.text_files(version),
             *losing.loss("masks", masked, "SimpleTuner takes no masks for evaluation."),
             *losing.folder_concepts(groups),
             *losing.formats(version, _FORMATS, "SimpleTuner"),
+            *losing.loss("formats", packed, "a mask needs its picture's whole file name, so both become PNG."),
             *losing.names(version, chosen),
         ]
 
@@ -77,7 +83,7 @@ class SimpleTuner(Layout):
         backends: list[dict[str, Any]] = []
         for group in groups_of(version.items, apart=True):
             chosen = stems(group.items, flat=True, before=export.names_before)
-            masked = group.masked and group.role != "validation"
+            masked = _with_masks(group)
             for item in group.items:
                 name = chosen[item.name]
                 # the mask needs the picture's whole name, suffix included, and only a PNG holds it exactly
@@ -89,6 +95,10 @@ class SimpleTuner(Layout):
         backends.append(_text_embeds(export.root))
         export.text("multidatabackend.json", json.dumps(backends, ensure_ascii=False, indent=2) + "\n")
         return export.finish(self.losses(version))
+
+
+def _with_masks(group: Group) -> bool:
+    return group.masked and group.role != "validation"
 
 
 def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ class Taggui(Layout):
     def read(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:
         files = SourceFiles(paths, open_bytes)
         texts = [text for path in files.pictures if (text := files.beside(path, ".txt")) is not None]
-        if not texts or not all(_is_tag_list(files, path) for path in texts):
+        tags = [_tags(files, path) for path in texts]
+        if not any(tags) or None in tags or 2 * sum(1 for one in tags if one and len(one) > 1) < sum(map(bool, tags)):
             return None
         evidence = f"All {len(texts)} .txt files beside pictures are one line of tags between commas."
         return Reading(self.name, evidence, {path: by_folder(path) for path in files.pictures}, {})
@@ -76,13 +77,14 @@ def _is_respaced(item: Item) -> bool:
     return _SEPARATOR.join(tag for tag in tags if tag) != item.caption
 
 
-def _is_tag_list(files: SourceFiles, path: str) -> bool:
+def _tags(files: SourceFiles, path: str) -> list[str] | None:
+    """The tags of a caption file; None when it is prose."""
     try:
         text = files.text(path)
     except DatasetError:  # the import says so about this very file
-        return False
+        return None
     tags = split_tags(text)
-    return "\n" not in text and all(len(tag.split()) <= _MOST_WORDS for tag in tags) and (len(tags) > 1 or not text)
+    return tags if "\n" not in text and all(len(tag.split()) <= _MOST_WORDS for tag in tags) else None
 
 
 plugin = Taggui()
