@@ -7,7 +7,7 @@ own (a ``*_file_name`` as a second picture).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -31,7 +31,7 @@ from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.datasets.store import DatasetStore
 
 _TABLES: Final = tuple(f"metadata.{kind}" for kind in get_args(Kind))
-_FOLLOWED: Final = frozenset((*CAPTION_COLUMNS, "file_name", "repeats", "concept", "role", "mask_file_name"))
+_FOLLOWED: Final = frozenset((*CAPTION_COLUMNS, "file_name", "repeats", "concept", "role", "mask_file_name", "mask"))
 _ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
@@ -82,8 +82,9 @@ class ImageFolder(Layout):
             picture = export.picture(f"{split}/{names[item.name]}", item, EVERY_FORMAT)
             mask = export.mask(f"{split}/masks/{names[item.name]}.png", item) if item.mask is not None else None
             rows.setdefault(split, []).append(_row(item, picture, mask, split))
+        idle = _idle_columns([row for listed in rows.values() for row in listed])
         for split, listed in rows.items():
-            table = _without_empty_columns(listed)
+            table = [_without(row, idle, as_picture=_in_all(rows)) for row in listed]
             if self.metadata == "csv":  # a text file, with what that cannot hold
                 table = [{**row, "text": losing.plain_text(row["text"])} for row in table]
             export.text(f"{split}/metadata.{self.metadata}", table_bytes(self.metadata, table))
@@ -129,13 +130,27 @@ def _row(item: Item, picture: str, mask: str | None, split: str) -> Row:
     return row
 
 
-def _without_empty_columns(rows: Sequence[Row]) -> list[Row]:
-    """Rows without the columns in which every value is the one that counts when nothing is said."""
-    usual = {"repeats": 1, "concept": "", "role": None, "mask_file_name": None}
+def _in_all(rows: Mapping[str, Sequence[Row]]) -> bool:
+    """Whether every split has a mask; a column of nothing but nulls would have another type than in the other splits."""
+    return all(any(row["mask_file_name"] is not None for row in listed) for listed in rows.values())
+
+
+def _without(row: Row, idle: Collection[str], *, as_picture: bool) -> Row:
+    """A row without idle columns; its mask as a second picture, or else as a path that may be empty."""
+    kept = {key: value for key, value in row.items() if key not in idle}
+    if "mask_file_name" in kept and not as_picture:
+        kept["mask"] = kept.pop("mask_file_name") or ""
+    return kept
+
+
+def _idle_columns(rows: Sequence[Row]) -> set[str]:
+    """Columns in which every value is the one that counts when nothing is said.
+
+    Judged over all splits, for ``datasets`` refuses splits with different columns.
+    """
+    usual = {"repeats": 1, "concept": "", "mask_file_name": None}
     idle = {key for key, value in usual.items() if all(row[key] == value for row in rows)}
-    if all(row["role"] in ("train", "validation") for row in rows):
-        idle.add("role")
-    return [{key: value for key, value in row.items() if key not in idle} for row in rows]
+    return idle if any(row["role"] == "regularisation" for row in rows) else idle | {"role"}
 
 
 def _read_table(found: Found, path: str) -> bool:
@@ -151,9 +166,7 @@ def _read_table(found: Found, path: str) -> bool:
         found.said.append(f"{path}: it has no column {', '.join(CAPTION_COLUMNS)}, so it holds no captions.")
     named = [row["file_name"] for _, row in rows if isinstance(row.get("file_name"), str)]
     there = found.files.find(named, base=parent(path))
-    masks = found.files.find(
-        [m for _, row in rows if isinstance(m := row.get("mask_file_name"), str) and m], base=parent(path)
-    )
+    masks = found.files.find(filter(None, (_mask_of(row) for _, row in rows)), base=parent(path))
     seen: dict[str, int] = {}
     for number, row in rows:
         file_name = row.get("file_name")
@@ -166,10 +179,14 @@ def _read_table(found: Found, path: str) -> bool:
             )
         else:
             seen[picture] = number
-            _describe(
-                found, picture, masks.get(row.get("mask_file_name") or ""), described_by(row, found, path, number)
-            )
+            _describe(found, picture, masks.get(_mask_of(row)), described_by(row, found, path, number))
     return True
+
+
+def _mask_of(row: Row) -> str:
+    """The path of a row's mask; empty when it has none."""
+    named = row.get("mask_file_name") or row.get("mask")
+    return named if isinstance(named, str) else ""
 
 
 def _describe(found: Found, picture: str, mask: str | None, described: Described) -> None:

@@ -11,6 +11,7 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from lorasmith.datasets.layouts import Exported, Layout, Loss, Progress, Reading
 from lorasmith.datasets.layouts.imagefolder import described_by, extra_columns, split_of
 from lorasmith.datasets.layouts.naming import role_of, stems
 from lorasmith.datasets.layouts.parquet import shards_of
-from lorasmith.datasets.layouts.pictures import mask_png, needs_png, png_of, suffix_of
+from lorasmith.datasets.layouts.pictures import mask_png, needs_png, png_of, stored_format, suffix_of
 from lorasmith.datasets.layouts.reading import SourceFiles, flat, parse_json
 from lorasmith.datasets.layouts.settings import Found, describe_rest
 from lorasmith.datasets.layouts.tabular import caption_column
@@ -59,6 +60,9 @@ class WebDataset(Layout):
         return [
             *losing.text_files(version),
             *losing.formats(version, _FORMATS, "webdataset"),
+            *losing.loss(
+                "mixed", _mixed(version), "Hugging Face's loader wants the same kinds of files for every key."
+            ),
             *losing.names(version, _keys(version.items)),
         ]
 
@@ -81,6 +85,14 @@ class WebDataset(Layout):
                 make = lambda shard=shard: _shard(shard, keys, store)  # noqa: E731
                 export.made(f"{split}-{number:06d}.tar", json.dumps(about), make, size)
         return export.finish(self.losses(version))
+
+
+def _mixed(version: DatasetVersion) -> list[Item]:
+    """Items of the rarer kind, where pictures come in two formats or with and without masks."""
+    kinds = {item.name: (stored_format(item) == "JPEG", item.mask is None) for item in version.items}
+    counts = Counter(kinds.values())
+    usual = max(counts, key=lambda kind: counts[kind]) if counts else None
+    return [item for item in version.items if kinds[item.name] != usual]
 
 
 def _keys(items: Sequence[Item]) -> dict[str, str]:
