@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from lorasmith.datasets.archive import ZipSource
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.parquet import ParquetSource, holds_pictures
-from lorasmith.datasets.source import Entry, FolderSource, Limits, RefusedError, Source, left_out, too_many
+from lorasmith.datasets.source import Entry, FolderSource, Limits, Source, in_words, left_out, too_many
 from lorasmith.datasets.tar import TarSource, is_tar
 from lorasmith.errors import EnvironmentProblem, InputError
 
@@ -39,10 +39,11 @@ class FolderWithArchives(FolderSource):
         listed, fates = super().scan()
         entries: list[Entry] = []
         kept: list[Fate] = []
-        for found in (*listed, *fates):
+        found: Entry | Fate
+        for found in [*listed, *fates]:
             outcome = self._open_archive(found.path)
-            if isinstance(outcome, Source):
-                inside, lost = outcome.scan()
+            if isinstance(outcome, tuple):
+                inside, lost = outcome
                 entries.extend(_below(found.path, inside))
                 kept.extend(fate.model_copy(update={"path": f"{found.path}/{fate.path}"}) for fate in lost)
                 detail = "is an archive of this dataset; its files are listed themselves."
@@ -57,8 +58,8 @@ class FolderWithArchives(FolderSource):
                 raise too_many(self)
         return entries, kept
 
-    def _open_archive(self, path: str) -> Source | Fate | None:
-        """The archive as a source; None when it is none of this dataset, a fate when it cannot be opened."""
+    def _open_archive(self, path: str) -> tuple[list[Entry], list[Fate]] | Fate | None:
+        """What an archive holds; None when it is none of this dataset, a fate when it cannot be opened."""
         place = self.path / path
         kind = _kind_of(path)
         if kind is None or place.is_symlink() or not place.is_file():
@@ -67,11 +68,11 @@ class FolderWithArchives(FolderSource):
             if not kind[0](place):
                 return None
             self._opened[path] = kind[1](place, self.limits)
+            return self._opened[path].scan()
         except EnvironmentProblem as cause:
             return left_out(path, "needs_extra", f"is not opened: {cause}")
         except (InputError, OSError) as cause:
             return left_out(path, "damaged", f"cannot be opened: {cause}")
-        return self._opened[path]
 
     def open(self, entry: Entry) -> BinaryIO:
         if isinstance(entry.handle, _Inside):
@@ -82,13 +83,13 @@ class FolderWithArchives(FolderSource):
         if not isinstance(entry.handle, _Inside):
             yield from super().chunks(entry)
             return
-        archive = self._opened[entry.handle.archive]
-        before = archive.read_bytes
-        for chunk in archive.chunks(entry.handle.entry):
-            self.read_bytes += archive.read_bytes - before
-            before = archive.read_bytes
+        for chunk in self._opened[entry.handle.archive].chunks(entry.handle.entry):
+            self.read_bytes += len(chunk)
             if self.read_bytes > self.limits.total_bytes:
-                raise RefusedError("too_large", "lies in a source that is larger than the limit.")
+                raise InputError(
+                    f"{self.path.name} unpacks to more than {in_words(self.limits.total_bytes)}.",
+                    "Split it into several datasets.",
+                )
             yield chunk
 
     def close(self) -> None:

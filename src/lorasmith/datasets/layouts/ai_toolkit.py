@@ -129,6 +129,7 @@ def _read_yaml(found: Found, path: str) -> bool:
         return False
     found.used[path] = "is the config its pictures were described by."
     places = [_place(found, block, path) for block in blocks]
+    folders = [place for place in places if place is not None and place not in found.files.paths]
     for number, (block, place) in enumerate(zip(blocks, places, strict=True), start=1):
         where = f"{path}, dataset {number}"
         found.said += unknown_settings(block, _FOLLOWED, where)
@@ -140,7 +141,7 @@ def _read_yaml(found: Found, path: str) -> bool:
             if not _read_json(found, place, block, where):
                 raise DatasetError(f"{place} is not a JSON of pictures and captions.", f"{where} names it as one.")
         else:
-            concept = concept_for(place, [known for known in places if known is not None])
+            concept = concept_for(place, folders)
             _read_folder(found, block, place, path=path, where=where, concept=concept)
     return True
 

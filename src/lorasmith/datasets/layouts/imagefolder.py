@@ -131,7 +131,7 @@ def _row(item: Item, picture: str, mask: str | None, split: str) -> Row:
 
 
 def _in_all(rows: Mapping[str, Sequence[Row]]) -> bool:
-    """Whether every split has a mask; a column of nothing but nulls would have another type than in the other splits."""
+    """Whether every split has a mask; a column of nothing but nulls would have a type of its own."""
     return all(any(row["mask_file_name"] is not None for row in listed) for listed in rows.values())
 
 
