@@ -105,6 +105,13 @@ def test_limits_hold_for_members(tmp_path: Path) -> None:
         read(open_source(path, Limits(file_bytes=4000)), "a.png")
 
 
+def test_a_tar_that_ends_between_two_files_is_cut_off(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "x.tar", [("a.png", b"a" * 512), ("b.png", b"b" * 512)]).read_bytes()
+    (tmp_path / "x.tar").write_bytes(whole[:1024])
+    with pytest.raises(InputError, match="is cut off"):
+        open_source(tmp_path / "x.tar", Limits()).scan()
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_cut_tar_is_damaged(keep: float, tmp_path: Path) -> None:
     whole = write_tar(tmp_path / "x.tar", [("a.png", png(1) * 40), ("b.png", png(2) * 40)], "w:gz").read_bytes()

@@ -39,8 +39,8 @@ class FolderWithArchives(FolderSource):
         listed, fates = super().scan()
         entries: list[Entry] = []
         kept: list[Fate] = []
-        found: Entry | Fate
-        for found in [*listed, *fates]:
+        everything: list[Entry | Fate] = [*listed, *fates]
+        for found in everything:
             outcome = self._open_archive(found.path)
             if isinstance(outcome, tuple):
                 inside, lost = outcome

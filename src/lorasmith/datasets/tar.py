@@ -66,9 +66,19 @@ class TarSource(Source):
                     entries.append(outcome)
                 if len(entries) + len(fates) > self.limits.members:
                     raise too_many(self)
+            self._refuse_cut()
         except _DAMAGE as cause:
             raise InputError(f"{self.path.name} is a damaged tar: {cause}.", "Download or pack it again.") from cause
         return entries, fates
+
+    def _refuse_cut(self) -> None:
+        """tarfile takes a header it cannot read for the end; a real end is a block of zeros."""
+        stream = self._tar.fileobj
+        assert stream is not None
+        stream.seek(self._tar.offset)
+        end = stream.read(tarfile.BLOCKSIZE)
+        if end.count(0) != tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it is cut off, or damaged in the middle")
 
     def _refuse_bomb(self, unpacked: int) -> None:
         """A packed tar is unpacked to be listed, so its size is watched while that happens."""

@@ -150,7 +150,7 @@ def test_simpletuner_repeats_count_from_zero() -> None:
     backends = [
         {"id": "a", "type": "local", "instance_data_dir": "/d/cat", "repeats": 9, "caption_strategy": "filename",
          "crop": True, "conditioning_data": "m"},
-        {"id": "m", "type": "local", "dataset_type": "conditioning", "conditioning_type": "mask", "instance_data_dir": "/d/m"},
+        {"id": "m", "dataset_type": "conditioning", "conditioning_type": "mask", "instance_data_dir": "/d/m"},
         {"id": "e", "type": "local", "dataset_type": "eval", "instance_data_dir": "/d/dog",
          "caption_strategy": "instanceprompt", "instance_prompt": "a dog"},
         {"id": "t", "dataset_type": "text_embeds", "default": True},
