@@ -7,13 +7,12 @@ name, role, repeats, concept, and the SHA-256 of every picture, so that a captio
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, get_args
+from typing import Any, BinaryIO, Final, get_args
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.pictures import needs_png, png_of
@@ -72,15 +71,10 @@ class Bundle(Layout):
         progress: Progress | None = None,
     ) -> Exported:
         export = Export(self.name, version, store, folder, force=force, progress=progress)
-        total = len(version.items)
         made_from = json.dumps([item.image for item in version.items])
-        size = sum(store.blob_path(item.image).stat().st_size for item in version.items)
-        export.made(f"{version.dataset}_processed_images.zip", made_from, lambda: _zip(version, store), size)
-        hashes: dict[str, str] = {}
-        for number, item in enumerate(version.items, start=1):
-            hashes[item.name] = hashlib.sha256(_png(item, store)).hexdigest()
-            if progress is not None:
-                progress(number, total, item.name)
+        archive = f"{version.dataset}_processed_images.zip"
+        export.made(archive, made_from, lambda out: _zip(version, store, out), version.items)
+        hashes = {item.name: _png_hash(item, store) for item in version.items}
         content = json.dumps(_listing(version, hashes), ensure_ascii=False, indent=2) + "\n"
         export.text(f"{version.dataset}_captions.json", content)
         export.text(f"{version.dataset}_captions.txt", _for_people(version))
@@ -96,12 +90,16 @@ def _png(item: Item, store: DatasetStore) -> bytes:
     return png_of(item, blob) if needs_png(blob, ("PNG",)) else blob.read_bytes()
 
 
-def _zip(version: DatasetVersion, store: DatasetStore) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+def _png_hash(item: Item, store: DatasetStore) -> str:
+    if not needs_png(store.blob_path(item.image), ("PNG",)):
+        return item.image
+    return hashlib.sha256(_png(item, store)).hexdigest()
+
+
+def _zip(version: DatasetVersion, store: DatasetStore, out: BinaryIO) -> None:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for number, item in enumerate(version.items, start=1):
             archive.writestr(zipfile.ZipInfo(_numbered(number), _EPOCH), _png(item, store))
-    return stream.getvalue()
 
 
 def _listing(version: DatasetVersion, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -6,11 +6,10 @@ every picture and of the other columns a ``metadata.jsonl``, so that an imagefol
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from lorasmith.datasets.layouts import Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.imagefolder import ImageFolder, extra_columns, split_of
@@ -23,6 +22,7 @@ from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
 
 _SHARD_BYTES: Final = 400_000_000
+_ROWS_AT_ONCE: Final = 100
 _FEATURES: Final = {
     "image": {"_type": "Image"},
     "text": {"dtype": "string", "_type": "Value"},
@@ -70,8 +70,7 @@ class Parquet(Layout):
             for number, shard in enumerate(shards):
                 path = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
                 made_from = json.dumps([(i.name, i.image, i.mask, i.caption, extra_columns(i)) for i in shard])
-                size = sum(store.blob_path(item.image).stat().st_size for item in shard)
-                export.made(path, made_from, lambda shard=shard: _shard(shard, names, store), size)  # type: ignore[misc]
+                export.made(path, made_from, _writer(shard, names, store), shard)
         return export.finish(self.losses(version))
 
 
@@ -89,18 +88,22 @@ def shards_of(items: Sequence[Item], store: DatasetStore, most_bytes: int) -> li
     return shards
 
 
-def _shard(items: Sequence[Item], names: dict[str, str], store: DatasetStore) -> bytes:
-    pyarrow, parquet = need_pyarrow()
-    picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    columns = [("image", picture), ("text", pyarrow.string()), ("repeats", pyarrow.int64())]
-    columns += [("concept", pyarrow.string()), ("role", pyarrow.string()), ("mask", picture)]
-    about = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
-    table = pyarrow.Table.from_pylist(
-        [_row(item, names[item.name], store) for item in items], schema=pyarrow.schema(columns, metadata=about)
-    )
-    sink = io.BytesIO()
-    parquet.write_table(table, sink, compression="none", row_group_size=100)  # pictures are packed already
-    return sink.getvalue()
+def _writer(items: Sequence[Item], names: Mapping[str, str], store: DatasetStore) -> Callable[[BinaryIO], None]:
+    """What writes a shard, a few rows at a time."""
+
+    def write(out: BinaryIO) -> None:
+        pyarrow, parquet = need_pyarrow()
+        picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+        columns = [("image", picture), ("text", pyarrow.string()), ("repeats", pyarrow.int64())]
+        columns += [("concept", pyarrow.string()), ("role", pyarrow.string()), ("mask", picture)]
+        about = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
+        schema = pyarrow.schema(columns, metadata=about)
+        with parquet.ParquetWriter(out, schema, compression="none") as writer:  # pictures are packed already
+            for start in range(0, len(items), _ROWS_AT_ONCE):
+                rows = [_row(item, names[item.name], store) for item in items[start : start + _ROWS_AT_ONCE]]
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+
+    return write
 
 
 def _row(item: Item, stem: str, store: DatasetStore) -> dict[str, Any]:

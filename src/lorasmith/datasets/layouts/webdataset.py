@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from lorasmith.datasets.layouts import Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.imagefolder import described_by, extra_columns, split_of
@@ -81,9 +81,7 @@ class WebDataset(Layout):
             items = [item for item in version.items if split_of(item.role) == split]
             for number, shard in enumerate(shards_of(items, store, _SHARD_BYTES)):
                 about = [(keys[i.name], i.image, i.mask, i.caption, i.name, extra_columns(i)) for i in shard]
-                size = sum(store.blob_path(item.image).stat().st_size for item in shard)
-                make = lambda shard=shard: _shard(shard, keys, store)  # noqa: E731
-                export.made(f"{split}-{number:06d}.tar", json.dumps(about), make, size)
+                export.made(f"{split}-{number:06d}.tar", json.dumps(about), _writer(shard, keys, store), shard)
         return export.finish(self.losses(version))
 
 
@@ -100,16 +98,18 @@ def _keys(items: Sequence[Item]) -> dict[str, str]:
     return stems(items, flat=False, dotless=True)
 
 
-def _shard(items: Sequence[Item], keys: Mapping[str, str], store: DatasetStore) -> bytes:
-    """A tar that depends on nothing but its content."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for item in items:
-            for suffix, content in _members(item, keys[item.name], store):
-                info = tarfile.TarInfo(keys[item.name] + suffix)
-                info.size, info.mode = len(content), 0o644
-                tar.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
+def _writer(items: Sequence[Item], keys: Mapping[str, str], store: DatasetStore) -> Callable[[BinaryIO], None]:
+    """What writes a shard whose bytes depend on nothing but its content."""
+
+    def write(out: BinaryIO) -> None:
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for item in items:
+                for suffix, content in _members(item, keys[item.name], store):
+                    info = tarfile.TarInfo(keys[item.name] + suffix)
+                    info.size, info.mode = len(content), 0o644
+                    tar.addfile(info, io.BytesIO(content))
+
+    return write
 
 
 def _members(item: Item, key: str, store: DatasetStore) -> list[tuple[str, bytes]]:

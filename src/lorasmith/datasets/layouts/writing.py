@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 from lorasmith.datasets.layouts import Exported, Loss, Progress
 from lorasmith.datasets.layouts.losing import converted_loss, plain_text
@@ -46,9 +47,9 @@ class _Planned:
     """Bytes, guessed where ``make`` has to run first."""
     made_from: str = ""
     blob: Path | None = None
-    make: Callable[[], bytes] | None = None
-    item: str = ""
-    """Set for pictures, for progress."""
+    make: Callable[[BinaryIO], object] | None = None
+    items: tuple[str, ...] = ()
+    """Whose pictures it holds, for progress."""
 
 
 class Export:
@@ -111,10 +112,12 @@ class Export:
             path = f"{stem}.png"
             origin = f"png:{item.image}" + (f"+{item.mask}" if mask is not None else "")
             size = item.width * item.height
-            self._add(path, _Planned("", size, origin, None, lambda: png_of(item, blob, mask), item.name))
+            self._add(
+                path, _Planned("", size, origin, None, lambda out: out.write(png_of(item, blob, mask)), (item.name,))
+            )
         else:
             path = stem + suffix_of(blob)
-            self._add(path, _Planned(item.image, blob.stat().st_size, "", blob, None, item.name))
+            self._add(path, _Planned(item.image, blob.stat().st_size, "", blob, None, (item.name,)))
         self._names[item.name] = path
         return path
 
@@ -124,7 +127,10 @@ class Export:
         blob = self._blob(item, item.mask, "mask")
         if needs_png(blob, ("PNG",)):
             self._add(
-                path, _Planned("", item.width * item.height, f"mask:{item.mask}", None, lambda: mask_png(item, blob))
+                path,
+                _Planned(
+                    "", item.width * item.height, f"mask:{item.mask}", None, lambda out: out.write(mask_png(item, blob))
+                ),
             )
         else:
             self._add(path, _Planned(item.mask, blob.stat().st_size, "", blob))
@@ -138,13 +144,21 @@ class Export:
     def text(self, path: str, content: str | bytes) -> str:
         """Plan a file with this content, UTF-8 without a byte order mark, line ends LF."""
         data = content.encode() if isinstance(content, str) else content
-        self._add(path, _Planned(hashlib.sha256(data).hexdigest(), len(data), "", None, lambda: data))
+        self._add(path, _Planned(hashlib.sha256(data).hexdigest(), len(data), "", None, lambda out: out.write(data)))
         return path
 
-    def made(self, path: str, made_from: str, make: Callable[[], bytes], size: int) -> str:
-        """Plan a file whose bytes ``make`` computes from what ``made_from`` tells, which is hashed."""
+    def made(self, path: str, made_from: str, make: Callable[[BinaryIO], object], items: Sequence[Item]) -> str:
+        """Plan a file of many pictures.
+
+        Args:
+            path: relative to the folder.
+            made_from: everything its bytes depend on; as long as this stays, the file is not made again.
+            make: writes it into a stream that can seek; never the whole of it in memory.
+            items: whose pictures it holds.
+        """
         origin = hashlib.sha256(made_from.encode()).hexdigest()
-        self._add(path, _Planned("", size, origin, None, make))
+        size = sum(self._blob(item, item.image, "picture").stat().st_size for item in items)
+        self._add(path, _Planned("", size, origin, None, make, tuple(item.name for item in items)))
         return path
 
     def finish(self, losses: Sequence[Loss]) -> Exported:
@@ -239,7 +253,10 @@ class Export:
     def _content_hash(self, planned: _Planned) -> str:
         if planned.sha256 or planned.make is None:
             return planned.sha256
-        return hashlib.sha256(planned.make()).hexdigest()
+        with tempfile.TemporaryFile() as stream:
+            planned.make(stream)
+            stream.seek(0)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def _refuse_detour(self, path: str) -> None:
         """A link among the folders would lead the export somewhere else."""
@@ -259,7 +276,7 @@ class Export:
             )
 
     def _write_all(self, same: set[str], known: dict[str, WrittenFile]) -> None:
-        total = sum(1 for planned in self._plan.values() if planned.item)
+        total = sum(len(planned.items) for planned in self._plan.values())
         done = 0
         for count, (path, planned) in enumerate(self._plan.items(), start=1):
             target = self.folder / path
@@ -269,10 +286,10 @@ class Export:
                 known[path] = written(target, hash_of(target), planned.made_from)
             if count % _RECORD_EVERY == 0:
                 save_record(self.folder, self._record(known))
-            if planned.item:
+            for name in planned.items:
                 done += 1
                 if self._progress is not None:
-                    self._progress(done, total, planned.item)
+                    self._progress(done, total, name)
 
     def _write(self, target: Path, planned: _Planned) -> str:
         """Write one file beside its place and rename it there; the SHA-256 of what was written."""
@@ -286,9 +303,10 @@ class Export:
                     raise DatasetError(f"{planned.blob} does not hold what its name says.", "Import its source again.")
             else:
                 assert planned.make is not None
-                data = planned.make()
-                temporary.write_bytes(data)
-                sha256 = hashlib.sha256(data).hexdigest()
+                with temporary.open("w+b") as stream:
+                    planned.make(stream)
+                    stream.seek(0)
+                    sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
