@@ -33,7 +33,7 @@ from lorasmith.datasets.source import disk_errors, in_words
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, OutOfDisk
 
-_RECORD_EVERY: Final = 500  # files; a killed export then knows nearly all it wrote
+_RECORD_EVERY: Final = 500  # files, or a twentieth of all; a killed export then knows nearly all it wrote
 _TEMPORARY: Final = ".lorasmith-{}.tmp"
 
 
@@ -222,9 +222,10 @@ class Export:
         """Paths whose bytes are there already; refuses to go on over files of someone else."""
         same: set[str] = set()
         foreign: list[str] = []
+        for folder in {PurePosixPath(path).parent for path in self._plan}:
+            self._refuse_detour(folder)
         for path, planned in self._plan.items():
             target = self.folder / path
-            self._refuse_detour(path)
             if not target.is_symlink() and not target.exists():
                 continue
             if target.is_dir() and not target.is_symlink():
@@ -258,10 +259,10 @@ class Export:
             stream.seek(0)
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def _refuse_detour(self, path: str) -> None:
+    def _refuse_detour(self, folder: PurePosixPath) -> None:
         """A link among the folders would lead the export somewhere else."""
         place = self.folder
-        for part in PurePosixPath(path).parts[:-1]:
+        for part in folder.parts:
             place = place / part
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise DatasetError(f"{place} is a link or a file where a folder is needed.", "Choose another folder.")
@@ -277,6 +278,7 @@ class Export:
 
     def _write_all(self, same: set[str], known: dict[str, WrittenFile]) -> None:
         total = sum(len(planned.items) for planned in self._plan.values())
+        every = max(_RECORD_EVERY, len(self._plan) // 20)
         done = 0
         for count, (path, planned) in enumerate(self._plan.items(), start=1):
             target = self.folder / path
@@ -284,7 +286,7 @@ class Export:
                 known[path] = written(target, self._write(target, planned), planned.made_from)
             elif path not in known or known[path].mtime_ns != target.stat().st_mtime_ns:
                 known[path] = written(target, hash_of(target), planned.made_from)
-            if count % _RECORD_EVERY == 0:
+            if count % every == 0:
                 save_record(self.folder, self._record(known))
             for name in planned.items:
                 done += 1
@@ -315,7 +317,7 @@ class Export:
     def _remove(self, path: str, known: WrittenFile) -> None:
         """Remove a file of an earlier export, unless somebody changed it since; then folders that became empty."""
         target = self.folder / path
-        self._refuse_detour(path)
+        self._refuse_detour(PurePosixPath(path).parent)
         if is_as_written(target, known):
             target.unlink()
         for above in PurePosixPath(path).parents:
