@@ -227,18 +227,18 @@ def test_a_bundle_of_a_later_schema_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("d.toml", '[general]\na = 1\nb = "', r"d\.toml is damaged in line 3"),
+        ("d.toml", '[general]\na = 1\nsubsets = "', r"d\.toml is damaged in line 3"),
         ("d.toml", "[[datasets]]\n[[datasets.subsets]]\nimage_dir = 3\n", "'image_dir' is 3, not a text"),
-        ("d.toml", "datasets = [1]\n", "'datasets' is not a list of tables"),
-        ("c.yaml", "a: b\nc: [\n", r"c\.yaml is damaged in line"),
+        ("d.toml", "datasets = [1]\nimage_directory = 3", "'datasets' is not a list of tables"),
+        ("c.yaml", "folder_path: b\nc: [\n", r"c\.yaml is damaged in line"),
         ("metadata.jsonl", '{"file_name": "1.png"}\n{"file_name"', r"metadata\.jsonl is damaged in line 2"),
         ("metadata.jsonl", '{"file_name": "1.png"}\n[]\n', "line 2 holds no object"),
         ("metadata.jsonl", '{"file_name": "1.png", "text": 3}\n', "its caption is 3"),
         ("metadata.csv", "file_name,text\n1.png,a\n2.png\n", "damaged in line 3"),
         ("metadata.csv", 'file_name,text\n1.png,"a\n', "damaged in line"),
         ("concepts.json", '[\n{"path": "a",}\n]', r"concepts\.json is damaged in line 2"),
-        ("deep.json", "[" * 100_000, "no sensible JSON"),
-        ("d.toml", b"\xff\xfe\x00", "cannot be read"),
+        ("deep.json", '["path",' + "[" * 100_000, "no sensible JSON"),
+        ("metadata.jsonl", b"\xff\xfe\x00", "cannot be read"),
     ],
 )
 def test_damage_is_named_with_its_line(name: str, content: str | bytes, message: str) -> None:
@@ -256,6 +256,37 @@ def test_foreign_toml_and_json_are_no_layout() -> None:
     }
     assert found(files).layout == "plain"
     assert read({"readme.md": b""}) is None
+
+
+def test_damaged_files_of_strangers_stop_nothing() -> None:
+    files = {
+        "1.png": b"",
+        "1.png.json": '{"path": "',
+        "workflow.json": "{",
+        "a.toml": "[",
+        "a.yaml": "[",
+        "b.toml": b"\xff\0",
+    }
+    assert found(files).layout == "plain"
+
+
+def test_an_unreadable_caption_of_another_suffix_is_said() -> None:
+    toml = '[[datasets]]\ncaption_extension = ".cap"\n[[datasets.subsets]]\nimage_dir = "c"\n'
+    reading = found({"c/1.png": b"", "c/1.cap": b"a\0b", "c/2.png": b"", "c/2.cap": "two", "d.toml": toml})
+    assert [reading.described[f"c/{n}.png"].caption for n in (1, 2)] == [None, "two"]
+    assert any("c/1.cap cannot be read" in one for one in reading.said)
+
+
+def test_a_shard_with_one_damaged_json_and_samples_without() -> None:
+    files = {f"validation-0001.tar/{n}.jpg": b"" for n in "abc"}
+    extra = {"a.json": '{"key": "a", "caption": "A", "repeats": 2}', "b.json": "{", "b.txt": "B", "a.mask.png": b""}
+    reading = found({**files, **{f"validation-0001.tar/{name}": text for name, text in extra.items()}})
+    assert reading.layout == "webdataset"
+    a, b, c = (reading.described[path] for path in sorted(files))
+    assert a == Described("A", 2, "validation", mask="validation-0001.tar/a.mask.png")
+    assert b == c == Described(role="validation")
+    said = "\n".join(reading.said)
+    assert "b.json is damaged in line 1" in said and "c.jpg: its key has neither" in said
 
 
 def test_tag_lists_are_told_from_prose() -> None:

@@ -262,3 +262,38 @@ def test_what_is_lost_is_told(layout: str, fields: dict[str, object], what: str,
     told = [loss for loss in one.losses(version) if loss.what == what]
     assert [loss.items for loss in told] == [("a.png",)]
     assert told[0].sentence.startswith("1 picture: ")
+
+
+@pytest.mark.parametrize("layout", sorted(layouts.available()))
+def test_no_name_leads_out_or_meets_another(layout: str, store: DatasetStore, tmp_path: Path) -> None:
+    if layout == "parquet":
+        pytest.importorskip("pyarrow")
+    names = [
+        "../x.png",
+        "/x.png",
+        "a\\b.png",
+        "CON.png",
+        "X.png",
+        "x.jpg",
+        "x.png",
+        ".hidden.png",
+        "é.png",
+        "e\u0301.png",
+    ]
+    names += [
+        "a b/#1.png",
+        "trail. .png",
+        "a.b.png",
+        "a_b.png",
+        "noext",
+        "x-masklabel.png",
+        "[1].png",
+        "n" * 190 + ".png",
+    ]
+    items = [item_of(store, name, seed, caption=name, concept="../c:") for seed, name in enumerate(names)]
+    exported = layouts.export(version_of(items), store, layout, tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "out"}
+    folded = [path.casefold() for path in exported.files]
+    assert len(set(folded)) == len(folded)
+    assert all((tmp_path / "out" / path).is_file() for path in exported.files)
+    assert not any(part.startswith(".") for path in exported.files for part in path.split("/"))

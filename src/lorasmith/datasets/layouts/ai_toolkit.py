@@ -124,6 +124,8 @@ def _has_placeholder(item: Item) -> bool:
 
 def _read_yaml(found: Found, path: str) -> bool:
     """Describe what a config names; False when it is not one of ai-toolkit."""
+    if not found.files.speaks_of(path, "folder_path", "dataset_path"):
+        return False
     blocks = list(_blocks(parse_yaml(found.files, path), _DEEPEST))
     if not blocks:
         return False
@@ -204,6 +206,8 @@ def _masks(
 
 def _read_json(found: Found, path: str, block: Mapping[str, Any], where: str) -> bool:
     """Describe the pictures of a dataset that is a JSON; False when it is not one."""
+    if not found.files.speaks_of(path, '"caption"'):
+        return False
     content = parse_json(found.files, path)
     if not isinstance(content, dict) or not content:
         return False

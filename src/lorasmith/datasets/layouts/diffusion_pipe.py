@@ -138,6 +138,8 @@ def _variants(caption: str) -> list[str]:
 
 def _read_toml(found: Found, path: str) -> bool:
     """Describe what a TOML names; False when it is not one of diffusion-pipe."""
+    if not found.files.speaks_of(path, "directory"):
+        return False
     content = parse_toml(found.files, path)
     if not isinstance(content.get("directory"), list):
         return False

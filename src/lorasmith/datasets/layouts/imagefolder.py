@@ -39,7 +39,8 @@ class ImageFolder(Layout):
     """A folder for each split with its table.
 
     Args:
-        metadata: which kind of table to write; reading takes every kind.
+        metadata: which kind of table to write; reading takes every kind. A CSV has no types: ``datasets`` refuses one
+            whose column is wholly empty in one split and not in the other.
     """
 
     name = "imagefolder"

@@ -129,6 +129,8 @@ def _subset(group: Group, image_dir: str) -> list[str]:
 
 def _read_toml(found: Found, path: str) -> bool:
     """Describe what a TOML names; False when it is not one of sd-scripts."""
+    if not found.files.speaks_of(path, "subsets"):
+        return False
     content = parse_toml(found.files, path)
     if not isinstance(content.get("datasets"), list):
         return False

@@ -103,6 +103,8 @@ class Musubi(Layout):
 
 def _read_toml(found: Found, path: str) -> bool:
     """Describe what a TOML names; False when it is not one of musubi-tuner."""
+    if not found.files.speaks_of(path, "image_directory", "image_jsonl_file"):
+        return False
     content = parse_toml(found.files, path)
     if not isinstance(content.get("datasets"), list):
         return False
@@ -150,6 +152,8 @@ def _read_folder(
 
 def _is_ours(files: SourceFiles, path: str) -> bool:
     """Whether the first line of a JSONL has the keys of musubi-tuner."""
+    if not files.speaks_of(path, *_PATH_KEYS):
+        return False
     _, first = next(parse_jsonl(files, path), (0, {}))
     return "caption" in first and any(key in first for key in _PATH_KEYS)
 

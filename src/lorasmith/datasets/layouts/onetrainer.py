@@ -137,6 +137,8 @@ def _attach_masks(found: Found, labels: Sequence[str]) -> None:
 
 def _read_concepts(found: Found, path: str) -> bool:
     """Describe what a concepts.json names; False when it is something else."""
+    if not found.files.speaks_of(path, '"path"'):
+        return False
     content = parse_json(found.files, path)
     if isinstance(content, dict):  # a whole config holds the same list
         content = content.get("concepts")

@@ -71,6 +71,20 @@ class SourceFiles:
         except ValueError as cause:
             raise DatasetError(f"{path} cannot be read: {cause}.", "Save it as UTF-8 text.") from cause
 
+    def speaks_of(self, path: str, *words: str) -> bool:
+        """Whether a file is text in which one of these words stands.
+
+        Asked before a settings file is parsed: one that is damaged and a layout's own must be named, while a
+        stranger's file, such as the JSON beside each picture of a download, is neither parsed nor complained about.
+        """
+        if path.lower().endswith(".json") and is_picture(path[:-5]):
+            return False
+        try:
+            text = self.text(path)
+        except DatasetError:
+            return False
+        return any(word in text for word in words)
+
     def beside(self, picture: str, suffix: str) -> str | None:
         """The file of the same path but for the suffix."""
         stem = flat(picture)[: -len(PurePosixPath(flat(picture)).suffix) or None]

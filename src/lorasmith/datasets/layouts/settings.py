@@ -10,6 +10,7 @@ from lorasmith.datasets.layouts import Described, Reading
 from lorasmith.datasets.layouts.naming import concept_of, counted_folder, role_of
 from lorasmith.datasets.layouts.reading import MOST_REPEATS, SourceFiles, parent, stem
 from lorasmith.datasets.manifest import Role
+from lorasmith.errors import DatasetError
 
 RESOLUTION = 1024
 """Written where a trainer's file must name one; what most bases of today are trained at."""
@@ -35,8 +36,13 @@ class Found:
         beside = self.files.beside(picture, suffix) if suffix != ".txt" else None
         if beside is None:
             return None
+        try:
+            text = self.files.text(beside)
+        except DatasetError as cause:
+            self.said.append(str(cause))
+            return None
         self.used[beside] = f"is the caption of {picture}."
-        return self.files.text(beside)
+        return text
 
     def use_masks(self, masks: Mapping[str, str]) -> Mapping[str, str]:
         """Note the files of masks as used; ``masks`` itself, by picture."""

@@ -140,6 +140,8 @@ def _text_embeds(root: str) -> dict[str, Any]:
 
 def _read_backends(found: Found, path: str) -> bool:
     """Describe what a multidatabackend.json names; False when it is something else."""
+    if not found.files.speaks_of(path, "instance_data_dir", "text_embeds"):
+        return False
     content = parse_json(found.files, path)
     if not isinstance(content, list) or not content or not all(isinstance(e, dict) and "id" in e for e in content):
         return False

@@ -28,6 +28,7 @@ from lorasmith.datasets.layouts.tabular import caption_column
 from lorasmith.datasets.layouts.writing import Export
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 
 _FORMATS: Final = frozenset(("JPEG", "PNG"))  # what webdataset decodes without more ado
 _SHARD_BYTES: Final = 500_000_000
@@ -147,15 +148,27 @@ def _picture(sample: Mapping[str, str]) -> str | None:
 
 def _says_key(found: Found, sample: Mapping[str, str], key: str) -> bool:
     """Whether the JSON of a sample names its key, as the tools that write shards do."""
-    content = parse_json(found.files, sample["json"])
+    if not found.files.speaks_of(sample["json"], '"key"', '"__key__"'):
+        return False
+    content = _row(found, sample["json"])
     return isinstance(content, dict) and content.get("key", content.get("__key__")) == key.rpartition("/")[2]
 
 
+def _row(found: Found, path: str) -> dict[str, Any]:
+    """What the JSON of one sample says; one that is damaged says nothing, and that is said."""
+    try:
+        row = parse_json(found.files, path)
+    except DatasetError as cause:
+        found.said.append(str(cause))
+        return {}
+    if isinstance(row, dict):
+        return row
+    found.said.append(f"{path}: it holds no object, so it says nothing.")
+    return {}
+
+
 def _describe(found: Found, sample: Mapping[str, str], picture: str, *, spoken: bool) -> None:
-    row: Any = parse_json(found.files, sample["json"]) if spoken else {}
-    if not isinstance(row, dict):
-        found.said.append(f"{sample['json']}: it holds no object, so it says nothing.")
-        row = {}
+    row = _row(found, sample["json"]) if spoken else {}
     if spoken:
         found.used[sample["json"]] = f"says what {picture} is."
     described = described_by(row, found, sample.get("json", picture), 1)
