@@ -39,6 +39,7 @@ class SourceFiles:
         self._by_flat = {flat(path): path for path in paths}
         self._by_name: dict[str, list[str]] = {}
         self.pictures = [path for path in paths if is_picture(path)]
+        self._picture_stems = {str(PurePosixPath(flat(path)).with_suffix("")) for path in self.pictures}
         self.folders = {"/".join(p) for key in self._by_flat for p in _parents(key)}
         self._folders_by_name: dict[str, list[str]] = {}
         for key in self._by_flat:
@@ -77,7 +78,8 @@ class SourceFiles:
         Asked before a settings file is parsed: one that is damaged and a layout's own must be named, while a
         stranger's file, such as the JSON beside each picture of a download, is neither parsed nor complained about.
         """
-        if path.lower().endswith(".json") and is_picture(path[:-5]):
+        bare = flat(path)[: -len(PurePosixPath(flat(path)).suffix) or None]
+        if bare in self._picture_stems or is_picture(bare):
             return False
         try:
             text = self.text(path)
