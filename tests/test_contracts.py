@@ -13,12 +13,19 @@ import pytest
 from lorasmith import captioners, families, plugins, trainers
 from lorasmith.captioners import Captioner
 from lorasmith.config import Section, TargetPreset, choices, known_keys, layer, resolve
+from lorasmith.datasets import layouts
+from lorasmith.datasets.layouts import Layout
 from lorasmith.families import Family
 from lorasmith.trainers import Trainer
 
-ROOMS: tuple[tuple[ModuleType, type[Any]], ...] = ((families, Family), (captioners, Captioner), (trainers, Trainer))
+ROOMS: tuple[tuple[ModuleType, type[Any]], ...] = (
+    (families, Family),
+    (captioners, Captioner),
+    (trainers, Trainer),
+    (layouts, Layout),
+)
 ALL = [(kind, plugin) for room, kind in ROOMS for plugin in plugins.discover(room, kind).values()]
-HEAVY = ("torch", "diffusers", "transformers", "onnxruntime")
+HEAVY = ("torch", "diffusers", "transformers", "onnxruntime", "pyarrow")
 
 
 def of(kind: type[Any]) -> list[Any]:
@@ -31,14 +38,15 @@ every_plugin = pytest.mark.parametrize(
 
 
 def test_no_room_is_empty() -> None:
-    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer}
+    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer, Layout}
 
 
 def test_finding_every_plugin_loads_no_model_library() -> None:
     code = (
         "import sys\nfrom lorasmith import captioners, families, plugins, trainers\n"
+        "from lorasmith.datasets import layouts\n"
         "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), "
-        "(trainers, trainers.Trainer)):\n    assert plugins.discover(room, kind)\n"
+        "(trainers, trainers.Trainer), (layouts, layouts.Layout)):\n    assert plugins.discover(room, kind)\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, cast
 
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import repair_zip_names, why_unsafe
-from lorasmith.datasets.source import Entry, FolderSource, Limits, Source, is_zip, left_out, sort_by_name, too_many
+from lorasmith.datasets.source import Entry, Limits, Source, is_zip, left_out, sort_by_name, too_many
 from lorasmith.errors import InputError
 
 _UTF8_FLAG: Final = 0x800
@@ -43,20 +43,23 @@ _OTHER_CONTENT: Final = (
 
 
 def open_source(path: Path, limits: Limits) -> Source:
-    """The folder or ZIP at ``path``; its content decides which, not its suffix.
+    """The folder, ZIP, tar or Parquet table at ``path``; its content decides which, not its suffix.
 
     Raises:
         InputError: it is missing, cannot be read, or is neither.
     """
     try:
         if path.is_dir():
-            return FolderSource(path, limits)
+            return _folder(path, limits)
         if not path.exists():
             raise InputError(f"There is no file or folder at {path}.", "Check the path.")
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder.", "Give a ZIP or a folder with pictures.")
         if is_zip(path):
             return ZipSource(path, limits)
+        other = _table_or_tar(path, limits)
+        if other is not None:
+            return other
         with path.open("rb") as stream:
             beginning = stream.read(262 + 5)
     except OSError as cause:
@@ -64,11 +67,25 @@ def open_source(path: Path, limits: Limits) -> Source:
     raise InputError(*_what_it_is(path, beginning))
 
 
+def _folder(path: Path, limits: Limits) -> Source:
+    from lorasmith.datasets.nested import FolderWithArchives  # it builds on this module
+
+    return FolderWithArchives(path, limits)
+
+
+def _table_or_tar(path: Path, limits: Limits) -> Source | None:
+    """A tar or a Parquet table as a source; None when it is neither."""
+    from lorasmith.datasets.parquet import ParquetSource, is_parquet
+    from lorasmith.datasets.tar import TarSource, is_tar
+
+    if is_tar(path):
+        return TarSource(path, limits)
+    return ParquetSource(path, limits) if is_parquet(path) else None
+
+
 def _what_it_is(path: Path, beginning: bytes) -> tuple[str, str]:
     if not beginning:
         return f"{path.name} is empty (0 bytes).", "Download or pack it again."
-    if beginning[257:262] == b"ustar":
-        return f"{path.name} is a tar archive, not a ZIP.", "Unpack it and import the folder."
     for magic, what, hint in _OTHER_CONTENT:
         if beginning.lower().startswith(magic.lower()):
             return f"{path.name} is {what}{'' if 'ZIP' in what else ', not a ZIP'}.", hint

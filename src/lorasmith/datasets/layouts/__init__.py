@@ -7,12 +7,14 @@ lose. A layout is found by scanning this folder and the entry points ``lorasmith
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith import plugins
 from lorasmith.datasets.manifest import Role
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class Described:
     role: Role = "train"
     concept: str = ""
     mask: str | None = None
-    """Path in the source of its mask."""
+    """Path in the source of its mask, white where it is trained; the picture's own path when its alpha is the mask,
+    and then its colours count as they are stored, not laid on a background."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,6 +79,8 @@ class Layout(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    rank: ClassVar[int] = 50
+    """Where several layouts recognise a source, the highest rank speaks: a file of settings outranks mere names."""
 
     @abstractmethod
     def read(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:
@@ -116,3 +121,46 @@ class Layout(ABC):
             DatasetError: files of someone else stand in the way; the message names the first of them.
             OutOfDisk: it does not fit.
         """
+
+
+def available() -> dict[str, Layout]:
+    """Every layout by name.
+
+    Raises:
+        ConfigError, EnvironmentProblem: a plugin is broken; see ``plugins.discover``.
+    """
+    return plugins.discover(sys.modules[__name__], Layout)  # type: ignore[type-abstract]
+
+
+def recognise(paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:
+    """What the files of a source say, in the words of the highest-ranking layout that knows them.
+
+    Args:
+        paths: every file of the source that could be read.
+        open_bytes: the content of one of them.
+
+    Raises:
+        DatasetError: a layout's files are damaged or contradict themselves.
+    """
+    ranked = sorted(available().values(), key=lambda layout: (-layout.rank, layout.name))
+    return next((reading for layout in ranked if (reading := layout.read(paths, open_bytes)) is not None), None)
+
+
+def export(
+    version: DatasetVersion,
+    store: DatasetStore,
+    layout_name: str,
+    folder: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a version into a folder in the layout of that name; see ``Layout.write``.
+
+    Raises:
+        ConfigError: there is no such layout; the hint names the nearest.
+        DatasetError: files of someone else stand in the way.
+        OutOfDisk: it does not fit.
+    """
+    layout = plugins.choose(available(), layout_name, "layout")
+    return layout.write(version, store, folder, force=force, progress=progress)
