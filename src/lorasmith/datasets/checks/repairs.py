@@ -1,0 +1,91 @@
+"""Carrying out the repair of a finding: one operation, one new version, undone by going back to its parent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol, get_args
+
+from lorasmith.datasets.checks.finding import Repair
+from lorasmith.datasets.manifest import DatasetVersion, Item, Operation, Role
+from lorasmith.errors import ConfigError, DatasetError
+
+
+class Commits(Protocol):
+    """What a repair asks of a store."""
+
+    def commit(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
+        """Write an edited version."""
+
+
+def preview_repair(version: DatasetVersion, repair: Repair, items: Collection[str]) -> tuple[Item, ...]:
+    """The items that ``apply_repair`` would commit, in order.
+
+    Raises:
+        ConfigError: there is no such operation, or its arguments do not fit.
+        DatasetError: an item is not in the version.
+    """
+    wanted = frozenset(items)
+    unknown = sorted(wanted - {item.name for item in version.items})
+    if unknown:
+        raise DatasetError(
+            f"{version.reference} has no picture '{unknown[0]}'.", "The repair of a file outside of it is a new import."
+        )
+    own = _OWN.get(repair.operation)
+    return own(version.items, wanted, repair.arguments) if own else _edit_captions(version.items, wanted, repair)
+
+
+def apply_repair(version: DatasetVersion, store: Commits, repair: Repair, items: Collection[str]) -> DatasetVersion:
+    """A new version in which the repair was carried out on these items; the same version when it changes nothing.
+
+    Args:
+        version: what the finding was about.
+        store: where the new version is committed.
+        repair: of a finding.
+        items: the finding's items, or those of them that shall be repaired.
+
+    Raises:
+        ConfigError: there is no such operation, or its arguments do not fit.
+        DatasetError: an item is not in the version, or no picture would be left.
+    """
+    edited = preview_repair(version, repair, items)
+    arguments = {**repair.arguments, "items": sorted(items)}
+    return store.commit(version, edited, Operation(name=repair.operation, arguments=arguments))
+
+
+def _leave_out(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    keep = frozenset(arguments.get("keep", ()))
+    return tuple(item for item in items if item.name not in wanted or item.name in keep)
+
+
+def _set_role(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    role: Role | None = next((known for known in get_args(Role) if known == arguments.get("role")), None)
+    if role is None:
+        raise ConfigError(f"'{arguments.get('role')}' is not a role.", f"Use one of {', '.join(get_args(Role))}.")
+    return tuple(replace(item, role=role) if item.name in wanted else item for item in items)
+
+
+def _fill_caption(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    """A text for captions that are blank, or for all wanted ones with ``overwrite``."""
+    text = str(arguments.get("text", ""))
+    if not text.strip():
+        raise ConfigError("There is no text to fill in.", "Give a trigger word or a caption.")
+    overwrite = bool(arguments.get("overwrite", False))
+    return tuple(
+        replace(item, caption=text) if item.name in wanted and (overwrite or not item.caption.strip()) else item
+        for item in items
+    )
+
+
+_OWN: Final[Mapping[str, Callable[[Sequence[Item], frozenset[str], Mapping[str, Any]], tuple[Item, ...]]]] = {
+    "leave_out": _leave_out,
+    "set_role": _set_role,
+    "fill_caption": _fill_caption,
+}
+
+
+def _edit_captions(items: Sequence[Item], wanted: frozenset[str], repair: Repair) -> tuple[Item, ...]:
+    from lorasmith.datasets.captions.bulk import CaptionIndex
+    from lorasmith.datasets.captions.operations import operation_from
+
+    return tuple(CaptionIndex(items).apply(operation_from(repair.operation, repair.arguments), names=wanted))
