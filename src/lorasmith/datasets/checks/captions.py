@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from lorasmith.datasets.captions import count_word, has_word, split_tags
-from lorasmith.datasets.checks.context import CheckContext, estimate_tokens, plain_tag
+from lorasmith.datasets.checks.context import CheckContext, plain_tag
 from lorasmith.datasets.checks.excuses import is_excuse
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 from lorasmith.datasets.checks.words import COMMON_WORDS
 
-_NOT_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\ufffd]")
+NOT_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff\ufffd]")
 _READ_WRONG: Final = re.compile(r"[ÃÂ][\x80-\xbf‘’“”•–—™œžŸƒ„…†‡ˆ‰Š‹ŒŽ˜š›€]|â€[\x80-\xbf™œ\x9d“”˜–—¦¢]")
 _SHOWN_CUT: Final = 40
 _WORDS: Final = re.compile(r"[^\W\d_]+")
@@ -54,16 +54,12 @@ def _unreadable(context: CheckContext) -> Iterator[Found]:
         "The {caption|captions} of {n} {was|were} not UTF-8 and {was|were} read as Windows-1252.",
         severity="warning",
     )
-    broken = [item.name for item in context.items if _NOT_TEXT.search(item.caption)]
+    broken = [item.name for item in context.items if NOT_TEXT.search(item.caption)]
     yield from found(
         broken,
         "{n} with control characters, a byte order mark or replacement characters in the caption.",
         fix="Remove them.",
-        repair=Repair(
-            "replace",
-            {"find": _NOT_TEXT.pattern, "replacement": "", "mode": "regex"},
-            "Remove the characters that are no text.",
-        ),
+        repair=Repair("remove_broken_characters", {}, "Remove the characters that are no text."),
     )
     wrong = [item.name for item in context.items if _READ_WRONG.search(item.caption)]
     yield from found(
@@ -137,7 +133,7 @@ def _common_trigger(context: CheckContext) -> Iterator[Found]:
         yield Found((), f"The trigger word '{word}' is common English, with a meaning the model already knows.")
     elif len(word) < _SHORT_TRIGGER:
         yield Found((), f"The trigger word '{word}' is so short that it turns up by chance.")
-    elif context.count_tokens is not None and context.count_tokens(word) == 1:
+    elif context.counts_exactly and context.count(word) == 1:
         yield Found(
             (),
             f"The trigger word '{word}' is a single token of the text encoder, so it may already mean something.",
@@ -163,14 +159,16 @@ def _too_long(context: CheckContext) -> Iterator[Found]:
 
 
 def _cut_off(caption: str, limit: int, context: CheckContext) -> str:
-    """The beginning of what is not read: found by halving, since counting is the tokenizer's own."""
-    count = context.count_tokens or estimate_tokens
-    words = caption.split()
-    low, high = 0, len(words)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if count(" ".join(words[:middle])) <= limit else (low, middle - 1)
-    rest = " ".join(words[low:])
+    """The beginning of what is not read; found by halving where there is a count but no tokenizer that cuts."""
+    if context.tokenizer is not None:
+        rest = context.tokenizer.cut(caption, limit)[1].strip()
+    else:
+        words = caption.split()
+        low, high = 0, len(words)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if context.count(" ".join(words[:middle])) <= limit else (low, middle - 1)
+        rest = " ".join(words[low:])
     return rest if len(rest) <= _SHOWN_CUT else rest[:_SHOWN_CUT].rstrip() + "..."
 
 

@@ -42,30 +42,40 @@ class Store(Protocol):
 
 
 class PictureSignals(Protocol):
-    """What was measured on one picture; ``datasets.signals.Signals`` is one. Lengths in pixels, shares 0 to 1."""
+    """What was measured on one picture, and what it amounts to; ``datasets.signals.Signals`` is one."""
 
     @property
-    def sharpness(self) -> float: ...
+    def sharpness(self) -> float:
+        """Variance of the Laplacian at 512 pixels."""
+
     @property
-    def brightness(self) -> float: ...
+    def jpeg_quality(self) -> int | None:
+        """1 to 100; None when it is no JPEG."""
+
     @property
-    def dark_clip(self) -> float: ...
-    @property
-    def bright_clip(self) -> float: ...
-    @property
-    def contrast(self) -> float: ...
-    @property
-    def entropy(self) -> float: ...
+    def border_share(self) -> float:
+        """Share of the area that plain bars take, 0 to 1."""
+
     @property
     def is_gray(self) -> bool: ...
     @property
-    def borders(self) -> tuple[int, int, int, int]: ...
+    def is_blurred(self) -> bool: ...
     @property
-    def jpeg_quality(self) -> int | None: ...
+    def is_soft(self) -> bool: ...
     @property
-    def upscale_evidence(self) -> float: ...
+    def is_too_dark(self) -> bool: ...
     @property
-    def phash(self) -> int: ...
+    def is_too_bright(self) -> bool: ...
+    @property
+    def is_low_contrast(self) -> bool: ...
+    @property
+    def has_borders(self) -> bool: ...
+    @property
+    def is_low_quality_jpeg(self) -> bool: ...
+    @property
+    def is_blocky(self) -> bool: ...
+    @property
+    def is_upscaled(self) -> bool: ...
 
 
 class Group(Protocol):
@@ -88,6 +98,18 @@ class CommonOverlay(Protocol):
     def z(self) -> float: ...
     @property
     def box(self) -> tuple[int, int, int, int]: ...
+
+
+class Tokenizer(Protocol):
+    """Counts and cuts a caption; ``datasets.tokens.TokenCounter`` is one."""
+
+    @property
+    def exact(self) -> bool: ...
+    def count(self, text: str) -> int:
+        """How many tokens the text is, without marks of beginning and end."""
+
+    def cut(self, text: str, limit: int | None = None) -> tuple[str, str]:
+        """What is read and what is cut away."""
 
 
 @dataclass(frozen=True)
@@ -210,15 +232,29 @@ class CheckContext:
         return shapes(self.family.resolution, side_multiple(self.family.resolution, self.family.bucket_multiple))
 
     @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The family's tokenizer; None without a family, or when another count was given."""
+        if self.count_tokens is not None or not self.family.name:
+            return None
+        from lorasmith.datasets.tokens import counter_for
+
+        return counter_for(self.family.name)
+
+    @property
     def counts_exactly(self) -> bool:
-        """Whether ``tokens`` are the text encoder's own."""
-        return self.count_tokens is not None
+        """Whether ``count`` is the text encoder's own."""
+        return self.tokenizer.exact if self.tokenizer else self.count_tokens is not None
+
+    def count(self, text: str) -> int:
+        """Tokens of a text: the tokenizer's, or an estimate from words."""
+        if self.count_tokens is not None:
+            return self.count_tokens(text)
+        return self.tokenizer.count(text) if self.tokenizer else estimate_tokens(text)
 
     @cached_property
     def tokens(self) -> dict[str, int]:
-        """Tokens of every caption that is not blank, by item name: the tokenizer's, or an estimate from words."""
-        count = self.count_tokens or estimate_tokens
-        return {item.name: count(item.caption) for item in self.items if item.caption.strip()}
+        """Tokens of every caption that is not blank, by item name."""
+        return {item.name: self.count(item.caption) for item in self.items if item.caption.strip()}
 
     def measured(self) -> list[tuple[Item, PictureSignals]]:
         """Items with what was measured on them, in order; those that could not be measured are not among them."""

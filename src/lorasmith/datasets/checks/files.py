@@ -49,7 +49,7 @@ def _damaged(context: CheckContext) -> Iterator[Found]:
 
 def _missing_end(context: CheckContext) -> Iterator[Found]:
     yield from found(
-        with_transform(context, "end_missing", "missing_end", "repaired"),
+        with_transform(context, "repaired"),
         "{n} whose file lacks its last bytes; the pixels are whole, and a repaired copy is used.",
     )
 

@@ -22,7 +22,7 @@ Need = Literal["signals", "duplicates", "overlay", "tag list", "plan", "trigger 
 class Repair:
     """One operation that makes a new version in which the finding is gone; undoing it gives the old version back.
 
-    ``operation`` is the name of a caption operation, or one of ``leave_out``, ``set_role``, ``fill_caption``;
+    ``operation`` is the name of a caption operation, or one of those in ``repairs.py``, such as ``leave_out``;
     ``repairs.apply_repair`` carries it out.
     """
 

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Final
 
 from lorasmith.datasets.checks.context import CheckContext, PictureSignals
 from lorasmith.datasets.checks.files import with_transform
 from lorasmith.datasets.checks.finding import Check, Found, found, leave_out
-from lorasmith.datasets.manifest import Item
 
 _NEVER_SMALLER: Final = 256  # pixels; below this side there is nothing to learn from at usual resolutions
 _CROP_SHOWN: Final = 0.10  # share of a picture that its bucket may cut without a word
-_SOFT, _BLURRY = (
-    100.0,
-    40.0,
-)  # variance of the Laplacian at 512 px: sharp 670-930, blurred by 1 px 69-231, by 2 px 11-43
-_DARK, _BRIGHT = 25.0, 230.0  # mean of 255
-_CLIPPED: Final = 0.20
-_FLAT_CONTRAST: Final = 30.0  # p95 - p5 of 255
-_FEW_GRAYS: Final = 4.0  # bits
-_BAR: Final = 0.03  # share of a side
-_JPEG_QUALITY: Final = 75
-_UPSCALED: Final = 0.5
 _OVERLAY_Z: Final = 12.0  # clean sets reach 5.8, a faint text on 8 pictures 23
 _ENOUGH_TO_SPREAD: Final = 10
 _AREA_SPREAD, _QUALITY_SPREAD = 8.0, 30
@@ -67,90 +55,74 @@ def _colours(context: CheckContext) -> Iterator[Found]:
 
 
 def _alpha(context: CheckContext) -> Iterator[Found]:
-    yield from found(with_transform(context, "alpha"), "{n} with transparency, now on the background colour.")
+    masked = {i.name for i in context.items if "alpha:mask" in i.provenance.get("transforms", ())}
+    laid = [name for name in with_transform(context, "alpha") if name not in masked]
+    yield from found(laid, "{n} with transparency, now on the background colour.")
+    yield from found(
+        masked, "{n} with transparency, which is kept as {its|their} mask.", severity="info", fix="Nothing to do."
+    )
 
 
 def _depth(context: CheckContext) -> Iterator[Found]:
     yield from found(with_transform(context, "depth", "mode"), "{n} converted from 16 bits, CMYK or another mode.")
 
 
-def _where(context: CheckContext, claim: Callable[[Item, PictureSignals], bool]) -> list[str]:
-    return [item.name for item, signals in context.measured() if claim(item, signals)]
+def _where(context: CheckContext, claim: Callable[[PictureSignals], bool]) -> list[str]:
+    return [item.name for item, signals in context.measured() if claim(signals)]
 
 
 def _blurred(context: CheckContext) -> Iterator[Found]:
-    typical = median([signals.sharpness for _, signals in context.measured()] or [0.0])
-    blurry = _where(context, lambda _, s: s.sharpness < _BLURRY)
-    soft = _where(context, lambda _, s: _BLURRY <= s.sharpness < _SOFT)
-    said = f"the set's median is {typical:.0f}"
+    sharpness = sorted(signals.sharpness for _, signals in context.measured())
+    typical = sharpness[len(sharpness) // 2] if sharpness else 0.0
+    worst = min(sharpness, default=0.0)
     yield from found(
-        blurry,
-        f"{{n}} blurry (sharpness under {_BLURRY:.0f} at 512 pixels; {said}).",
-        repair=leave_out("Leave the blurry pictures out of the next version."),
+        _where(context, lambda s: s.is_blurred),
+        f"{{n}} blurred everywhere (sharpness at 512 pixels down to {worst:.0f}; the set's median is {typical:.0f}).",
+        repair=leave_out("Leave the blurred pictures out of the next version."),
     )
-    yield from found(soft, f"{{n}} a little soft (sharpness under {_SOFT:.0f} at 512 pixels; {said}).")
+    yield from found(
+        _where(context, lambda s: s.is_soft and not s.is_blurred),
+        f"{{n}} a little soft everywhere (the set's median sharpness at 512 pixels is {typical:.0f}).",
+        severity="info",
+    )
 
 
 def _light(context: CheckContext) -> Iterator[Found]:
-    # A white or black backdrop clips much of a picture that is well lit; contrast tells it from a wrong exposure.
-    dark = _where(
-        context,
-        lambda _, s: s.brightness < _DARK or (s.dark_clip > _CLIPPED and s.brightness < 64 and s.contrast < 128),
-    )
-    bright = _where(
-        context,
-        lambda _, s: s.brightness > _BRIGHT or (s.bright_clip > _CLIPPED and s.brightness > 190 and s.contrast < 128),
-    )
-    yield from found(dark, "{n} too dark: hardly anything to see, or large parts fully black.")
-    yield from found(bright, "{n} too bright: hardly anything to see, or large parts burnt out.")
+    yield from found(_where(context, lambda s: s.is_too_dark), "{n} too dark, or fully black in large parts.")
+    yield from found(_where(context, lambda s: s.is_too_bright), "{n} too bright, or burnt out in large parts.")
 
 
 def _flat(context: CheckContext) -> Iterator[Found]:
-    pale = _where(context, lambda _, s: s.contrast < _FLAT_CONTRAST)
-    simple = _where(context, lambda _, s: s.contrast >= _FLAT_CONTRAST and s.entropy < _FEW_GRAYS)
-    yield from found(pale, "{n} with hardly any contrast.")
-    yield from found(
-        simple,
-        "{n} with very few tones.",
-        severity="info",
-        fix="Look at them; flat drawings are fine, empty pictures are not.",
-    )
+    yield from found(_where(context, lambda s: s.is_low_contrast), "{n} with hardly any contrast or tones.")
 
 
 def _bars(context: CheckContext) -> Iterator[Found]:
-    barred, framed = [], []
-    for item, signals in context.measured():
-        left, top, right, bottom = signals.borders
-        sides = min(left, right) > _BAR * item.width
-        ends = min(top, bottom) > _BAR * item.height
-        one = max(left, right) > _BAR * item.width or max(top, bottom) > _BAR * item.height
-        if sides and ends:
-            framed.append(item.name)
-        elif one:
-            barred.append(item.name)
-    yield from found(barred, "{n} with bars of one colour along an edge.")
+    most = max((s.border_share for _, s in context.measured()), default=0.0)
     yield from found(
-        framed,
-        "{n} with a margin of one colour all around.",
-        severity="info",
-        fix="Crop frames away; a plain backdrop of an object may stay.",
+        _where(context, lambda s: s.has_borders), f"{{n}} with plain bars or a frame, up to {most:.0%} of the area."
     )
 
 
 def _grays(context: CheckContext) -> Iterator[Found]:
-    gray = _where(context, lambda _, s: s.is_gray)
+    gray = _where(context, lambda s: s.is_gray)
     if 2 * len(gray) < len(context.measured()):
         yield from found(gray, "{n} without colour in a set that is mostly coloured.")
 
 
 def _compressed(context: CheckContext) -> Iterator[Found]:
-    low = _where(context, lambda _, s: s.jpeg_quality is not None and s.jpeg_quality < _JPEG_QUALITY)
-    yield from found(low, f"{{n}} saved as JPEG of a quality under {_JPEG_QUALITY}.")
+    low = _where(context, lambda s: s.is_low_quality_jpeg)
+    worst = min((s.jpeg_quality for _, s in context.measured() if s.jpeg_quality is not None), default=0)
+    yield from found(low, f"{{n}} saved as JPEG of low quality, down to {worst} of 100.")
+    listed = set(low)
+    yield from found(
+        (name for name in _where(context, lambda s: s.is_blocky) if name not in listed),
+        "{n} with the 8 x 8 blocks of an earlier JPEG in {its|their} pixels.",
+    )
 
 
 def _upscaled(context: CheckContext) -> Iterator[Found]:
     yield from found(
-        _where(context, lambda _, s: s.upscale_evidence > _UPSCALED),
+        _where(context, lambda s: s.is_upscaled),
         "{n} that {looks|look} enlarged: the finest details that {its|their} size allows are missing.",
     )
 
@@ -181,7 +153,7 @@ def _mixed(context: CheckContext) -> Iterator[Found]:
     if len(rated) >= _ENOUGH_TO_SPREAD:
         worst, *_, best = quantiles(rated, n=10, method="inclusive")
         if best - worst > _QUALITY_SPREAD:
-            poor = _where(context, lambda _, s: s.jpeg_quality is not None and s.jpeg_quality <= worst)
+            poor = _where(context, lambda s: s.jpeg_quality is not None and s.jpeg_quality <= worst)
             yield from found(poor, f"JPEG quality is mixed: from {worst:.0f} to {best:.0f} between the outer tenths.")
 
 
@@ -231,8 +203,8 @@ CHECKS: Final = (
     Check(
         "P8", "warning", "Blurry picture",
         "An adapter learns blur as faithfully as it learns a face.",
-        "Variance of the Laplacian, measured at a fixed 512 pixels because it depends on size; drawn and generated "
-        "pictures with known blur set the limits.",
+        "Variance of the Laplacian, measured at 512 pixels because it depends on size; a picture that is sharp "
+        "somewhere is none.",
         "Look at them; leave out those whose subject is not sharp.", _blurred, ("signals",),
     ),
     Check(
@@ -250,7 +222,7 @@ CHECKS: Final = (
     Check(
         "P11", "warning", "Bars or frame",
         "Bars that come with film stills are learned as part of the picture and return in what is generated.",
-        "Rows and columns of one colour along the edges, over 3% of a side.",
+        "Rows and columns of one colour along the edges that end in a straight line, over 3% of the area.",
         "Crop them away.", _bars, ("signals",),
     ),
     Check(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, Protocol, get_args
 
+from lorasmith.datasets.checks.captions import NOT_TEXT
 from lorasmith.datasets.checks.finding import Repair
+from lorasmith.datasets.checks.text import BOILERPLATE
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation, Role
 from lorasmith.errors import ConfigError, DatasetError
 
@@ -32,7 +35,10 @@ def preview_repair(version: DatasetVersion, repair: Repair, items: Collection[st
             f"{version.reference} has no picture '{unknown[0]}'.", "The repair of a file outside of it is a new import."
         )
     own = _OWN.get(repair.operation)
-    return own(version.items, wanted, repair.arguments) if own else _edit_captions(version.items, wanted, repair)
+    if own is not None:
+        return own(version.items, wanted, repair.arguments)
+    step = {"operation": repair.operation, "arguments": repair.arguments}
+    return _edit_captions(version.items, wanted, {"steps": [step]})
 
 
 def apply_repair(version: DatasetVersion, store: Commits, repair: Repair, items: Collection[str]) -> DatasetVersion:
@@ -77,15 +83,48 @@ def _fill_caption(items: Sequence[Item], wanted: frozenset[str], arguments: Mapp
     )
 
 
-_OWN: Final[Mapping[str, Callable[[Sequence[Item], frozenset[str], Mapping[str, Any]], tuple[Item, ...]]]] = {
-    "leave_out": _leave_out,
-    "set_role": _set_role,
-    "fill_caption": _fill_caption,
-}
+def _remove_opening(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    """Boilerplate goes, and what follows begins with a capital where the boilerplate did."""
+    return tuple(
+        replace(item, caption=_without_opening(item.caption)) if item.name in wanted else item for item in items
+    )
 
 
-def _edit_captions(items: Sequence[Item], wanted: frozenset[str], repair: Repair) -> tuple[Item, ...]:
+def _without_opening(caption: str) -> str:
+    opening = BOILERPLATE.match(caption)
+    rest = caption[opening.end() :].lstrip(" ,:") if opening else caption
+    if not opening or not rest.strip():
+        return caption
+    return rest[0].upper() + rest[1:] if caption.lstrip()[:1].isupper() else rest
+
+
+def _remove_broken(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    return tuple(
+        replace(item, caption=NOT_TEXT.sub("", item.caption)) if item.name in wanted else item for item in items
+    )
+
+
+def _edit_captions(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+    """Caption operations one after the other, as one edit."""
     from lorasmith.datasets.captions.bulk import CaptionIndex
     from lorasmith.datasets.captions.operations import operation_from
 
-    return tuple(CaptionIndex(items).apply(operation_from(repair.operation, repair.arguments), names=wanted))
+    edited = tuple(items)
+    for step in arguments.get("steps", ()):
+        operation = operation_from(step["operation"], step["arguments"])
+        edited = tuple(CaptionIndex(edited).apply(operation, names=wanted))
+    return edited
+
+
+_OWN: Final[Mapping[str, Callable[[Sequence[Item], frozenset[str], Mapping[str, Any]], tuple[Item, ...]]]] = (
+    MappingProxyType(
+        {
+            "leave_out": _leave_out,
+            "set_role": _set_role,
+            "fill_caption": _fill_caption,
+            "remove_opening": _remove_opening,
+            "remove_broken_characters": _remove_broken,
+            "edit_captions": _edit_captions,
+        }
+    )
+)

@@ -58,7 +58,7 @@ def _spellings(context: CheckContext) -> Iterator[Found]:
         _with_tags(context, {v.spelling for v in forms}),
         "{n} with {a tag|tags} spelled otherwise elsewhere in case or underscores: {word}.",
         word=_examples(forms),
-        repair=Repair("rename", {"tags": {v.spelling: v.usual for v in forms}}, "Use the commonest spelling of each."),
+        repair=_renaming({v.spelling: v.usual for v in forms}, "Use the commonest spelling of each."),
     )
     known = {plain_tag(tag) for tag in context.known_tags or ()}
     slips = one_edit_apart(counts, known)
@@ -69,10 +69,13 @@ def _spellings(context: CheckContext) -> Iterator[Found]:
         "{n} with {a tag|tags} one letter from a commoner one: {word}.",
         word=_examples(slips),
         fix="Use one spelling, where they mean the same.",
-        repair=Repair(
-            "rename", {"tags": {tag: wrong[plain_tag(tag)] for tag in sorted(surfaces)}}, "Use the commoner spelling."
-        ),
+        repair=_renaming({tag: wrong[plain_tag(tag)] for tag in sorted(surfaces)}, "Use the commoner spelling."),
     )
+
+
+def _renaming(spellings: dict[str, str], sentence: str) -> Repair:
+    steps = [{"operation": "rename_tag", "arguments": {"tag": tag, "to": to}} for tag, to in spellings.items()]
+    return Repair("edit_captions", {"steps": steps}, sentence)
 
 
 def _examples(variants: Sequence[Variant]) -> str:

@@ -102,11 +102,7 @@ def _boilerplate(context: CheckContext) -> Iterator[Found]:
     yield from found(
         (item.name for item in context.items if BOILERPLATE.search(item.caption)),
         "{n} whose caption opens with a phrase such as 'This image shows'.",
-        repair=Repair(
-            "replace",
-            {"find": "(?ix)" + BOILERPLATE.pattern, "replacement": "", "mode": "regex"},
-            "Remove the opening phrase.",
-        ),
+        repair=Repair("remove_opening", {}, "Remove the opening phrase."),
     )
 
 
