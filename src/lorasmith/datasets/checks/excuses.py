@@ -10,7 +10,7 @@ _ERRORS: Final = re.compile(
         error[ ](?:while[ ]|during[ ]|in[ ])?
         (?:generating|creating|processing|loading|opening|reading|captioning|fetching)\b
       | error\s*(?::|[-–])\s*\S+.*
-        (?:fail|exception|timeout|timed[ ]out|invalid|not[ ]found|unable|could[ ]not|denied|\d{3})
+        (?:fail|exception|out[ ]of|timeout|timed[ ]out|invalid|not[ ]found|unable|could[ ]not|denied|\d{3})
       | (?:caption(?:ing)?|tagging|image|description|request|inference)[ ]?(?:generation|processing|loading)?[ ]
         (?:failed|error(?:ed)?\s*:)
       | (?:failed|unable)[ ]to[ ](?:generate|create|caption|describe|process|load|open|read|fetch|analy[sz]e)\b
@@ -36,7 +36,7 @@ _TASK: Final = (
 )
 _REFUSALS: Final = re.compile(
     rf"""^\W*(?:
-        (?:i['’]?m|i[ ]am|we['’]?re|we[ ]are)?[ ]?(?:really[ ]|very[ ]|so[ ])?
+        (?:i['’]?m|i[ ]am|i|we['’]?re|we[ ]are|we)?[ ]?(?:really[ ]|very[ ]|so[ ])?
         (?:sorry|apologi[sz]e|afraid)\b[^.!?\n]{{0,40}}
         (?:\b(?:i|we)[ ]?)?{_CANNOT}
       | (?:my[ ])?apologies\b[^\n]{{0,40}}\b(?:i|we)[ ]?{_CANNOT}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from typing import Any, Final
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from lorasmith.datasets.checks.finding import Check, Finding, Severity
 from lorasmith.datasets.checks.registry import CHECKS
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+_WORDS: Final = re.compile(r"[A-Za-z0-9]+")
 _LEVELS: Final[dict[Severity, str]] = {"error": "error", "warning": "warning", "info": "note"}
 
 
@@ -43,7 +45,7 @@ def to_sarif(findings: Collection[Finding], *, ignore: Collection[str] = (), dat
 def _rule(check: Check) -> dict[str, Any]:
     return {
         "id": check.id,
-        "name": "".join(word.capitalize() for word in check.title.replace(",", "").split()),
+        "name": "".join(word.capitalize() for word in _WORDS.findall(check.title)),
         "shortDescription": {"text": check.title},
         "fullDescription": {"text": check.why},
         "help": {"text": f"{check.fix} Source: {check.source}"},

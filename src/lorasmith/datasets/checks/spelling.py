@@ -17,6 +17,7 @@ from lorasmith.datasets.checks.words import COMMON_WORDS
 _SHORTEST: Final = 5  # letters of a word in which one wrong letter is told from another word
 _LONGEST: Final = 60  # letters of a tag; longer ones are prose
 _RARER: Final = 3  # a misspelling is at least this much rarer than the right spelling
+_ROWS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _ESTABLISHED: Final = 3  # a word in as many different tags is no misspelling
 
 
@@ -114,7 +115,18 @@ def _is_slip(rare: str, usual: str, counts: Mapping[str, int], in_tags: Mapping[
         return False
     if any(sign.isdigit() for sign in set(slip) ^ set(right)):
         return False
-    return slip not in COMMON_WORDS and in_tags[slip] < _ESTABLISHED
+    if slip.replace("our", "or") == right.replace("our", "or"):  # two right spellings of one word
+        return True
+    return _is_easily_mistyped(slip, right) and slip not in COMMON_WORDS and in_tags[slip] < _ESTABLISHED
+
+
+def _is_easily_mistyped(slip: str, right: str) -> bool:
+    """A letter left out, put in or swapped; or another letter, if it is a neighbour on the keyboard or a vowel."""
+    different = [(a, b) for a, b in zip(slip, right, strict=False) if a != b]
+    if len(slip) != len(right) or len(different) != 1:
+        return True
+    pair = set(different[0])
+    return pair <= set("aeiouy") or any(pair <= {row[i], row[i + 1]} for row in _ROWS for i in range(len(row) - 1))
 
 
 def is_one_edit(one: str, other: str) -> bool:

@@ -21,8 +21,8 @@ _SENTENCE_END: Final = re.compile(r"[a-z)\"'][.!?](\s|$)|[。！？]")
 def style_of(caption: str) -> Style:
     """How a caption is written.
 
-    Prose runs on: its stretches between commas hold five words or more on average, or sentences end in it, and
-    articles, prepositions and the like are an eighth of its words. Tags are two or more stretches of at most three
+    Prose runs on: it has eight words or more, five in each stretch between commas on average, or sentences end in it;
+    and articles, prepositions and the like are an eighth of its words. Tags are two or more stretches of at most three
     words on average. Everything else, such as ``red car``, is unclear.
     """
     tags = split_tags(caption)
@@ -34,6 +34,7 @@ def style_of(caption: str) -> Style:
     per_tag = len(words) / len(tags)
     joining = sum(word in _FUNCTION_WORDS for word in words) / len(words)
     ends = _SENTENCE_END.search(caption) is not None
-    if len(words) >= 5 and joining >= 0.125 and (per_tag >= 5 or (ends and per_tag > 3)):
+    runs_on = (per_tag >= 5 and len(words) >= 8) or (ends and per_tag > 3)
+    if len(words) >= 5 and joining >= 0.125 and runs_on:
         return "prose"
     return "tags" if len(tags) > 1 and per_tag <= 3 else "unclear"

@@ -35,7 +35,7 @@ _LORA: Final = re.compile(r"<\s*(lora|lyco|hypernet|embedding)\s*:", re.IGNORECA
 _ESCAPED: Final = re.compile(r"\\.")
 _KAOMOJI: Final = re.compile(
     r"(?:^|(?<=[\s,]))(?:[>}]?[:;=8xX]['’^o-]?[()\[\]{}|<>]+|[()\[\]{}<>]+['’^o-]?[:;=8]|<3|\(o\)_\(o\)|<[|o]>_<[|o]>"
-    r"|>_<|>\.<|<_<|>_>|[\\/]?\([^\w\s()]+[^()]{0,6}[^\w\s()]+\)[\\/]?)(?=$|[\s,])"
+    r"|>_<|>\.<|<_<|>_>|[\\/]?\([^\w\s()]{1,6}[^()]{0,6}[^\w\s()]{1,6}\)[\\/]?)(?=$|[\s,])"
 )
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 _INCHES: Final = re.compile(r'(?<=\d)"')
@@ -132,7 +132,7 @@ def _marks(context: CheckContext) -> Iterator[Found]:
     marked = [
         item.name
         for item in context.items
-        if any(plain_tag(tag) in _MARKS for tag in context.tags.get(item.name, ()))
+        if any(plain_tag(tag) in _MARKS for tag in split_tags(item.caption))
         or _MARKS_IN_PROSE.search(item.caption)
     ]
     yield from found(marked, "{n} whose caption speaks of a watermark, signature or address.")
