@@ -68,7 +68,8 @@ class Mark:
     """A common overlay, as ``datasets.overlay.Overlay`` says it."""
 
     z: float
-    box: tuple[int, int, int, int] = (10, 10, 120, 40)
+    having: tuple[int, ...] = (0, 1, 2, 3)
+    box: tuple[float, float, float, float] = (0.05, 0.9, 0.3, 0.97)
 
 
 @dataclass
@@ -116,9 +117,9 @@ class Scene:
 
     def see(self, place: int, **fields: Any) -> str:
         """Say what was measured of an item."""
-        item = self.items[place]
-        self.signals[item.image] = replace(self.signals[item.image], **fields)
-        return item.name
+        name = self.items[place].name
+        self.signals[name] = replace(self.signals[name], **fields)
+        return name
 
     def lose(self, path: str, rule: str, detail: str = "says why.") -> str:
         """A file that the import left out."""
@@ -137,7 +138,8 @@ class Scene:
         )
 
     def context(self, home: Path) -> CheckContext:
-        arguments: dict[str, Any] = {"trigger_word": TRIGGER, "overlay_looked_for": True, "free_disk": 10**12}
+        arguments: dict[str, Any] = {"trigger_word": TRIGGER, "free_disk": 10**12}
+        arguments["compared"] = [item.name for item in self.items]
         return CheckContext(
             self.version(),
             Shelf(home, self.sizes),
@@ -182,7 +184,7 @@ def clean(rng: random.Random, count: int = 0, caption: Callable[[random.Random],
     items = [replace(picture(rng, n), caption=written(rng)) for n in range(number)]
     items = [replace(i, caption=i.caption.replace(", solo", "")) if rng.random() < 0.5 else i for i in items]
     scene = Scene(items)
-    scene.signals = {item.image: Seen(sharpness=rng.uniform(200, 900)) for item in items}
+    scene.signals = {item.name: Seen(sharpness=rng.uniform(200, 900)) for item in items}
     return scene
 
 

@@ -68,7 +68,7 @@ def test_every_record_says_what_it_must() -> None:
 def test_what_cannot_be_known_is_named(tmp_path: Path) -> None:
     scene = clean(random.Random(1))
     context = scene.context(tmp_path)
-    context.signals, context.groups, context.overlay_looked_for = None, None, False
+    context.signals, context.groups, context.compared = None, None, None
     report = inspect(context)
     assert report.findings == ()
     assert {"P8", "P14", "D3", "D5", "P15", "C21", "S2"} <= set(report.not_run)

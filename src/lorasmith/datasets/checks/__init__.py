@@ -11,6 +11,8 @@ without it. ``docs/checks.md`` lists all of them.
     text.py        C   captions as text      tags.py  C   tags over the whole set
     sets.py        S   the set, its goal and its run
 
+    looking.py     measures the pictures for the checks that need it    repairs.py   carries a finding's repair out
+
 A check is a record (``finding.Check``) with a function that asks a ``CheckContext`` for what it needs. A check
 whose needs are not met is named with the reason in ``Report.not_run``, never passed over.
 """
@@ -35,6 +37,7 @@ from lorasmith.datasets.checks.context import (
 )
 from lorasmith.datasets.checks.finding import SEVERITIES, Check, Finding, Repair, Severity
 from lorasmith.datasets.checks.health import Health, HealthPart, health
+from lorasmith.datasets.checks.looking import look_at_pictures
 from lorasmith.datasets.checks.registry import CHECKS, parse_ids
 from lorasmith.datasets.checks.repairs import apply_repair
 from lorasmith.datasets.checks.sarif import to_sarif
@@ -66,6 +69,7 @@ __all__ = [
     "fails",
     "health",
     "inspect",
+    "look_at_pictures",
     "parse_ids",
     "to_sarif",
     "verify_trigger",
@@ -134,6 +138,7 @@ def check(
     signals: Mapping[str, PictureSignals] | None = None,
     groups: Sequence[Group] | None = None,
     overlay: CommonOverlay | None = None,
+    compared: Sequence[str] | None = None,
     known_tags: Collection[str] | None = None,
     ignore: Collection[str] = (),
 ) -> list[Finding]:
@@ -154,9 +159,10 @@ def check(
         bucket_multiple: the family's step of bucket sides in pixels.
         trainer: who shall read the files.
         plan: the settings of the run; without it nothing is said about steps and batches.
-        signals: what was measured on the pictures, by SHA-256.
+        signals: what was measured on the pictures, by item name.
         groups: near duplicates over the version's items.
         overlay: a mark common to the pictures.
+        compared: names of the items that were compared for such a mark, in order.
         known_tags: the tags that a tag-trained base knows.
         ignore: ids of checks to pass over.
 
@@ -176,7 +182,7 @@ def check(
         signals=signals,
         groups=groups,
         overlay=overlay,
-        overlay_looked_for=overlay is not None,
+        compared=compared,
         known_tags=known_tags,
     )
     return list(inspect(context, ignore=ignore).findings)

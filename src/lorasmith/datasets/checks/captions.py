@@ -92,7 +92,11 @@ def _no_trigger(context: CheckContext) -> Iterator[Found]:
         "{n} for regularisation with the trigger word '{word}', which should stay with the subject.",
         fix="Remove it from them.",
         word=word,
-        repair=Repair("remove_tags", {"tags": [word]}, f"Remove '{word}' from the regularisation captions."),
+        repair=Repair(
+            "remove_tags",
+            {"tags": [word], "ignore_case": True},
+            f"Remove '{word}' from the regularisation captions.",
+        ),
     )
 
 
@@ -153,9 +157,14 @@ def _too_long(context: CheckContext) -> Iterator[Found]:
         longer,
         f"{{n}} with {{a caption|captions}} over {limit} tokens ({about}{longer[worst]} at most); "
         "the text encoder does not read the rest, such as '{word}'.",
-        word=_cut_off(context.by_name[worst].caption, limit, context),
+        word=_cut_off(_longest_line(context, worst), limit, context),
         repair=Repair("limit_tokens", {"limit": limit}, f"Cut them at {limit} tokens, between tags."),
     )
+
+
+def _longest_line(context: CheckContext, name: str) -> str:
+    caption = context.by_name[name].caption
+    return caption if context.reader.lines == "whole" else max(caption.splitlines(), key=context.count)
 
 
 def _cut_off(caption: str, limit: int, context: CheckContext) -> str:

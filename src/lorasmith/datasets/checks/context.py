@@ -97,7 +97,12 @@ class CommonOverlay(Protocol):
     @property
     def z(self) -> float: ...
     @property
-    def box(self) -> tuple[int, int, int, int]: ...
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom as shares of width and height."""
+
+    @property
+    def having(self) -> Sequence[int]:
+        """Which of the pictures that were compared have it, by their place."""
 
 
 class Tokenizer(Protocol):
@@ -154,11 +159,12 @@ class CheckContext:
     """The bucket of a picture when it is not the one that ``datasets.buckets`` gives it."""
     count_tokens: Callable[[str], int] | None = None
     signals: Mapping[str, PictureSignals] | None = None
-    """By SHA-256 of the picture; None when nothing was measured."""
+    """By item name; None when nothing was measured."""
     groups: Sequence[Group] | None = None
     """Duplicate groups over the version's items; None when they were not looked for."""
     overlay: CommonOverlay | None = None
-    overlay_looked_for: bool = False
+    compared: Sequence[str] | None = None
+    """Names of the items that were compared for a common mark, in order; None when it was not looked for."""
     known_tags: Collection[str] | None = None
     free_disk: int | None = None
     """Bytes free where caches go; None asks the disk of the store's home."""
@@ -172,7 +178,7 @@ class CheckContext:
         there, reason = {
             "signals": (self.signals is not None, "the pictures were not measured"),
             "duplicates": (self.groups is not None, "near duplicates were not looked for"),
-            "overlay": (self.overlay_looked_for, "the pictures were not compared for a common mark"),
+            "overlay": (self.compared is not None, "the pictures were not compared for a common mark"),
             "tag list": (self.known_tags is not None, "no list of known tags is loaded"),
             "plan": (self.plan is not None, "no training settings are given"),
             "trigger word": (bool(self.trigger_word), "no trigger word is given"),
@@ -253,13 +259,18 @@ class CheckContext:
 
     @cached_property
     def tokens(self) -> dict[str, int]:
-        """Tokens of every caption that is not blank, by item name."""
-        return {item.name: self.count(item.caption) for item in self.items if item.caption.strip()}
+        """Tokens of every caption that is not blank, by item name; of its longest line where lines are variants."""
+        whole = self.reader.lines == "whole"
+        return {
+            item.name: self.count(item.caption) if whole else max(self.count(x) for x in item.caption.splitlines())
+            for item in self.items
+            if item.caption.strip()
+        }
 
     def measured(self) -> list[tuple[Item, PictureSignals]]:
         """Items with what was measured on them, in order; those that could not be measured are not among them."""
         signals = self.signals or {}
-        return [(item, signals[item.image]) for item in self.items if item.image in signals]
+        return [(item, signals[item.name]) for item in self.items if item.name in signals]
 
     def free_bytes(self) -> int:
         """Bytes free where caches go."""

@@ -21,8 +21,17 @@ class Commits(Protocol):
         """Write an edited version."""
 
 
-def preview_repair(version: DatasetVersion, repair: Repair, items: Collection[str]) -> tuple[Item, ...]:
-    """The items that ``apply_repair`` would commit, in order.
+class Counts(Protocol):
+    """What cutting captions asks of a tokenizer."""
+
+    def count(self, text: str) -> int:
+        """How many tokens the text is."""
+
+
+def preview_repair(
+    version: DatasetVersion, repair: Repair, items: Collection[str], *, counter: Counts | None = None
+) -> tuple[Item, ...]:
+    """The items that ``apply_repair`` would commit, in order; ``counter`` is needed where tokens are counted.
 
     Raises:
         ConfigError: there is no such operation, or its arguments do not fit.
@@ -37,11 +46,22 @@ def preview_repair(version: DatasetVersion, repair: Repair, items: Collection[st
     own = _OWN.get(repair.operation)
     if own is not None:
         return own(version.items, wanted, repair.arguments)
-    step = {"operation": repair.operation, "arguments": repair.arguments}
-    return _edit_captions(version.items, wanted, {"steps": [step]})
+    steps = repair.arguments["steps"] if repair.operation == "edit_captions" else [_step(repair)]
+    return _edit_captions(version.items, wanted, steps, counter)
 
 
-def apply_repair(version: DatasetVersion, store: Commits, repair: Repair, items: Collection[str]) -> DatasetVersion:
+def _step(repair: Repair) -> Mapping[str, Any]:
+    return {"operation": repair.operation, "arguments": repair.arguments}
+
+
+def apply_repair(
+    version: DatasetVersion,
+    store: Commits,
+    repair: Repair,
+    items: Collection[str],
+    *,
+    counter: Counts | None = None,
+) -> DatasetVersion:
     """A new version in which the repair was carried out on these items; the same version when it changes nothing.
 
     Args:
@@ -49,12 +69,13 @@ def apply_repair(version: DatasetVersion, store: Commits, repair: Repair, items:
         store: where the new version is committed.
         repair: of a finding.
         items: the finding's items, or those of them that shall be repaired.
+        counter: the family's tokenizer, for repairs that cut captions (``datasets.tokens.counter_for``).
 
     Raises:
         ConfigError: there is no such operation, or its arguments do not fit.
         DatasetError: an item is not in the version, or no picture would be left.
     """
-    edited = preview_repair(version, repair, items)
+    edited = preview_repair(version, repair, items, counter=counter)
     arguments = {**repair.arguments, "items": sorted(items)}
     return store.commit(version, edited, Operation(name=repair.operation, arguments=arguments))
 
@@ -104,15 +125,17 @@ def _remove_broken(items: Sequence[Item], wanted: frozenset[str], arguments: Map
     )
 
 
-def _edit_captions(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:
+def _edit_captions(
+    items: Sequence[Item], wanted: frozenset[str], steps: Sequence[Mapping[str, Any]], counter: Counts | None
+) -> tuple[Item, ...]:
     """Caption operations one after the other, as one edit."""
     from lorasmith.datasets.captions.bulk import CaptionIndex
     from lorasmith.datasets.captions.operations import operation_from
 
     edited = tuple(items)
-    for step in arguments.get("steps", ()):
+    for step in steps:
         operation = operation_from(step["operation"], step["arguments"])
-        edited = tuple(CaptionIndex(edited).apply(operation, names=wanted))
+        edited = tuple(CaptionIndex(edited, counter=counter).apply(operation, names=wanted))
     return edited
 
 
@@ -124,7 +147,6 @@ _OWN: Final[Mapping[str, Callable[[Sequence[Item], frozenset[str], Mapping[str, 
             "fill_caption": _fill_caption,
             "remove_opening": _remove_opening,
             "remove_broken_characters": _remove_broken,
-            "edit_captions": _edit_captions,
         }
     )
 )

@@ -132,8 +132,7 @@ def _marks(context: CheckContext) -> Iterator[Found]:
     marked = [
         item.name
         for item in context.items
-        if any(plain_tag(tag) in _MARKS for tag in split_tags(item.caption))
-        or _MARKS_IN_PROSE.search(item.caption)
+        if any(plain_tag(tag) in _MARKS for tag in split_tags(item.caption)) or _MARKS_IN_PROSE.search(item.caption)
     ]
     yield from found(marked, "{n} whose caption speaks of a watermark, signature or address.")
 
