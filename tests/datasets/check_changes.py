@@ -190,6 +190,17 @@ def of_bytes(size: int, **fields: int) -> Change:
     return change
 
 
+def of_format(word: str, first: Change) -> Change:
+    """A change whose items came in this format."""
+
+    def change(scene: Scene, rng: random.Random) -> list[str]:
+        names = set(first(scene, rng))
+        places = [place for place, item in enumerate(scene.items) if item.name in names]
+        return [scene.change(p, provenance={**scene.items[p].provenance, "format": word}) for p in places]
+
+    return change
+
+
 def borrowed(trainer: str) -> Change:
     def change(scene: Scene, rng: random.Random) -> list[str]:
         scene.known["trainer"] = trainer

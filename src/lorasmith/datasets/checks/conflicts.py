@@ -47,8 +47,8 @@ CONFLICTS: Final = (
     _one_of("1boy, multiple boys", "one boy is not several", unless=_SEVERAL_VIEWS),
     _one_of("very short hair, short hair, medium hair, long hair", "hair has one length", alone=True,
             unless="hair with two lengths, asymmetrical hair, " + _SEVERAL_VIEWS),
-    _one_of("bald, short hair, medium hair, long hair, very long hair", "who is bald has no hair", alone=True,
-            unless=_SEVERAL_VIEWS),
+    *(_one_of(f"bald, {length} hair", "who is bald has no hair", alone=True, unless=_SEVERAL_VIEWS)
+      for length in ("short", "medium", "long", "very long")),
     _one_of("short hair, very long hair", "hair has one length", alone=True,
             unless="asymmetrical hair, " + _SEVERAL_VIEWS),
     _one_of("blue eyes, red eyes, green eyes, brown eyes, yellow eyes, purple eyes, pink eyes, black eyes, grey eyes, "

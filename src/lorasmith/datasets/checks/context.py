@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from lorasmith.datasets.buckets import Placed, place, shapes, side_multiple
 from lorasmith.datasets.captions import split_tags
+from lorasmith.datasets.checks.excuses import is_excuse
 from lorasmith.datasets.checks.finding import Need
 from lorasmith.datasets.checks.style import Style, style_of
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts
@@ -203,8 +204,8 @@ class CheckContext:
 
     @cached_property
     def styles(self) -> dict[str, Style]:
-        """How each caption is written, by item name."""
-        return {item.name: style_of(item.caption) for item in self.items}
+        """How each caption is written, by item name; an error text in its place is no caption."""
+        return {item.name: "empty" if is_excuse(item.caption) else style_of(item.caption) for item in self.items}
 
     @cached_property
     def tags(self) -> dict[str, tuple[str, ...]]:

@@ -18,6 +18,7 @@ _FORMATS: Final = {
 _LARGE_BYTES: Final = 20_000_000
 _LARGE_PIXELS: Final = 40_000_000
 _SMALL_BYTES: Final = 30_000
+_LOSSY: Final = ("JPEG", "WEBP", "AVIF")  # a drawing of few colours may well be a small PNG
 _SMALL_FROM_SIDE: Final = 512  # a file of few bytes is doubtful only when it claims this many pixels a side
 _NEVER_MATCHED: Final = 5  # parts between underscores; the last four are cut when a caption is borrowed
 _BEGINS_WITH_NUMBER: Final = re.compile(r"[0-9]+(_|$)")
@@ -146,7 +147,9 @@ def _sizes(context: CheckContext) -> Iterator[Found]:
     small = [
         item.name
         for item in context.items
-        if 0 < sizes[item.name] < _SMALL_BYTES and min(item.width, item.height) >= _SMALL_FROM_SIDE
+        if 0 < sizes[item.name] < _SMALL_BYTES
+        and min(item.width, item.height) >= _SMALL_FROM_SIDE
+        and item.provenance.get("format") in _LOSSY
     ]
     yield from found(
         small,
