@@ -11,8 +11,9 @@ from lorasmith.datasets.checks import CHECKS, SEVERITIES, inspect
 from lorasmith.datasets.checks.registry import parse_ids
 from lorasmith.datasets.checks.table import table
 from lorasmith.errors import ConfigError
+from tests.datasets.check_captions import WORDINGS
 from tests.datasets.check_cases import CASES, fingerprint_of, scene_for
-from tests.datasets.check_scenes import clean
+from tests.datasets.check_scenes import clean, tags
 
 SEEDS = range(6)
 IDS = [
@@ -55,6 +56,18 @@ def test_clean_scenes_have_no_finding_and_differ(tmp_path: Path) -> None:
     assert len({fingerprint_of(scene) for scene in scenes}) == len(scenes)
     for scene in scenes:
         assert inspect(scene.context(tmp_path)).findings == ()
+
+
+@pytest.mark.parametrize("id_", WORDINGS)
+def test_wordings_that_were_once_missed_or_alarmed(id_: str, tmp_path: Path) -> None:
+    def speaks(caption: str) -> bool:
+        scene = clean(random.Random(1), 8, tags)
+        name = scene.change(0, caption=caption)
+        return any(name in finding.items for finding in inspect(scene.context(tmp_path), only={id_}).findings)
+
+    faults, sound = WORDINGS[id_]
+    assert [caption for caption in faults if not speaks(caption)] == []
+    assert [caption for caption in sound if speaks(caption)] == []
 
 
 def test_every_record_says_what_it_must() -> None:

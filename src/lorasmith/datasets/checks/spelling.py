@@ -65,7 +65,7 @@ def one_edit_apart(counts: Mapping[str, int], known: Collection[str] = ()) -> li
         rare, usual = sorted((one, other), key=lambda tag: (plain[tag], tag))
         if rare in known and usual in known:
             continue
-        if _is_plural_pair(rare, usual) or _is_slip(rare, usual, plain, in_tags):
+        if _is_plural_pair(rare, usual) or _is_other_english(rare, usual) or _is_slip(rare, usual, plain, in_tags):
             found.append(Variant(rare, plain[rare], usual, plain[usual]))
     return sorted(found, key=lambda variant: (-variant.usual_count, variant.spelling))
 
@@ -104,10 +104,15 @@ def _is_plural_pair(one: str, other: str) -> bool:
     return len(short) >= 3 and long == short + "s" and not short.endswith("s") and short.isalpha()
 
 
+def _is_other_english(one: str, other: str) -> bool:
+    """British and American spellings of one word."""
+    return one.replace("our", "or").replace("grey", "gray") == other.replace("our", "or").replace("grey", "gray")
+
+
 def _is_slip(rare: str, usual: str, counts: Mapping[str, int], in_tags: Mapping[str, int]) -> bool:
+    words = _differing_words(rare, usual)
     if counts[usual] < _RARER * counts[rare]:
         return False
-    words = _differing_words(rare, usual)
     if words is None:  # a space or hyphen more or less: "ponytail", "pony tail"
         return rare.replace(" ", "").replace("-", "") == usual.replace(" ", "").replace("-", "")
     slip, right = words
@@ -115,8 +120,6 @@ def _is_slip(rare: str, usual: str, counts: Mapping[str, int], in_tags: Mapping[
         return False
     if any(sign.isdigit() for sign in set(slip) ^ set(right)):
         return False
-    if slip.replace("our", "or") == right.replace("our", "or"):  # two right spellings of one word
-        return True
     return _is_easily_mistyped(slip, right) and slip not in COMMON_WORDS and in_tags[slip] < _ESTABLISHED
 
 

@@ -16,17 +16,32 @@ _LONG: Final = 200
 _SAME_SHARE, _SAME_FEWEST = 0.2, 3
 _REPEATS: Final = 4
 _LONGEST_LOOP: Final = 12  # words
-_WORD: Final = re.compile(r"[\w'’-]+")
+_WORD: Final = re.compile(r"[぀-ヿ㐀-鿿가-힣]|[^\W぀-ヿ㐀-鿿가-힣]+(?:['’]\w+)?")
+_SENTENCE: Final = re.compile(r"[^.!?。！？\n]+")
+_SENTENCE_WORDS: Final = 3
+_PICTURE: Final = (
+    r"(?:image|picture|photo|photograph|illustration|scene|artwork|painting|drawing|portrait|sketch|shot|frame|still"
+    r"|render(?:ing)?|visual|composition|screenshot|snapshot)"
+)
+_SHOWS: Final = (
+    r"(?:shows|depicts|features|displays|presents|portrays|captures|illustrates|contains|showcases|represents|conveys"
+    r"|highlights|focuses[ ]on|consists[ ]of|appears[ ]to[ ](?:show|depict|be)|is[ ](?:of|an?|the)\b)"
+)
 BOILERPLATE: Final = re.compile(
-    r"""^\s*(?:(?:sure|certainly|of[ ]course|okay|ok)\b[^.:!\n]{0,60}[.:!]\s*)?
+    rf"""^\s*(?:(?:sure|certainly|of[ ]course|okay|ok)\b[^.:!\n]{{0,60}}[.:!]\s*)?
     (?:
-        (?:in[ ])?(?:this|the)[ ](?:given[ ]|provided[ ]|uploaded[ ])?(?:image|picture|photo|photograph
-          |illustration|scene)(?:,?[ ](?:we[ ]can[ ]see|one[ ]can[ ]see|there[ ](?:is|are)|you[ ]can[ ]see)
-          |[ ](?:shows|depicts|features|displays|presents|portrays|captures|illustrates|contains|showcases|is[ ]of)
-          |[ ]appears[ ]to[ ](?:show|depict|be))
-      | here(?:['’]s|[ ]is)[ ](?:a|the|my|your)[ ](?:\w+[ ]){0,2}(?:description|caption)\b[^:.\n]{0,40}[:.]
+        (?:this|the)[ ](?:[\w-]+[ ]){{0,4}}?{_PICTURE}(?:[ ](?:you|that|i|we)[ ]\w+(?:[ ]\w+)?)?[ ]{_SHOWS}
+      | in[ ](?:this|the)[ ](?:[\w-]+[ ]){{0,3}}?{_PICTURE}
+        (?:,?[ ](?:we|one|you)[ ](?:can[ ])?see\b|,(?:[ ]there[ ](?:is|are)\b)?|[ ]there[ ](?:is|are)\b)
+      | (?:this|it)[ ](?:is|appears[ ]to[ ]be|seems[ ]to[ ]be|looks[ ]like)[ ]an?[ ](?:[\w-]+[ ]){{0,3}}?{_PICTURE}[ ]
+        (?:of|showing|depicting|featuring)\b
+      | an?[ ](?:image|picture)[ ](?:of|showing|depicting)\b
+      | (?:pictured|depicted|shown|seen|featured)[ ](?:here|above|in[ ](?:this|the)[ ](?:[\w-]+[ ])?{_PICTURE})[ ]?
+        (?:,|is|are|we[ ]see)
+      | looking[ ]at[ ](?:this|the)[ ](?:[\w-]+[ ])?{_PICTURE},
+      | here(?:['’]s|[ ]is)[ ](?:an?|the|my|your)[ ](?:\w+[ ]){{0,2}}(?:description|caption)\b[^:.\n]{{0,40}}[:.]
       | (?:image[ ])?(?:description|caption)\s*:
-      | (?:we|you)[ ]can[ ]see\b
+      | we[ ](?:can[ ])?see\b | you[ ]can[ ]see\b
     )\s*""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -38,17 +53,23 @@ _KAOMOJI: Final = re.compile(
     r"|>_<|>\.<|<_<|>_>|[\\/]?\([^\w\s()]{1,6}[^()]{0,6}[^\w\s()]{1,6}\)[\\/]?)(?=$|[\s,])"
 )
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
+_RAISED_ARMS: Final = re.compile(r"[\\/][(][^\s()\\]{1,5}[)][\\/]")
+_LIST_MARK: Final = re.compile(r"(?:^|(?<=[\s,:]))\w\)")
 _INCHES: Final = re.compile(r'(?<=\d)"')
-_MARKS: Final = frozenset(
-    """watermark|sample watermark|signature|artist name|artist signature|web address|twitter username|patreon username
-    |pixiv username|instagram username|weibo username|username|patreon logo|copyright notice|copyright name|dated
-    |stock photo|url|website|logo watermark""".replace("\n", "")
-    .replace("    ", "")
-    .split("|")
+_SITES: Final = (
+    "twitter|x|patreon|pixiv|instagram|weibo|facebook|discord|tumblr|deviantart|artstation|fanbox|fantia|ko-?fi|youtube"
+    "|tiktok|bluesky|fansly|onlyfans|subscribestar|gumroad|reddit"
+)
+_MARK: Final = re.compile(
+    rf"(?:{_SITES}|artist|sample|third-party|logo|website)? ?(?:username|watermark|signature)"
+    rf"|(?:{_SITES}) (?:logo|id|name|address)|artist (?:name|logo)|web address|url|dated"
+    r"|copyright (?:notice|name|text|symbol|sign)|stock photo"
 )
 _MARKS_IN_PROSE: Final = re.compile(
     r"\b(?:water-?mark(?:ed|s)?|shutterstock|getty ?images|istock(?:photo)?|adobe stock|alamy|dreamstime|depositphotos"
-    r"|all rights reserved|(?:artist['’]?s?|a|the) signature|signed by the artist)\b|©|www\.\w",
+    r"|all rights reserved|artist['’]?s? signature|signed by the artist|(?:time|date) ?stamp(?:ed)?"
+    r"|(?:a|the) signature(?= (?:in|at|on|is|visible|can))|(?:artist|photographer)['’]s name"
+    r"|(?:logo|text|url|name|date|signature) in (?:the|a|one) (?:\w+[ -]){0,2}corner)\b|©|www\.\w",
     re.IGNORECASE,
 )
 
@@ -79,16 +100,24 @@ def _identical(context: CheckContext) -> Iterator[Found]:
 
 
 def has_loop(caption: str) -> bool:
-    """Whether some words, up to twelve, come four times or more in a row, as models do when they get stuck."""
-    words = _WORD.findall(caption.casefold())
-    return any(_runs(words, length) for length in range(1, min(_LONGEST_LOOP, len(words) // _REPEATS) + 1))
+    """Whether the same one to twelve words come four times in a row, or the same sentence four times anywhere.
+
+    The last time may lack a word, such as the "and" between the times.
+    """
+    text = caption.casefold()
+    sentences = Counter(tuple(_WORD.findall(sentence)) for sentence in _SENTENCE.findall(text))
+    if any(count >= _REPEATS and len(words) >= _SENTENCE_WORDS for words, count in sentences.items()):
+        return True
+    words = _WORD.findall(text)
+    longest = min(_LONGEST_LOOP, (len(words) + 1) // _REPEATS)
+    return any(_runs(words, length) for length in range(1, longest + 1))
 
 
 def _runs(words: Sequence[str], length: int) -> bool:
-    run = 0
+    run, enough = 0, (_REPEATS - 1) * length - (length >= 3)
     for before, after in zip(words, words[length:], strict=False):
         run = run + 1 if before == after and not before.isdigit() else 0
-        if run >= (_REPEATS - 1) * length:
+        if run >= enough:
             return True
     return False
 
@@ -108,7 +137,7 @@ def _boilerplate(context: CheckContext) -> Iterator[Found]:
 
 def is_unbalanced(caption: str) -> bool:
     """Whether brackets or double quotes are left open; escaped ones and faces such as ``:)`` do not count."""
-    text = _KAOMOJI.sub("", _ESCAPED.sub("", caption))
+    text = _LIST_MARK.sub("", _KAOMOJI.sub("", _ESCAPED.sub("", _RAISED_ARMS.sub("", caption))))
     open_ones: list[str] = []
     for sign in text:
         if sign in "([{":
@@ -132,7 +161,8 @@ def _marks(context: CheckContext) -> Iterator[Found]:
     marked = [
         item.name
         for item in context.items
-        if any(plain_tag(tag) in _MARKS for tag in split_tags(item.caption)) or _MARKS_IN_PROSE.search(item.caption)
+        if any(_MARK.fullmatch(plain_tag(tag)) for tag in split_tags(item.caption))
+        or _MARKS_IN_PROSE.search(item.caption)
     ]
     yield from found(marked, "{n} whose caption speaks of a watermark, signature or address.")
 
