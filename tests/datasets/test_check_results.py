@@ -13,8 +13,10 @@ import pytest
 
 from lorasmith.datasets.checks import (
     CHECKS,
+    CheckContext,
     Finding,
     Repair,
+    TrainingPlan,
     apply_repair,
     fails,
     health,
@@ -26,7 +28,7 @@ from lorasmith.datasets.checks.repairs import preview_repair
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.errors import ConfigError, DatasetError
 from tests.datasets.check_cases import CASES, scene_for
-from tests.datasets.check_scenes import TRIGGER, Scene, clean
+from tests.datasets.check_scenes import TRIGGER, Scene, Shelf, clean
 
 
 @dataclass
@@ -264,6 +266,13 @@ def test_trigger_words_are_taken_literally(word: str) -> None:
 def test_an_empty_trigger_word_is_refused() -> None:
     with pytest.raises(ConfigError, match="no trigger word"):
         verify_trigger(scene_of("a").version(), "  ")
+
+
+def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        TrainingPlan(batch_size=0)
+    with pytest.raises(ConfigError, match="no trainer 'onetrianer'"):
+        CheckContext(scene_of("a").version(), Shelf(tmp_path), trainer="onetrianer")
 
 
 def test_empty_sets_and_odd_items_do_not_crash(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lorasmith.datasets.checks.finding import Need
 from lorasmith.datasets.checks.style import Style, style_of
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts
 from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,6 +144,12 @@ class TrainingPlan:
     """Optimizer steps in all; taken before ``epochs`` when both are given."""
     keep_tokens: int = 0
     """How many tags at the beginning are kept in place when the others are shuffled."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("repeats", 1), ("epochs", 0), ("steps", 0), ("keep_tokens", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} is {value}, and has to be {least} or more.", "Give the run's own setting.")
 
 
 @dataclass
