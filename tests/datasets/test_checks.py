@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lorasmith.datasets.checks import Finding, check, crop_loss, estimate_tokens, nearest_bucket
+from lorasmith.datasets.checks import Finding, check, estimate_tokens
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from tests.datasets.dataset_pictures import encode, gradient, jpeg, p3_profile, with_orientation, write_folder
@@ -22,7 +22,9 @@ def picture(seed: int, width: int = SIDE, height: int = SIDE) -> bytes:
 
 def good(count: int = 12) -> dict[str, bytes]:
     files = {f"{n}.png": picture(n) for n in range(count)}
-    return files | {f"{n}.txt": f"ohwx, tag {n}, gray background".encode() for n in range(count)}
+    places = ("beach", "forest", "street", "kitchen", "garden")
+    texts = (f"ohwx, tag {n}, picture {n % 5}, {places[n % 5]}, round {n % 3}, sign {n % 4}" for n in range(count))
+    return files | {f"{n}.txt": text.encode() for n, text in enumerate(texts)}
 
 
 def found(tmp_path: Path, files: dict[str, bytes], **options: object) -> dict[str, Finding]:
@@ -129,23 +131,12 @@ def test_a_tokenizer_replaces_the_estimate(tmp_path: Path) -> None:
 def test_a_braced_trigger_word_is_quoted_whole(tmp_path: Path) -> None:
     store = DatasetStore(tmp_path / "home")
     version: DatasetVersion = store.import_source(write_folder(tmp_path / "s", good()))
-    (finding,) = check(version, store, trigger_word="{x}", resolution=SIDE)
+    finding = next(f for f in check(version, store, trigger_word="{x}", resolution=SIDE) if f.id == "C5")
     assert finding.message == "12 pictures without the trigger word '{x}' in their captions."
 
 
 def test_the_trainers_bucket_replaces_the_nearest(tmp_path: Path) -> None:
-    assert set(found(tmp_path, good(), bucket=lambda width, height: (SIDE * 2, SIDE))) == {"P1", "P3"}
-
-
-def test_buckets_and_losses() -> None:
-    assert nearest_bucket(512, 512, 512) == (512, 512)
-    assert nearest_bucket(128, 128, 128) == (128, 128)
-    assert nearest_bucket(100, 100, 96)[0] == nearest_bucket(100, 100, 96)[1]
-    wide, high = nearest_bucket(1920, 1080, 512), nearest_bucket(1080, 1920, 512)
-    assert wide[0] > wide[1] and wide[0] * wide[1] <= 512 * 512
-    assert high[1] > high[0]
-    assert crop_loss((200, 100), (100, 100)) == pytest.approx(0.5)
-    assert crop_loss((100, 100), (64, 64)) == 0
+    assert set(found(tmp_path, good(), bucket=lambda width, height: (SIDE * 2, SIDE))) == {"P1", "P3", "S5"}
 
 
 def test_token_estimate() -> None:

@@ -1,0 +1,60 @@
+"""Looking at the pictures themselves, for the checks that need more than the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from lorasmith.datasets.checks.context import CheckContext
+from lorasmith.errors import DatasetError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from lorasmith.datasets.manifest import Item
+
+
+def look_at_pictures(
+    context: CheckContext, *, overlay: bool = True, progress: Callable[[int, int, str], None] | None = None
+) -> None:
+    """Measure the pictures, group near duplicates and look for a mark they share, and lay all that into the context.
+
+    What was measured before is read from the home; a picture that is missing or damaged is left out, for F1 names it.
+
+    Args:
+        context: for one version; its ``signals``, ``groups``, ``overlay`` and ``compared`` are set.
+        overlay: whether to look for a common mark, which decodes up to 200 pictures again.
+        progress: called for each picture measured with done, total and its SHA-256.
+
+    Raises:
+        OutOfDisk, EnvironmentProblem: the home cannot be written to.
+    """
+    from lorasmith.datasets.duplicates import find_duplicates
+    from lorasmith.datasets.signals import SignalStore
+
+    def pass_over(sha256: str, cause: DatasetError) -> None:
+        """F1 says which pictures are missing."""
+
+    store = context.store
+    signals = SignalStore(store.home).of_items(context.items, store.blob_path, progress=progress, unreadable=pass_over)
+    context.signals = signals
+    context.groups = find_duplicates(
+        context.items, {item.image: signals[item.name] for item in context.items if item.name in signals}
+    )
+    if overlay:
+        _look_for_overlay(context)
+
+
+def _look_for_overlay(context: CheckContext) -> None:
+    from lorasmith.datasets.overlay import MOST, common_overlay
+
+    copies = {name for group in context.groups or () for name in group.members if name != group.keeper}
+    seen = [item for item in context.trained if item.name in (context.signals or {}) and item.name not in copies]
+    compared = sorted(seen, key=lambda item: item.image)[:MOST]  # by hash: neighbours in a folder are often alike
+    context.overlay = common_overlay(_opened(context, compared))
+    context.compared = [item.name for item in compared]
+
+
+def _opened(context: CheckContext, items: list[Item]) -> Iterator[Image.Image]:
+    for item in items:
+        yield context.store.open_image(item)
