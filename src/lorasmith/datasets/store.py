@@ -101,6 +101,23 @@ class DatasetStore:
         """
         return self._versions.read(*self._versions.resolve(reference))
 
+    def create(
+        self, name: str, items: Sequence[Item], operation: Operation, ledger: Sequence[Fate] = ()
+    ) -> DatasetVersion:
+        """Write the first version of a new dataset from blobs that are in the store.
+
+        Raises:
+            DatasetError: the name cannot be used or is taken, or the items are none, share a name, or name pictures
+                that are not in the store.
+        """
+        _refuse_impossible(items)
+        self._refuse_name(name)
+        with disk_errors(self.home), self._versions.locked(name):
+            self._refuse_taken(name)
+            made = self._versions.write(name, None, items, operation, ledger)
+        self._blobs.give_back_lease()
+        return made
+
     def commit(
         self,
         parent: DatasetVersion,
@@ -224,8 +241,7 @@ class DatasetStore:
         dataset, number = self._versions.resolve(reference)
         self._refuse_name(new_name)
         with disk_errors(self.home), self._versions.locked(new_name):
-            if (taken := self._versions.existing(new_name)) is not None:
-                raise DatasetError(f"There is a dataset '{taken}' already.", "Choose another name.")
+            self._refuse_taken(new_name)
             old, header = self._versions.read(dataset, number), self._versions.header(dataset, number)
             operation = Operation(name="branch", arguments={"source": old.reference})
             return self._versions.write(new_name, None, old.items, operation, header, known=old.pieces)
@@ -353,6 +369,10 @@ class DatasetStore:
     def _refuse_name(self, name: str) -> None:
         if (safe := safe_dataset_name(name)) != name:
             raise DatasetError(f"'{name}' cannot be the name of a dataset.", f"Use '{safe}'.")
+
+    def _refuse_taken(self, name: str) -> None:
+        if (taken := self._versions.existing(name)) is not None:
+            raise DatasetError(f"There is a dataset '{taken}' already.", "Choose another name.")
 
     def _refuse_own_home(self, source: Path) -> None:
         inside, outside = self.home.resolve(), source.resolve()
