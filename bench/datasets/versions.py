@@ -97,10 +97,9 @@ def measure(count: int, home: Path) -> dict[str, float]:
     timed("redo", lambda: store.redo("set"))
     timed("diff", lambda: diff(second, third))
     timed("list", lambda: [(e.number, e.words, e.count) for name in store.names() for e in store.history(name)])
-    del store, items, first, one, second, many, third
     fresh = StoreWithoutPictures(home)
     timed("undo after a restart", lambda: fresh.undo("set"))
-    timed("garbage", lambda: fresh.garbage())
+    timed("garbage", fresh.garbage)
     return figures
 
 

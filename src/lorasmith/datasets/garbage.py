@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lorasmith.datasets.leases import abandoned, leased
 from lorasmith.datasets.objects import ObjectFolder
+from lorasmith.datasets.pieces import names_in
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.errors import DatasetError, JobError
 from lorasmith.jobfolder import JobFolder
@@ -75,9 +76,12 @@ def find_garbage(home: Path, versions: VersionFiles, blobs: ObjectFolder) -> Gar
     try:
         for dataset in versions.names():
             for header in versions.headers(dataset).values():
-                for sha256 in {*header.pieces} - needed_pieces:
-                    needed_blobs.update(_blobs_of(versions.bytes_of(header, sha256)))
-                needed_pieces.update(header.pieces, header.ledger_pieces)
+                for root in {header.root, header.ledger_root} - {None, *needed_pieces}:
+                    names = names_in(versions.bytes_of(header, str(root)))
+                    if root == header.root:
+                        for sha256 in {*names} - needed_pieces:
+                            needed_blobs.update(_blobs_of(versions.bytes_of(header, sha256)))
+                    needed_pieces.update(names, [str(root)])
     except DatasetError as error:
         held.append(str(error))
     if held:

@@ -1,4 +1,4 @@
-"""The file of a version, ``<home>/datasets/<name>/<number>.json``: a small header over the pieces that hold its items.
+"""The file of a version, ``<home>/datasets/<name>/<number>.json``: a small header that names a Merkle root.
 
 It is written last, when all pieces are durable, and renamed into place; with that the version is there, not before.
 """
@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from lorasmith.datasets.manifest import FORMAT, Operation, Record
-from lorasmith.datasets.pieces import merkle_root
 from lorasmith.errors import DatasetError
 from lorasmith.jobfolder import write_atomically
 
@@ -35,11 +34,12 @@ class Header(Record):
     created: str
     """ISO 8601, UTC."""
     root: Sha256
+    """Merkle root of the items, and the name of the object that lists their pieces."""
     count: Annotated[int, Field(ge=1)]
     """Items."""
-    pieces: tuple[Sha256, ...]
+    ledger_root: Sha256 | None = None
+    """The same of the ledger; None when it is empty."""
     ledger_count: int = 0
-    ledger_pieces: tuple[Sha256, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -84,8 +84,6 @@ def read_header(path: Path) -> Header:
         header = Header.model_validate(record)
     except ValidationError as cause:
         raise DamagedHeaderError("is damaged") from cause
-    if merkle_root(header.pieces) != header.root:
-        raise DamagedHeaderError("is damaged: its root does not fit its pieces")
     return header
 
 

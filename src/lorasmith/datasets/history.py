@@ -144,7 +144,7 @@ def diff(before: DatasetVersion, after: DatasetVersion) -> VersionDiff:
     renamed = _renamed(gone, new)
     pairs = [(was[name], item) for name, item in now.items() if name in was]
     pairs += [(replace(was[old], name=name), now[name]) for old, name in renamed]
-    changed = [(a, b) for a, b in pairs if a != b]
+    changed = [(a, b) for a, b in pairs if a is not b and a != b]
     old_names, new_names = {old for old, _ in renamed}, {name for _, name in renamed}
     return VersionDiff(
         before.reference,

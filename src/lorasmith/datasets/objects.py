@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import BinaryIO, Final
 from lorasmith.jobfolder import sync_folder
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_FEW: Final = 4
+_SYNCING_THREADS: Final = 8
 _TEMPORARY: Final = re.compile(r"\.[0-9a-f]{62}\.[0-9a-f]{32}\.tmp")
 
 
@@ -57,8 +60,7 @@ class ObjectFolder:
                 path = self.path(sha256)
                 if not _holds(path, content):
                     waiting.append((self._temporary(sha256, partial(_fill, content)), path))
-            for temporary, _ in waiting:  # after all are written, so that the disk takes them in few turns
-                sync_file(temporary)
+            _at_once(sync_file, [temporary for temporary, _ in waiting])
             for temporary, path in waiting:
                 temporary.replace(path)
         except OSError:  # a full disk: give back the half that was written
@@ -112,8 +114,7 @@ class ObjectFolder:
         return temporary
 
     def _sync(self, folders: set[Path]) -> None:
-        for folder in sorted(folders):
-            sync_folder(folder)
+        _at_once(sync_folder, sorted(folders))
         if folders:
             sync_folder(self.root)
 
@@ -122,6 +123,17 @@ def sync_file(path: Path) -> None:
     """Make the bytes of a file durable."""
     with path.open("r+b") as stream:
         os.fsync(stream.fileno())
+
+
+def _at_once(sync: Callable[[Path], None], paths: Sequence[Path]) -> None:
+    """Sync many files from several threads: the file system then takes them in few turns instead of one each."""
+    if len(paths) <= _FEW:
+        for path in paths:
+            sync(path)
+        return
+    with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="sync") as pool:
+        for done in [pool.submit(sync, path) for path in paths]:
+            done.result()
 
 
 def _fill(content: bytes, stream: BinaryIO) -> None:

@@ -9,7 +9,8 @@ of those bytes. A piece ends behind an item
 
 What ends a piece lies in the piece alone, so an edit moves no boundary but those beside it, and equal lists have equal
 pieces, however they came about. The Merkle root of a list is the SHA-256 over the names of its pieces in order, each in
-lowercase hexadecimal and followed by ``\\n``.
+lowercase hexadecimal and followed by ``\\n``. That text is stored among the pieces, under the root as its name, so a
+root is all that must be known to find, and to prove, everything below it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,17 @@ _canonical: Final = json.JSONEncoder(
 
 def merkle_root(pieces: Iterable[str]) -> str:
     """The root over the names of pieces in order."""
-    return hashlib.sha256("".join(f"{name}\n" for name in pieces).encode()).hexdigest()
+    return hashlib.sha256(list_of(pieces)).hexdigest()
+
+
+def list_of(pieces: Iterable[str]) -> bytes:
+    """What is stored under the root of these pieces."""
+    return "".join(f"{name}\n" for name in pieces).encode()
+
+
+def names_in(content: bytes) -> list[str]:
+    """The names of pieces that ``list_of`` wrote."""
+    return content.decode("ascii").splitlines()
 
 
 def cut_items(items: Sequence[Item], known: Sequence[Piece] = ()) -> tuple[list[Piece], dict[str, bytes]]:
@@ -92,8 +103,8 @@ def items_of(content: bytes) -> tuple[Item, ...]:
     return tuple(_ITEMS.validate_python(records))
 
 
-def cut_fates(fates: Iterable[Fate]) -> tuple[list[str], dict[str, bytes]]:
-    """Names of the pieces of a ledger in order, and their bytes."""
+def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
+    """The root of a ledger, None for an empty one, and all objects below and with it."""
     names: list[str] = []
     contents: dict[str, bytes] = {}
     lines: list[bytes] = []
@@ -104,27 +115,28 @@ def cut_fates(fates: Iterable[Fate]) -> tuple[list[str], dict[str, bytes]]:
             lines = []
     if lines:
         names.append(_add(lines, contents))
-    return names, contents
+    return (_add([list_of(names)], contents) if names else None), contents
 
 
 class StoredLedger(Sequence[Fate]):
     """A ledger that lies in pieces and is read when somebody looks into it; its length is known before."""
 
-    def __init__(self, pieces: Sequence[str], count: int, read: Callable[[str], bytes]) -> None:
+    def __init__(self, root: str, count: int, read: Callable[[str], bytes]) -> None:
         """
         Args:
-            pieces: their names in order.
+            root: over its pieces.
             count: fates in all of them.
-            read: gives the bytes of a piece; raises a ``DatasetError`` for one that is damaged.
+            read: gives the bytes of an object; raises a ``DatasetError`` for one that is damaged.
         """
-        self._names = tuple(pieces)
+        self._root = root
         self._count = count
         self._read = read
 
     @cached_property
     def _fates(self) -> tuple[Fate, ...]:
         try:
-            return tuple(fate for name in self._names for fate in _FATES.validate_python(_records(self._read(name))))
+            names = names_in(self._read(self._root))
+            return tuple(fate for name in names for fate in _FATES.validate_python(_records(self._read(name))))
         except ValueError as cause:
             raise DatasetError("The ledger holds lines that are no fates.", "Import the source again.") from cause
 
@@ -142,7 +154,7 @@ class StoredLedger(Sequence[Fate]):
         return iter(self._fates)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, StoredLedger) and other._names == self._names:
+        if isinstance(other, StoredLedger) and other._root == self._root:
             return True
         return isinstance(other, Sequence) and len(other) == len(self) and self._fates == tuple(other)
 

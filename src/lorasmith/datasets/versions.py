@@ -22,7 +22,7 @@ from lorasmith.datasets.headers import DamagedHeaderError, Header, read_header, 
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.objects import DamagedObjectError, ObjectFolder
-from lorasmith.datasets.pieces import StoredLedger, cut_fates, cut_items, items_of, merkle_root
+from lorasmith.datasets.pieces import StoredLedger, cut_fates, cut_items, items_of, list_of, merkle_root, names_in
 from lorasmith.errors import DatasetError
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]*")
@@ -116,7 +116,7 @@ class VersionFiles:
 
     def read(self, dataset: str, number: int) -> DatasetVersion:
         header = self.header(dataset, number)
-        pieces = [self._piece(header, sha256) for sha256 in header.pieces]
+        pieces = [self._piece(header, sha256) for sha256 in names_in(self.bytes_of(header, header.root))]
         return self._version(header, pieces)
 
     def _version(self, header: Header, pieces: Sequence[Piece]) -> DatasetVersion:
@@ -130,7 +130,7 @@ class VersionFiles:
             operation=header.operation,
             created=header.created,
             items=tuple(item for piece in pieces for item in piece.items),
-            ledger=StoredLedger(header.ledger_pieces, header.ledger_count, read) if header.ledger_count else (),
+            ledger=StoredLedger(header.ledger_root, header.ledger_count, read) if header.ledger_root else (),
             root=header.root,
         ).stored_as(pieces)
 
@@ -164,7 +164,7 @@ class VersionFiles:
         for older in reversed([each for each in self.numbers(dataset) if each < number]):
             try:
                 header = read_header(self.folder / dataset / f"{older}.json")
-                for sha256 in header.pieces:
+                for sha256 in names_in(self.pieces.read(header.root)):
                     self.pieces.read(sha256)
             except (DamagedHeaderError, DamagedObjectError):
                 continue
@@ -196,23 +196,24 @@ class VersionFiles:
         pieces, contents = cut_items(items, known)
         self._refuse_missing_blobs(pieces, known)
         if isinstance(ledger, Header):
-            ledger_names, ledger_count = list(ledger.ledger_pieces), ledger.ledger_count
+            ledger_root, ledger_count = ledger.ledger_root, ledger.ledger_count
         else:
-            ledger_names, fates = cut_fates(ledger)
+            ledger_root, fates = cut_fates(ledger)
             ledger_count = len(ledger)
             contents |= fates
         names = [piece.sha256 for piece in pieces]
+        root = merkle_root(names)
+        contents[root] = list_of(names)
         header = Header(
             dataset=dataset,
             number=head.newest + 1 if head else 1,
             parent=parent if parent is not None or head is None else head.number,
             operation=operation,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            root=merkle_root(names),
+            root=root,
             count=len(items),
-            pieces=tuple(names),
+            ledger_root=ledger_root,
             ledger_count=ledger_count,
-            ledger_pieces=tuple(ledger_names),
         )
         self.pieces.write(contents)
         folder = self.folder / dataset
