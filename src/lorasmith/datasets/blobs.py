@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from PIL import Image
 
-from lorasmith.datasets.leases import Lease
+from lorasmith.datasets.leases import Lease, store_locked
 from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.objects import SHA256, ObjectFolder
 from lorasmith.errors import DatasetError, InputError
@@ -24,15 +23,9 @@ _LOSSLESS: Final = {"RGB": ("RGB", "L", "1"), "L": ("L", "1")}
 class Blobs:
     """The blobs of a home."""
 
-    def __init__(self, home: Path, lock: Callable[[], AbstractContextManager[None]]) -> None:
-        """
-        Args:
-            home: where everything lies.
-            lock: keeps garbage collection out while it is held.
-        """
+    def __init__(self, home: Path) -> None:
         self.objects = ObjectFolder(home / "blobs")
-        self._incoming = home / "incoming"
-        self._lock = lock
+        self._home = home
         self._lease: Lease | None = None
 
     def path(self, sha256: str) -> Path:
@@ -103,9 +96,9 @@ class Blobs:
             self._lease = None
 
     def _put(self, sha256: str, size: int, fill: Callable[[BinaryIO], object]) -> None:
-        with self._lock():  # listed before it is looked for, so that it is not collected in between
+        with store_locked(self._home):  # listed before it is looked for, so that it is not collected in between
             if self._lease is None:
-                self._lease = Lease(self._incoming)
+                self._lease = Lease(self._home / "incoming")
             self._lease.add(sha256)
             there = _is_whole(self.path(sha256), size)
         if not there:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,18 +47,22 @@ class Lease:
 
 
 @contextmanager
-def staging(home: Path, locked: Callable[[], AbstractContextManager[None]]) -> Iterator[Path]:
-    """A folder for one import, locked while it is used and removed afterwards. What others left goes first.
+def store_locked(home: Path) -> Iterator[None]:
+    """The lock of the whole store, ``<home>/datasets/.lock``; never ask for it while holding that of a dataset."""
+    root = home / "datasets"
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".lock"):
+        yield
 
-    Args:
-        home: of the store.
-        locked: holds the lock of the whole store.
-    """
+
+@contextmanager
+def staging(home: Path) -> Iterator[Path]:
+    """A folder for one import, locked while it is used and removed afterwards. What others left goes first."""
     incoming = home / "incoming"
     folder = incoming / uuid.uuid4().hex
     path = folder.with_suffix(".lock")
     lock = FileLock(path)
-    with disk_errors(home), locked():
+    with disk_errors(home), store_locked(home):
         incoming.mkdir(parents=True, exist_ok=True)
         for left in abandoned(incoming):
             _remove(left)

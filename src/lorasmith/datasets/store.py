@@ -29,7 +29,7 @@ from lorasmith.datasets.images import parse_background
 from lorasmith.datasets.importing import Progress, run_import
 from lorasmith.datasets.leases import staging
 from lorasmith.datasets.ledger import Imported
-from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
 from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.source import Limits, disk_errors
@@ -42,9 +42,9 @@ class DatasetStore:
     """All datasets of a home. Versions that one store object reads share what they have in common in memory."""
 
     def __init__(self, home: Path) -> None:
-        self.home = Path(home)
-        self._versions = VersionFiles(self.home, self.holds)
-        self._blobs = Blobs(self.home, self._versions.store_locked)
+        self.home = Path(home)  # nothing below may point back here: what was put is kept as long as this object lives
+        self._versions = VersionFiles(self.home)
+        self._blobs = Blobs(self.home)
 
     def import_source(
         self,
@@ -80,7 +80,7 @@ class DatasetStore:
         opened = open_source(source, limits or Limits())
         try:
             self._refuse_own_home(source)
-            with staging(self.home, self._versions.store_locked) as folder:
+            with staging(self.home) as folder:
                 imported = run_import(opened, folder, background=color, progress=progress)
                 with disk_errors(self.home), self._versions.locked(dataset):
                     same = self._with_content(dataset, imported)
@@ -88,7 +88,7 @@ class DatasetStore:
                         return same
                     self._blobs.keep(imported.staged)
                     operation = Operation(name="import", arguments={"source": source.name, "background": background})
-                    return self._versions.write(dataset, None, imported.items, operation, imported.ledger)
+                    return self._write(dataset, None, imported.items, operation, imported.ledger)
         finally:
             opened.close()
 
@@ -114,7 +114,7 @@ class DatasetStore:
         self._refuse_name(name)
         with disk_errors(self.home), self._versions.locked(name):
             self._refuse_taken(name)
-            made = self._versions.write(name, None, items, operation, ledger)
+            made = self._write(name, None, items, operation, ledger)
         self._blobs.give_back_lease()
         return made
 
@@ -154,7 +154,7 @@ class DatasetStore:
                 made = self._rebase(parent, items, operation, at, ledger)
             else:
                 kept = ledger if ledger is not None else header
-                made = self._versions.write(parent.dataset, parent.number, items, operation, kept, known=parent.pieces)
+                made = self._write(parent.dataset, parent.number, items, operation, kept, known=parent.pieces)
         self._blobs.give_back_lease()
         return made
 
@@ -169,9 +169,7 @@ class DatasetStore:
         _refuse_impossible(items)
         with disk_errors(self.home), self._versions.locked(parent.dataset):
             header = self._unchanged(parent)
-            made = self._versions.write(
-                parent.dataset, parent.number, items, operation, header, known=parent.pieces, aside=True
-            )
+            made = self._write(parent.dataset, parent.number, items, operation, header, known=parent.pieces, aside=True)
         self._blobs.give_back_lease()
         return made
 
@@ -230,7 +228,7 @@ class DatasetStore:
             if self._versions.header(dataset, head.number).root == header.root:
                 return self._versions.read(dataset, head.number)
             operation = Operation(name="restore", arguments={"number": number})
-            return self._versions.write(dataset, head.number, old.items, operation, header, known=old.pieces)
+            return self._write(dataset, head.number, old.items, operation, header, known=old.pieces)
 
     def branch(self, reference: str, new_name: str) -> DatasetVersion:
         """A new dataset that begins with the content of a version and shares all its bytes on disk.
@@ -244,7 +242,7 @@ class DatasetStore:
             self._refuse_taken(new_name)
             old, header = self._versions.read(dataset, number), self._versions.header(dataset, number)
             operation = Operation(name="branch", arguments={"source": old.reference})
-            return self._versions.write(new_name, None, old.items, operation, header, known=old.pieces)
+            return self._write(new_name, None, old.items, operation, header, known=old.pieces)
 
     def history(self, name: str) -> list[HistoryEntry]:
         """All versions of a dataset by number, each with its place in the tree; only headers are read.
@@ -392,6 +390,22 @@ class DatasetStore:
                 return version if there else None
         return None
 
+    def _write(
+        self,
+        dataset: str,
+        parent: int | None,
+        items: Sequence[Item],
+        operation: Operation,
+        ledger: Sequence[Fate] | Header,
+        *,
+        known: Sequence[Piece] = (),
+        aside: bool = False,
+    ) -> DatasetVersion:
+        """The next version, under the dataset's lock; see ``VersionFiles.write``."""
+        return self._versions.write(
+            dataset, parent, items, operation, ledger, holds=self.holds, known=known, aside=aside
+        )
+
     def _rebase(
         self,
         parent: DatasetVersion,
@@ -411,7 +425,7 @@ class DatasetStore:
             return theirs
         _refuse_impossible(joined)
         told = operation.model_copy(update={"arguments": operation.arguments | {"rebased_from": parent.number}})
-        return self._versions.write(parent.dataset, at, joined, told, fates, known=theirs.pieces)
+        return self._write(parent.dataset, at, joined, told, fates, known=theirs.pieces)
 
     def _unchanged(self, version: DatasetVersion) -> Header:
         """The header of a version somebody holds, which may have been dropped since."""

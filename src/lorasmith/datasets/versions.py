@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from lorasmith.datasets.head import Head, read_head, write_head
 from lorasmith.datasets.headers import DamagedHeaderError, Header, read_header, write_header
+from lorasmith.datasets.leases import store_locked
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.objects import DamagedObjectError, ObjectFolder
@@ -31,15 +32,9 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]*")
 class VersionFiles:
     """The versions of a home. Those that one such object read share in memory what they share on disk."""
 
-    def __init__(self, home: Path, holds: Callable[[str], bool]) -> None:
-        """
-        Args:
-            home: where everything lies.
-            holds: whether a blob is there.
-        """
+    def __init__(self, home: Path) -> None:
         self.folder = home / "datasets"
         self.pieces = ObjectFolder(home / "pieces")
-        self._holds = holds
         self._in_memory: WeakValueDictionary[str, Piece] = WeakValueDictionary()
 
     # Finding
@@ -181,6 +176,7 @@ class VersionFiles:
         operation: Operation,
         ledger: Sequence[Fate] | Header,
         *,
+        holds: Callable[[str], bool],
         known: Sequence[Piece] = (),
         aside: bool = False,
     ) -> DatasetVersion:
@@ -188,13 +184,14 @@ class VersionFiles:
 
         Args:
             ledger: the fates, or the header of the version whose ledger it is.
+            holds: whether a blob is there.
             known: pieces of a version that is in the store, so that they need no writing and their blobs no looking.
             aside: it does not become the present version.
         """
         numbers = self.numbers(dataset)
         head = self.head(dataset) if numbers else None
         pieces, contents = cut_items(items, known)
-        self._refuse_missing_blobs(pieces, known)
+        _refuse_missing_blobs(pieces, known, holds)
         if isinstance(ledger, Header):
             ledger_root, ledger_count = ledger.ledger_root, ledger.ledger_count
         else:
@@ -228,15 +225,6 @@ class VersionFiles:
             folder = self.folder / dataset
             write_head(folder, head.model_copy(update={"number": to, "redo": tuple(redo)}))
 
-    def _refuse_missing_blobs(self, pieces: Sequence[Piece], known: Sequence[Piece]) -> None:
-        """Look for the blobs that no known piece names; the rest were looked for when those were written."""
-        stored, used = {piece.sha256 for piece in known}, {piece.sha256 for piece in pieces}
-        gone = {sha for piece in known if piece.sha256 not in used for item in piece.items for sha in _blobs(item)}
-        for item in (item for piece in pieces if piece.sha256 not in stored for item in piece.items):
-            for sha256 in _blobs(item):
-                if sha256 not in gone and not self._holds(sha256):
-                    raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")
-
     # Locks
 
     @contextmanager
@@ -244,22 +232,15 @@ class VersionFiles:
         """One writer at a time, so that two never share a number. Readers need no lock."""
         folder = self.folder / dataset
         if not folder.is_dir():
-            with self.store_locked():  # not while garbage is collected, which has locked all there were
+            with store_locked(self.folder.parent):  # not while garbage is collected, which has locked all there were
                 folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             yield
 
     @contextmanager
-    def store_locked(self) -> Iterator[None]:
-        root = self.folder
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
-            yield
-
-    @contextmanager
     def all_locked(self) -> Iterator[None]:
         """Nobody else changes any dataset or begins one."""
-        with self.store_locked(), ExitStack() as locks:
+        with store_locked(self.folder.parent), ExitStack() as locks:
             for folder in sorted(path for path in (self.folder).iterdir() if path.is_dir()):
                 locks.enter_context(FileLock(folder / ".lock"))
             yield
@@ -267,3 +248,13 @@ class VersionFiles:
 
 def _blobs(item: Item) -> set[str]:
     return {item.image, item.original} if item.mask is None else {item.image, item.original, item.mask}
+
+
+def _refuse_missing_blobs(pieces: Sequence[Piece], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
+    """Look for the blobs that no known piece names; the rest were looked for when those were written."""
+    stored, used = {piece.sha256 for piece in known}, {piece.sha256 for piece in pieces}
+    gone = {sha for piece in known if piece.sha256 not in used for item in piece.items for sha in _blobs(item)}
+    for item in (item for piece in pieces if piece.sha256 not in stored for item in piece.items):
+        for sha256 in _blobs(item):
+            if sha256 not in gone and not holds(sha256):
+                raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")
