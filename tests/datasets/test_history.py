@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -17,7 +20,7 @@ from lorasmith.datasets.history import CaptionChange, SettingChange, diff, in_wo
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
 from lorasmith.datasets.pieces import cut_items, merkle_root
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import DatasetError
+from lorasmith.errors import DatasetError, OutOfDisk
 
 EDIT = Operation(name="edit")
 
@@ -111,6 +114,44 @@ def test_a_lost_head_is_the_newest_version(store: DatasetStore, first: DatasetVe
         assert "Delete it" in error.value.hint
     path.unlink()
     assert store.get("猫") == second
+
+
+def test_one_damaged_version_spoils_no_other(store: DatasetStore, first: DatasetVersion) -> None:
+    second = edited(store, first, "2")
+    third = edited(store, second, "3")
+    path = store.home / "datasets" / "猫" / "1.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert [(e.number, e.parent, e.on_current_line) for e in store.history("猫")] == [
+        (1, None, True),
+        (2, 1, True),
+        (3, 2, True),
+    ]
+    assert "猫@1 is damaged" in store.history("猫")[0].words
+    assert store.undo("猫") == second
+    with pytest.raises(DatasetError, match="猫@1 is damaged"):
+        store.undo("猫")
+    assert store.redo("猫") == third, "a refused undo moves nothing"
+
+
+@pytest.mark.parametrize("fails_at", [1, 8, 12, 20])
+def test_a_full_disk_changes_nothing(store: DatasetStore, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
+    big = store.create("big", many(2000), EDIT)
+    calls = itertools.count(1)
+
+    def full(descriptor: int) -> None:
+        if next(calls) >= fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = {path for path in store.home.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OutOfDisk, match="is full"):
+            store.commit(big, [replace(i, caption="new") for i in big.items], EDIT)
+    assert store.versions("big") == [1]
+    assert not list(store.home.rglob("*.tmp")), "the half that was written is given back"
+    store.collect(store.garbage())
+    assert {path for path in store.home.rglob("*") if path.is_file()} == before
+    assert store.commit(big, [replace(i, caption="new") for i in big.items], EDIT).number == 2
 
 
 def test_a_branch_shares_everything_and_remembers(store: DatasetStore, first: DatasetVersion) -> None:

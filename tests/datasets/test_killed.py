@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lorasmith.datasets.manifest import Item, Operation
 from lorasmith.datasets.store import DatasetStore
@@ -27,9 +28,10 @@ def run(home: Path, points: list[str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def test_a_writer_killed_at_200_points_loses_no_accepted_change(tmp_path: Path) -> None:
-    from PIL import Image
-
+def test_a_writer_killed_at_200_points_loses_no_accepted_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     home = tmp_path / "höme"
     store = DatasetStore(home)
     shas = [store.put_image(Image.new("RGB", (4, 4), (n, n, n))) for n in range(3)]

@@ -35,6 +35,7 @@ class HistoryEntry:
     count: int
     """Items."""
     root: str
+    """Merkle root; empty, as ``created`` and ``count`` are, when the version is damaged and ``words`` says how."""
     is_head: bool
     on_current_line: bool
     """Whether it is the head or an ancestor of it."""
@@ -97,28 +98,38 @@ class VersionDiff:
         return {name: len(found) for name, found in lists.items() if isinstance(found, tuple) and found}
 
 
-def history(headers: Mapping[int, Header], head: Head) -> list[HistoryEntry]:
-    """The versions of a dataset by number."""
-    parents = {number: header.parent for number, header in headers.items()}
+def history(headers: Mapping[int, Header], head: Head, damaged: Mapping[int, str]) -> list[HistoryEntry]:
+    """The versions of a dataset by number.
+
+    Args:
+        headers: of those that can be read.
+        head: where the dataset stands.
+        damaged: what is wrong with the others.
+    """
+    parents = {number: header.parent for number, header in headers.items()} | dict.fromkeys(damaged)
     line: set[int] = set()
     at: int | None = head.number
     while at is not None:
         line.add(at)
         at = parent_of(at, parents, head.dropped)
-    return [
-        HistoryEntry(
-            number,
-            parent_of(number, parents, head.dropped),
-            header.operation,
-            header.created,
-            header.count,
-            header.root,
-            is_head=number == head.number,
-            on_current_line=number in line,
-            redo=number in head.redo,
+    entries = []
+    for number in sorted(parents):
+        header = headers.get(number)
+        wrong = Operation(name="damaged", arguments={"in_words": damaged.get(number, "")})
+        entries.append(
+            HistoryEntry(
+                number,
+                parent_of(number, parents, head.dropped),
+                header.operation if header else wrong,
+                header.created if header else "",
+                header.count if header else 0,
+                header.root if header else "",
+                is_head=number == head.number,
+                on_current_line=number in line,
+                redo=number in head.redo,
+            )
         )
-        for number, header in sorted(headers.items())
-    ]
+    return entries
 
 
 def in_words(operation: Operation) -> str:

@@ -22,7 +22,7 @@ from lorasmith.datasets.archive import open_source
 from lorasmith.datasets.blobs import Blobs
 from lorasmith.datasets.garbage import Garbage, JobNeed, find_garbage, free, job_needs
 from lorasmith.datasets.head import FILE as HEAD_FILE
-from lorasmith.datasets.head import parent_of, write_head
+from lorasmith.datasets.head import write_head
 from lorasmith.datasets.headers import Header
 from lorasmith.datasets.history import HistoryEntry, history
 from lorasmith.datasets.images import parse_background
@@ -181,12 +181,10 @@ class DatasetStore:
         """
         dataset = self._versions.named(name)
         with disk_errors(self.home), self._versions.locked(dataset):
-            headers = self._versions.headers(dataset)
             head = self._versions.head(dataset)
-            parents = {number: header.parent for number, header in headers.items()}
             at, redo = head.number, list(head.redo)
             for done in range(steps):
-                parent = parent_of(at, parents, head.dropped)
+                parent = self._versions.parent(dataset, at, head)
                 if parent is None:
                     said = f"Only {done} steps of '{dataset}' can be undone." if done else "There is nothing to undo."
                     raise DatasetError(said, f"{dataset}@{at} is where its line begins.")
@@ -245,13 +243,21 @@ class DatasetStore:
             return self._write(new_name, None, old.items, operation, header, known=old.pieces)
 
     def history(self, name: str) -> list[HistoryEntry]:
-        """All versions of a dataset by number, each with its place in the tree; only headers are read.
+        """All versions of a dataset by number, each with its place in the tree; only headers are read. One that is
+        damaged is listed as such.
 
         Raises:
-            DatasetError: there is no such dataset, or one of its headers is damaged.
+            DatasetError: there is no such dataset.
         """
         dataset = self._versions.named(name)
-        return history(self._versions.headers(dataset), self._versions.head(dataset))
+        headers: dict[int, Header] = {}
+        damaged: dict[int, str] = {}
+        for number in self._versions.numbers(dataset):
+            try:
+                headers[number] = self._versions.header(dataset, number)
+            except DatasetError as error:
+                damaged[number] = error.message
+        return history(headers, self._versions.head(dataset), damaged)
 
     def drop(self, reference: str) -> None:
         """Remove a version ``name@3``, or all of ``name``. Pictures and pieces go with the next ``collect``.
@@ -381,9 +387,12 @@ class DatasetStore:
     def _with_content(self, dataset: str, imported: Imported) -> DatasetVersion | None:
         """The newest version that trains the same as what was imported, if all its pictures are still there."""
         for number in reversed(self.versions(dataset)):
-            if self._versions.header(dataset, number).count != len(imported.items):
+            try:
+                if self._versions.header(dataset, number).count != len(imported.items):
+                    continue
+                version = self._versions.read(dataset, number)
+            except DatasetError:  # a damaged version holds nothing that could be given back; the import mends that
                 continue
-            version = self._versions.read(dataset, number)
             same = [(i.name, i.image, i.mask, i.caption) for i in version.items]
             if same == [(i.name, i.image, i.mask, i.caption) for i in imported.items]:
                 there = all(self.blob_path(sha).is_file() for i in version.items for sha in (i.image, i.original))

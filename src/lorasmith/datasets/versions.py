@@ -109,6 +109,13 @@ class VersionFiles:
             raise DatasetError(message, f"Put {path} back in its place.")
         return header
 
+    def parent(self, dataset: str, number: int, head: Head) -> int | None:
+        """The nearest ancestor of a version that is there."""
+        parent, there = self.header(dataset, number).parent, self.numbers(dataset)
+        while parent is not None and parent not in there:
+            parent = head.dropped.get(parent)
+        return parent
+
     def read(self, dataset: str, number: int) -> DatasetVersion:
         header = self.header(dataset, number)
         pieces = [self._piece(header, sha256) for sha256 in names_in(self.bytes_of(header, header.root))]
