@@ -111,7 +111,7 @@ class Studio:
         return self._store.import_source(Path(source).expanduser(), name=name, background=background, progress=progress)
 
     def dataset(self, reference: str | DatasetVersion) -> DatasetVersion:
-        """The version that ``name`` (the newest) or ``name@number`` means.
+        """The version that ``name`` (the present one, the newest unless something was undone) or ``name@number`` means.
 
         Raises:
             DatasetError: there is none.

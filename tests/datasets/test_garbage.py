@@ -112,6 +112,15 @@ def test_what_was_put_is_kept_until_it_is_committed_or_given_up(store: DatasetSt
     assert store.holds(kept) and not store.holds(lost)
 
 
+def test_what_is_not_committed_yet_stays_leased(store: DatasetStore, first: DatasetVersion) -> None:
+    now, later = store.put_image(color(1)), store.put_image(color(2))
+    second = store.commit(first, [replace(first.items[0], image=now), *first.items[1:]], EDIT)
+    other = DatasetStore(store.home)
+    assert other.garbage().files == ()
+    store.commit(second, [replace(first.items[0], image=later), *first.items[1:]], EDIT)
+    assert list((store.home / "incoming").iterdir()) == []
+
+
 def test_collecting_looks_again(store: DatasetStore, first: DatasetVersion) -> None:
     giver = DatasetStore(store.home)
     sha256 = giver.put_image(color(1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import itertools
 import os
+import pickle
 import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -180,6 +182,8 @@ def test_the_ledger_is_shared_and_read_when_asked_for(store: DatasetStore) -> No
     shutil.move(store.home / "away", store.home / "pieces")
     assert again.ledger == fates and tuple(again.ledger) == fates and again.ledger[7:9] == fates[7:9]
     assert again.ledger != fates[:-1] and again.ledger != [*fates[:-1], fates[0]]
+    assert copy.deepcopy(again) == pickle.loads(pickle.dumps(again)) == again
+    assert again.model_dump(mode="json")["ledger"][7] == fates[7].model_dump(mode="json")
     assert edited(store, first, "x").ledger == again.ledger == store.branch("set", "two").ledger
 
 
@@ -251,9 +255,10 @@ def test_what_is_no_json_is_refused_whole(store: DatasetStore, first: DatasetVer
     ):
         with pytest.raises(DatasetError, match=r"a\.png"):
             store.commit(first, [bad, *rest], EDIT)
-    with pytest.raises(DatasetError, match="operation 'edit'"):
-        changed = [replace(one, caption="y"), *rest]
-        store.commit(first, changed, Operation(name="edit", arguments={"x": "\ud800"}))
+    changed = [replace(one, caption="y"), *rest]
+    for value in ("\ud800", float("inf"), object()):
+        with pytest.raises(DatasetError, match="operation 'edit'"):
+            store.commit(first, changed, Operation(name="edit", arguments={"x": value}))
     assert store.versions("猫") == [1]
 
 

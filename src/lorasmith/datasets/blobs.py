@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from lorasmith.datasets.leases import Lease, store_locked
 from lorasmith.datasets.ledger import Staged
+from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.objects import SHA256, ObjectFolder
 from lorasmith.errors import DatasetError, InputError
 from lorasmith.jobfolder import sync_folder
@@ -89,9 +90,13 @@ class Blobs:
         if folders:
             sync_folder(self.objects.root)
 
-    def give_back_lease(self) -> None:
-        """What was put is named by a version now."""
-        if self._lease is not None:
+    def committed(self, items: Iterable[Item]) -> None:
+        """A version names these now; the lease goes back when all that was put is named."""
+        if self._lease is None:
+            return
+        for item in items:
+            self._lease.names -= {item.image, item.original, item.mask}
+        if not self._lease.names:
             self._lease.give_back()
             self._lease = None
 

@@ -55,7 +55,7 @@ def write_header(path: Path, header: Header) -> None:
     """
     try:
         record = header.model_dump(mode="json")
-        content = json.dumps(record | {"seal": _seal(record)}, ensure_ascii=False, indent=1).encode()
+        content = json.dumps(record | {"seal": _seal(record)}, ensure_ascii=False, indent=1, allow_nan=False).encode()
     except ValueError as cause:
         raise DatasetError(
             f"The operation '{header.operation.name}' cannot be written down: {cause}.", "Use plain JSON values."

@@ -1,7 +1,7 @@
 """What is being added and no version names yet: imports under way, and blobs that were put one by one.
 
     <home>/incoming/<id>.lock     held while an import runs; or as long as the store object that put blobs lives, until
-                                  it has committed
+                                  it has committed all of them
     <home>/incoming/<id>/         the files of an import
     <home>/incoming/<id>.puts     SHA-256 of the blobs that were put, a line each
 
@@ -33,9 +33,11 @@ class Lease:
         self._path = incoming / f"{uuid.uuid4().hex}.lock"
         self._lock = FileLock(self._path, thread_local=False)
         self._lock.acquire()
+        self.names: set[str] = set()
 
     def add(self, sha256: str) -> None:
         """List a blob; call it before looking whether the blob is there."""
+        self.names.add(sha256)
         with self._path.with_suffix(_PUTS).open("a", encoding="ascii") as stream:
             stream.write(f"{sha256}\n")
 

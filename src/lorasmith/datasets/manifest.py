@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, field_serializer
 from pydantic.dataclasses import dataclass
 
 FORMAT = 2
@@ -113,6 +113,10 @@ class DatasetVersion(Record):
     def reference(self) -> str:
         """``name@number``."""
         return f"{self.dataset}@{self.number}"
+
+    @field_serializer("ledger")
+    def _whole_ledger(self, ledger: Sequence[Fate]) -> list[Fate]:
+        return list(ledger)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:

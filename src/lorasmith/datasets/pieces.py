@@ -5,7 +5,7 @@ have their default left out (``original`` when it equals ``image``), ``\\n`` beh
 of those bytes. A piece ends behind an item
 
 - whose name says so: the first two bytes of the SHA-256 of its name, read as a number, are divisible by 128; or
-- that is its 512th, or that brings it to a mebibyte.
+- that is its 256th, or that brings it to a mebibyte.
 
 What ends a piece lies in the piece alone, so an edit moves no boundary but those beside it, and equal lists have equal
 pieces, however they came about. The Merkle root of a list is the SHA-256 over the names of its pieces in order, each in
@@ -28,7 +28,7 @@ from lorasmith.datasets.manifest import Fate, Item, Piece
 from lorasmith.errors import DatasetError
 
 _ONE_IN: Final = 128
-_MOST_ITEMS: Final = 512
+_MOST_ITEMS: Final = 256
 _MOST_BYTES: Final = 1 << 20
 _ITEMS: Final = TypeAdapter(list[Item])
 _FATES: Final = TypeAdapter(tuple[Fate, ...])
@@ -159,6 +159,9 @@ class StoredLedger(Sequence[Fate]):
         return isinstance(other, Sequence) and len(other) == len(self) and self._fates == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[tuple[Fate, ...]], tuple[tuple[Fate, ...]]]:
+        return (tuple, (self._fates,))  # a copy, in this process or another, is read whole
 
     def __repr__(self) -> str:
         return f"<ledger of {self._count} files>"

@@ -115,7 +115,7 @@ class DatasetStore:
         with disk_errors(self.home), self._versions.locked(name):
             self._refuse_taken(name)
             made = self._write(name, None, items, operation, ledger)
-        self._blobs.give_back_lease()
+        self._blobs.committed(made.items)
         return made
 
     def commit(
@@ -155,7 +155,7 @@ class DatasetStore:
             else:
                 kept = ledger if ledger is not None else header
                 made = self._write(parent.dataset, parent.number, items, operation, kept, known=parent.pieces)
-        self._blobs.give_back_lease()
+        self._blobs.committed(made.items)
         return made
 
     def commit_aside(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
@@ -170,7 +170,7 @@ class DatasetStore:
         with disk_errors(self.home), self._versions.locked(parent.dataset):
             header = self._unchanged(parent)
             made = self._write(parent.dataset, parent.number, items, operation, header, known=parent.pieces, aside=True)
-        self._blobs.give_back_lease()
+        self._blobs.committed(made.items)
         return made
 
     def undo(self, name: str, steps: int = 1) -> DatasetVersion:
