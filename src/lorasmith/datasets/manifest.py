@@ -24,7 +24,7 @@ Role = Literal["train", "validation", "regularisation"]
 class Record(BaseModel):
     """Base of what is stored: strict and frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
