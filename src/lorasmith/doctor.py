@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from typing import Literal
 import psutil
 
 from lorasmith.errors import BaseError
+from lorasmith.hardware import nvidia_cards, torch_build
 
 Verdict = Literal["good", "note", "missing"]
 
@@ -30,7 +29,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
 _LEAST_MEMORY = 3_000_000_000  # bytes; what the sandbox needs from end to end
 _LEAST_DISK = 2_000_000_000
 _MARKS: dict[Verdict, str] = {"good": "ok", "note": "!", "missing": "--"}
-_SMI_FIELDS = "name,memory.total,driver_version"
 
 
 @dataclass(frozen=True)
@@ -84,39 +82,6 @@ def examine(home: Path) -> Diagnosis:
             _sandbox(),
         )
     )
-
-
-def nvidia_cards() -> list[str]:
-    """Name, memory and driver of each NVIDIA card as nvidia-smi tells them; none where it is missing or fails."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        answer = subprocess.run(  # noqa: S603  found on PATH, fixed arguments
-            [tool, f"--query-gpu={_SMI_FIELDS}", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-
-
-def torch_build(package: Path) -> tuple[str, str]:
-    """Version and backend ("CUDA 12.8", "ROCm 6.4", "CPU") of an installed torch, read from its ``version.py``."""
-    text = (package / "version.py").read_text(encoding="utf-8")
-
-    def stated(name: str) -> str:
-        found = re.search(rf"^{name}\b[^=\n]*=\s*['\"]([^'\"]+)['\"]", text, re.MULTILINE)
-        return found.group(1) if found else ""
-
-    if cuda := stated("cuda"):
-        return stated("__version__"), f"CUDA {cuda}"
-    if rocm := stated("hip"):
-        return stated("__version__"), f"ROCm {rocm}"
-    return stated("__version__"), "CPU"
 
 
 def _processor() -> Check:

@@ -67,7 +67,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
 
 def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:
     """The family's defaults, made to agree with the user's values where those would turn a default into a refusal."""
-    defaults = layer(family.defaults, {"data": {"resolution": family.native_resolution(base)}})
+    defaults = family.defaults_for(base)
     steps = own.get("max_train_steps", defaults.get("max_train_steps"))
     optimizer = defaults.setdefault("optimizer", {})
     if str(steps).isdigit() and "lr_warmup_steps" in optimizer:
@@ -89,6 +89,13 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
             Notice(
                 f"{len(bare)} of {len(items)} pictures have no caption ({_some(bare)}).",
                 "`lorasmith caption` writes them.",
+            )
+        )
+    if config.train_batch_size > len(items):
+        found.append(
+            Notice(
+                f"A batch of {config.train_batch_size} holds every one of the {len(items)} pictures more than once.",
+                f"Lower train_batch_size to {len(items)} or less, unless that is meant.",
             )
         )
     word = config.trigger_word

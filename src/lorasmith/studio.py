@@ -234,9 +234,11 @@ class Studio:
 
     def plan(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Plan:
         """What training would do: buckets, steps, exposures, disk."""
+        from lorasmith.hardware import refuse_what_is_missing
         from lorasmith.training.plan import plan
 
         recipe = self.prepare(version, config)
+        refuse_what_is_missing(recipe.config)
         return plan(recipe.config, recipe.version, recipe.family, recipe.base)
 
     def rehearse(
@@ -247,7 +249,11 @@ class Studio:
         Raises:
             LorasmithError: whatever would have stopped the real run later.
         """
-        payload = self.prepare(version, config).payload() | {"rehearse": True}
+        from lorasmith.hardware import refuse_what_is_missing
+
+        recipe = self.prepare(version, config)
+        refuse_what_is_missing(recipe.config)
+        payload = recipe.payload() | {"rehearse": True}
         output = self._run(self._submit("train", payload, name="rehearsal"), on_event)
         return Rehearsal(
             seconds_per_step=float(output["seconds_per_step"]),
@@ -263,12 +269,16 @@ class Studio:
         Args:
             version: what to learn from.
             config: ``TrainConfig`` values, nested or dotted; ``base`` is needed, the family gives the rest.
-            start: False leaves the job queued.
+            start: False leaves the job queued, for this machine or another one.
 
         Raises:
-            ConfigError, BaseError, DatasetError: it cannot be run as it is; nothing was written.
+            ConfigError, BaseError, DatasetError, EnvironmentProblem: it cannot be run as it is; nothing was written.
         """
+        from lorasmith.hardware import refuse_what_is_missing
+
         recipe = self.prepare(version, config)
+        if start:
+            refuse_what_is_missing(recipe.config)
         job = self._submit("train", recipe.payload(), name=recipe.config.output_name)
         for notice in recipe.notices:
             job.folder.emit(notice)
@@ -313,11 +323,13 @@ class Studio:
             ConfigError: an unknown field or an impossible value.
             AdapterError, BaseError: an adapter or the base cannot be used.
         """
-        from lorasmith.generation.request import resolve_request
+        from lorasmith.generation.request import plan_pictures, resolve_request
 
         asked = resolve_request({**(request or {}), **values})
         payload = asked.model_dump(mode="json")
         payload["base"] = self._base(asked.base)
+        for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
+            self.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
         payload["adapters"] = [{"name": str(self.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
         if asked.grid is not None:
             payload["grid"]["adapters"] = [str(self.adapter(name)) for name in asked.grid.adapters]

@@ -350,3 +350,17 @@ def test_two_claims_are_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(detection, "registered_families", lambda: {**families, "copy": families["sd"]})
     with pytest.raises(BaseError, match="is claimed by two families"):
         detect(read_header(folder))
+
+
+def test_min_snr_is_off_by_default_where_it_would_silence_pure_noise(folder: Path, tmp_path: Path) -> None:
+    """Its weight at a terminal SNR of zero is zero for velocity, and such a base decides its grounds there."""
+    ends_in_noise = open_base(str(folder))
+    assert ends_in_noise.header.configs["scheduler"]["rescale_betas_zero_snr"] is True
+    assert family_of(ends_in_noise).defaults_for(ends_in_noise)["objective"]["min_snr_gamma"] is None
+    usual = shutil.copytree(folder, tmp_path / "usual")
+    settings = usual / "scheduler" / "scheduler_config.json"
+    settings.write_text(
+        settings.read_text().replace('"rescale_betas_zero_snr": true', '"rescale_betas_zero_snr": false')
+    )
+    base = open_base(str(usual))
+    assert family_of(base).defaults_for(base)["objective"]["min_snr_gamma"] == 5.0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lorasmith.bases.header import Header, Layout
+from lorasmith.config import layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -158,3 +159,7 @@ class Family(ABC):
     def native_resolution(self, base: Base) -> int:
         """Side in pixels that these weights were trained at: what a run uses when nobody says otherwise."""
         return self.default_resolution
+
+    def defaults_for(self, base: Base) -> dict[str, Any]:
+        """``defaults`` as they are right for these weights, the native resolution among them."""
+        return layer(self.defaults, {"data.resolution": self.native_resolution(base)})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
 from lorasmith.bases.reading import has_vocabulary, weight_variant
+from lorasmith.config import layer
 from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Family, Model, ObjectiveName, Pretrained
 
@@ -103,6 +104,16 @@ class StableDiffusion(Family):
     def native_resolution(self, base: Base) -> int:
         side = base.header.configs.get("unet", {}).get("sample_size")  # of latents; single files do not tell
         return int(side) * 8 if isinstance(side, int) else self.default_resolution
+
+    def defaults_for(self, base: Base) -> dict[str, Any]:
+        """Without min-SNR where the schedule ends in pure noise.
+
+        Its weight there is 0 for velocity, and such a base decides a picture's ground and overall tone just there:
+        with it, a style's ground is hardly learned (measured on the sandbox: 13 of 40 pictures against 27).
+        """
+        scheduler = base.header.configs.get("scheduler", {})
+        ends_in_noise = bool(scheduler.get("rescale_betas_zero_snr"))
+        return layer(super().defaults_for(base), {"objective.min_snr_gamma": None} if ends_in_noise else {})
 
     def load(self, base: Base, *, parts: Sequence[str], dtype: Any, device: Any) -> Model:
         import torch
