@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lorasmith.datasets.manifest import DatasetVersion
-from lorasmith.errors import AdapterError, BaseError, ConfigError, DatasetError, JobError
+from lorasmith.datasets.manifest import DatasetVersion, Operation
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import AdapterError, BaseError, ConfigError, ConflictError, DatasetError, JobError
 from lorasmith.events import Event, Notice, Phase
 from lorasmith.studio import Studio, default_home
 from tests.stand_in import CERTIFICATE, command, tell, tell_to_train, write_base, write_pictures
@@ -60,6 +62,31 @@ def test_an_edit_that_changes_nothing_makes_no_version(studio: Studio, version: 
     assert studio.remove_tags(word, ["nowhere"]) == word
     with pytest.raises(ConfigError, match="empty"):
         studio.add_trigger_word(word, "  ")
+
+
+def test_who_names_a_version_goes_on_from_it(studio: Studio, version: DatasetVersion) -> None:
+    studio.add_trigger_word("cats", "ohwx")
+    bare = studio.remove_tags("cats@1", ["red"])
+    assert (bare.number, bare.parent, captions(bare)) == (3, 1, ["a cat", "a dog", ""])
+    assert studio.dataset("cats") == bare
+    with pytest.raises(ConflictError, match="edited meanwhile"):
+        studio.add_trigger_word(version, "zib")
+
+
+def test_captions_are_joined_with_what_was_edited_meanwhile(studio: Studio, version: DatasetVersion) -> None:
+    first, _, third = (item.name for item in version.items)
+    tell(studio.home, "caption", output={"captions": {third: {"caption": "a bird", "tags": []}}, "failures": {}})
+    edited = []
+
+    def meanwhile(event: Event) -> None:
+        if not edited:
+            items = [replace(i, caption="by hand") if i.name == first else i for i in version.items]
+            edited.append(DatasetStore(studio.home).commit(version, items, Operation(name="edit")))
+
+    made = studio.caption(version, on_event=meanwhile)
+    assert captions(made) == ["by hand", "a dog, red", "a bird"]
+    assert (made.parent, made.operation.arguments["rebased_from"]) == (2, 1)
+    assert studio.collect_captions("last") == made
 
 
 def test_check_looks_at_the_size_of_the_base(studio: Studio, version: DatasetVersion, base: Path) -> None:

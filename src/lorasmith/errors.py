@@ -4,6 +4,7 @@
     ├── ConfigError               2   a value, key or command line that cannot be used
     ├── InputError                3   a file, folder or picture that cannot be used
     │   └── DatasetError          3   a dataset or a version of one
+    │       └── ConflictError     3   two edits of the same pictures
     ├── BaseError                 4   base weights that are missing, damaged or of another family
     ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
@@ -19,7 +20,11 @@ interrupted by the user; 1 is kept for what nobody foresaw.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from lorasmith.datasets.merging import Conflict
 
 
 class LorasmithError(Exception):
@@ -55,6 +60,17 @@ class InputError(LorasmithError):
 
 class DatasetError(InputError):
     """A dataset, or a version of one, that is missing, empty or damaged."""
+
+
+class ConflictError(DatasetError):
+    """Two edits of the same pictures, made without knowing of each other; nothing was written.
+
+    ``conflicts`` holds what each made of every picture that both changed; it is empty when both changed the order.
+    """
+
+    def __init__(self, message: str, hint: str = "", conflicts: Sequence[Conflict] = ()) -> None:
+        super().__init__(message, hint)
+        self.conflicts = tuple(conflicts)
 
 
 class BaseError(LorasmithError):

@@ -111,7 +111,7 @@ class Studio:
         return self._store.import_source(Path(source).expanduser(), name=name, background=background, progress=progress)
 
     def dataset(self, reference: str | DatasetVersion) -> DatasetVersion:
-        """The version that ``name`` (the newest) or ``name@number`` means.
+        """The version that ``name`` (the present one, the newest unless something was undone) or ``name@number`` means.
 
         Raises:
             DatasetError: there is none.
@@ -151,6 +151,7 @@ class Studio:
 
         Raises:
             ConfigError: the word is empty.
+            ConflictError: somebody else changed the same captions since ``version``, differently.
         """
         from lorasmith.datasets.captions import add_trigger_word
 
@@ -196,7 +197,7 @@ class Studio:
         checked = _captioner_options(captioner, options)
         payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
         job = self._submit("caption", payload, name=parent.dataset)
-        write_json(job.folder.path / _COMMIT, {"existing": existing})
+        write_json(job.folder.path / _COMMIT, {"existing": existing, "onto": _onto(version)})
         self._run(job, on_event)
         return self.collect_captions(job)
 
@@ -212,13 +213,12 @@ class Studio:
         job = self.job(job)
         payload, output = self._payload(job, "caption"), job.output()
         parent = self.dataset(str(payload["dataset"]))
-        for number in reversed(self._store.versions(parent.dataset)):
-            version = self.dataset(f"{parent.dataset}@{number}")
-            if version.operation.arguments.get("job") == job.id:
-                return version
+        for entry in reversed(self._store.history(parent.dataset)):
+            if entry.operation.arguments.get("job") == job.id:
+                return self.dataset(f"{parent.dataset}@{entry.number}")
         plan = json.loads((job.folder.path / _COMMIT).read_bytes())
         arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
-        return self._commit_captions(parent, output, str(plan["existing"]), arguments)
+        return self._commit_captions(parent, output, plan, arguments)
 
     # Training
 
@@ -434,10 +434,11 @@ class Studio:
         items = [_with_caption(item, edit(item.caption), operation) for item in parent.items]
         if items == list(parent.items):
             return parent
-        return self._store.commit(parent, items, Operation(name=operation, arguments=arguments))
+        made = Operation(name=operation, arguments=arguments)
+        return self._store.commit(parent, items, made, onto=_onto(version))
 
     def _commit_captions(
-        self, parent: DatasetVersion, output: Mapping[str, Any], existing: str, arguments: dict[str, Any]
+        self, parent: DatasetVersion, output: Mapping[str, Any], plan: Mapping[str, Any], arguments: dict[str, Any]
     ) -> DatasetVersion:
         from lorasmith.datasets.manifest import Operation
 
@@ -449,6 +450,7 @@ class Studio:
                 f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
                 f"See the job {arguments['job']}.",
             )
+        existing = str(plan["existing"])
         kept = {item.name for item in parent.items if existing == "keep" and item.caption.strip()}
         items = [
             _with_caption(item, str(captions[item.name]["caption"]), arguments["captioner"])
@@ -457,7 +459,13 @@ class Studio:
             for item in parent.items
         ]
         operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
-        return self._store.commit(parent, items, operation)
+        return self._store.commit(parent, items, operation, onto="parent" if plan.get("onto") == "parent" else "head")
+
+
+def _onto(version: str | DatasetVersion) -> Literal["head", "parent"]:
+    """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
+    from it; an edit of a name or of a version in hand is joined with what others did meanwhile."""
+    return "parent" if isinstance(version, str) and "@" in version else "head"
 
 
 def _with_caption(item: Item, caption: str, by: str) -> Item:

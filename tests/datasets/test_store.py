@@ -18,7 +18,6 @@ from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.names import make_unique, natural_key, safe_dataset_name, safe_item_name, why_unsafe
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, EnvironmentProblem, OutOfDisk
-from lorasmith.jobfolder import write_json
 from tests.datasets.dataset_pictures import encode, gradient, png, snapshot, write_folder
 
 EDIT = Operation(name="edit")
@@ -44,10 +43,10 @@ def test_versions_know_their_parent_and_never_change(store: DatasetStore, source
     second = store.commit(first, recaptioned(first, "new"), EDIT)
     assert (second.number, second.parent, second.ledger) == (2, 1, first.ledger)
     assert second.fingerprint != first.fingerprint
-    branch = store.commit(first, recaptioned(first, "other"), EDIT)
-    assert (branch.number, branch.parent) == (3, 1)
+    other = store.commit(first, recaptioned(first, "other"), EDIT, onto="parent")
+    assert (other.number, other.parent) == (3, 1)
     assert store.get("zib-pictures@1") == first
-    assert store.get("zib-pictures") == branch
+    assert store.get("zib-pictures") == other
     assert store.versions("zib-pictures") == [1, 2, 3]
     assert store.names() == ["zib-pictures"]
 
@@ -117,18 +116,49 @@ def test_names_that_differ_in_case_are_one_dataset(store: DatasetStore, source: 
     assert store.import_source(source, name="zib").reference == "Zib@2"
 
 
-def test_a_damaged_version_is_said(store: DatasetStore, source: Path) -> None:
-    version = store.import_source(source, name="zib")
-    path = store.home / "datasets" / "zib" / "1.json"
+def test_a_damaged_header_is_said_and_an_older_version_offered(store: DatasetStore, source: Path) -> None:
+    first = store.import_source(source, name="zib")
+    store.commit(first, recaptioned(first, "new"), EDIT)
+    path = store.home / "datasets" / "zib" / "2.json"
     whole = path.read_bytes()
-    for content in (whole[:-20], b"", b"[]", b"\xff\xfe", whole.replace(b'"number":1', b'"number":7')):
+    for position in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(DatasetError, match="zib@2") as error:
+            DatasetStore(store.home).get("zib")
+        assert "zib@1" in error.value.hint
+    for content in (whole[:-20], b"", b"[]", b"\xff\xfe"):
         path.write_bytes(content)
-        if content != whole:
-            with pytest.raises(DatasetError):
-                store.get("zib")
-    write_json(path, {**version.model_dump(mode="json"), "number": 7})
-    with pytest.raises(DatasetError, match="holds zib@7"):
+        with pytest.raises(DatasetError, match="zib@2"):
+            store.get("zib@2")
+    path.write_bytes((store.home / "datasets" / "zib" / "1.json").read_bytes())
+    with pytest.raises(DatasetError, match="holds zib@1"):
         store.get("zib")
+    path.write_bytes(whole.replace(b'"format": 2', b'"format": 3'))
+    with pytest.raises(DatasetError, match="format 3"):
+        store.get("zib")
+
+
+def test_a_flipped_byte_of_a_piece_is_said(store: DatasetStore, source: Path) -> None:
+    first = store.import_source(source, name="zib")
+    second = store.commit(first, recaptioned(first, "new"), EDIT)
+    (piece,) = {p.sha256 for p in second.pieces}
+    path = store.home / "pieces" / piece[:2] / piece[2:]
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"new", b"nev", 1))
+    with pytest.raises(DatasetError, match="zib@2 holds other bytes") as error:
+        DatasetStore(store.home).get("zib")
+    assert "zib@1" in error.value.hint
+    path.unlink()
+    with pytest.raises(DatasetError, match="zib@2 is missing"):
+        DatasetStore(store.home).get("zib")
+    again = DatasetStore(store.home)
+    restored = again.restore("zib@1")
+    assert (restored.root, again.get("zib").fingerprint) == (first.root, first.fingerprint)
+    healed = again.commit(restored, recaptioned(restored, "new"), EDIT)
+    assert path.read_bytes() == whole
+    assert healed.root == second.root
 
 
 def test_a_damaged_blob_is_said(store: DatasetStore, source: Path) -> None:
@@ -161,7 +191,9 @@ def test_same_picture_is_stored_once(store: DatasetStore, tmp_path: Path) -> Non
 def test_writers_in_threads_never_share_a_number(store: DatasetStore, source: Path) -> None:
     first = store.import_source(source)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda n: store.commit(first, recaptioned(first, f"c{n}"), EDIT), range(24)))
+        made = list(
+            pool.map(lambda n: store.commit(first, recaptioned(first, f"c{n}"), EDIT, onto="parent"), range(24))
+        )
     assert sorted(version.number for version in made) == list(range(2, 26))
     for version in made:
         assert store.get(version.reference) == version
@@ -177,7 +209,7 @@ store = DatasetStore(Path(sys.argv[1]))
 first = store.get("zib@1")
 for n in range(10):
     items = [replace(item, caption=f"{sys.argv[2]} {n}") for item in first.items]
-    store.commit(first, items, Operation(name="edit"))
+    store.commit(first, items, Operation(name="edit"), onto="parent")
 """
 
 

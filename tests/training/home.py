@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from PIL import Image
 
 from lorasmith.config import TrainConfig, resolve
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.datasets.store import DatasetStore
 from lorasmith.jobfolder import JobFolder, JobRecord, write_json
 
 SIZES = ((64, 64), (64, 64), (96, 64), (64, 64), (96, 64), (64, 96))
@@ -21,30 +20,19 @@ CAPTIONS = ("zib, a large red star", "zib, a small blue circle, left", "", "zib,
 
 def make_dataset(home: Path, name: str = "pets", sizes: tuple[tuple[int, int], ...] = SIZES) -> DatasetVersion:
     """Pictures of smooth noise, drawn from their number, with captions of several kinds."""
+    store = DatasetStore(home)
     items = []
     for number, (width, height) in enumerate(sizes):
         rough = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        stream = io.BytesIO()
-        Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(stream, "PNG")
-        digest = hashlib.sha256(stream.getvalue()).hexdigest()
-        blob = home / "blobs" / digest[:2] / digest[2:]
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        blob.write_bytes(stream.getvalue())
+        digest = store.put_image(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
         caption = CAPTIONS[number % len(CAPTIONS)]
         names = {"name": f"猫 {number}.png", "image": digest, "original": digest}
         items.append(Item(**names, width=width, height=height, caption=caption))
-    version = DatasetVersion(
-        dataset=name,
-        number=1,
-        parent=None,
-        operation=Operation(name="import"),
-        created="2026-01-01T00:00:00Z",
-        items=tuple(items),
-    )
-    path = home / "datasets" / name / "1.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(version.model_dump_json(), encoding="utf-8")
-    return version
+    if name in store.names():  # asked for again in the same home
+        version = store.get(f"{name}@1")
+        assert version.items == tuple(items)
+        return version
+    return store.create(name, items, Operation(name="import"))
 
 
 def quick_config(base: Path, **changes: Any) -> TrainConfig:

@@ -5,15 +5,17 @@ A version is named by the hash of what it holds. Editing makes a new one that kn
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, field_serializer
 from pydantic.dataclasses import dataclass
 
-FORMAT = 1
+FORMAT = 2
 
 FateWord = Literal["taken", "converted", "left_out"]
 Role = Literal["train", "validation", "regularisation"]
@@ -22,7 +24,7 @@ Role = Literal["train", "validation", "regularisation"]
 class Record(BaseModel):
     """Base of what is stored: strict and frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -55,6 +57,15 @@ class Item:
     ``orientation:6``), ``format`` of the original, ``caption`` (who wrote it: a file's path or a captioner)."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True)
+class Piece:
+    """A run of consecutive items as it is stored; versions that share a piece share its items in memory too."""
+
+    sha256: str
+    """Of its bytes on disk; tells all there is to tell."""
+    items: tuple[Item, ...] = field(compare=False, repr=False)
+
+
 class Fate(Record):
     """What became of one file of the source: nothing is left unsaid."""
 
@@ -79,7 +90,8 @@ class DatasetVersion(Record):
     """An immutable state of a dataset.
 
     ``fingerprint`` is the SHA-256 over what training sees of every item in order (name, pixels, mask, caption, role,
-    repeats): two versions with the same fingerprint train the same.
+    repeats): two versions with the same fingerprint train the same. ``root`` is over everything: two versions with the
+    same root hold the same items, whatever made them.
     """
 
     format: int = FORMAT
@@ -90,13 +102,32 @@ class DatasetVersion(Record):
     created: str
     """ISO 8601, UTC."""
     items: tuple[Item, ...]
-    ledger: tuple[Fate, ...] = ()
-    """The fate of every file of the import that began this line of versions."""
+    ledger: SkipValidation[Sequence[Fate]] = ()
+    """The fate of every file of the import that began this line of versions; of a stored version it is read when it
+    is first looked into."""
+    root: str = ""
+    """Merkle root of the stored items (``pieces.merkle_root``); empty for a version that was never stored."""
+    _pieces: tuple[Piece, ...] = PrivateAttr(default=())
 
     @property
     def reference(self) -> str:
         """``name@number``."""
         return f"{self.dataset}@{self.number}"
+
+    @field_serializer("ledger")
+    def _whole_ledger(self, ledger: Sequence[Fate]) -> list[Fate]:
+        return list(ledger)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """How the items are stored, in order; none for a version that was never stored. What two versions share need
+        not be compared."""
+        return self._pieces
+
+    def stored_as(self, pieces: Sequence[Piece]) -> DatasetVersion:
+        """This version, told by the store how its items lie on disk."""
+        self._pieces = tuple(pieces)
+        return self
 
     @property
     def fingerprint(self) -> str:

@@ -1,47 +1,50 @@
 """Datasets on disk: pictures by hash, versions as numbered files that are never changed.
 
     <home>/blobs/ab/cdef...                  pictures by SHA-256
-    <home>/datasets/<name>/<number>.json     immutable versions
-    <home>/incoming/                         imports under way; what a killed one left is swept by the next
+    <home>/pieces/ab/cdef...                 runs of items by SHA-256, shared by all versions (``pieces.py``)
+    <home>/datasets/<name>/<number>.json     immutable versions: a header over pieces (``headers.py``)
+    <home>/datasets/<name>/head.json         where an undo went (``head.py``)
+    <home>/incoming/                         imports under way and blobs not yet committed (``leases.py``)
 
-A version file is written last and renamed into place, so that an import or edit is there whole or not at all.
+A version's header is written last and renamed into place, so that an import or edit is there whole or not at all.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Literal
 
-from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import ValidationError
 
 from lorasmith.datasets.archive import open_source
+from lorasmith.datasets.blobs import Blobs
+from lorasmith.datasets.garbage import Garbage, JobNeed, find_garbage, free, job_needs
+from lorasmith.datasets.head import FILE as HEAD_FILE
+from lorasmith.datasets.head import write_head
+from lorasmith.datasets.headers import Header
+from lorasmith.datasets.history import HistoryEntry, history
 from lorasmith.datasets.images import parse_background
 from lorasmith.datasets.importing import Progress, run_import
-from lorasmith.datasets.ledger import Imported, Staged
-from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
+from lorasmith.datasets.leases import staging
+from lorasmith.datasets.ledger import Imported
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
+from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.source import Limits, disk_errors
+from lorasmith.datasets.versions import VersionFiles
 from lorasmith.errors import DatasetError, InputError
-from lorasmith.jobfolder import sync_folder, write_atomically
-
-_NUMBER: Final = re.compile(r"[1-9][0-9]*")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+from lorasmith.jobfolder import sync_folder
 
 
 class DatasetStore:
-    """All datasets of a home."""
+    """All datasets of a home. Versions that one store object reads share what they have in common in memory."""
 
     def __init__(self, home: Path) -> None:
-        self.home = Path(home)
+        self.home = Path(home)  # nothing below may point back here: what was put is kept as long as this object lives
+        self._versions = VersionFiles(self.home)
+        self._blobs = Blobs(self.home)
 
     def import_source(
         self,
@@ -77,84 +80,267 @@ class DatasetStore:
         opened = open_source(source, limits or Limits())
         try:
             self._refuse_own_home(source)
-            with self._staging() as staging:
-                imported = run_import(opened, staging, background=color, progress=progress)
-                with disk_errors(self.home), self._locked(dataset):
+            with staging(self.home) as folder:
+                imported = run_import(opened, folder, background=color, progress=progress)
+                with disk_errors(self.home), self._versions.locked(dataset):
                     same = self._with_content(dataset, imported)
                     if same is not None:
                         return same
-                    self._keep(imported.staged)
+                    self._blobs.keep(imported.staged)
                     operation = Operation(name="import", arguments={"source": source.name, "background": background})
                     return self._write(dataset, None, imported.items, operation, imported.ledger)
         finally:
             opened.close()
 
     def get(self, reference: str) -> DatasetVersion:
-        """The version ``name@number``, or the newest of ``name``.
+        """The version ``name@number``, or the present one of ``name``.
 
         Raises:
-            DatasetError: there is none (the hint names the nearest), or its file is damaged.
+            DatasetError: there is none (the hint names the nearest), or it is damaged (the hint names the newest one
+                before it that is whole).
         """
-        name, at, number = reference.partition("@")
-        dataset = self._existing(name)
-        if dataset is None:
-            near = difflib.get_close_matches(name, self.names(), n=1, cutoff=0.4)
-            hint = f"Did you mean '{near[0]}'?" if near else self._what_there_is()
-            raise DatasetError(f"There is no dataset '{name}'.", hint)
-        numbers = self.versions(dataset)
-        if at and not _NUMBER.fullmatch(number):
-            raise DatasetError(
-                f"'{reference}' does not name a version.", f"Write '{dataset}@{numbers[-1]}' or the like."
-            )
-        wanted = int(number) if at else numbers[-1]
-        if wanted not in numbers:
-            raise DatasetError(
-                f"The dataset '{dataset}' has no version {wanted}.", f"It has {', '.join(map(str, numbers))}."
-            )
-        return self._read(dataset, wanted)
+        return self._versions.read(*self._versions.resolve(reference))
 
-    def commit(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
-        """Write an edited version of ``parent`` under the next free number; unchanged items give ``parent`` back.
+    def create(
+        self, name: str, items: Sequence[Item], operation: Operation, ledger: Sequence[Fate] = ()
+    ) -> DatasetVersion:
+        """Write the first version of a new dataset from blobs that are in the store.
 
         Raises:
+            DatasetError: the name cannot be used or is taken, or the items are none, share a name, or name pictures
+                that are not in the store.
+        """
+        _refuse_impossible(items)
+        self._refuse_name(name)
+        with disk_errors(self.home), self._versions.locked(name):
+            self._refuse_taken(name)
+            made = self._write(name, None, items, operation, ledger)
+        self._blobs.committed(made.items)
+        return made
+
+    def commit(
+        self,
+        parent: DatasetVersion,
+        items: Sequence[Item],
+        operation: Operation,
+        *,
+        onto: Literal["head", "parent"] = "head",
+        ledger: Sequence[Fate] | None = None,
+    ) -> DatasetVersion:
+        """Write an edited version of ``parent``; it becomes the present one. Unchanged items give ``parent`` back.
+
+        Args:
+            parent: the version that was edited.
+            items: all its items after the edit.
+            operation: what the edit was.
+            onto: what happens when ``parent`` is not the present version any more. ``head``: somebody else edited
+                meanwhile, and both edits are joined by item on top of the present version; the operation's argument
+                ``rebased_from`` then tells the parent. ``parent``: the older version was meant, as by ``name@3``; the
+                line goes on from it, and what came after it stays in the history, as after an undo.
+            ledger: in place of the parent's; fates are added, none is taken away.
+
+        Raises:
+            ConflictError: both edits changed the same items, not alike; nothing is written.
             DatasetError: the items are none, share a name, or name pictures that are not in the store.
         """
-        if tuple(items) == parent.items:
+        items = tuple(items)
+        if items == parent.items and ledger is None:
             return parent
-        if not items:
-            raise DatasetError("A dataset needs at least one picture.", "Keep one.")
-        seen: set[str] = set()
-        for item in items:
-            if item.name in seen:
-                raise DatasetError(f"Two pictures are called '{item.name}'.", "Give one of them another name.")
-            seen.add(item.name)
-            for sha256 in {item.image, item.original, item.mask} - {None}:
-                if not self.blob_path(str(sha256)).is_file():
-                    raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")
-        with disk_errors(self.home), self._locked(parent.dataset):
-            return self._write(parent.dataset, parent.number, items, operation, parent.ledger)
+        _refuse_impossible(items)
+        with disk_errors(self.home), self._versions.locked(parent.dataset):
+            header = self._unchanged(parent)
+            at = self._versions.head(parent.dataset).number
+            if onto == "head" and at != parent.number:
+                made = self._rebase(parent, items, operation, at, ledger)
+            else:
+                kept = ledger if ledger is not None else header
+                made = self._write(parent.dataset, parent.number, items, operation, kept, known=parent.pieces)
+        self._blobs.committed(made.items)
+        return made
+
+    def commit_aside(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
+        """Keep an edited version of ``parent`` in the history without making it the present one: what to do with one's
+        own side of a conflict. ``diff`` compares it, ``restore`` takes it up.
+
+        Raises:
+            DatasetError: as for ``commit``.
+        """
+        items = tuple(items)
+        _refuse_impossible(items)
+        with disk_errors(self.home), self._versions.locked(parent.dataset):
+            header = self._unchanged(parent)
+            made = self._write(parent.dataset, parent.number, items, operation, header, known=parent.pieces, aside=True)
+        self._blobs.committed(made.items)
+        return made
+
+    def undo(self, name: str, steps: int = 1) -> DatasetVersion:
+        """Go back to what the present version was made from; what is passed over stays, for ``redo`` and ``restore``.
+
+        Raises:
+            DatasetError: there is no such dataset, or there are not so many steps.
+        """
+        dataset = self._versions.named(name)
+        with disk_errors(self.home), self._versions.locked(dataset):
+            head = self._versions.head(dataset)
+            at, redo = head.number, list(head.redo)
+            for done in range(steps):
+                parent = self._versions.parent(dataset, at, head)
+                if parent is None:
+                    said = f"Only {done} steps of '{dataset}' can be undone." if done else "There is nothing to undo."
+                    raise DatasetError(said, f"{dataset}@{at} is where its line begins.")
+                redo.append(at)
+                at = parent
+            version = self._versions.read(dataset, at)
+            self._versions.move(dataset, head, at, redo)
+            return version
+
+    def redo(self, name: str, steps: int = 1) -> DatasetVersion:
+        """Take back an undo.
+
+        Raises:
+            DatasetError: there is no such dataset, or nothing was undone since its last edit.
+        """
+        dataset = self._versions.named(name)
+        with disk_errors(self.home), self._versions.locked(dataset):
+            head = self._versions.head(dataset)
+            if steps > len(head.redo):
+                hint = "An edit after an undo begins a new line; see its history, and restore what you want."
+                raise DatasetError(f"{len(head.redo) or 'No'} steps of '{dataset}' can be redone.", hint)
+            if steps < 1:
+                return self._versions.read(dataset, head.number)
+            at = head.redo[-steps]
+            version = self._versions.read(dataset, at)
+            self._versions.move(dataset, head, at, head.redo[:-steps])
+            return version
+
+    def restore(self, reference: str) -> DatasetVersion:
+        """A new version of the dataset with the content of an old one, byte for byte; the present one if it has it.
+
+        Raises:
+            DatasetError: there is no such version, or it is damaged.
+        """
+        dataset, number = self._versions.resolve(reference)
+        with disk_errors(self.home), self._versions.locked(dataset):
+            head, old = self._versions.head(dataset), self._versions.read(dataset, number)
+            header = self._versions.header(dataset, number)
+            if self._versions.header(dataset, head.number).root == header.root:
+                return self._versions.read(dataset, head.number)
+            operation = Operation(name="restore", arguments={"number": number})
+            return self._write(dataset, head.number, old.items, operation, header, known=old.pieces)
+
+    def branch(self, reference: str, new_name: str) -> DatasetVersion:
+        """A new dataset that begins with the content of a version and shares all its bytes on disk.
+
+        Raises:
+            DatasetError: there is no such version, or the name cannot be used or is taken.
+        """
+        dataset, number = self._versions.resolve(reference)
+        self._refuse_name(new_name)
+        with disk_errors(self.home), self._versions.locked(new_name):
+            self._refuse_taken(new_name)
+            old, header = self._versions.read(dataset, number), self._versions.header(dataset, number)
+            operation = Operation(name="branch", arguments={"source": old.reference})
+            return self._write(new_name, None, old.items, operation, header, known=old.pieces)
+
+    def history(self, name: str) -> list[HistoryEntry]:
+        """All versions of a dataset by number, each with its place in the tree; only headers are read. One that is
+        damaged is listed as such.
+
+        Raises:
+            DatasetError: there is no such dataset.
+        """
+        dataset = self._versions.named(name)
+        headers: dict[int, Header] = {}
+        damaged: dict[int, str] = {}
+        for number in self._versions.numbers(dataset):
+            try:
+                headers[number] = self._versions.header(dataset, number)
+            except DatasetError as error:
+                damaged[number] = error.message
+        return history(headers, self._versions.head(dataset), damaged)
+
+    def drop(self, reference: str) -> None:
+        """Remove a version ``name@3``, or all of ``name``. Pictures and pieces go with the next ``collect``.
+
+        Raises:
+            DatasetError: there is none, it is the present version of its dataset, or a job that is not finished needs
+                it.
+        """
+        name, at, _ = reference.partition("@")
+        dataset, number = self._versions.resolve(reference) if at else (self._versions.named(name), None)
+        with disk_errors(self.home), self._versions.locked(dataset):
+            folder, head = self.home / "datasets" / dataset, self._versions.head(dataset)
+            self._refuse_needed(dataset, number)
+            if number is None:
+                for each in self.versions(dataset):
+                    (folder / f"{each}.json").unlink()
+                (folder / HEAD_FILE).unlink(missing_ok=True)
+            elif number == head.number:
+                hint = f"Undo it first, or drop the whole dataset: '{dataset}'."
+                raise DatasetError(f"{dataset}@{number} is the present version of '{dataset}'.", hint)
+            else:
+                dropped = head.dropped | {number: self._versions.header(dataset, number).parent}
+                redo = tuple(each for each in head.redo if each != number)
+                write_head(folder, head.model_copy(update={"redo": redo, "dropped": dropped}))
+                (folder / f"{number}.json").unlink()
+            sync_folder(folder)
+
+    def garbage(self) -> Garbage:
+        """What ``collect`` would free now, with its size; nothing is changed.
+
+        Needed is every blob and piece that a version of any dataset names, a blob that was put and is not yet
+        committed, and everything when a version or job cannot be read, so that it cannot be told what that one needs.
+        """
+        with disk_errors(self.home), self._versions.all_locked():
+            return find_garbage(self.home, self._versions, self._blobs.objects)
+
+    def collect(self, garbage: Garbage) -> Garbage:
+        """Delete what is in ``garbage`` and still not needed, and say what was freed.
+
+        What is needed is found out anew, with every dataset locked.
+
+        Raises:
+            DatasetError: something cannot be read, so that it cannot be told what it needs.
+        """
+        with disk_errors(self.home), self._versions.all_locked():
+            return free(garbage, find_garbage(self.home, self._versions, self._blobs.objects))
+
+    def put_image(self, image: Image.Image, mode: Literal["RGB", "L"] = "RGB") -> str:
+        """Store a picture as PNG and give its SHA-256; masks are ``L``. Name it in a ``commit`` of this same store
+        object: until then garbage collection keeps it for as long as this object lives.
+
+        Raises:
+            DatasetError: the picture has transparency or other pixels that ``mode`` cannot hold without loss.
+            OutOfDisk: it does not fit.
+        """
+        with disk_errors(self.home):
+            return self._blobs.put_image(image, mode)
+
+    def put_file(self, path: Path) -> str:
+        """Store the bytes of a file and give their SHA-256; as for ``put_image``, until the next ``commit``.
+
+        Raises:
+            InputError: it cannot be read, or changes while it is.
+            OutOfDisk: it does not fit.
+        """
+        with disk_errors(self.home):
+            return self._blobs.put_file(Path(path))
+
+    def holds(self, sha256: str) -> bool:
+        """Whether the blob is in the store."""
+        return self.blob_path(sha256).is_file()
 
     def names(self) -> list[str]:
         """Names of all datasets that have a version."""
-        root = self.home / "datasets"
-        if not root.is_dir():
-            return []
-        return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and self.versions(folder.name))
+        return self._versions.names()
 
     def versions(self, name: str) -> list[int]:
         """The version numbers of a dataset, ascending; none when there is no such dataset."""
-        folder = self.home / "datasets" / name
-        if safe_dataset_name(name) != name or not folder.is_dir():
-            return []
-        return sorted(int(p.stem) for p in folder.iterdir() if p.suffix == ".json" and _NUMBER.fullmatch(p.stem))
+        return self._versions.numbers(name)
 
     def blob_path(self, sha256: str) -> Path:
         """Where the bytes with this SHA-256 (64 hexadecimal digits) lie."""
-        if not _SHA256.fullmatch(sha256):
-            raise DatasetError(
-                f"'{sha256}' is not a SHA-256.", "The version's file is damaged; import the source again."
-            )
-        return self.home / "blobs" / sha256[:2] / sha256[2:]
+        return self._blobs.path(sha256)
 
     def open_image(self, item: Item) -> Image.Image:
         """The picture of an item, RGB, loaded.
@@ -177,23 +363,20 @@ class DatasetStore:
 
     def _name_for(self, source: Path, name: str | None) -> str:
         if name is not None:
-            safe = safe_dataset_name(name)
-            if safe != name:
-                raise DatasetError(f"'{name}' cannot be the name of a dataset.", f"Use '{safe}'.")
+            self._refuse_name(name)
+            safe = name
         else:
             absolute = source.absolute()
             safe = safe_dataset_name(absolute.stem if absolute.is_file() else absolute.name)
-        return self._existing(safe) or safe
+        return self._versions.existing(safe) or safe
 
-    def _existing(self, name: str) -> str | None:
-        """The dataset of that name; one that differs in case only counts, since some file systems hold just one."""
-        if self.versions(name):
-            return name
-        return next((known for known in self.names() if collision_key(known) == collision_key(name)), None)
+    def _refuse_name(self, name: str) -> None:
+        if (safe := safe_dataset_name(name)) != name:
+            raise DatasetError(f"'{name}' cannot be the name of a dataset.", f"Use '{safe}'.")
 
-    def _what_there_is(self) -> str:
-        names = self.names()
-        return f"There are: {', '.join(names)}." if names else "Import one: `lorasmith import photos.zip`."
+    def _refuse_taken(self, name: str) -> None:
+        if (taken := self._versions.existing(name)) is not None:
+            raise DatasetError(f"There is a dataset '{taken}' already.", "Choose another name.")
 
     def _refuse_own_home(self, source: Path) -> None:
         inside, outside = self.home.resolve(), source.resolve()
@@ -201,93 +384,91 @@ class DatasetStore:
             message = f"The folder {source} and lorasmith's home {self.home} lie in each other."
             raise InputError(message, "Choose another home.")
 
-    def _read(self, dataset: str, number: int) -> DatasetVersion:
-        path = self.home / "datasets" / dataset / f"{number}.json"
-        try:
-            version = DatasetVersion.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as cause:
-            message = f"The file of {dataset}@{number} is damaged or unreadable."
-            raise DatasetError(message, f"Restore {path} or use another version.") from cause
-        if version.number != number or version.dataset != dataset:
-            message = f"The file of {dataset}@{number} holds {version.reference}."
-            raise DatasetError(message, f"Put {path} back in its place.")
-        return version
-
     def _with_content(self, dataset: str, imported: Imported) -> DatasetVersion | None:
         """The newest version that trains the same as what was imported, if all its pictures are still there."""
         for number in reversed(self.versions(dataset)):
-            version = self._read(dataset, number)
+            try:
+                if self._versions.header(dataset, number).count != len(imported.items):
+                    continue
+                version = self._versions.read(dataset, number)
+            except DatasetError:  # a damaged version holds nothing that could be given back; the import mends that
+                continue
             same = [(i.name, i.image, i.mask, i.caption) for i in version.items]
             if same == [(i.name, i.image, i.mask, i.caption) for i in imported.items]:
                 there = all(self.blob_path(sha).is_file() for i in version.items for sha in (i.image, i.original))
                 return version if there else None
         return None
 
-    def _keep(self, staged: Sequence[Staged]) -> None:
-        """Move staged files to where their hash says; what is there already stays."""
-        folders: set[Path] = set()
-        for file in staged:
-            target = self.blob_path(file.sha256)
-            if target.is_file() and target.stat().st_size == file.path.stat().st_size:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.path.replace(target)
-            folders.add(target.parent)
-        for folder in folders:
-            sync_folder(folder)
-
     def _write(
-        self, dataset: str, parent: int | None, items: Sequence[Item], operation: Operation, ledger: Sequence[Fate]
+        self,
+        dataset: str,
+        parent: int | None,
+        items: Sequence[Item],
+        operation: Operation,
+        ledger: Sequence[Fate] | Header,
+        *,
+        known: Sequence[Piece] = (),
+        aside: bool = False,
     ) -> DatasetVersion:
-        """Write the next version, under the dataset's lock; without a parent the newest is it, as for an import."""
-        newest = max(self.versions(dataset), default=None)
-        version = DatasetVersion(
-            dataset=dataset,
-            number=(newest or 0) + 1,
-            parent=newest if parent is None else parent,
-            operation=operation,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            items=tuple(items),
-            ledger=tuple(ledger),
+        """The next version, under the dataset's lock; see ``VersionFiles.write``."""
+        return self._versions.write(
+            dataset, parent, items, operation, ledger, holds=self.holds, known=known, aside=aside
         )
-        path = self.home / "datasets" / dataset / f"{version.number}.json"
-        write_atomically(path, version.model_dump_json(indent=1).encode())
-        return version
 
-    @contextmanager
-    def _locked(self, dataset: str) -> Iterator[None]:
-        """One writer at a time, so that two never share a number. Readers need no lock."""
-        folder = self.home / "datasets" / dataset
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            yield
+    def _rebase(
+        self,
+        parent: DatasetVersion,
+        items: tuple[Item, ...],
+        operation: Operation,
+        at: int,
+        ledger: Sequence[Fate] | None,
+    ) -> DatasetVersion:
+        """Join an edit of ``parent`` with what was edited meanwhile, on top of version ``at``."""
+        theirs = self._versions.read(parent.dataset, at)
+        joined = join(parent, items, theirs)
+        fates: Sequence[Fate] | Header = self._versions.header(parent.dataset, at)
+        if ledger is not None:
+            old = set(parent.ledger)
+            fates = (*theirs.ledger, *(fate for fate in ledger if fate not in old))
+        elif joined == theirs.items:
+            return theirs
+        _refuse_impossible(joined)
+        told = operation.model_copy(update={"arguments": operation.arguments | {"rebased_from": parent.number}})
+        return self._write(parent.dataset, at, joined, told, fates, known=theirs.pieces)
 
-    @contextmanager
-    def _staging(self) -> Iterator[Path]:
-        """A folder for one import, locked while it is used and removed afterwards."""
-        root = self.home / "incoming"
-        with disk_errors(self.home):
-            root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
-        folder = root / uuid.uuid4().hex
-        lock = folder.with_suffix(".lock")
-        try:
-            with FileLock(lock):
-                folder.mkdir()
-                try:
-                    yield folder
-                finally:
-                    shutil.rmtree(folder, ignore_errors=True)  # what stays (open elsewhere) is swept next time
-        finally:
-            lock.unlink(missing_ok=True)
+    def _unchanged(self, version: DatasetVersion) -> Header:
+        """The header of a version somebody holds, which may have been dropped since."""
+        if version.number not in self.versions(version.dataset):
+            hint = "Take the present version, and edit that."
+            raise DatasetError(f"{version.reference} is not in the store any more.", hint)
+        header = self._versions.header(version.dataset, version.number)
+        if header.root != version.root:
+            hint = "Read it from the store, and edit that."
+            raise DatasetError(f"{version.reference} is not the version that was edited.", hint)
+        return header
+
+    def _refuse_needed(self, dataset: str, number: int | None) -> None:
+        """Refuse to drop what a job that may go on works on."""
+        for need in job_needs(self.home):
+            hint = f"Let it finish, or delete the folder {self.home / 'jobs' / need.job}."
+            if need.reference is None:
+                raise DatasetError(f"It cannot be told which dataset the job {need.job} needs.", hint)
+            name, at, needed = need.reference.partition("@")
+            if collision_key(name) != collision_key(dataset):
+                continue
+            wanted = needed if at else str(self._versions.head(dataset).number)
+            if number in (None, wanted and int(wanted)) and not self._collected(dataset, need):
+                raise DatasetError(f"The job {need.job} needs {need.reference}.", hint)
+
+    def _collected(self, dataset: str, need: JobNeed) -> bool:
+        """Whether a caption job that succeeded has become a version."""
+        headers = self._versions.headers(dataset) if need.succeeded else {}
+        return any(header.operation.arguments.get("job") == need.job for header in headers.values())
 
 
-def _sweep(root: Path) -> None:
-    """Remove what killed imports left: folders whose lock nobody holds."""
-    for path in root.glob("*.lock"):
-        try:
-            with FileLock(path, timeout=0):
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-        except Timeout:
-            continue
-        path.unlink(missing_ok=True)
+def _refuse_impossible(items: Sequence[Item]) -> None:
+    if not items:
+        raise DatasetError("A dataset needs at least one picture.", "Keep one.")
+    if len({item.name for item in items}) != len(items):
+        name = next(name for name, count in Counter(item.name for item in items).items() if count > 1)
+        raise DatasetError(f"Two pictures are called '{name}'.", "Give one of them another name.")
