@@ -74,13 +74,18 @@ def shapes(resolution: int, multiple: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(found))
 
 
-def place(item: Item, table: Sequence[tuple[int, int]]) -> Placed:
-    """The picture in the bucket of the nearest aspect ratio; of two equally near ones in the larger."""
+def place_size(width: int, height: int, table: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The shape of the nearest aspect ratio for a picture of that size; of two equally near ones the larger."""
 
     def distance(shape: tuple[int, int]) -> tuple[float, int]:
-        return abs(math.log(item.width * shape[1] / (item.height * shape[0]))), -shape[0] * shape[1]
+        return abs(math.log(width * shape[1] / (height * shape[0]))), -shape[0] * shape[1]
 
-    width, height = min(table, key=distance)
+    return min(table, key=distance)
+
+
+def place(item: Item, table: Sequence[tuple[int, int]]) -> Placed:
+    """The picture in the bucket of the nearest aspect ratio; of two equally near ones in the larger."""
+    width, height = place_size(item.width, item.height, table)
     scale = max(width / item.width, height / item.height)
     kept = width * height / (item.width * item.height * scale * scale)
     return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept))

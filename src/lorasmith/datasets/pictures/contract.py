@@ -1,0 +1,70 @@
+"""What an image tool is: one section of options that turns a picture into no, one or several pictures.
+
+Originals are never touched: a tool gets decoded pixels and gives new ones, and the result is a new version whose
+items still name the bytes they came from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from PIL import Image
+
+from lorasmith.config import Section
+from lorasmith.datasets.manifest import Item
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom as shares of width and height, 0 to 1."""
+
+
+class ToolError(Exception):
+    """One picture cannot be worked on: a sentence that goes on where its name ends ("has no ...")."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture on its way through a tool. ``mask`` has the size of ``image``: white is trained, black is not."""
+
+    item: Item
+    image: Image.Image  # RGB
+    mask: Image.Image | None = None  # L
+    file: Path | None = None
+    """The stored file with the pixels of ``image``."""
+    original: Path | None = None
+    """The stored file as it came."""
+    content: bytes | None = None
+    """The bytes of the new file, where the tool chose them itself; else the pixels are stored as PNG."""
+    suffix: str = ""
+    """The suffix of the name that goes with ``content``, e.g. ``.jpg``."""
+    part: int = 0
+    """Which piece of a picture that was split, from 1; 0 for a whole one."""
+    notes: tuple[str, ...] = field(default=())
+    """Stable words for the item's transforms, e.g. ``resize:512x768``."""
+
+
+class PictureTool(Section, ABC):
+    """A tool. Its fields are its options, described once, in the docstring under each."""
+
+    name: ClassVar[str]
+    masks_only: ClassVar[bool] = False
+    """Whether the pixels stay as they are, so that only the mask is stored anew."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What it does, in words, beginning with a verb."""
+
+    @abstractmethod
+    def work(self, frame: Frame) -> Sequence[Frame]:
+        """The pictures that take the place of this one, in order; the frame itself when there is nothing to do.
+
+        Raises:
+            ToolError: this picture cannot be worked on.
+        """
+
+    def size_after(self, width: int, height: int) -> tuple[int, int] | None:
+        """The size that a picture of ``width`` x ``height`` will have, when its pixels need not be seen to tell."""
+        return None
