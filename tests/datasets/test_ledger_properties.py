@@ -17,6 +17,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorasmith.datasets.ledger import RULES, totals
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.source import Limits
 from lorasmith.datasets.store import DatasetStore
@@ -84,11 +85,13 @@ def account(store: DatasetStore, source: Path, inputs: Counter[str]) -> DatasetV
     assert fates == inputs
     item_names = [item.name for item in version.items]
     assert len({name.casefold() for name in item_names}) == len(item_names)
-    images = Counter(f.item for f in version.ledger if f.rule == "image" and f.fate in ("taken", "converted"))
+    images = Counter(f.item for f in version.ledger if f.rule in ("image", "repaired") and f.fate != "left_out")
     assert images == Counter(item_names)
+    counted = totals(version.ledger)
+    assert counted.inputs == inputs.total() == counted.taken + counted.left_out
     for fate in version.ledger:
-        assert fate.rule and fate.detail
-        assert (fate.fate == "left_out") == (fate.rule not in ("image", "caption"))
+        assert fate.rule in RULES and fate.detail
+        assert (fate.fate == "left_out") == (fate.rule not in ("image", "repaired", "caption"))
     for item in version.items:
         assert store.open_image(item).size == (item.width, item.height)
         assert store.blob_path(item.original).is_file()

@@ -66,6 +66,8 @@ class Fate(Record):
     """One sentence for people."""
     item: str | None = None
     """Name of the item it became or belongs to."""
+    source: str = ""
+    """Which source it came with; paths are unique within one."""
 
 
 class Operation(Record):
@@ -91,7 +93,7 @@ class DatasetVersion(Record):
     """ISO 8601, UTC."""
     items: tuple[Item, ...]
     ledger: tuple[Fate, ...] = ()
-    """The fate of every file of the import that began this line of versions."""
+    """The fate of every file of the import that began this line of versions, and of those added since."""
 
     @property
     def reference(self) -> str:
