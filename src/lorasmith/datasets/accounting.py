@@ -264,8 +264,8 @@ class _Accounting:
 
     def _caption_fate(self, number: int, caption: Caption, heard: Heard) -> Fate:
         path = caption.entry.path
-        kept = [i for i in heard.about if i in self.names and i in self.chosen and self.chosen[i].file == number]
-        told = [i for i in heard.about if i in self.names and heard.about[i].provenance]
+        kept = [i for i in sorted(heard.about) if i in self.names and i in self.chosen and self.chosen[i].file == number]
+        told = [i for i in sorted(heard.about) if i in self.names and heard.about[i].provenance]
         if kept:
             return _used_fate(caption, heard, [self.names[i] for i in kept], self._seconds(number, heard))
         if told:

@@ -27,6 +27,7 @@ from lorasmith.datasets.source import (
     Source,
     in_words,
     left_out,
+    shown_name,
     sort_by_name,
     too_many,
 )
@@ -136,6 +137,10 @@ class ZipSource(Source):
         except (*_DAMAGE, NotImplementedError) as cause:
             raise InputError(f"{path.name} is a damaged ZIP: {cause}.", "Download or pack it again.") from cause
 
+    @property
+    def label(self) -> str:
+        return self.path.stem
+
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         members = [info for info in self._zip.infolist() if not _is_folder(info)]
         if len(members) > self.limits.members:
@@ -185,7 +190,7 @@ class SeveralSources(Source):
         super().__init__(parts[0].path, limits)
         self._parts = tuple(parts)
         taken: set[str] = set()
-        self._labels = tuple(make_unique(part.name or "root", taken) for part in parts)
+        self._labels = tuple(make_unique(shown_name(part.label) or "root", taken) for part in parts)
 
     @property
     def name(self) -> str:

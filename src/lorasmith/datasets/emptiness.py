@@ -17,7 +17,8 @@ _RULES_IN_WORDS: Final = {
     "too_large": "too large", "bomb": "packed like a bomb", "too_many_pixels": "with too many pixels",
     "special_file": "no plain file", "unreadable": "unreadable", "unsupported_pixels": "with unsupported pixel values",
     "unreadable_caption": "an unreadable caption", "needs_extra": "in a format that needs an extra",
-    "unknown_sidecar": "an unknown table", "layout": "a layout's file", "mask": "a mask", "unsupported_compression": "packed in an unsupported way",
+    "unknown_sidecar": "an unknown table", "layout": "a layout's file", "mask": "a mask",
+    "unsupported_compression": "packed in an unsupported way",
 }  # fmt: skip
 
 

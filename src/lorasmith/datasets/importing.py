@@ -40,6 +40,7 @@ from lorasmith.datasets.source import (
     in_words,
     left_out,
     may_be_picture,
+    shown_name,
 )
 from lorasmith.errors import InputError, OutOfDisk, Stopped
 
@@ -144,8 +145,7 @@ def gather(
             report(done, wanted[done - 1].path)
     if not pictures:
         raise no_images(source, fates, len(captions))
-    name = source.name.encode("utf-8", "replace").decode()
-    return Found(name, tuple(pictures), tuple(captions), tuple(fates), found_masks, reading, tuple(said))
+    return Found(shown_name(source.name), tuple(pictures), tuple(captions), tuple(fates), found_masks, reading, tuple(said))
 
 
 def describe_import(sources: Sequence[Path], background: str, settings: Settings, found: Found) -> dict[str, Any]:

@@ -174,6 +174,8 @@ def _json(index: int, sidecar: Sidecar, path: str, names: PictureNames) -> Heard
         if caption is not None:
             statement = Statement(index, RANK["json"], exact, caption, _short(content))
             return Heard(dict.fromkeys(found, statement), "caption in JSON")
+    if isinstance(content, dict) and not found and (_is_post(content) or _caption_of(content) is not None):
+        return Heard(remarks=["there is no picture of the same name beside it"])
     heard = _table(index, list(_json_rows(content)), path.rpartition("/")[0], names, "a table (JSON)")
     if not heard.about and isinstance(content, dict):
         heard.remarks.clear()  # any program's settings look like a table of which no row fits

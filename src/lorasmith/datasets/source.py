@@ -99,6 +99,11 @@ class Source(ABC):
         """What the user calls it: the last part of its path."""
         return self.path.absolute().name
 
+    @property
+    def label(self) -> str:
+        """The first part of its paths when it is one of several sources."""
+        return self.name
+
     @abstractmethod
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         """Every file exactly once, as an entry to try or a fate already known.
@@ -150,7 +155,9 @@ class Source(ABC):
                         )
                     yield chunk
         except self.reading() as cause:
-            raise RefusedError("damaged", f"cannot be read: {_first_line(cause)}.") from cause
+            plain = packed is None and isinstance(cause, OSError)
+            reason = cause.strerror if plain and isinstance(cause, OSError) and cause.strerror else _first_line(cause)
+            raise RefusedError("unreadable" if plain else "damaged", f"cannot be read: {reason}.") from cause
 
 
 class FilesSource(Source):
@@ -161,6 +168,10 @@ class FilesSource(Source):
     def __init__(self, files: Sequence[Path], limits: Limits) -> None:
         super().__init__(files[0] if len(files) == 1 else files[0].absolute().parent, limits)
         self._files = tuple(files)
+
+    @property
+    def label(self) -> str:
+        return self._files[0].absolute().parent.name
 
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         entries: list[Entry] = []
