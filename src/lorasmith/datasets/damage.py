@@ -75,8 +75,8 @@ def _has_every_scan(content: bytes) -> bool:
 def how_far(image: Image.Image) -> int | None:
     """How many percent of its rows a picture holds whose ``load`` failed; None when that cannot be told.
 
-    Rows that were never decoded are zero. An interlaced or progressive picture fills all of them at once, and one
-    that is black at its end looks shorter than it is; both are told apart by saying nothing.
+    Rows that were never decoded are zero. Of an interlaced or progressive picture, which fills all of them at once,
+    nothing is said; one with a black edge looks that much shorter than it is.
     """
     if image.info.get("interlace") or image.info.get("progressive") or not image.height:
         return None
@@ -84,5 +84,5 @@ def how_far(image: Image.Image) -> int | None:
         box = image.im.getbbox()
     except (AttributeError, ValueError, OSError):
         return None
-    percent = 100 * box[3] // image.height if box else 0
+    percent = 100 * (box[3] - box[1]) // image.height if box else 0  # a BMP fills from below
     return percent if 0 < percent < 100 else None
