@@ -71,6 +71,8 @@ class Found:
     masks: Mapping[str, Mask] = field(default_factory=dict)
     """By path in the source."""
     reading: Reading | None = None
+    used: tuple[str, ...] = ()
+    """Files the layout was read from, without masks."""
     said: tuple[str, ...] = ()
 
 
@@ -96,8 +98,10 @@ class _Accounting:
         self.fates = list(found.fates)
         self.staged: dict[str, Staged] = {}
         self.names: dict[int, str] = {}
-        """Item of every picture that is taken or a duplicate of one, by index."""
+        """Item of every picture that is taken, by index."""
         self.used_masks: set[str] = set()
+        self.old: dict[int, str] = {}
+        """Item of the dataset that is added to, of every picture that is in it already."""
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
         self.offered = PictureNames([*(p.entry.path for p in self.pictures), *lost])
         self.heard: dict[int, Heard] = {}
@@ -107,12 +111,12 @@ class _Accounting:
 
     def close(self) -> Imported:
         self._listen()
-        old = self._already_there()
-        kept = self._keep_one_of_each(old)
+        self.old = self._already_there()
+        kept = self._keep_one_of_each(self.old)
         items = [self._take(index) for index in range(len(self.pictures)) if kept[index] == index]
         for index, other in kept.items():
             if other != index:
-                self._leave_duplicate(index, old, other)
+                self._leave_duplicate(index, other)
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
         self.fates.sort(key=lambda fate: natural_key(fate.path))
@@ -142,6 +146,10 @@ class _Accounting:
             return None
         described = self.described.get(self.pictures[index].entry.path)
         return described.caption if described else None
+
+    def _speaker(self, index: int) -> int | None:
+        """The file whose caption the picture has; None when it has none or a layout gave it."""
+        return self.chosen[index].file if index in self.chosen else None
 
     def _has_caption(self, index: int) -> bool:
         told = self._told(index)
@@ -240,10 +248,10 @@ class _Accounting:
         self.fates.append(Fate(path=mask.entry.path, fate="taken", rule="mask", detail=detail, item=name))
         return mask.staged
 
-    def _leave_duplicate(self, index: int, old: Mapping[int, str], other: int) -> None:
+    def _leave_duplicate(self, index: int, other: int) -> None:
         picture = self.pictures[index]
         if other < 0:
-            item = old[index]
+            item = self.old[index]
             same = "bytes" if self.present[item].original == picture.original.sha256 else "pixels"
             detail = f"has the same {same} as {item}, which is in the dataset already."
         else:
@@ -264,7 +272,7 @@ class _Accounting:
 
     def _caption_fate(self, number: int, caption: Caption, heard: Heard) -> Fate:
         path = caption.entry.path
-        kept = [i for i in sorted(heard.about) if i in self.names and i in self.chosen and self.chosen[i].file == number]
+        kept = [i for i in sorted(heard.about) if i in self.names and self._speaker(i) == number]
         told = [i for i in sorted(heard.about) if i in self.names and heard.about[i].provenance]
         if kept:
             return _used_fate(caption, heard, [self.names[i] for i in kept], self._seconds(number, heard))
@@ -286,7 +294,7 @@ class _Accounting:
         return [
             self.pictures[i].entry.path
             for i in heard.about
-            if i in self.names and (self._told(i) is not None or (i in self.chosen and self.chosen[i].file != number))
+            if i in self.names and self._speaker(i) != number and (i in self.chosen or self._told(i) is not None)
         ]
 
     def _unused_fate(self, path: str, heard: Heard) -> Fate:
@@ -295,29 +303,30 @@ class _Accounting:
         if first >= len(self.pictures):
             return left_out(path, "orphan_caption", f"belongs to {picture}, which was left out.")
         if first in self.names:
-            first_said = self._told(first) is not None or first not in self.chosen
-            by = "the layout" if first_said else self.found.captions[self.chosen[first].file].entry.path
-            detail = f"is a second caption of the same picture {picture}; {by} goes before it."
-            return left_out(path, "duplicate_caption", detail, self.names[first])
-        fate = next(
-            (f for f in self.fates if f.path == self.pictures[first].entry.path and f.rule == "duplicate"), None
-        )
-        if fate is not None and fate.item in self.present:
-            detail = (
-                f"belongs to {picture}, which is in the dataset already as {fate.item}; its caption was not touched."
-            )
-            return left_out(path, "kept_caption", detail, fate.item)
+            return self._second_fate(path, first)
+        if first in self.old:
+            item = self.old[first]
+            detail = f"belongs to {picture}, which is in the dataset already as {item}; its caption was not touched."
+            return left_out(path, "kept_caption", detail, item)
         return left_out(path, "orphan_caption", f"belongs to {picture}, which was left out as a duplicate.")
 
+    def _second_fate(self, path: str, index: int) -> Fate:
+        picture, item = self.pictures[index].entry.path, self.names[index]
+        if self._told(index) is None and index not in self.chosen:
+            detail = f"is called like {picture} but for its case, and so is another file; neither was used."
+            return left_out(path, "orphan_caption", detail)
+        speaker = self._speaker(index)
+        by = "the layout" if speaker is None else self.found.captions[speaker].entry.path
+        detail = f"is a second caption of the same picture {picture}; {by} goes before it."
+        return left_out(path, "duplicate_caption", detail, item)
+
     def _layout_fates(self) -> Iterator[Fate]:
-        used = self.found.reading.used if self.found.reading else {}
-        for path, mask in self.found.masks.items():
+        for path in self.found.masks:
             if path not in self.used_masks:
-                yield left_out(mask.entry.path, "orphan_mask", "is the mask of a picture that was not taken.")
-        failed = {fate.path for fate in self.found.fates}
-        for path, sentence in used.items():
-            if path not in self.found.masks and path not in failed:
-                yield Fate(path=path, fate="taken", rule="layout", detail=sentence)
+                yield left_out(path, "orphan_mask", "is the mask of a picture that was not taken.")
+        for path in self.found.used:
+            sentence = self.found.reading.used[path] if self.found.reading else ""
+            yield Fate(path=path, fate="taken", rule="layout", detail=sentence)
 
 
 def _choose(statements: Sequence[Statement]) -> Statement | None:

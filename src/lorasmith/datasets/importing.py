@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from lorasmith.datasets.accounting import Caption, Found, Mask, Picture
 from lorasmith.datasets.captions import decode_caption
 from lorasmith.datasets.emptiness import no_images
 from lorasmith.datasets.images import Alpha, png_bytes_to, prepare, prepare_mask, quiet_pillow
+from lorasmith.datasets.layouts import Reading
 from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.manifest import Fate
@@ -115,24 +116,21 @@ def gather(
     _refuse_oversize(source, entries, staging)
     entries = [_sniffed(source, entry) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
-    used = set(reading.used) if reading else set()
-    described = reading.described if reading else {}
-    masks = {told.mask for path, told in described.items() if told.mask and told.mask != path}
-    own_alpha = {path for path, told in described.items() if told.mask == path}
+    sorted_out = _sort_out(entries, reading)
     captions: list[Caption] = []
-    for entry in entries:
-        if entry.path in used or entry.path in masks or entry.kind == "image":
-            continue
+    for entry in sorted_out.beside:
         outcome = foreign(entry.path) if entry.kind == "other" else _read_caption(source, entry)
         if isinstance(outcome, Caption):
             captions.append(outcome)
         else:
             fates.append(outcome)
-    wanted = [e for e in entries if e.path in masks or (e.kind == "image" and e.path not in used)]
+    wanted = sorted_out.pictures
     report = _Reporter(len(wanted), progress, watch, cancel)
     pictures: list[Picture] = []
     found_masks: dict[str, Mask] = {}
-    tasks = [_Task(entry, entry.path in masks, _settings_of(entry, own_alpha, settings)) for entry in wanted]
+    masks = {id(entry) for entry in sorted_out.masks}
+    own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
+    tasks = [_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted]
     with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
         report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
@@ -145,7 +143,45 @@ def gather(
             report(done, wanted[done - 1].path)
     if not pictures:
         raise no_images(source, fates, len(captions))
-    return Found(shown_name(source.name), tuple(pictures), tuple(captions), tuple(fates), found_masks, reading, tuple(said))
+    return Found(
+        source=shown_name(source.name),
+        pictures=tuple(pictures),
+        captions=tuple(captions),
+        fates=tuple(fates),
+        masks=found_masks,
+        reading=reading,
+        used=tuple(entry.path for entry in sorted_out.used),
+        said=tuple(said),
+    )
+
+
+@dataclass
+class _SortedOut:
+    """The entries of a source by what is to be done with them."""
+
+    pictures: list[Entry] = field(default_factory=list)
+    """Masks among them."""
+    masks: list[Entry] = field(default_factory=list)
+    used: list[Entry] = field(default_factory=list)
+    beside: list[Entry] = field(default_factory=list)
+
+
+def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
+    """A path that a ZIP holds twice is what the layout says the first time, and itself the second."""
+    masks = {told.mask for path, told in reading.described.items() if told.mask != path} if reading else set()
+    used = {path for path in reading.used if path not in masks} if reading else set()
+    result = _SortedOut()
+    for entry in entries:
+        if entry.path in masks:
+            masks.discard(entry.path)
+            result.masks.append(entry)
+            result.pictures.append(entry)
+        elif entry.path in used:
+            used.discard(entry.path)
+            result.used.append(entry)
+        else:
+            (result.pictures if entry.kind == "image" else result.beside).append(entry)
+    return result
 
 
 def describe_import(sources: Sequence[Path], background: str, settings: Settings, found: Found) -> dict[str, Any]:
