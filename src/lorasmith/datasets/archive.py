@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from lorasmith.datasets.magic import PEEK, picture_format
+from lorasmith.datasets.magic import picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import make_unique, repair_zip_names, why_unsafe
 from lorasmith.datasets.source import (
@@ -64,20 +64,21 @@ def open_source(source: Path | Sequence[Path], limits: Limits) -> Source:
         InputError: one is missing, cannot be read, or is none of these; or none was given.
     """
     if isinstance(source, Path):
-        return _open_one(source, limits)
+        return _open_one(source, limits, alone=True)
     paths = list(dict.fromkeys(path.absolute() for path in source))
     if not paths:
         raise InputError("No source was given.", "Name a folder, a ZIP or some pictures.")
     if len(paths) == 1:
-        return _open_one(paths[0], limits)
+        return _open_one(paths[0], limits, alone=True)
     parts: list[Source] = []
     loose: dict[Path, list[Path]] = {}
     try:
         for path in paths:
-            if path.is_file() and not _is_zip(path):
+            found = _open_one(path, limits)
+            if isinstance(found, FilesSource):
                 loose.setdefault(path.parent, []).append(path)
             else:
-                parts.append(_open_one(path, limits))
+                parts.append(found)
     except InputError:
         for part in parts:
             part.close()
@@ -86,32 +87,35 @@ def open_source(source: Path | Sequence[Path], limits: Limits) -> Source:
     return parts[0] if len(parts) == 1 else SeveralSources(parts, limits)
 
 
-def _open_one(path: Path, limits: Limits) -> Source:
+def _open_one(path: Path, limits: Limits, *, alone: bool = False) -> Source:
+    """What lies at a path. A file that is no archive is one of several; ``alone`` it must be a picture."""
     try:
         if path.is_dir():
-            return FolderSource(path, limits)
+            return _folder(path, limits)
         if not path.exists():
             raise InputError(f"There is no file or folder at {path}.", "Check the path.")
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder.", "Give a ZIP or a folder with pictures.")
         with path.open("rb") as stream:
             beginning = stream.read(262 + 5)
-        if picture_format(beginning):
+        archive = None if picture_format(beginning) else _archive(path, limits)
+        if archive is not None:
+            return archive
+        if picture_format(beginning) or not alone:
             return FilesSource([path], limits)
-        if zipfile.is_zipfile(path):
-            return ZipSource(path, limits)
     except OSError as cause:
         raise InputError(f"{path} cannot be read: {cause.strerror or cause}.", "Check its permissions.") from cause
     raise InputError(*_what_it_is(path, beginning))
 
 
-def _is_zip(path: Path) -> bool:
-    """Whether the content is a ZIP, whatever the suffix says; a picture with a ZIP behind it is a picture."""
-    try:
-        with path.open("rb") as stream:
-            return not picture_format(stream.read(PEEK)) and zipfile.is_zipfile(path)
-    except OSError as cause:
-        raise InputError(f"{path} cannot be read: {cause.strerror or cause}.", "Check its permissions.") from cause
+def _folder(path: Path, limits: Limits) -> Source:
+    return FolderSource(path, limits)
+
+
+def _archive(path: Path, limits: Limits) -> Source | None:
+    """The archive at a path, by its content; None when it is none that is read. A picture never comes here, though a
+    ZIP may hang behind it."""
+    return ZipSource(path, limits) if zipfile.is_zipfile(path) else None
 
 
 def _what_it_is(path: Path, beginning: bytes) -> tuple[str, str]:

@@ -56,6 +56,7 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "system_file": "A file the operating system keeps for itself.",
         "hidden": "A hidden file, or one in a hidden folder.",
         "nested_archive": "An archive inside the source.",
+        "opened": "An archive inside the source that is part of its layout; its files are listed themselves.",
     }
 )
 """Every rule's id with what it means. An id keeps its meaning for good; scripts and reports go by it."""
