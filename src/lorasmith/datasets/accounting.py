@@ -120,8 +120,10 @@ class _Accounting:
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
         self.fates.sort(key=lambda fate: natural_key(fate.path))
-        ledger = tuple(fate.model_copy(update={"source": self.found.source}) for fate in self.fates)
-        return Imported((*self.present.values(), *items), ledger, tuple(self.staged.values()), self.found.said)
+        for place, fate in enumerate(self.fates):  # one by one, so that they are not all held twice
+            self.fates[place] = fate.model_copy(update={"source": self.found.source})
+        everything = (*self.present.values(), *items)
+        return Imported(everything, tuple(self.fates), tuple(self.staged.values()), self.found.said)
 
     # --- what is said about the pictures ---
 
