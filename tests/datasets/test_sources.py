@@ -248,12 +248,15 @@ def test_of_two_layouts_the_more_specific_speaks(
 def test_choosing_a_layout(tmp_path: Path, store: DatasetStore, with_layouts: Callable[..., None]) -> None:
     with_layouts(Listed())
     source = write_folder(tmp_path / "s", {"list.cfg": b"broken", "a.png": png(1)})
-    with pytest.raises(DatasetError, match="is broken") as error:
-        store.import_source(source)
-    assert "choose the layout 'plain'" in error.value.hint
+    with pytest.raises(DatasetError, match="is broken"):
+        store.import_source(source, layout="listed")
     assert store.names() == []
+    found_out = store.import_source(source, name="found-out")
+    assert found_out.operation.arguments["said"] == ["The layout listed was not followed: list.cfg is broken."]
     plain = store.import_source(source, layout="plain")
-    assert fates(plain)["list.cfg"].rule == "not_an_image"
+    assert "said" not in plain.operation.arguments
+    for version in (plain, found_out):
+        assert fates(version)["list.cfg"].rule == "not_an_image"
     with pytest.raises(ConfigError, match="no layout called 'lsted'"):
         store.import_source(source, layout="lsted")
     with pytest.raises(DatasetError, match="does not lie in the layout"):

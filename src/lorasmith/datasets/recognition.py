@@ -3,6 +3,9 @@
 The order, when more than one does: by the layouts' own ``rank`` (a file of settings outranks mere names), then the
 one that read more files besides pictures, then the one that describes more pictures, then by name. The others are
 named in the version's operation, and ``layout`` chooses one by name.
+
+A layout that recognises the source and finds its files damaged is an error when it was chosen. When it was not, it is
+not followed, which is said: one broken JSON file must not keep a thousand good pictures out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from lorasmith import plugins
 from lorasmith.datasets import layouts as room
 from lorasmith.datasets.layouts import Described, Layout, Reading
 from lorasmith.datasets.source import IMAGE_SUFFIXES, Entry, RefusedError, Source
-from lorasmith.errors import ConfigError, DatasetError, InputError
+from lorasmith.errors import ConfigError, DatasetError
 
 PLAIN: Final = "plain"
 """The name that asks for no layout at all: pictures, and the files beside them."""
@@ -32,8 +35,7 @@ def recognise(source: Source, entries: Sequence[Entry], wanted: str | None) -> t
 
     Raises:
         ConfigError: there is no such layout.
-        DatasetError: it does not recognise the source, or its files contradict themselves.
-        InputError: a file it needs cannot be read.
+        DatasetError: the layout wanted does not recognise the source, or its files are damaged.
     """
     if wanted == PLAIN:
         return None, []
@@ -42,24 +44,32 @@ def recognise(source: Source, entries: Sequence[Entry], wanted: str | None) -> t
         found = {wanted: plugins.choose(found, wanted, "layout")}
     if not found:
         return None, []
-    return decide(read_all(found, source, entries), wanted, source)
+    readings, broken = read_all(found, source, entries)
+    if broken and wanted is not None:
+        raise broken[0][1]
+    reading, said = decide(readings, wanted, source)
+    return reading, [*said, *(f"The layout {name} was not followed: {cause.message}" for name, cause in broken)]
 
 
-def read_all(found: Mapping[str, Layout], source: Source, entries: Sequence[Entry]) -> list[Reading]:
-    """What every layout makes of the source, the most specific first, without those that make nothing of it."""
+def read_all(
+    found: Mapping[str, Layout], source: Source, entries: Sequence[Entry]
+) -> tuple[list[Reading], list[tuple[str, DatasetError]]]:
+    """What every layout makes of the source, the most specific first, and which of them found it damaged."""
     paths = [entry.path for entry in entries]
     opener, before = _opener(source, entries), source.read_bytes
     readings: list[tuple[int, Reading]] = []
+    broken: list[tuple[str, DatasetError]] = []
     for layout in found.values():
         try:
             reading = layout.read(paths, opener)
         except DatasetError as cause:
-            hint = f"{cause.hint} To import the files without it, choose the layout '{PLAIN}'.".strip()
-            raise DatasetError(cause.message, hint) from cause
+            broken.append((layout.name, cause))
+            continue
         if reading is not None:
             readings.append((getattr(layout, "rank", _RANK), reading))
     source.read_bytes = before  # what layouts read is read once more, or not part of the dataset
-    return [reading for _, reading in sorted(readings, key=lambda pair: (-pair[0], *_specific(pair[1])))]
+    ranked = sorted(readings, key=lambda pair: (-pair[0], *_specific(pair[1])))
+    return [reading for _, reading in ranked], broken
 
 
 def decide(readings: Sequence[Reading], wanted: str | None, source: Source) -> tuple[Reading | None, list[str]]:
@@ -97,6 +107,6 @@ def _opener(source: Source, entries: Sequence[Entry]) -> Callable[[str], bytes]:
         try:
             return b"".join(source.chunks(by_path[path]))
         except RefusedError as refusal:
-            raise InputError(f"{path} {refusal.detail}", "Mend or remove it.") from refusal
+            raise DatasetError(f"{path} {refusal.detail}", "Mend or remove it.") from refusal
 
     return open_bytes
