@@ -164,3 +164,5 @@ def test_a_source_that_shrinks_reduces_and_keeps_the_original(tmp_path: Path, st
     assert (small.image, version.operation.arguments["max_side"]) == (small.original, 100)
     with pytest.raises(ConfigError, match="no size"):
         store.import_source(source, max_side=0)
+    with pytest.raises(ConfigError, match="transparency"):
+        store.import_source(source, alpha="none")  # type: ignore[arg-type]

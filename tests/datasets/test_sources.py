@@ -130,6 +130,8 @@ def test_heic_with_the_extra(tmp_path: Path, store: DatasetStore) -> None:
     version = store.import_source(write_folder(tmp_path / "s", {"a.HEIC": heic(), "b.jpg": heic()[:400]}))
     (item,) = version.items
     assert (item.name, item.width, item.height, item.provenance["format"]) == ("a.HEIC", 48, 32, "HEIF")
+    assert store.blob_path(item.original).read_bytes() == heic()
+    assert picture_format(store.blob_path(item.image).read_bytes()[:32]) == "PNG"  # read without the extra
     corners = np.asarray(store.open_image(item)).astype(int)[[4, 4, 27, 27], [4, 43, 4, 43]]
     expected = np.array([(200, 30, 40), (40, 180, 60), (30, 60, 190), (230, 220, 50)])
     assert np.abs(corners - expected).max() < 30
@@ -261,6 +263,17 @@ def test_choosing_a_layout(tmp_path: Path, store: DatasetStore, with_layouts: Ca
         store.import_source(source, layout="lsted")
     with pytest.raises(DatasetError, match="does not lie in the layout"):
         store.import_source(write_folder(tmp_path / "t", {"a.png": png(1)}), layout="listed")
+
+
+def test_the_same_pictures_with_other_repeats_are_another_version(
+    tmp_path: Path, store: DatasetStore, with_layouts: Callable[..., None]
+) -> None:
+    with_layouts(Listed())
+    source = write_folder(tmp_path / "s", {"list.cfg": b"a.png||", "a.png": png(1)})
+    first, second = store.import_source(source), store.import_source(source, layout="plain")
+    assert [first.items[0].repeats, second.items[0].repeats] == [4, 1]
+    assert [first.number, second.number] == [1, 2]
+    assert store.import_source(source) == first
 
 
 def test_a_picture_whose_alpha_is_its_mask(

@@ -267,6 +267,8 @@ def _decode(stream: BinaryIO, pixel_limit: int, max_side: int | None, formats: t
         work = _decode(io.BytesIO(mended), pixel_limit, max_side, formats)
         work.note("repaired:end_mark", "It lacked only the mark of its end; no pixel is lost.")
         return work
+    if work.format == "HEIF":
+        work.note("format:HEIF", "Converted from HEIC, which trainers do not read.")
     if frames > 1:
         work.note(f"first_frame:{frames}", f"Only the first of {frames} frames is used.")
     return work

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from PIL import Image
 
@@ -43,7 +43,7 @@ from lorasmith.datasets.source import (
     may_be_picture,
     shown_name,
 )
-from lorasmith.errors import InputError, OutOfDisk, Stopped
+from lorasmith.errors import ConfigError, InputError, OutOfDisk, Stopped
 
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool] | threading.Event
@@ -82,6 +82,12 @@ class Settings:
     """Pixels; longer pictures are reduced to it. None: they keep their size."""
     layout: str | None = None
     """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
+
+    def __post_init__(self) -> None:
+        if self.alpha not in get_args(Alpha):
+            raise ConfigError(f"'{self.alpha}' says nothing of transparency.", "Choose fill, mask or both.")
+        if self.max_side is not None and self.max_side < 1:
+            raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
 
 
 def gather(
@@ -265,7 +271,7 @@ def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) ->
 
 def _sniffed(source: Source, entry: Entry) -> Entry:
     """A file whose name says nothing is a picture when its first bytes do."""
-    if entry.kind != "other" or not may_be_picture(entry, ""):
+    if entry.kind != "other":
         return entry
     try:
         with source.open(entry) as stream:

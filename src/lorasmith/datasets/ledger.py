@@ -83,6 +83,18 @@ class Imported:
     said: tuple[str, ...] = ()
     """What the source says that could not be followed, a sentence each."""
 
+    def trains_like(self, version: DatasetVersion) -> bool:
+        """Whether the version holds the same items as far as training goes, in the same order."""
+        return list(map(_trained, self.items)) == list(map(_trained, version.items))
+
+    def unchanged(self, version: DatasetVersion) -> DatasetVersion | None:
+        """The version that was added to, when nothing was added; else None."""
+        return version if len(self.items) == len(version.items) else None
+
+
+def _trained(item: Item) -> tuple[object, ...]:
+    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept
+
 
 @dataclass(frozen=True)
 class Totals:

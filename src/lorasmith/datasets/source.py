@@ -12,7 +12,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
@@ -178,10 +178,13 @@ class FilesSource(Source):
         fates: list[Fate] = []
         for path in self._files:
             outcome = _look_at(str(path.resolve()), shown_name(path.absolute().name))
-            if isinstance(outcome, Fate):
+            named = _named_picture(path, outcome)
+            if named is not None:
+                entries.append(named)
+            elif isinstance(outcome, Fate):
                 fates.append(outcome)
             else:
-                entries.append(replace(outcome, kind="image") if _holds_picture(outcome) else outcome)
+                entries.append(outcome)
         return entries, fates
 
     def open(self, entry: Entry) -> BinaryIO:
@@ -276,6 +279,8 @@ def sort_by_name(path: str) -> Kind | Fate:
         return "image"
     if suffix in CAPTION_SUFFIXES:
         return "caption"
+    if suffix in _ARCHIVES or suffix in _UNSUPPORTED:
+        return foreign(path)
     return "sidecar" if suffix in SIDECAR_SUFFIXES else "other"
 
 
@@ -284,8 +289,7 @@ def may_be_picture(entry: Entry, format_name: str) -> bool:
 
     Cameras' raw files begin like a TIFF and hold a thumbnail in it, so a TIFF needs its suffix or none at all.
     """
-    suffix = PurePosixPath(entry.path).suffix.lower()
-    return suffix not in _UNSUPPORTED and suffix not in _ARCHIVES and (not suffix or format_name != "TIFF")
+    return format_name != "TIFF" or not PurePosixPath(entry.path).suffix
 
 
 def foreign(path: str) -> Fate:
@@ -342,16 +346,19 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _holds_picture(entry: Entry) -> bool:
-    """Whether a file that was named itself is a picture by its first bytes, whatever its suffix."""
-    if entry.kind != "other":
-        return False
+def _named_picture(path: Path, outcome: Entry | Fate) -> Entry | None:
+    """The entry of a file that was named itself and is a picture by its first bytes, whatever its suffix says."""
+    if isinstance(outcome, Entry) and outcome.kind != "other":
+        return None
+    if isinstance(outcome, Fate) and outcome.rule != "nested_archive":
+        return None
     try:
-        with _open_plain(entry) as stream:
-            name = picture_format(stream.read(PEEK))
+        with path.open("rb") as stream:
+            if picture_format(stream.read(PEEK)) is None:
+                return None
+        return Entry(outcome.path, "image", path.stat().st_size, str(path.resolve()))
     except OSError:
-        return False
-    return name is not None and PurePosixPath(entry.path).suffix.lower() not in _UNSUPPORTED
+        return None
 
 
 def _open_plain(entry: Entry) -> BinaryIO:

@@ -105,8 +105,8 @@ class DatasetStore:
                 with disk_errors(self.home), self._locked(dataset):
                     head = self.get(dataset) if into is not None else None
                     imported = account(found, head.items if head else ())
-                    same = self._with_content(dataset, imported) if head is None else head
-                    if same is not None and (head is None or len(imported.items) == len(head.items)):
+                    same = self._with_content(dataset, imported) if head is None else imported.unchanged(head)
+                    if same is not None:
                         return same
                     flush((f for f in imported.staged if not self.blob_path(f.sha256).is_file()), cancel)
                     self._keep(imported.staged)
@@ -244,8 +244,7 @@ class DatasetStore:
         """The newest version that trains the same as what was imported, if all its pictures are still there."""
         for number in reversed(self.versions(dataset)):
             version = self._read(dataset, number)
-            same = [(i.name, i.image, i.mask, i.caption) for i in version.items]
-            if same == [(i.name, i.image, i.mask, i.caption) for i in imported.items]:
+            if imported.trains_like(version):
                 there = all(self.blob_path(sha).is_file() for i in version.items for sha in (i.image, i.original))
                 return version if there else None
         return None
