@@ -16,9 +16,11 @@ from PIL import Image
 
 from lorasmith.datasets import importing
 from lorasmith.datasets.ledger import RULES, totals
-from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.datasets.manifest import DatasetVersion, Fate
+from lorasmith.datasets.names import collision_key, make_unique
+from lorasmith.datasets.source import Entry, FolderSource, Limits
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import OutOfDisk
+from lorasmith.errors import InputError, OutOfDisk
 from tests.datasets.dataset_pictures import (
     encode,
     gradient,
@@ -259,7 +261,7 @@ def test_more_members_than_the_limit(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(50_001):
             archive.writestr(zipfile.ZipInfo(f"{number}.png"), b"")
-    with pytest.raises(Exception, match="more than 50,000 files"):
+    with pytest.raises(InputError, match="more than 50,000 files"):
         DatasetStore(tmp_path / "home").import_source(path)
 
 
@@ -282,3 +284,36 @@ def test_nested_roots_are_one_root(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "s.zip", {"set/set/a.png": (png(1), ""), "set/set/b/c.png": (png(2), "")})
     names = [item.name for item in DatasetStore(tmp_path / "home").import_source(path).items]
     assert names == ["set/a.png", "set/b/c.png"]
+
+
+def test_one_name_very_often() -> None:
+    taken: set[str] = set()
+    names = [make_unique("A/a.png" if number % 2 else "a/A.png", taken) for number in range(20_000)]
+    assert len({name.casefold() for name in names}) == 20_000
+    assert names[:4] == ["a/A.png", "A/a (2).png", "a/A (3).png", "A/a (4).png"]
+    assert max(int(name.split("(")[1].split(")")[0]) for name in names[1:]) == 20_000
+
+
+def test_composed_and_decomposed_names_of_two_pictures(tmp_path: Path) -> None:
+    path = zip_of(
+        tmp_path / "s.zip", {"e\u0301.png": (png(1), ""), "\u00e9.png": (png(2), ""), "\u00c9.PNG": (png(3), "")}
+    )
+    names = [item.name for item in DatasetStore(tmp_path / "home").import_source(path).items]
+    assert len({collision_key(name) for name in names}) == 3
+
+
+def test_a_source_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_folder(tmp_path / "s", {"a.png": png(1), "b.png": png(2)})
+    really = FolderSource.scan
+
+    def scan(self: FolderSource) -> tuple[list[Entry], list[Fate]]:
+        found = really(self)
+        (source / "b.png").write_bytes(os.urandom(90_000))
+        return found
+
+    monkeypatch.setattr(FolderSource, "scan", scan)
+    store = DatasetStore(tmp_path / "home")
+    with pytest.raises(InputError, match="unpacks to more than 50 kB"):
+        store.import_source(source, limits=Limits(total_bytes=50_000))
+    assert store.names() == []
+    assert list((store.home / "incoming").iterdir()) == []

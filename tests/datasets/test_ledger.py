@@ -6,6 +6,7 @@ import ast
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,11 @@ def test_every_rule_that_is_emitted_is_documented_and_the_other_way_round() -> N
     elsewhere = set() if (folder / ARCHIVES_IN_FOLDERS).exists() else {"opened"}
     assert emitted | elsewhere == set(RULES)
     assert all(sentence.endswith(".") for sentence in RULES.values())
+
+
+def test_the_rules_are_written_down() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "importing.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.MULTILINE)) == dict(RULES)
 
 
 def _rules_in(node: ast.AST) -> set[str]:

@@ -64,17 +64,29 @@ def collision_key(name: str) -> str:
 
 
 def make_unique(name: str, taken: set[str]) -> str:
-    """``name``, or ``stem (2).suffix`` and so on until it collides with none of ``taken``, which it joins."""
+    """``name``, or ``stem (2).suffix`` and so on until it collides with none of ``taken``, which it joins.
+
+    The number is found by doubling and halving, for a ZIP may hold one name fifty thousand times.
+    """
     folder, slash, last = name.rpartition("/")
     stem, dot, suffix = last.rpartition(".")
     if not dot:
         stem, suffix = last, ""
-    candidate, count = name, 1
-    while collision_key(candidate) in taken:
-        count += 1
-        candidate = f"{folder}{slash}{stem} ({count}){dot}{suffix}"
-    taken.add(collision_key(candidate))
-    return candidate
+
+    def numbered(count: int) -> str:
+        return name if count == 1 else f"{folder}{slash}{stem} ({count}){dot}{suffix}"
+
+    last_taken, free = 0, 1
+    while collision_key(numbered(free)) in taken:
+        last_taken, free = free, 2 * free
+    while free - last_taken > 1:
+        middle = (last_taken + free) // 2
+        if collision_key(numbered(middle)) in taken:
+            last_taken = middle
+        else:
+            free = middle
+    taken.add(collision_key(numbered(free)))
+    return numbered(free)
 
 
 def natural_key(path: str) -> str:
