@@ -92,6 +92,19 @@ def test_damage_of_which_the_extent_is_unknown_is_still_damage(kind: str) -> Non
     assert error.value.rule == "damaged"
 
 
+@pytest.mark.parametrize("position", range(0, 700, 7))
+def test_a_byte_changed_anywhere_near_the_start_never_crashes(position: int) -> None:
+    content = bytearray(encode(gradient(seed=3), "JPEG", quality=95))
+    for value in (0x00, 0xFF, 0xD9):
+        content[position] = value
+        try:
+            whole = prepare(bytes(content), background=WHITE, pixel_limit=10**6)
+        except RefusedError as refusal:
+            assert refusal.detail.endswith(".")
+        else:
+            assert whole.width * whole.height <= 10**6
+
+
 # Reduced decoding
 
 

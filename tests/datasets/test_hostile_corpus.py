@@ -63,6 +63,7 @@ def corpus() -> dict[str, tuple[bytes, str]]:
         "sixteen.png": (raw_png(4, 2, 0, 16, (b"\0" + bytes(range(8))) * 2), "image"),
         "sixteen rgb.png": (raw_png(2, 1, 2, 16, b"\0" + bytes(range(12))), "image"),
         "decimals.tif": (encode(Image.new("F", (4, 4), 7.5), "TIFF"), "unsupported_pixels"),
+        "lzw.tif": (encode(gradient(seed=80), "TIFF", compression="tiff_lzw").replace(b"\x80", b"\xff"), "damaged"),
         "animated.gif": (animated("GIF"), "image"),
         "animated.webp": (animated("WEBP"), "image"),
         "animated.png": (animated("PNG"), "image"),

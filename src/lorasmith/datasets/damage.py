@@ -8,6 +8,8 @@ skipped when the picture data is complete, and become picture where it is not.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Final
 
 from PIL import Image
@@ -19,7 +21,11 @@ _STANDALONE: Final = (0x01, *range(0xD0, 0xD9))  # markers without a length
 # Three unlike fillers without 0xFF: a last block that lacks a bit or two shows in at least one of them.
 _FILLERS: Final = (b"\x5a\xc3\x17\x88" * 64, b"\x00\x01" * 128, b"\xfe\xa9\x6c" * 80)
 _COEFFICIENTS: Final = 64
-_DAMAGE: Final = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError)
+DECODING: Final = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, AttributeError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""Pillow's decoders raise all of these on damaged bytes; which one depends on where the damage lies."""
 
 
 def complete_jpeg(content: bytes) -> bytes | None:
@@ -39,7 +45,7 @@ def _pixels(content: bytes) -> bytes | None:
         with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
             image.load()
             return image.tobytes()
-    except _DAMAGE:
+    except DECODING:
         return None
 
 
@@ -80,9 +86,9 @@ def how_far(image: Image.Image) -> int | None:
     """
     if image.info.get("interlace") or image.info.get("progressive") or not image.height:
         return None
-    try:
-        box = image.im.getbbox()
-    except (AttributeError, ValueError, OSError):
+    held = getattr(image, "_im", None)  # None before decoding began, where ``im`` would assert
+    if held is None or not hasattr(held, "getbbox"):
         return None
+    box = held.getbbox()
     percent = 100 * (box[3] - box[1]) // image.height if box else 0  # a BMP fills from below
     return percent if 0 < percent < 100 else None

@@ -7,20 +7,21 @@ a fraction of the time; all of its bytes are read even so.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.util
 import io
-import struct
+import logging
 import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError, _imaging
 
-from lorasmith.datasets.damage import complete_jpeg, how_far
+from lorasmith.datasets.damage import DECODING, complete_jpeg, how_far
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.source import RefusedError
 from lorasmith.errors import ConfigError, EnvironmentProblem
@@ -31,11 +32,6 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 Alpha = Literal["fill", "mask", "both"]
 """What becomes of transparency. ``fill``: it is laid on the background. ``mask``: the colours stay as they are and it
 becomes the mask. ``both``: laid on the background, and kept as the mask."""
-_DECODING: Final = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, AttributeError,
-    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
-# Pillow's decoders raise all of these on damaged bytes; which one depends on where the damage lies.
 _ORIENTATION_TAG: Final = 0x0112
 _BITS_TAG: Final = 258
 _TURNS: Final = {
@@ -173,12 +169,18 @@ def open_reduced(
 
 
 def quiet_pillow() -> None:
-    """Keep Pillow's warnings about odd files from stderr: what they say that matters is in the ledger.
+    """Keep warnings about odd files from stderr: what they say that matters is in the ledger.
 
-    One filter for its modules, put in front once more by every call. (``warnings.catch_warnings`` would be undone in
-    the wrong order by two imports at once.)
+    One filter for Pillow's modules, put in front once more by every call. (``warnings.catch_warnings`` would be undone
+    in the wrong order by two imports at once.) libtiff prints by itself unless its handler is taken away, which a
+    Pillow that has it built in does not let one do; what fails is told by return values all the same.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+    logger = logging.getLogger("PIL")
+    if not logger.handlers:  # or Python prints what nobody listens to
+        logger.addHandler(logging.NullHandler())
 
 
 def _upright(
@@ -259,7 +261,7 @@ def _decode(stream: BinaryIO, pixel_limit: int, max_side: int | None, formats: t
         raise RefusedError("damaged", "holds nothing that can be read as a picture.") from cause
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
         raise RefusedError("too_many_pixels", f"has more than {pixel_limit / 1e6:.0f} million pixels.") from cause
-    except _DECODING as cause:
+    except DECODING as cause:
         stream.seek(0)
         mended = complete_jpeg(stream.read()) if image is not None and image.format == "JPEG" else None
         if mended is None:
@@ -292,7 +294,7 @@ def _read_orientation(image: Image.Image) -> object:
     """The EXIF orientation as it stands in the file, 1 when there is none; None when the EXIF data is damaged."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODING:
+    except DECODING:
         return None
 
 
