@@ -10,9 +10,10 @@
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
     │   ├── OutOfDisk             6
     │   └── OutOfMemory           6
-    └── JobError                  7   a job that is running elsewhere, unknown, damaged or failed
-        ├── NonFiniteLoss         7
-        └── CheckpointError       7
+    ├── JobError                  7   a job that is running elsewhere, unknown, damaged or failed
+    │   ├── NonFiniteLoss         7
+    │   └── CheckpointError       7
+    └── Stopped                 130   stopped on request; nothing was changed
 
 A message says in one sentence what is wrong; the hint says the next thing to do. Exit code 130 means
 interrupted by the user; 1 is kept for what nobody foresaw.
@@ -111,3 +112,9 @@ class NonFiniteLoss(JobError):
 
 class CheckpointError(JobError):
     """A checkpoint that is missing or whose bytes are not what was written."""
+
+
+class Stopped(LorasmithError):
+    """Something was stopped on request before it had an effect."""
+
+    exit_code = 130

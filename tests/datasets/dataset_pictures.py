@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zipfile
@@ -113,3 +114,20 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
             content = path.read_bytes()
         found[path.relative_to(folder).as_posix()] = (status.st_mtime_ns, content)
     return found
+
+
+def heic() -> bytes:
+    """48 x 32 pixels: red, green, blue and yellow quarters, HEVC-encoded, which nothing here can write."""
+    return base64.b64decode(_HEIC)
+
+
+_HEIC = (
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9j"
+    "AAAAAERAAAEAAQAAAAABoQABAAAAAAAAAMgAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/Wlw"
+    "cnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AA"
+    "AAMAkAAAAwAAAwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAA"
+    "QAAAAEAAAAAoY2xhcAAAADAAAAABAAAAIAAAAAH////wAAAAAv///+AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWB"
+    "AgMFhAAAANBtZGF0AAAAxCgBrwngITip//ML3/7UnZe0RxKoEHme+R7Df/TgoNcJDYmXWCQksB/oUQHmb/f6DX5AwzxDAaVRQmb/8RYn5XnO"
+    "ZjkovvFcdk/YlD8IOwYDXQQqdvSmdzBCH6+4kk1bl8saTqZcQZr+ypb5bBsJLsn558+gqrbb/cMCS3cZ5L8Hh7f4P4XwBWH2VLfLYNi9ZH0T"
+    "6M5Zu3P8ApLnvkbGwxywdny+d32ITXsH6E5gmSoe+AH3CMAfZh97n8wPw/pv17pnvGQ="
+)

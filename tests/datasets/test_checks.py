@@ -48,7 +48,7 @@ def test_a_good_dataset_has_no_finding(tmp_path: Path) -> None:
         ({"x.jpg": jpeg()[:200]}, "F1", "warning", ("x.jpg",)),
         ({"x.png": b""}, "F4", "warning", ("x.png",)),
         ({"x.jpg": picture(90), "x.txt": b"ohwx, x"}, "F3", "info", ("x.jpg",)),
-        ({"x.heic": b"heic"}, "F5", "warning", ("x.heic",)),
+        ({"x.jxl": b"jxl"}, "F5", "warning", ("x.jxl",)),
         ({"x.gif": None, "x.txt": b"ohwx, x"}, "F6", "warning", ("x.gif",)),
         ({"0.bmp": encode(gradient(SIDE, SIDE, 91), "BMP")}, "F7", "warning", ("0.bmp", "0.png")),
         ({"con.png": picture(92), "con.txt": b"ohwx, x"}, "F8", "info", ("con_.png",)),

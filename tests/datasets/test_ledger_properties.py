@@ -17,6 +17,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorasmith.datasets.ledger import RULES, totals
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.source import Limits
 from lorasmith.datasets.store import DatasetStore
@@ -45,6 +46,12 @@ CONTENTS = {
     "utf16": "wide".encode("utf-16"),
     "nul": b"odd\0text",
     "long text": b"x" * 300,
+    "no end mark": jpeg(8)[:-2],
+    "caption in json": b'{"caption": "a cat", "tags": ["sky"]}',
+    "post": b'{"category": "site", "subcategory": "tag", "id": 1, "tags": "sky cat"}',
+    "table": b"file_name,caption\na.png,one\nsub/A.png,two\na,three\n",
+    "lines": b'{"file_name": "a.png", "text": "one"}\n{"file_name": "A", "text": "two"}\n',
+    "tag lines": b"sky\ncat\n",
 }
 STEMS = (
     "a",
@@ -61,12 +68,31 @@ STEMS = (
     "Thumbs",
     "new\nline",
 )
-SUFFIXES = (".png", ".Jpg", ".JPEG", ".webp", ".txt", ".TXT", ".zip", ".db", ".heic", ".md", "")
+SUFFIXES = (
+    ".png",
+    ".Jpg",
+    ".JPEG",
+    ".webp",
+    ".txt",
+    ".TXT",
+    ".png.txt",
+    ".caption",
+    ".json",
+    ".png.json",
+    ".jsonl",
+    ".csv",
+    ".zip",
+    ".db",
+    ".heic",
+    ".md",
+    "",
+)
 FOLDERS = ("", "sub/", "sub/deeper/", "10_cat/", "__MACOSX/", ".git/", "猫/")
 ESCAPES = ("../", "/", "C:\\", "..\\", "a/../../", "\\\\host\\share\\")
 
 names = st.tuples(st.sampled_from(FOLDERS), st.sampled_from(STEMS), st.sampled_from(SUFFIXES)).map("".join)
 files = st.dictionaries(names, st.sampled_from(sorted(CONTENTS)), max_size=12)
+TAKING = ("image", "repaired", "caption", "metadata", "layout")
 settled = settings(max_examples=40, deadline=None, derandomize=True)
 
 
@@ -84,11 +110,13 @@ def account(store: DatasetStore, source: Path, inputs: Counter[str]) -> DatasetV
     assert fates == inputs
     item_names = [item.name for item in version.items]
     assert len({name.casefold() for name in item_names}) == len(item_names)
-    images = Counter(f.item for f in version.ledger if f.rule == "image" and f.fate in ("taken", "converted"))
+    images = Counter(f.item for f in version.ledger if f.rule in ("image", "repaired") and f.fate != "left_out")
     assert images == Counter(item_names)
+    counted = totals(version.ledger)
+    assert counted.inputs == inputs.total() == counted.taken + counted.left_out
     for fate in version.ledger:
-        assert fate.rule and fate.detail
-        assert (fate.fate == "left_out") == (fate.rule not in ("image", "caption"))
+        assert fate.rule in RULES and fate.detail
+        assert (fate.fate == "left_out") == (fate.rule not in TAKING)
     for item in version.items:
         assert store.open_image(item).size == (item.width, item.height)
         assert store.blob_path(item.original).is_file()

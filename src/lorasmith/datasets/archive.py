@@ -1,4 +1,4 @@
-"""A ZIP as a source: nothing is unpacked in place, every member is streamed and held to limits.
+"""Opening a source, and a ZIP as one: nothing is unpacked in place, every member is streamed and held to limits.
 
 A ZIP is hostile until proven otherwise: paths that climb out, links, bombs, encrypted members, names in unknown
 encodings. Members are only ever read into files whose names we choose.
@@ -11,12 +11,25 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from lorasmith.datasets.magic import picture_format
 from lorasmith.datasets.manifest import Fate
-from lorasmith.datasets.names import repair_zip_names, why_unsafe
-from lorasmith.datasets.source import Entry, Limits, Source, is_zip, left_out, sort_by_name, too_many
+from lorasmith.datasets.names import make_unique, repair_zip_names, why_unsafe
+from lorasmith.datasets.source import (
+    Entry,
+    FilesSource,
+    Limits,
+    Source,
+    in_words,
+    left_out,
+    shown_name,
+    sort_by_name,
+    too_many,
+)
 from lorasmith.errors import InputError
 
 _UTF8_FLAG: Final = 0x800
@@ -35,19 +48,46 @@ _OTHER_CONTENT: Final = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "Unpack it and import the folder."),
     (b"PK\x03\x04", "a damaged ZIP: its end is missing", "Download or pack it again."),
     (b"PK\x01\x02", "a damaged ZIP: its beginning is missing", "Download or pack it again."),
-    (b"\xff\xd8\xff", "a single picture", "Put it into a folder with the others and import that."),
-    (b"\x89PNG", "a single picture", "Put it into a folder with the others and import that."),
     (b"<!DOCTYPE", "a web page", "The download probably needs a login; fetch the file again."),
     (b"<html", "a web page", "The download probably needs a login; fetch the file again."),
 )
 
 
-def open_source(path: Path, limits: Limits) -> Source:
-    """The folder, ZIP, tar or Parquet table at ``path``; its content decides which, not its suffix.
+def open_source(source: Path | Sequence[Path], limits: Limits) -> Source:
+    """The folder, ZIP, tar, Parquet table or picture at a path, or several of them as one; content decides which.
+
+    Files named one by one are read by themselves: a caption beside a picture counts when it is named too. Of several
+    sources each keeps its name as the first part of its paths.
 
     Raises:
-        InputError: it is missing, cannot be read, or is neither.
+        InputError: one is missing, cannot be read, or is none of these; or none was given.
     """
+    if isinstance(source, Path):
+        return _open_one(source, limits, alone=True)
+    paths = list(dict.fromkeys(path.absolute() for path in source))
+    if not paths:
+        raise InputError("No source was given.", "Name a folder, a ZIP or some pictures.")
+    if len(paths) == 1:
+        return _open_one(paths[0], limits, alone=True)
+    parts: list[Source] = []
+    loose: dict[Path, list[Path]] = {}
+    try:
+        for path in paths:
+            found = _open_one(path, limits)
+            if isinstance(found, FilesSource):
+                loose.setdefault(path.parent, []).append(path)
+            else:
+                parts.append(found)
+    except InputError:
+        for part in parts:
+            part.close()
+        raise
+    parts.extend(FilesSource(files, limits) for files in loose.values())
+    return parts[0] if len(parts) == 1 else SeveralSources(parts, limits)
+
+
+def _open_one(path: Path, limits: Limits, *, alone: bool = False) -> Source:
+    """What lies at a path. A file that is no archive is one of several; ``alone`` it must be a picture."""
     try:
         if path.is_dir():
             return _folder(path, limits)
@@ -55,13 +95,13 @@ def open_source(path: Path, limits: Limits) -> Source:
             raise InputError(f"There is no file or folder at {path}.", "Check the path.")
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder.", "Give a ZIP or a folder with pictures.")
-        if is_zip(path):
-            return ZipSource(path, limits)
-        other = _table_or_tar(path, limits)
-        if other is not None:
-            return other
         with path.open("rb") as stream:
             beginning = stream.read(262 + 5)
+        archive = None if picture_format(beginning) else _archive(path, limits)
+        if archive is not None:
+            return archive
+        if picture_format(beginning) or not alone:
+            return FilesSource([path], limits)
     except OSError as cause:
         raise InputError(f"{path} cannot be read: {cause.strerror or cause}.", "Check its permissions.") from cause
     raise InputError(*_what_it_is(path, beginning))
@@ -73,11 +113,14 @@ def _folder(path: Path, limits: Limits) -> Source:
     return FolderWithArchives(path, limits)
 
 
-def _table_or_tar(path: Path, limits: Limits) -> Source | None:
-    """A tar or a Parquet table as a source; None when it is neither."""
+def _archive(path: Path, limits: Limits) -> Source | None:
+    """The archive at a path, by its content; None when it is none that is read. A picture never comes here, though a
+    ZIP may hang behind it."""
     from lorasmith.datasets.parquet import ParquetSource, is_parquet
     from lorasmith.datasets.tar import TarSource, is_tar
 
+    if zipfile.is_zipfile(path):
+        return ZipSource(path, limits)
     if is_tar(path):
         return TarSource(path, limits)
     return ParquetSource(path, limits) if is_parquet(path) else None
@@ -103,6 +146,10 @@ class ZipSource(Source):
             self._zip = zipfile.ZipFile(path)
         except (*_DAMAGE, NotImplementedError) as cause:
             raise InputError(f"{path.name} is a damaged ZIP: {cause}.", "Download or pack it again.") from cause
+
+    @property
+    def label(self) -> str:
+        return self.path.stem
 
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         members = [info for info in self._zip.infolist() if not _is_folder(info)]
@@ -142,6 +189,65 @@ class ZipSource(Source):
 
     def reading(self) -> tuple[type[Exception], ...]:
         return _DAMAGE
+
+
+class SeveralSources(Source):
+    """Several sources as one; each one's name is the first part of its paths, told apart where two are the same."""
+
+    word = "sources"
+
+    def __init__(self, parts: Sequence[Source], limits: Limits) -> None:
+        super().__init__(parts[0].path, limits)
+        self._parts = tuple(parts)
+        taken: set[str] = set()
+        self._labels = tuple(make_unique(shown_name(part.label) or "root", taken) for part in parts)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self._labels)
+
+    def scan(self) -> tuple[list[Entry], list[Fate]]:
+        entries: list[Entry] = []
+        fates: list[Fate] = []
+        for part, label in zip(self._parts, self._labels, strict=True):
+            found, known = part.scan()
+            entries.extend(replace(e, path=f"{label}/{e.path}", handle=(part, e), label=label) for e in found)
+            fates.extend(fate.model_copy(update={"path": f"{label}/{fate.path}"}) for fate in known)
+        if len(entries) + len(fates) > self.limits.members:
+            raise too_many(self)
+        return entries, fates
+
+    def open(self, entry: Entry) -> BinaryIO:
+        part, inner = _inner(entry)
+        return part.open(inner)
+
+    def chunks(self, entry: Entry) -> Iterator[bytes]:
+        part, inner = _inner(entry)
+        for chunk in part.chunks(replace(inner, kind=entry.kind)):
+            self.read_bytes += len(chunk)
+            if self.read_bytes > self.limits.total_bytes:
+                raise InputError(
+                    f"{self.name} unpack to more than {in_words(self.limits.total_bytes)}.",
+                    "Split them into several datasets.",
+                )
+            yield chunk
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+    def packed_size(self, entry: Entry) -> int | None:
+        part, inner = _inner(entry)
+        return part.packed_size(inner)
+
+    def reading(self) -> tuple[type[Exception], ...]:
+        return tuple({kind: None for part in self._parts for kind in part.reading()})
+
+
+def _inner(entry: Entry) -> tuple[Source, Entry]:
+    assert isinstance(entry.handle, tuple)
+    part, inner = entry.handle
+    return cast(Source, part), cast(Entry, inner)
 
 
 def _why_refused(info: zipfile.ZipInfo, path: str) -> tuple[str, str] | None:

@@ -1,7 +1,8 @@
 """An import: every file of a source becomes an item, a caption, or a line that says why not.
 
-Reading is sequential, decoding runs in a few threads, and the outcome does not depend on which is faster. All
-files are written into a staging folder; the store moves them in place when the whole import has succeeded.
+Files are read one after another; hashing, decoding and writing run in a few threads, and the outcome does not depend
+on which is faster. All files are written into a staging folder; the store moves them in place when the whole import
+has succeeded, so that stopping at any moment leaves the old state.
 """
 
 from __future__ import annotations
@@ -9,78 +10,276 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 from PIL import Image
 
+from lorasmith.datasets.accounting import Caption, Found, Mask, Picture
 from lorasmith.datasets.captions import decode_caption
-from lorasmith.datasets.images import Prepared, png_bytes_to, prepare
-from lorasmith.datasets.ledger import Caption, Imported, Picture, Staged, account, no_images
+from lorasmith.datasets.emptiness import no_images
+from lorasmith.datasets.images import Alpha, png_bytes_to, prepare, prepare_mask, quiet_pillow
+from lorasmith.datasets.layouts import Reading
+from lorasmith.datasets.ledger import Staged
+from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import natural_key
-from lorasmith.datasets.source import Entry, RefusedError, Source, disk_errors, in_words, left_out
-from lorasmith.errors import InputError, OutOfDisk
+from lorasmith.datasets.recognition import recognise
+from lorasmith.datasets.source import (
+    Entry,
+    RefusedError,
+    Source,
+    disk_errors,
+    foreign,
+    in_words,
+    left_out,
+    may_be_picture,
+    shown_name,
+)
+from lorasmith.errors import ConfigError, InputError, OutOfDisk, Stopped
 
 Progress = Callable[[int, int, str], None]
+Cancel = Callable[[], bool] | threading.Event
 Color = tuple[int, int, int]  # RGB, 0-255
 
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 _AHEAD: Final = 2 * _THREADS  # pictures read before the oldest is decoded: bounds memory and staged files
+_IN_MEMORY: Final = 16_000_000  # bytes of one file; a larger one goes to disk while it is read
+_FLUSHERS: Final = 16  # a journaling file system commits what waits together, so waiting side by side is quicker
+_EVERY: Final = 0.25  # seconds between two calls of a watch
 
 
-def run_import(source: Source, staging: Path, *, background: Color, progress: Progress | None = None) -> Imported:
-    """Read the whole source into ``staging`` and account for every file.
+@dataclass(frozen=True)
+class Pace:
+    """How far an import is."""
+
+    done: int
+    """Pictures."""
+    total: int
+    path: str
+    """Of the last one."""
+    seconds_left: float | None
+    """At the speed so far; None until there is one."""
+
+
+Watch = Callable[[Pace], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of an import besides its source."""
+
+    background: Color = (255, 255, 255)
+    alpha: Alpha = "fill"
+    max_side: int | None = None
+    """Pixels; longer pictures are reduced to it. None: they keep their size."""
+    layout: str | None = None
+    """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
+
+    def __post_init__(self) -> None:
+        if self.alpha not in get_args(Alpha):
+            raise ConfigError(f"'{self.alpha}' says nothing of transparency.", "Choose fill, mask or both.")
+        if self.max_side is not None and self.max_side < 1:
+            raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
+
+
+def gather(
+    source: Source,
+    staging: Path,
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    cancel: Cancel | None = None,
+) -> Found:
+    """Read the whole source into ``staging``; what becomes of it is decided by ``accounting.account``.
+
+    Args:
+        source: open; stays open.
+        staging: an empty folder.
+        settings: how pictures are prepared, and in which layout they lie.
+        progress: called after every picture with pictures done, pictures in all and the path of the last one.
+        watch: called a few times a second, with an estimate of the time that is left.
+        cancel: set, or true when called: the import stops after the pictures under way.
 
     Raises:
         DatasetError: no picture could be taken; the message counts what was found instead.
         InputError: the source is larger than its limits.
         OutOfDisk: it would not fit.
+        Stopped: ``cancel`` said so.
     """
     Image.init()  # registers all decoders now, so that threads need not
+    quiet_pillow()
     entries, fates = source.scan()
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
+    entries = [_sniffed(source, entry) for entry in entries]
+    reading, said = recognise(source, entries, settings.layout)
+    sorted_out = _sort_out(entries, reading)
     captions: list[Caption] = []
-    for entry in entries:
-        if entry.kind == "caption":
-            outcome = _read_caption(source, entry)
-            if isinstance(outcome, Caption):
-                captions.append(outcome)
-            else:
-                fates.append(outcome)
+    for entry in sorted_out.beside:
+        outcome = foreign(entry.path) if entry.kind == "other" else _read_caption(source, entry)
+        if isinstance(outcome, Caption):
+            captions.append(outcome)
+        else:
+            fates.append(outcome)
+    wanted = sorted_out.pictures
+    report = _Reporter(len(wanted), progress, watch, cancel)
     pictures: list[Picture] = []
-    wanted = [entry for entry in entries if entry.kind == "image"]
-    with closing(_decode_all(source, wanted, staging, background)) as outcomes:  # whatever happens, its threads end
+    found_masks: dict[str, Mask] = {}
+    masks = {id(entry) for entry in sorted_out.masks}
+    own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
+    tasks = [_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted]
+    with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
+        report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
             if isinstance(found, Picture):
                 pictures.append(found)
+            elif isinstance(found, Mask):
+                found_masks[found.entry.path] = found
             else:
                 fates.append(found)
-            if progress is not None:
-                progress(done, len(wanted), wanted[done - 1].path)
+            report(done, wanted[done - 1].path)
     if not pictures:
         raise no_images(source, fates, len(captions))
-    return account(pictures, captions, fates)
+    return Found(
+        source=shown_name(source.name),
+        pictures=tuple(pictures),
+        captions=tuple(captions),
+        fates=tuple(fates),
+        masks=found_masks,
+        reading=reading,
+        used=tuple(entry.path for entry in sorted_out.used),
+        said=tuple(said),
+    )
+
+
+@dataclass
+class _SortedOut:
+    """The entries of a source by what is to be done with them."""
+
+    pictures: list[Entry] = field(default_factory=list)
+    """Masks among them."""
+    masks: list[Entry] = field(default_factory=list)
+    used: list[Entry] = field(default_factory=list)
+    beside: list[Entry] = field(default_factory=list)
+
+
+def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
+    """A path that a ZIP holds twice is what the layout says the first time, and itself the second."""
+    masks = {told.mask for path, told in reading.described.items() if told.mask != path} if reading else set()
+    used = {path for path in reading.used if path not in masks} if reading else set()
+    result = _SortedOut()
+    for entry in entries:
+        if entry.path in masks:
+            masks.discard(entry.path)
+            result.masks.append(entry)
+            result.pictures.append(entry)
+        elif entry.path in used:
+            used.discard(entry.path)
+            result.used.append(entry)
+        else:
+            (result.pictures if entry.kind == "image" else result.beside).append(entry)
+    return result
+
+
+def describe_import(sources: Sequence[Path], background: str, settings: Settings, found: Found) -> dict[str, Any]:
+    """The arguments of the operation that an import is, for the version's history."""
+    names = [path.absolute().name for path in sources]
+    arguments: dict[str, Any] = {"source": names[0] if len(names) == 1 else names, "background": background}
+    if settings.alpha != "fill":
+        arguments["alpha"] = settings.alpha
+    if settings.max_side is not None:
+        arguments["max_side"] = settings.max_side
+    if found.reading is not None:
+        arguments["layout"] = found.reading.layout
+    if found.said:
+        arguments["said"] = list(found.said)
+    return arguments
+
+
+def flush(staged: Iterable[Staged], cancel: Cancel | None = None) -> None:
+    """Wait until the disk holds these files. All together, since each alone would wait for a commit of its own.
+
+    Raises:
+        OutOfDisk: it does not fit after all.
+        Stopped: ``cancel`` said so.
+    """
+    with ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="flush") as pool:
+        waiting = [pool.submit(_flush, file.path) for file in staged]
+        try:
+            for future in waiting:
+                future.result()
+                _stop_if(cancel)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _flush(path: Path) -> None:
+    with disk_errors(path), path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+class _Reporter:
+    """Tells how far an import is, and ends it when asked to."""
+
+    def __init__(self, total: int, progress: Progress | None, watch: Watch | None, cancel: Cancel | None) -> None:
+        self._total, self._progress, self._watch, self._cancel = total, progress, watch, cancel
+        self._start = time.monotonic()
+        self._said = -_EVERY
+
+    def __call__(self, done: int, path: str) -> None:
+        self.stop_if_asked()
+        if self._progress is not None:
+            self._progress(done, self._total, path)
+        elapsed = time.monotonic() - self._start
+        if self._watch is None or (done < self._total and elapsed - self._said < _EVERY):
+            return
+        self._said = elapsed
+        self._watch(Pace(done, self._total, path, elapsed / done * (self._total - done) if elapsed > 0 else None))
+
+    def stop_if_asked(self) -> None:
+        _stop_if(self._cancel)
+
+
+def _stop_if(cancel: Cancel | None) -> None:
+    if cancel is not None and (cancel.is_set() if isinstance(cancel, threading.Event) else cancel()):
+        raise Stopped("The import was stopped; no dataset was changed.", "Start it again when you like.")
 
 
 def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) -> None:
     declared = sum(entry.size for entry in entries)
     if declared > source.limits.total_bytes:
         raise InputError(
-            f"{source.path.name} unpacks to {in_words(declared)}, more than {in_words(source.limits.total_bytes)}.",
+            f"{source.name} unpacks to {in_words(declared)}, more than {in_words(source.limits.total_bytes)}.",
             "Split it into several datasets.",
         )
     free = shutil.disk_usage(staging).free
     if declared > free * source.limits.free_disk_share:
         raise OutOfDisk(
-            f"{source.path.name} needs {in_words(declared)}; the disk of {staging.parent} has {in_words(free)} free.",
+            f"{source.name} needs {in_words(declared)}; the disk of {staging.parent} has {in_words(free)} free.",
             "Free some space, or choose a home on another disk.",
         )
+
+
+def _sniffed(source: Source, entry: Entry) -> Entry:
+    """A file whose name says nothing is a picture when its first bytes do."""
+    if entry.kind != "other":
+        return entry
+    try:
+        with source.open(entry) as stream:
+            beginning = stream.read(PEEK)
+    except source.reading():
+        return entry
+    name = picture_format(beginning)
+    return replace(entry, kind="image") if name and may_be_picture(entry, name) else entry
 
 
 def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
@@ -93,68 +292,114 @@ def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
     return Caption(entry, text, encoding)
 
 
-def _decode_all(
-    source: Source, entries: Sequence[Entry], staging: Path, background: Color
-) -> Generator[Picture | Fate, None, None]:
+@dataclass(frozen=True)
+class _Task:
+    entry: Entry
+    is_mask: bool
+    settings: Settings
+
+
+def _settings_of(entry: Entry, own_alpha: set[str], settings: Settings) -> Settings:
+    """A layout may say of a picture that its own alpha is its mask; its colours then count as they are stored."""
+    return replace(settings, alpha="mask") if entry.path in own_alpha else settings
+
+
+def _decode_all(source: Source, tasks: Sequence[_Task], staging: Path) -> Generator[Picture | Mask | Fate, None, None]:
     """Decode in order, a few at a time."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[Picture] | tuple[Entry, RefusedError]] = deque()
-        ahead: deque[Entry] = deque()
+        waiting: deque[tuple[Entry, Future[Picture | Mask] | RefusedError]] = deque()
 
-        def oldest() -> Picture | Fate:
-            entry, result = ahead.popleft(), waiting.popleft()
+        def oldest() -> Picture | Mask | Fate:
+            entry, result = waiting.popleft()
             try:
                 if isinstance(result, Future):
                     return result.result()
-                raise result[1]
+                raise result
             except RefusedError as refusal:
                 return left_out(entry.path, refusal.rule, refusal.detail)
 
         try:
-            for number, entry in enumerate(entries):
+            for number, task in enumerate(tasks):
+                path = staging / f"{number}.original"
+                decode: Callable[..., Picture | Mask] = _decode_mask if task.is_mask else _decode
                 try:
-                    original = _stage(source, entry, staging / f"{number}.original")
-                    waiting.append(pool.submit(_decode, entry, original, background, source.limits.pixels))
+                    content = _read(source, task.entry, path)
+                    future = pool.submit(decode, task.entry, content, path, task.settings, source.limits.pixels)
+                    waiting.append((task.entry, future))
                 except RefusedError as refusal:
-                    waiting.append((entry, refusal))
-                ahead.append(entry)
-                if len(ahead) > _AHEAD:
+                    waiting.append((task.entry, refusal))
+                if len(waiting) > _AHEAD:
                     yield oldest()
-            while ahead:
+            while waiting:
                 yield oldest()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stage(source: Source, entry: Entry, path: Path) -> Staged:
+def _read(source: Source, entry: Entry, path: Path) -> bytes | Staged:
+    """A file's bytes; of a large one, the staged copy."""
+    held: list[bytes] = []
+    size = 0
+    chunks = source.chunks(entry)
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size > _IN_MEMORY:
+            break
+    else:
+        return b"".join(held)
     digest = hashlib.sha256()
     try:
         with disk_errors(path), path.open("wb") as stream:
-            for chunk in source.chunks(entry):
+            for chunk in _one_after_the_other(held, chunks):
                 digest.update(chunk)
                 stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
     except RefusedError:
         path.unlink()
         raise
     return Staged(path, digest.hexdigest())
 
 
-def _decode(entry: Entry, original: Staged, background: Color, pixel_limit: int) -> Picture:
-    """In a thread: decode one staged picture and write its PNG if its pixels had to change."""
+def _one_after_the_other(held: list[bytes], chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    while held:
+        yield held.pop(0)
+    yield from chunks
+
+
+def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Picture:
+    """In a thread: stage one picture, and a PNG of it if its pixels had to change."""
     try:
-        prepared = prepare(original.path, background=background, pixel_limit=pixel_limit)
+        prepared = prepare(
+            content if isinstance(content, bytes) else content.path,
+            background=settings.background,
+            pixel_limit=pixel_limit,
+            alpha=settings.alpha,
+            max_side=settings.max_side,
+        )
     except RefusedError:
-        original.path.unlink()
+        path.unlink(missing_ok=True)
         raise
-    if prepared.image is None:
-        return Picture(entry, prepared, original, None)
-    path = original.path.with_suffix(".png")
+    original = content if isinstance(content, Staged) else _write(path, content)
+    converted = _write_png(path.with_suffix(".png"), prepared.image) if prepared.image is not None else None
+    mask = _write_png(path.with_suffix(".mask.png"), prepared.alpha) if prepared.alpha is not None else None
+    return Picture(entry, replace(prepared, image=None, alpha=None), original, converted, mask)
+
+
+def _decode_mask(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Mask:
+    """In a thread: stage a picture that is the mask of another."""
+    image = prepare_mask(content if isinstance(content, bytes) else content.path, pixel_limit=pixel_limit)
+    path.unlink(missing_ok=True)
+    return Mask(entry, _write_png(path.with_suffix(".png"), image), image.width, image.height)
+
+
+def _write(path: Path, content: bytes) -> Staged:
     with disk_errors(path):
-        png_bytes_to(path, prepared.image)
-        with path.open("r+b") as stream:
-            os.fsync(stream.fileno())
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    light = Prepared(**{**vars(prepared), "image": None})
-    return Picture(entry, light, original, Staged(path, digest))
+        path.write_bytes(content)
+    return Staged(path, hashlib.sha256(content).hexdigest())
+
+
+def _write_png(path: Path, image: Image.Image) -> Staged:
+    with disk_errors(path):
+        png_bytes_to(path, image)
+        with path.open("rb") as stream:
+            return Staged(path, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -1,28 +1,68 @@
-"""The ledger of an import: which picture becomes which item, whose caption is whose, and why the rest is left out.
+"""The ledger of a dataset: what became of every file that was offered, and the rules by which it was decided.
 
-Decided over the whole source at once, after everything was read, so that it does not depend on order or speed.
+``inputs = taken + left out``, always; a repaired or converted copy counts as taken. The ledger can be asked
+(``filter_fates``), counted (``totals``) and written down for other programs (``ledger_text``).
 """
 
 from __future__ import annotations
 
-import re
+import csv
+import io
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
 
-from lorasmith.datasets.images import Prepared
-from lorasmith.datasets.manifest import Fate, Item
-from lorasmith.datasets.names import collision_key, make_unique, natural_key, safe_item_name
-from lorasmith.datasets.source import Entry, Source, left_out, sort_by_name
-from lorasmith.errors import DatasetError
+from lorasmith.datasets.manifest import DatasetVersion, Fate, FateWord, Item
+from lorasmith.errors import ConfigError
 
-_REPEATS_FOLDER: Final = re.compile(r"[0-9]+_")
-_SUFFIX_OF: Final = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"), "GIF": (".gif",), "AVIF": (".avif",),
-}  # fmt: skip
+LedgerForm = Literal["csv", "json", "jsonl"]
+
+RULES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "image": "A picture that became an item, as it came or converted.",
+        "repaired": "A JPEG that lacked only its end mark; a whole copy became an item.",
+        "caption": "A caption or a file of captions that was used.",
+        "metadata": "A file that told where a picture comes from, and held no caption that was used.",
+        "mask": "A picture that became the mask of an item.",
+        "layout": "A file that was read as part of a trainer's or a hub's layout.",
+        "duplicate": "The same bytes or pixels as a picture that is kept or was there before.",
+        "duplicate_caption": "A second caption of a picture that has one of higher rank.",
+        "orphan_caption": "A caption without a picture that was taken.",
+        "kept_caption": "A caption of a picture that is in the dataset already; what stands there was not touched.",
+        "orphan_mask": "A mask without a picture that was taken.",
+        "mask_size": "A mask of another size than its picture.",
+        "unknown_sidecar": "A JSON, JSONL or CSV file that holds no captions in a form that is read.",
+        "unreadable_caption": "A caption or table whose bytes are no text, or not what its suffix promises.",
+        "not_an_image": "Neither a picture nor a caption.",
+        "unsupported_format": "A picture format that is not read.",
+        "needs_extra": "A picture format that is read with an extra that is not installed.",
+        "unsupported_pixels": "A picture whose numbers have no known scale.",
+        "damaged": "A picture that does not decode to its end, or bytes that cannot be unpacked.",
+        "empty_file": "A file of 0 bytes.",
+        "too_large": "A file larger than the limit for its kind.",
+        "too_many_pixels": "A picture with more pixels than the limit.",
+        "bomb": "An archive member that unpacks to far more than its packed size.",
+        "encrypted": "An archive member protected by a password.",
+        "unsupported_compression": "An archive member packed in a way that is not read.",
+        "unsafe_path": "An archive member whose path climbs out, is absolute or names a drive.",
+        "link": "A symbolic link or junction; links are not followed.",
+        "special_file": "A pipe, socket or device.",
+        "unreadable": "A file or folder that may not be read.",
+        "system_file": "A file the operating system keeps for itself.",
+        "hidden": "A hidden file, or one in a hidden folder.",
+        "nested_archive": "An archive inside the source.",
+        "opened": "An archive inside the source that is part of its layout; its files are listed themselves.",
+    }
+)
+"""Every rule's id with what it means. An id keeps its meaning for good; scripts and reports go by it."""
+
+_COLUMNS: Final = ("source", "path", "fate", "rule", "item", "detail")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -34,205 +74,113 @@ class Staged:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that was decoded, with its files."""
-
-    entry: Entry
-    prepared: Prepared
-    original: Staged
-    converted: Staged | None
-
-    @property
-    def image(self) -> Staged:
-        return self.converted or self.original
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A caption file that was read."""
-
-    entry: Entry
-    text: str
-    encoding: str
-
-
-@dataclass(frozen=True)
 class Imported:
-    """What an import found; ``staged`` holds every file the items name."""
+    """What an import found; ``staged`` holds every file that ``items`` name and the store may lack."""
 
     items: tuple[Item, ...]
     ledger: tuple[Fate, ...]
     staged: tuple[Staged, ...]
+    said: tuple[str, ...] = ()
+    """What the source says that could not be followed, a sentence each."""
+
+    def trains_like(self, version: DatasetVersion) -> bool:
+        """Whether the version holds the same items as far as training goes, in the same order."""
+        return list(map(_trained, self.items)) == list(map(_trained, version.items))
+
+    def unchanged(self, version: DatasetVersion) -> DatasetVersion | None:
+        """The version that was added to, when nothing was added; else None."""
+        return version if len(self.items) == len(version.items) else None
 
 
-def account(pictures: Sequence[Picture], captions: Sequence[Caption], fates: list[Fate]) -> Imported:
-    """Names, duplicates and captions, decided over the whole source at once."""
-    root = _common_root([*(p.entry.path for p in pictures), *(c.entry.path for c in captions)])
-    paths = [picture.entry.path for picture in pictures]
-    pairing = _pair(paths, captions)
-    kept = _keep_one_of_each(pictures, pairing)
-    taken: set[str] = set()
-    names: dict[int, str] = {}
-    items: list[Item] = []
-    staged: dict[str, Staged] = {}
-    for index, picture in enumerate(pictures):
-        if kept[index] != index:
-            continue
-        name = names[index] = make_unique(safe_item_name(_below(root, picture.entry.path)), taken)
-        caption = pairing.get(index)
-        items.append(_item(picture, name, caption))
-        fates.append(_picture_fate(picture, name))
-        staged.update({s.sha256: s for s in (picture.original, picture.image)})
-    for index, picture in enumerate(pictures):
-        if kept[index] != index:
-            fates.append(_duplicate_fate(picture, pictures[kept[index]], names[kept[index]]))
-    lost = [fate.path for fate in fates if fate.fate == "left_out" and sort_by_name(fate.path) == "image"]
-    fates.extend(_caption_fates(captions, pairing, paths, names, {_stem(path): path for path in lost}))
-    fates.sort(key=lambda fate: natural_key(fate.path))
-    return Imported(tuple(items), tuple(fates), tuple(staged.values()))
+def _trained(item: Item) -> tuple[object, ...]:
+    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept
 
 
-def _common_root(paths: Sequence[str]) -> str:
-    """The one folder that everything lies in, or nothing; ``10_cat`` stays, for trainers read repeats from it."""
-    firsts = {path.replace("\\", "/").partition("/")[0] for path in paths}
-    nested = all("/" in path.replace("\\", "/") for path in paths)
-    if len(firsts) != 1 or not nested:
-        return ""
-    (root,) = firsts
-    return "" if _REPEATS_FOLDER.match(root) else root
+@dataclass(frozen=True)
+class Totals:
+    """Files counted by fate; ``inputs == taken + left_out``."""
+
+    inputs: int
+    taken: int
+    """Including ``converted``."""
+    converted: int
+    left_out: int
+    by_rule: Mapping[str, int]
 
 
-def _below(root: str, path: str) -> str:
-    flat = path.replace("\\", "/")
-    return flat[len(root) + 1 :] if root else flat
-
-
-def _stem(path: str) -> str:
-    """The path without its suffix, as captions are matched: in full, never by position."""
-    return str(PurePosixPath(path.replace("\\", "/")).with_suffix(""))
-
-
-def _pair(paths: Sequence[str], captions: Sequence[Caption]) -> dict[int, Caption]:
-    """The caption of each picture: the same path but for the suffix; failing that, the same but for case."""
-    exact: dict[str, Caption] = {}
-    loose: dict[str, list[Caption]] = {}
-    for caption in captions:
-        exact.setdefault(_stem(caption.entry.path), caption)
-        loose.setdefault(collision_key(_stem(caption.entry.path)), []).append(caption)
-    pairing: dict[int, Caption] = {}
-    for index, path in enumerate(paths):
-        similar = loose.get(collision_key(_stem(path)), [])
-        found = exact.get(_stem(path)) or (similar[0] if len(similar) == 1 else None)
-        if found is not None:
-            pairing[index] = found
-    return pairing
-
-
-def _keep_one_of_each(pictures: Sequence[Picture], pairing: dict[int, Caption]) -> list[int]:
-    """For each picture the index of the one that is kept of its like: the first with a caption, else the first."""
-    alike: dict[str, list[int]] = {}
-    for index, picture in enumerate(pictures):
-        alike.setdefault(picture.prepared.pixels, []).append(index)
-    kept = list(range(len(pictures)))
-    for group in alike.values():
-        best = min(group, key=lambda i: (not (i in pairing and pairing[i].text.strip()), i))
-        for index in group:
-            kept[index] = best
-    return kept
-
-
-def _item(picture: Picture, name: str, caption: Caption | None) -> Item:
-    provenance: dict[str, Any] = {"source": picture.entry.path, "transforms": list(picture.prepared.transforms)}
-    provenance["format"] = picture.prepared.format
-    if caption is not None:
-        provenance["caption"] = caption.entry.path
-    return Item(
-        name=name,
-        image=picture.image.sha256,
-        original=picture.original.sha256,
-        width=picture.prepared.width,
-        height=picture.prepared.height,
-        caption=caption.text if caption is not None else "",
-        provenance=provenance,
+def totals(fates: Iterable[Fate]) -> Totals:
+    """The counts of a ledger or a part of it."""
+    listed = list(fates)
+    words = Counter(fate.fate for fate in listed)
+    rules = Counter(fate.rule for fate in listed)
+    return Totals(
+        inputs=len(listed),
+        taken=words["taken"] + words["converted"],
+        converted=words["converted"],
+        left_out=words["left_out"],
+        by_rule=dict(sorted(rules.items())),
     )
 
 
-def _picture_fate(picture: Picture, name: str) -> Fate:
-    path, prepared = picture.entry.path, picture.prepared
-    sentences = ["is converted." if picture.converted else "is taken as it came.", *prepared.sentences]
-    if PurePosixPath(path).suffix.lower() not in _SUFFIX_OF[prepared.format]:
-        sentences.append(f"It is a {prepared.format} whatever its name says.")
-    if PurePosixPath(name).name != PurePosixPath(path.replace("\\", "/")).name:
-        sentences.append(f"It is called {name} here, for its own name is taken or not safe everywhere.")
-    if picture.entry.note:
-        sentences.append(picture.entry.note)
-    fate: Any = "converted" if picture.converted else "taken"
-    return Fate(path=path, fate=fate, rule="image", detail=" ".join(sentences), item=name)
+def filter_fates(
+    version: DatasetVersion,
+    fate: FateWord | None = None,
+    rule: str | None = None,
+    path: str | None = None,
+    source: str | None = None,
+) -> tuple[Fate, ...]:
+    """The lines of the ledger that meet every condition given, in their order.
 
+    Args:
+        version: whose ledger.
+        fate: ``taken``, ``converted`` or ``left_out``.
+        rule: an id of ``RULES``.
+        path: a path, or a pattern with ``*`` and ``?``.
+        source: which source it came with, as the ledger names it.
 
-def _duplicate_fate(picture: Picture, other: Picture, item: str) -> Fate:
-    same = "bytes" if picture.original.sha256 == other.original.sha256 else "pixels"
-    return left_out(picture.entry.path, "duplicate", f"has the same {same} as {other.entry.path}, which is kept.", item)
-
-
-def _caption_fates(
-    captions: Sequence[Caption],
-    pairing: dict[int, Caption],
-    paths: Sequence[str],
-    names: dict[int, str],
-    gone: dict[str, str],
-) -> Iterator[Fate]:
-    users: dict[int, list[int]] = {}
-    for index, caption in pairing.items():
-        users.setdefault(id(caption), []).append(index)
-    used_stems = {collision_key(_stem(paths[index])) for index in pairing}
-    for caption in captions:
-        path = caption.entry.path
-        kept = [index for index in users.get(id(caption), []) if index in names]
-        if kept:
-            yield _used_caption_fate(caption, [names[index] for index in kept])
-        elif _stem(path) in gone:
-            yield left_out(path, "orphan_caption", f"belongs to {gone[_stem(path)]}, which was left out.")
-        elif collision_key(_stem(path)) in used_stems:
-            yield left_out(path, "duplicate_caption", "is a second caption of the same picture.")
-        else:
-            dotted = "." in PurePosixPath(path).stem  # x.jpg.txt, as some downloaders write
-            hint = " (name it like the picture, with .txt in place of its suffix)" if dotted else ""
-            yield left_out(path, "orphan_caption", f"has no picture of the same name beside it{hint}.")
-
-
-def _used_caption_fate(caption: Caption, items: Sequence[str]) -> Fate:
-    sentences = [f"is the caption of {' and '.join(items)}."]
-    if caption.encoding:
-        sentences.append(f"It was read as {caption.encoding}.")
-    if not caption.text.strip():
-        sentences.append("It is empty.")
-    fate: Any = "converted" if caption.encoding == "Windows-1252" else "taken"
-    return Fate(path=caption.entry.path, fate=fate, rule="caption", detail=" ".join(sentences), item=items[0])
-
-
-_RULES_IN_WORDS: Final = {
-    "damaged": "damaged", "empty_file": "empty", "not_an_image": "no picture", "system_file": "system file",
-    "hidden": "hidden", "nested_archive": "archive inside", "unsupported_format": "in an unsupported picture format",
-    "encrypted": "protected by a password", "unsafe_path": "with an unsafe path", "link": "a link",
-    "too_large": "too large", "bomb": "packed like a bomb", "too_many_pixels": "with too many pixels",
-    "special_file": "no plain file", "unreadable": "unreadable", "unsupported_pixels": "with unsupported pixel values",
-    "unreadable_caption": "an unreadable caption", "unsupported_compression": "packed in an unsupported way",
-}  # fmt: skip
-
-
-def no_images(source: Source, fates: Sequence[Fate], captions: int) -> DatasetError:
-    """The error for a source without a usable picture: what was found instead, counted, and how it should look."""
-    counts = Counter(fate.rule for fate in fates)
-    found = [f"{count} {_RULES_IN_WORDS.get(rule, rule)}" for rule, count in counts.most_common()]
-    if captions:
-        found.append(f"{captions} caption{'s' if captions > 1 else ''} without a picture")
-    total = len(fates) + captions
-    files = f"{total} file{'s' if total != 1 else ''}"
-    inside = f"of its {files}: {', '.join(found)}" if total else "it holds no file at all"
-    example = next((f" For example, {f.path} {f.detail}" for f in fates if f.rule not in ("system_file", "hidden")), "")
-    return DatasetError(
-        f"No images found in {source.word} '{source.path.name}'; {inside}.{example}",
-        "Put pictures (JPG, PNG, WebP, BMP, TIFF, GIF, AVIF) into its root or a folder in it, "
-        "each caption beside its picture as .txt of the same name.",
+    Raises:
+        ConfigError: no such rule.
+    """
+    if rule is not None and rule not in RULES:
+        raise ConfigError(f"There is no rule '{rule}' in the ledger.", f"The rules are: {', '.join(sorted(RULES))}.")
+    return tuple(
+        line
+        for line in version.ledger
+        if (fate is None or line.fate == fate)
+        and (rule is None or line.rule == rule)
+        and (path is None or line.path == path or fnmatchcase(line.path, path))
+        and (source is None or line.source == source)
     )
+
+
+def ledger_table(fates: DatasetVersion | Iterable[Fate]) -> list[dict[str, str]]:
+    """A row per file: ``source``, ``path``, ``fate``, ``rule``, ``item`` (empty when none), ``detail``."""
+    lines = fates.ledger if isinstance(fates, DatasetVersion) else fates
+    return [{column: getattr(line, column) or "" for column in _COLUMNS} for line in lines]
+
+
+def ledger_text(fates: DatasetVersion | Iterable[Fate], form: LedgerForm) -> str:
+    """The ledger for other programs.
+
+    In CSV (RFC 4180, to be saved as UTF-8) a cell that a spreadsheet would take for a formula gets a ``'`` in front,
+    as OWASP advises; JSON and JSONL hold every name as it is.
+
+    Raises:
+        ConfigError: no such form.
+    """
+    rows = ledger_table(fates)
+    if form == "json":
+        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    if form == "jsonl":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if form != "csv":
+        raise ConfigError(f"A ledger cannot be written as '{form}'.", "Choose csv, json or jsonl.")
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\r\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows([_harmless(row[column]) for column in _COLUMNS] for row in rows)
+    return stream.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell

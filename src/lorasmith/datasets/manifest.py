@@ -77,6 +77,8 @@ class Fate(Record):
     """One sentence for people."""
     item: str | None = None
     """Name of the item it became or belongs to."""
+    source: str = ""
+    """Which source it came with; paths are unique within one."""
 
 
 class Operation(Record):
@@ -103,8 +105,8 @@ class DatasetVersion(Record):
     """ISO 8601, UTC."""
     items: tuple[Item, ...]
     ledger: SkipValidation[Sequence[Fate]] = ()
-    """The fate of every file of the import that began this line of versions; of a stored version it is read when it
-    is first looked into."""
+    """The fate of every file of the import that began this line of versions, and of those added since; of a stored
+    version it is read when it is first looked into."""
     root: str = ""
     """Merkle root of the stored items (``pieces.merkle_root``); empty for a version that was never stored."""
     _pieces: tuple[Piece, ...] = PrivateAttr(default=())

@@ -1,7 +1,7 @@
-"""Where pictures come from: a folder or a ZIP, told apart by content, and the limits that keep an import safe.
+"""Where pictures come from: a folder, a ZIP or single files, and the limits that keep an import safe.
 
-A source lists its files once. Those that may hold a picture or a caption are ``Entry``; every other file is a
-``Fate`` already, so that nothing is left unsaid. Directories are not counted.
+A source lists its files once. Those that may be read are ``Entry``; every other file is a ``Fate`` already, so that
+nothing is left unsaid. Directories are not counted.
 """
 
 from __future__ import annotations
@@ -9,43 +9,33 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
+from lorasmith.datasets.magic import PEEK, SUFFIX_OF, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.errors import EnvironmentProblem, InputError, OutOfDisk
 
-IMAGE_SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-)
-CAPTION_SUFFIX: Final = ".txt"
+IMAGE_SUFFIXES: Final = frozenset(suffix for suffixes in SUFFIX_OF.values() for suffix in suffixes)
+CAPTION_SUFFIXES: Final = frozenset((".txt", ".caption"))
+SIDECAR_SUFFIXES: Final = frozenset((".json", ".jsonl", ".csv", ".tsv"))
 _UNSUPPORTED: Final = frozenset(
     (
-        ".heic",
-        ".heif",
-        ".jxl",
-        ".jp2",
-        ".psd",
-        ".xcf",
-        ".kra",
-        ".svg",
-        ".raw",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".tga",
+        ".jxl", ".jp2", ".psd", ".xcf", ".kra", ".svg", ".raw", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2",
+        ".dng", ".orf", ".rw2", ".pef", ".srw", ".raf", ".3fr", ".iiq", ".erf", ".mrw", ".kdc", ".dcr", ".tga", ".ico",
     )
-)
+)  # fmt: skip
 _ARCHIVES: Final = frozenset((".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".cbz"))
 _SYSTEM_FILES: Final = frozenset((".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"))
 _CHUNK: Final = 1 << 20
+_MOUNT_POINT: Final = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+
+Kind = Literal["image", "caption", "sidecar", "other"]
+"""By its name: a picture, a caption of one picture, a file that may describe several, or anything else."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +53,25 @@ class Limits:
     pixels: int = 89_000_000
     """Width x height of one picture; just under the size at which Pillow itself warns of bombs."""
     caption_bytes: int = 1_000_000
+    table_bytes: int = 64_000_000
+    """Size of a JSON, JSONL or CSV file beside the pictures, which is held in memory as a whole."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that may hold a picture or a caption."""
+    """A file that may hold a picture, a caption, or something a layout reads."""
 
     path: str
     """As the ledger names it: relative to the source, ``/`` between parts, names repaired."""
-    kind: Literal["image", "caption"]
+    kind: Kind
     size: int
     """Bytes as declared by the source; not to be trusted."""
     handle: object
     """What the source needs to open it."""
     note: str = ""
     """A sentence about the name, for the ledger."""
+    label: str = ""
+    """Which of several sources it came from: the first part of ``path``; empty when there is one source."""
 
 
 class RefusedError(Exception):
@@ -90,15 +84,25 @@ class RefusedError(Exception):
 
 
 class Source(ABC):
-    """A folder or an archive, open for one import."""
+    """A folder, an archive or some files, open for one import."""
 
     word: ClassVar[str]
-    """What a message calls it: ``ZIP``, ``folder``."""
+    """What a message calls it: ``ZIP``, ``folder``, ``file``."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path = path
         self.limits = limits
         self.read_bytes = 0
+
+    @property
+    def name(self) -> str:
+        """What the user calls it: the last part of its path."""
+        return self.path.absolute().name
+
+    @property
+    def label(self) -> str:
+        """The first part of its paths when it is one of several sources."""
+        return self.name
 
     @abstractmethod
     def scan(self) -> tuple[list[Entry], list[Fate]]:
@@ -131,7 +135,8 @@ class Source(ABC):
             RefusedError: the entry is too large, packed like a bomb, or its bytes are damaged.
             InputError: the source as a whole is larger than the limit.
         """
-        cap = self.limits.caption_bytes if entry.kind == "caption" else self.limits.file_bytes
+        caps = {"caption": self.limits.caption_bytes, "sidecar": self.limits.table_bytes}
+        cap = caps.get(entry.kind, self.limits.file_bytes)
         packed = self.packed_size(entry)
         count = 0
         try:
@@ -145,12 +150,54 @@ class Source(ABC):
                         raise RefusedError("bomb", f"unpacks to more than {self.limits.ratio:g} times its packed size.")
                     if self.read_bytes > self.limits.total_bytes:
                         raise InputError(
-                            f"{self.path.name} unpacks to more than {in_words(self.limits.total_bytes)}.",
+                            f"{self.name} unpacks to more than {in_words(self.limits.total_bytes)}.",
                             "Split it into several datasets.",
                         )
                     yield chunk
         except self.reading() as cause:
-            raise RefusedError("damaged", f"cannot be read: {_first_line(cause)}.") from cause
+            plain = packed is None and isinstance(cause, OSError)
+            reason = cause.strerror if plain and isinstance(cause, OSError) and cause.strerror else _first_line(cause)
+            raise RefusedError("unreadable" if plain else "damaged", f"cannot be read: {reason}.") from cause
+
+
+class FilesSource(Source):
+    """Files named one by one, all of one folder; a link that was named is followed, for it was asked for."""
+
+    word = "file"
+
+    def __init__(self, files: Sequence[Path], limits: Limits) -> None:
+        super().__init__(files[0] if len(files) == 1 else files[0].absolute().parent, limits)
+        self._files = tuple(files)
+
+    @property
+    def label(self) -> str:
+        return self._files[0].absolute().parent.name
+
+    def scan(self) -> tuple[list[Entry], list[Fate]]:
+        entries: list[Entry] = []
+        fates: list[Fate] = []
+        for path in self._files:
+            outcome = _look_at(str(path.resolve()), shown_name(path.absolute().name))
+            named = _named_picture(path, outcome)
+            if named is not None:
+                entries.append(named)
+            elif isinstance(outcome, Fate):
+                fates.append(outcome)
+            else:
+                entries.append(outcome)
+        return entries, fates
+
+    def open(self, entry: Entry) -> BinaryIO:
+        return _open_plain(entry)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def packed_size(self, entry: Entry) -> int | None:
+        return None
+
+    def reading(self) -> tuple[type[Exception], ...]:
+        return (OSError,)
 
 
 class FolderSource(Source):
@@ -174,41 +221,25 @@ class FolderSource(Source):
                 detail = f"is a folder that cannot be read: {cause.strerror}."
                 fates.append(left_out(self._shown(folder), "unreadable", detail))
                 continue
+            inside = "" if folder == self.path else f"{folder.relative_to(self.path).as_posix()}/"
             for child in children:
                 if child.is_dir(follow_symlinks=False) and not _is_junction(child):
                     pending.append(Path(child.path))
                 else:
-                    self._add(Path(child.path), child, entries, fates)
+                    outcome = _look_at(child.path, shown_name(f"{inside}{child.name}"))
+                    if isinstance(outcome, Fate):
+                        fates.append(outcome)
+                    else:
+                        entries.append(outcome)
             if len(entries) + len(fates) > self.limits.members:
                 raise too_many(self)
         return entries, fates
 
     def _shown(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix().encode("utf-8", "replace").decode()
-
-    def _add(self, path: Path, child: os.DirEntry[str], entries: list[Entry], fates: list[Fate]) -> None:
-        shown = self._shown(path)
-        try:
-            status = child.stat(follow_symlinks=False)
-        except OSError as cause:
-            fates.append(left_out(shown, "unreadable", f"cannot be read: {cause.strerror}."))
-            return
-        if stat.S_ISLNK(status.st_mode) or _is_junction(child):
-            detail = f"is a link to {_target(path)}; links are not followed, copy the file instead."
-            fates.append(left_out(shown, "link", detail))
-        elif not stat.S_ISREG(status.st_mode):
-            fates.append(left_out(shown, "special_file", "is not a plain file."))
-        else:
-            kind = sort_by_name(shown)
-            if isinstance(kind, Fate):
-                fates.append(kind)
-            else:
-                entries.append(Entry(shown, kind, status.st_size, path))
+        return shown_name(path.relative_to(self.path).as_posix())
 
     def open(self, entry: Entry) -> BinaryIO:
-        assert isinstance(entry.handle, Path)
-        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        return os.fdopen(os.open(entry.handle, flags), "rb")
+        return _open_plain(entry)
 
     def close(self) -> None:
         """A folder holds nothing open."""
@@ -220,7 +251,22 @@ class FolderSource(Source):
         return (OSError,)
 
 
-def sort_by_name(path: str) -> Literal["image", "caption"] | Fate:
+def _look_at(path: str, shown: str) -> Entry | Fate:
+    """One directory entry that is no folder. Its path stays text: a ``Path`` takes five times the memory."""
+    try:
+        status = os.lstat(path)
+    except OSError as cause:
+        return left_out(shown, "unreadable", f"cannot be read: {cause.strerror}.")
+    if stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _MOUNT_POINT:
+        detail = f"is a link to {_target(path)}; links are not followed, copy the file instead."
+        return left_out(shown, "link", detail)
+    if not stat.S_ISREG(status.st_mode):
+        return left_out(shown, "special_file", "is not a plain file.")
+    kind = sort_by_name(shown)
+    return kind if isinstance(kind, Fate) else Entry(shown, kind, status.st_size, path)
+
+
+def sort_by_name(path: str) -> Kind | Fate:
     """What a file is by its name alone: something to read, or a fate."""
     pure = PurePosixPath(path)
     lowered = [part.lower() for part in pure.parts]
@@ -229,13 +275,26 @@ def sort_by_name(path: str) -> Literal["image", "caption"] | Fate:
     if any(part.startswith(".") for part in lowered):
         return left_out(path, "hidden", "is hidden or lies in a hidden folder.")
     suffix = pure.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or suffix == CAPTION_SUFFIX:
-        return "caption" if suffix == CAPTION_SUFFIX else "image"
-    return _foreign(path, suffix)
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    if suffix in CAPTION_SUFFIXES:
+        return "caption"
+    if suffix in _ARCHIVES or suffix in _UNSUPPORTED:
+        return foreign(path)
+    return "sidecar" if suffix in SIDECAR_SUFFIXES else "other"
 
 
-def _foreign(path: str, suffix: str) -> Fate:
-    """The fate of a file that is neither picture nor caption by its suffix."""
+def may_be_picture(entry: Entry, format_name: str) -> bool:
+    """Whether a file called neither picture nor caption is one when its first bytes say ``format_name``.
+
+    Cameras' raw files begin like a TIFF and hold a thumbnail in it, so a TIFF needs its suffix or none at all.
+    """
+    return format_name != "TIFF" or not PurePosixPath(entry.path).suffix
+
+
+def foreign(path: str) -> Fate:
+    """The fate of a file that is neither picture nor caption by its suffix, and that no layout could use."""
+    suffix = PurePosixPath(path.replace("\\", "/")).suffix.lower()
     if suffix in _ARCHIVES:
         return left_out(path, "nested_archive", "is an archive of its own; import it separately or unpack it first.")
     if suffix in _UNSUPPORTED:
@@ -253,7 +312,7 @@ def left_out(path: str, rule: str, detail: str, item: str | None = None) -> Fate
 def too_many(source: Source) -> InputError:
     """The error for a source with more files than the limit."""
     return InputError(
-        f"{source.path.name} holds more than {source.limits.members:,} files.", "Split it into several datasets."
+        f"{source.name} holds more than {source.limits.members:,} files.", "Split it into several datasets."
     )
 
 
@@ -282,22 +341,43 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
 
 
-def is_zip(path: Path) -> bool:
-    """Whether the content is a ZIP, whatever the suffix says."""
-    return zipfile.is_zipfile(path)
+def shown_name(name: str) -> str:
+    """A name as text that can be stored; bytes that are no text become ``?``."""
+    return name.encode("utf-8", "replace").decode()
 
 
-def _target(path: Path) -> str:
+def _named_picture(path: Path, outcome: Entry | Fate) -> Entry | None:
+    """The entry of a file that was named itself and is a picture by its first bytes, whatever its suffix says."""
+    if isinstance(outcome, Entry) and outcome.kind != "other":
+        return None
+    if isinstance(outcome, Fate) and outcome.rule != "nested_archive":
+        return None
     try:
-        return str(path.readlink()).encode("utf-8", "replace").decode()
+        with path.open("rb") as stream:
+            if picture_format(stream.read(PEEK)) is None:
+                return None
+        return Entry(outcome.path, "image", path.stat().st_size, str(path.resolve()))
     except OSError:
-        return "somewhere"
+        return None
+
+
+def _open_plain(entry: Entry) -> BinaryIO:
+    assert isinstance(entry.handle, str)
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.fdopen(os.open(entry.handle, flags), "rb")
 
 
 def _is_junction(child: os.DirEntry[str]) -> bool:
     """Windows' other kind of link, which ``is_symlink`` does not report."""
     attributes = getattr(child.stat(follow_symlinks=False), "st_reparse_tag", 0) if os.name == "nt" else 0
-    return bool(attributes == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1))
+    return bool(attributes == _MOUNT_POINT)
+
+
+def _target(path: str) -> str:
+    try:
+        return shown_name(str(Path(path).readlink()))
+    except OSError:
+        return "somewhere"
 
 
 def _first_line(error: BaseException) -> str:

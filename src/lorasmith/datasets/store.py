@@ -18,6 +18,7 @@ from typing import Literal
 
 from PIL import Image
 
+from lorasmith.datasets.accounting import account
 from lorasmith.datasets.archive import open_source
 from lorasmith.datasets.blobs import Blobs
 from lorasmith.datasets.garbage import Garbage, JobNeed, find_garbage, free, job_needs
@@ -25,8 +26,8 @@ from lorasmith.datasets.head import FILE as HEAD_FILE
 from lorasmith.datasets.head import write_head
 from lorasmith.datasets.headers import Header
 from lorasmith.datasets.history import HistoryEntry, history
-from lorasmith.datasets.images import parse_background
-from lorasmith.datasets.importing import Progress, run_import
+from lorasmith.datasets.images import Alpha, parse_background
+from lorasmith.datasets.importing import Cancel, Progress, Settings, Watch, describe_import, flush, gather
 from lorasmith.datasets.leases import staging
 from lorasmith.datasets.ledger import Imported
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
@@ -34,7 +35,7 @@ from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.source import Limits, disk_errors
 from lorasmith.datasets.versions import VersionFiles
-from lorasmith.errors import DatasetError, InputError
+from lorasmith.errors import ConfigError, DatasetError, InputError
 from lorasmith.jobfolder import sync_folder
 
 
@@ -48,47 +49,75 @@ class DatasetStore:
 
     def import_source(
         self,
-        source: Path,
+        source: Path | str | Sequence[Path | str],
         *,
         name: str | None = None,
+        into: str | None = None,
         background: str = "white",
+        alpha: Alpha = "fill",
+        max_side: int | None = None,
+        layout: str | None = None,
         progress: Progress | None = None,
+        watch: Watch | None = None,
+        cancel: Cancel | None = None,
         limits: Limits | None = None,
     ) -> DatasetVersion:
-        """Import a ZIP or a folder as a dataset and account for every file in it.
+        """Import pictures as a dataset, or add them to one, and account for every file.
 
-        Nothing is written into the source. Under a name that exists, the pictures become the next version of that
+        Nothing is written into the source. Under a ``name`` that exists, the pictures become the next version of that
         dataset in place of the present ones (older versions stay); if a version already holds exactly this content,
-        nothing is written and the newest such version is returned.
+        nothing is written and the newest such version is returned. With ``into`` the pictures are added: items that
+        are there stay as they are and come first, what is among them already is left out as a duplicate; when nothing
+        is new, nothing is written.
 
         Args:
-            source: a ZIP or a folder; its content decides which.
-            name: of the dataset; left out, made from the file's name.
+            source: a ZIP, a folder or a picture, or several of them; content decides which.
+            name: of the dataset; left out, made from the source's name.
+            into: name of the dataset to add to, in place of ``name``.
             background: what shows through transparent pictures, a CSS colour or ``#rrggbb``.
-            progress: called with pictures done, pictures in all and the path of the last one.
+            alpha: ``fill`` lays transparent pictures on the background, ``mask`` makes their transparency the mask
+                and leaves their colours, ``both`` does both.
+            max_side: pixels; longer pictures are reduced to it, the originals being kept. None: sizes stay.
+            layout: in which layout the source lies; None to find out, ``plain`` for none.
+            progress: called after every picture with pictures done, pictures in all and the path of the last one.
+            watch: called a few times a second, with an estimate of the time that is left.
+            cancel: an event, or a function that is true, when the import shall stop; the old state stays.
             limits: how large the source may be.
 
         Raises:
-            InputError: the source is missing, unreadable, neither ZIP nor folder, or too large.
-            DatasetError: no picture in it can be used, or the name cannot be.
-            ConfigError: no such background colour.
+            InputError: the source is missing, unreadable, none of these, or too large.
+            DatasetError: no picture in it can be used, the name cannot be, there is no dataset ``into``, or the files
+                of a layout contradict themselves.
+            ConfigError: no such background colour or layout, or both ``name`` and ``into`` were given.
             OutOfDisk: it does not fit.
+            Stopped: ``cancel`` said so.
         """
-        source = Path(source)
-        color = parse_background(background)
-        dataset = self._name_for(source, name)
-        opened = open_source(source, limits or Limits())
+        sources = [Path(source)] if isinstance(source, str | Path) else [Path(part) for part in source]
+        settings = Settings(parse_background(background), alpha, max_side, layout)
+        if name is not None and into is not None:
+            raise ConfigError("An import has a name or a dataset to add to, not both.", "Leave one of them out.")
+        dataset = self.get(into).dataset if into is not None else ""
+        opened = open_source(sources, limits or Limits())
         try:
-            self._refuse_own_home(source)
+            dataset = dataset or self._name_for(sources[0], name)
+            for part in sources:
+                self._refuse_own_home(part)
             with staging(self.home) as folder:
-                imported = run_import(opened, folder, background=color, progress=progress)
+                found = gather(opened, folder, settings, progress=progress, watch=watch, cancel=cancel)
+                arguments = describe_import(sources, background, settings, found)
                 with disk_errors(self.home), self._versions.locked(dataset):
-                    same = self._with_content(dataset, imported)
+                    head = self.get(dataset) if into is not None else None
+                    imported = account(found, head.items if head else ())
+                    same = self._with_content(dataset, imported) if head is None else imported.unchanged(head)
                     if same is not None:
                         return same
+                    flush((f for f in imported.staged if not self.blob_path(f.sha256).is_file()), cancel)
                     self._blobs.keep(imported.staged)
-                    operation = Operation(name="import", arguments={"source": source.name, "background": background})
-                    return self._write(dataset, None, imported.items, operation, imported.ledger)
+                    ledger = (*(head.ledger if head else ()), *imported.ledger)
+                    operation = Operation(name="add" if head else "import", arguments=arguments)
+                    known = head.pieces if head else ()
+                    parent = head.number if head else None
+                    return self._write(dataset, parent, imported.items, operation, ledger, known=known)
         finally:
             opened.close()
 
@@ -393,8 +422,7 @@ class DatasetStore:
                 version = self._versions.read(dataset, number)
             except DatasetError:  # a damaged version holds nothing that could be given back; the import mends that
                 continue
-            same = [(i.name, i.image, i.mask, i.caption) for i in version.items]
-            if same == [(i.name, i.image, i.mask, i.caption) for i in imported.items]:
+            if imported.trains_like(version):
                 there = all(self.blob_path(sha).is_file() for i in version.items for sha in (i.image, i.original))
                 return version if there else None
         return None
