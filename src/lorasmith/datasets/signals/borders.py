@@ -68,7 +68,7 @@ def _run(pixels: Pixels, color: NDArray[np.float64]) -> int:
         alike = _alike(pixels[at : at + 64], color)
         if not alike.all():
             return at + int(np.argmin(alike))
-    return pixels.shape[0]
+    return int(pixels.shape[0])
 
 
 def _alike(rows: Pixels, color: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -25,12 +25,19 @@ _RAMP: Final = 12
 """Levels next to an end. Light that was cut off has come through them; a white or black ground has not."""
 _RAMP_SHARE: Final = 0.03
 """Pixels in the ramp for one at the end: about 0 beside a plain white ground, 0.1 and more in a burnt-out sky."""
+_GROUND: Final = 9
+"""Levels that a plain ground may spread over."""
 _GRAY_CHROMA: Final = 24
 _GRAY_MEAN_CHROMA: Final = 3.0
 """Chroma (largest minus smallest channel) that compression leaves in a gray picture: 99.9th percentile and mean."""
 _WHOLE_PIXELS: Final = 100_000_000
 """Above this a JPEG is decoded at a fraction of its size, to bound memory; its ``pixel_hash`` is then empty."""
-_TILE: Final = 64
+_STRONGEST: Final = 0.005
+"""Share of steps between neighbours that count as the picture's strongest edges."""
+_LEAST_STEP: Final = 8
+"""Levels; smaller steps are noise."""
+_EDGE_REACH: Final = 4
+"""Pixels on either side of a step that belong to its edge."""
 _PATCH: Final = 256
 _PATCHES: Final = 3
 _SIXTEEN_BITS: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -116,10 +123,12 @@ def _measured(image: Image.Image, size: tuple[int, int], quality: int | None, *,
         width=size[0],
         height=size[1],
         sharpness=float(lap.var()),
-        sharpest=_sharpest(lap),
+        crispness=_crispness(gray),
         brightness=float(levels @ np.arange(256)),
         dark_clip=_clipped(levels),
         bright_clip=_clipped(levels[::-1]),
+        span=_span(np.asarray(small)),
+        ground=float(np.convolve(levels, np.ones(_GROUND)).max()),
         contrast=float(_percentile(levels, 0.95) - _percentile(levels, 0.05)),
         entropy=_entropy(levels),
         is_gray=_is_gray(np.asarray(small)),
@@ -161,14 +170,22 @@ def _laplacian(gray: Pixels) -> Gray:
     return around - 4 * inner
 
 
-def _sharpest(lap: Gray) -> float:
-    """Variance in the sharpest of the tiles that fit, the whole when none does."""
-    height, width = lap.shape
-    rows, columns = height // _TILE, width // _TILE
-    if rows == 0 or columns == 0:
-        return float(lap.var())
-    tiles = lap[: rows * _TILE, : columns * _TILE].reshape(rows, _TILE, columns, _TILE)
-    return float(tiles.var(axis=(1, 3)).max())
+def _crispness(gray: Pixels) -> float:
+    """Median, over the strongest steps along rows and columns, of step over rise; 0 when there are none."""
+    values = gray.astype(np.int16)
+    found = [_steepness(lines) for lines in (values, values.T) if lines.shape[1] > 2 * _EDGE_REACH]
+    steps, rises = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
+    return float(np.median(steps / rises)) if steps.size else 0.0
+
+
+def _steepness(lines: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """The strongest steps along each line and the range of the pixels around them."""
+    step = np.abs(np.diff(lines, axis=1))[:, _EDGE_REACH - 1 : -(_EDGE_REACH - 1)]
+    number = max(1, round(step.size * _STRONGEST))
+    least = max(_LEAST_STEP, int(np.partition(step.ravel(), -number)[-number]))
+    row, column = np.nonzero(step >= least)
+    around = lines[row[:, None], column[:, None] + np.arange(2 * _EDGE_REACH)[None, :]]
+    return step[row, column], around.max(axis=1) - around.min(axis=1)
 
 
 # --- light -------------------------------------------------------------------------------------------------------
@@ -176,6 +193,11 @@ def _sharpest(lap: Gray) -> float:
 
 def _percentile(levels: NDArray[np.float64], share: float) -> int:
     return int(np.searchsorted(np.cumsum(levels), share - 1e-9))
+
+
+def _span(pixels: Pixels) -> float:
+    low, high = np.percentile(pixels.reshape(-1, 3), (0.5, 99.5), axis=0, method="nearest")
+    return float((high.astype(np.int16) - low).max())
 
 
 def _entropy(levels: NDArray[np.float64]) -> float:

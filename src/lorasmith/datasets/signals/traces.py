@@ -24,6 +24,8 @@ _CHROMINANCE: Final = (
 )  # fmt: skip
 
 _BLOCK: Final = 8
+_LEVEL: Final = 0.05
+"""Levels added to both sides of a ratio of steps: plain surfaces have none to compare."""
 _LEAST_SIDE: Final = 64
 _PATCH: Final = 256
 _MIDDLE: Final = (0.15, 0.30)
@@ -77,16 +79,17 @@ def blockiness(gray: Gray) -> float:
 
 
 def _steps(gray: Gray) -> float:
-    """Mean absolute step between neighbouring columns by phase, the largest of eight over the second largest.
+    """Step between neighbouring columns by phase, the largest of eight over the second largest.
 
-    A step counts by how far it exceeds those beside it, so that slopes and textures cancel. The second largest and not
-    the mean, because enlarging leaves steps of a period of its own, such as 2, which make several phases large.
+    A step counts by how far it exceeds those beside it, so that slopes and textures cancel; of all blocks the median
+    counts, so that a straight edge in the picture does not. The second largest and not the mean, because enlarging
+    leaves steps of a period of its own, such as 2, which make several phases large.
     """
     step = np.abs(np.diff(gray, axis=1))
     excess = np.maximum(step[:, 1:-1] - (step[:, :-2] + step[:, 2:]) / 2, 0).mean(axis=0)
-    whole = excess[: excess.size // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=0)
-    second, top = np.sort(whole)[-2:]
-    return float((top + 0.05) / (second + 0.05))  # a twentieth of a level: plain surfaces have no steps to compare
+    phases = np.median(excess[: excess.size // _BLOCK * _BLOCK].reshape(-1, _BLOCK), axis=0)
+    second, top = np.sort(phases)[-2:]
+    return float((top + _LEVEL) / (second + _LEVEL))
 
 
 def upscale_evidence(patches: Sequence[Gray]) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 ALGORITHM: Final = 1
-"""Raised whenever a number of ``Signals`` would come out differently: what was measured before is then measured anew."""
+"""Raised whenever a number of ``Signals`` would come out differently, so that it is measured anew."""
 
 SIDE: Final = 512
 """Pixels of the longer side at which sharpness and light are measured. Variance of the Laplacian changes with the size
@@ -22,23 +22,26 @@ SOFT: Final = 100.0
 BLURRED: Final = 40.0
 """Sharpness below which a picture is soft, and blurred. At 512 pixels sharp pictures measure 300 and more; the same
 blurred at 1024 pixels by a Gaussian of sigma 1 / 2 / 4 measure 69-231 / 11-43 / 3-5."""
-SHARP_TILE: Final = 400.0
-"""A picture with a tile of 64 pixels this sharp is in focus somewhere: a portrait before a soft background."""
+CRISP: Final = 0.40
+"""Crispness from which a picture is in focus somewhere, however little of it: a portrait before a soft background, a
+drawing of few lines. Both have little variance of the Laplacian and are not blurred."""
 TOO_DARK: Final = 25.0
 TOO_BRIGHT: Final = 230.0
 """Mean gray, 0 to 255, under and over which little can be seen."""
 CLIPPED: Final = 0.20
 """Share of pixels at the end of the scale from which detail is lost there."""
 LOW_CONTRAST: Final = 30.0
-"""Gray levels between the 5th and the 95th percentile; a photograph in fog has about 40."""
+LOW_SPAN: Final = 60.0
+"""Levels, of ``contrast`` and ``span``; both, because the one is 0 where a small thing stands on a plain ground."""
 LOW_ENTROPY: Final = 4.0
-LOW_ENTROPY_CONTRAST: Final = 60.0
-"""Bits per pixel of the gray histogram. Flat drawings have 1 to 3, so it only counts beside a contrast this small."""
+"""Bits per pixel of the gray histogram. Flat drawings have 1 to 3, so it counts beside a small span only."""
+PLAIN_GROUND: Final = 0.5
+"""Share of the picture that is of about one gray from which its mean says how bright the ground is, no more."""
 BORDER: Final = 0.03
 """Share of a side that bars may take: less is cut away by most buckets."""
 LOW_JPEG_QUALITY: Final = 75
 """On the scale of libjpeg; the blocks become visible about here."""
-UPSCALED: Final = 16.0
+UPSCALED: Final = 15.0
 """Decibels that the highest quarter of frequencies lies below what lower ones let expect. Of 20 photographs none had
 over 15 as it was, JPEG down to quality 60 included; enlarged twice they had 17 to 30, unless out of focus before."""
 BLOCKY: Final = 2.0
@@ -55,8 +58,9 @@ class Signals:
     height: int
     sharpness: float
     """Variance of the Laplacian of the gray picture at 512 pixels (smaller ones as they are)."""
-    sharpest: float
-    """The same of its sharpest tile of 64 x 64 pixels: what is in focus, when most of the picture is not meant to be."""
+    crispness: float
+    """How steep its strongest edges are: the largest step between neighbours over the whole rise, 0 to 1, at 512
+    pixels. Independent of contrast and of how many edges there are."""
     brightness: float
     """Mean gray, 0 to 255."""
     dark_clip: float
@@ -65,6 +69,10 @@ class Signals:
     """Share of pixels at the bright end, a plain white ground not counted, 0 to 1."""
     contrast: float
     """Gray levels between the 5th and 95th percentile, 0 to 255."""
+    span: float
+    """Levels between the 0.5th and 99.5th percentile of the channel where they are farthest apart, 0 to 255."""
+    ground: float
+    """Share of pixels of the commonest gray and its neighbours, 0 to 1."""
     entropy: float
     """Bits per pixel of the gray histogram, 0 to 8."""
     is_gray: bool
@@ -76,7 +84,7 @@ class Signals:
     blockiness: float
     """Steps at the edges of 8 x 8 blocks over steps elsewhere: about 1 where there are no blocks."""
     upscale_evidence: float
-    """Decibels missing in the highest quarter of frequencies: 0 when nothing is, ``UPSCALED`` and more when enlarged."""
+    """Decibels missing in the highest quarter of frequencies: 0 when nothing is, over ``UPSCALED`` when enlarged."""
     structure: float
     """Gray levels of the picture's low frequencies; under ``NO_STRUCTURE`` its perceptual hashes mean nothing."""
     pixel_hash: str
@@ -89,26 +97,30 @@ class Signals:
     @property
     def is_blurred(self) -> bool:
         """Out of focus everywhere."""
-        return self.sharpness < BLURRED and self.sharpest < SHARP_TILE and not self.is_low_contrast
+        return self.sharpness < BLURRED and self.crispness < CRISP and not self.is_low_contrast
 
     @property
     def is_soft(self) -> bool:
         """Not quite in focus anywhere, blurred ones included."""
-        return self.sharpness < SOFT and self.sharpest < SHARP_TILE and not self.is_low_contrast
+        return self.sharpness < SOFT and self.crispness < CRISP and not self.is_low_contrast
 
     @property
     def is_too_dark(self) -> bool:
-        return self.brightness < TOO_DARK or self.dark_clip > CLIPPED
+        return (self.brightness < TOO_DARK and not self._on_plain_ground) or self.dark_clip > CLIPPED
 
     @property
     def is_too_bright(self) -> bool:
-        return self.brightness > TOO_BRIGHT or self.bright_clip > CLIPPED
+        return (self.brightness > TOO_BRIGHT and not self._on_plain_ground) or self.bright_clip > CLIPPED
+
+    @property
+    def _on_plain_ground(self) -> bool:
+        """Something visible on white or black."""
+        return self.ground > PLAIN_GROUND and self.span >= LOW_SPAN
 
     @property
     def is_low_contrast(self) -> bool:
         """Foggy or almost plain."""
-        plain = self.entropy < LOW_ENTROPY and self.contrast < LOW_ENTROPY_CONTRAST
-        return self.contrast < LOW_CONTRAST or plain
+        return self.span < LOW_SPAN and (self.contrast < LOW_CONTRAST or self.entropy < LOW_ENTROPY)
 
     @property
     def border_share(self) -> float:
@@ -126,7 +138,7 @@ class Signals:
 
     @property
     def is_upscaled(self) -> bool:
-        """Without detail of its own at this size: enlarged, or softened alike. What is blurred throughout counts there."""
+        """Without detail of its own at this size: enlarged, or softened alike; blurred ones count as blurred only."""
         return self.upscale_evidence >= UPSCALED and not self.is_blurred
 
     @property
