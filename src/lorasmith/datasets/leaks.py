@@ -1,4 +1,4 @@
-"""Pictures of one set that are in another too: validation that was trained on, a version against another, two datasets."""
+"""Pictures of one set that are in another too: across roles, versions or datasets."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ of all pictures are averaged, each limited to a few levels, by which no picture 
 elsewhere in every picture cancels, what some share adds up, however faint. The strength of what is left is smoothed
 and set against its own spread over the picture (a robust z).
 
-Over sets of unrelated pictures the largest z is 4 to 8; faint text (alpha 60 of 255) on all of 8 / 15 / 40 pictures
-stands at 27 / 50 / 95, on a quarter of 40 at 19. The median of gradients, which is the usual choice, misses
+Over sets of unrelated pictures the largest z is 4 to 7; faint text (alpha 60 of 255) on all of 8 / 15 / 40 pictures
+stands at 25 / 41 / 65, on a quarter of 40 at 14. The median of gradients, which is the usual choice, misses
 whatever fewer than half of the pictures have, and fails on flat drawings, where it is 0 nearly everywhere.
 """
 
@@ -118,18 +118,19 @@ def _gradients(image: Image.Image) -> Gradients:
         image = Image.alpha_composite(ground, rgba)
     gray = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     down, across = np.gradient(np.asarray(gray, np.float32))
-    return np.rint(np.clip(np.stack([across, down]), -_LIMIT, _LIMIT) * _STEPS).astype(np.int8)
+    limited = np.clip(np.stack([across, down]), -_LIMIT, _LIMIT)
+    return np.asarray(np.rint(limited * _STEPS), np.int8)
 
 
 def _smoothed(values: Map) -> Map:
     """Mean over a box, along either axis by a running sum."""
     half = _SMOOTH // 2
     for axis in (0, 1):
-        total = np.cumsum(
-            np.pad(values, [(half + 1, half) if a == axis else (0, 0) for a in (0, 1)], mode="edge"), axis
-        )
-        low, high = (slice(None, -_SMOOTH), slice(_SMOOTH, None))
-        values = total[high] - total[low] if axis == 0 else total[:, high] - total[:, low]
+        width = [(0, 0), (0, 0)]
+        width[axis] = (half + 1, half)
+        total = np.cumsum(np.pad(values, width, mode="edge"), axis=axis)
+        ends = np.arange(_SMOOTH, total.shape[axis])
+        values = np.take(total, ends, axis) - np.take(total, ends - _SMOOTH, axis)
     return np.asarray(values / _SMOOTH**2, np.float32)
 
 

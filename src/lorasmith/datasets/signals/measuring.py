@@ -62,7 +62,8 @@ def measure(path: Path) -> Signals:
             size = image.size
             whole = image.width * image.height <= _WHOLE_PIXELS
             if not whole:
-                image.draft("RGB", (4 * SIDE, 4 * SIDE))
+                scale = min(1.0, 4 * SIDE / max(size))
+                image.draft("RGB", (max(1, int(size[0] * scale)), max(1, int(size[1] * scale))))
             image.load()
             quality = jpeg_quality(_tables(image))
             return _measured(_plain(image), size, quality, whole=whole or image.size == size)
