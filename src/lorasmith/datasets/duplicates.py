@@ -127,7 +127,7 @@ class _Search:
             if found and center not in gone:
                 gone.update(found, (center,))
                 members = [ranked[k] for k in (center, *found)]
-                self._add("turned", members, members[:1], {ranked[k]: d for k, d in found.items()})
+                self._add("turned", members, members if len(members) == 2 else members[:1], {ranked[k]: d for k, d in found.items()})
 
     def _stars(self, ranked: list[int], hashes: NDArray[np.uint64], pairs: Pairs, radius: int) -> list[int]:
         """Groups around the best picture that is in none yet, then the next best, and so on.
@@ -174,6 +174,8 @@ class _Search:
         """Add a group; returns who is not its keeper."""
         items = self.items
         keeper, reason = choose_keeper(candidates, items, self.signals)
+        if len(candidates) == 1:
+            reason = "the one that all others are like"
         others = sorted(i for i in members if i != keeper)
         self.groups.append(
             DuplicateGroup(

@@ -64,7 +64,7 @@ def _large_enough(left: list[int], items: Sequence[Item]) -> tuple[list[int], st
 def _sharpest(left: list[int], measured: Mapping[int, Signals]) -> tuple[list[int], str]:
     top = max(measured[i].sharpness for i in left)
     sharp = [i for i in left if measured[i].sharpness * _AS_SHARP >= top]
-    next_best = max((measured[i].sharpness for i in left if i not in set(sharp)), default=0.0)
+    next_best = max((m for i in left if (m := measured[i].sharpness) * _AS_SHARP < top), default=0.0)
     return sharp, f"the sharpest ({top:.0f} to {next_best:.0f})"
 
 
@@ -82,5 +82,5 @@ def _largest(left: list[int], items: Sequence[Item]) -> tuple[list[int], str]:
 def _captioned(left: list[int], items: Sequence[Item]) -> tuple[list[int], str]:
     longest = max(len(items[i].caption.strip()) for i in left)
     some = [i for i in left if len(items[i].caption.strip()) == longest]
-    alone = not any(items[i].caption.strip() for i in left if i not in set(some))
+    alone = not any(0 < len(items[i].caption.strip()) < longest for i in left)
     return some, "the only one with a caption" if alone else "the longest caption"
