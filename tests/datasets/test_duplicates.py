@@ -36,7 +36,9 @@ class Set:
         self.items: list[Item] = []
         self.signals: dict[str, Signals] = {}
 
-    def add(self, name: str, phash: int | None = None, image: str = "", turned: int = ELSEWHERE, **known: object) -> None:
+    def add(
+        self, name: str, phash: int | None = None, image: str = "", turned: int = ELSEWHERE, **known: object
+    ) -> None:
         of_item = {key: known.pop(key) for key in ("width", "height", "caption", "role") if key in known}
         size = {"width": of_item.pop("width", 1024), "height": of_item.pop("height", 1024)}
         item = Item(name=name, image=image or name, original=image or name, **size, **of_item)  # type: ignore[arg-type]

@@ -127,7 +127,12 @@ class _Search:
             if found and center not in gone:
                 gone.update(found, (center,))
                 members = [ranked[k] for k in (center, *found)]
-                self._add("turned", members, members if len(members) == 2 else members[:1], {ranked[k]: d for k, d in found.items()})
+                self._add(
+                    "turned",
+                    members,
+                    members if len(members) == 2 else members[:1],
+                    {ranked[k]: d for k, d in found.items()},
+                )
 
     def _stars(self, ranked: list[int], hashes: NDArray[np.uint64], pairs: Pairs, radius: int) -> list[int]:
         """Groups around the best picture that is in none yet, then the next best, and so on.
