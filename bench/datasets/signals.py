@@ -2,7 +2,7 @@
 
     python bench/datasets/signals.py [--photos FOLDER] [--json FILE] [--pictures 24] [--hashes 100000]
 
-Needs `imagehash` (extra `dev`). Everything is generated from seeds; `--photos` adds a folder of real photographs to
+Needs `pip install ImageHash`. Everything is generated from seeds; `--photos` adds a folder of real photographs to
 the pictures of which nothing should be said. Times are processor time of one process, both sides of a ratio taken in
 turns. Ends with 1 when a gate is missed.
 """
@@ -85,7 +85,9 @@ def bench_hash(folder: Path) -> dict[str, Any]:
     turned = [(k ^ phash(image.transpose(Image.Transpose.ROTATE_90))).bit_count()
               for image in images for k in (orientations(image)[7],)]  # fmt: skip
     found["turned_bits"] = [float(np.mean(turned)), max(turned)]
-    say(f"hash, a quarter left: {np.mean(turned):.2f} bits on average from hashing the turned picture, {max(turned)} at most")
+    say(
+        f"hash, a quarter left: {np.mean(turned):.2f} bits on average from hashing the turned picture, {max(turned)} at most"
+    )
     return found
 
 
@@ -164,7 +166,9 @@ def bench_signals(folder: Path, number: int, photos: Path | None) -> dict[str, A
         "sandbox scenes": said((pictures.scene(rng) for _ in range(2 * number)), "PNG"),
     }
     if photos is not None:
-        files = [file for file in sorted(photos.rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
+        files = [
+            file for file in sorted(photos.rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")
+        ]
         clean["real photographs"] = [measure(file) for file in files]
     for label, measured in clean.items():
         alarms = {remark: sum(getattr(signals, remark) for signals in measured) for remark in REMARKS}
@@ -225,7 +229,8 @@ def main() -> int:
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     gates = {
-        f"hash at least {HASH_GATE:.0f} x imagehash": min(found["hash"][s]["ratio"] for s in ("1024 px", "12 MP")) >= HASH_GATE,
+        f"hash at least {HASH_GATE:.0f} x imagehash": min(found["hash"][s]["ratio"] for s in ("1024 px", "12 MP"))
+        >= HASH_GATE,
         "identical on equal input": found["hash"]["identical"][0] == found["hash"]["identical"][1],
         "near pairs exact": found["pairs"]["exact"],
         f"near pairs in {PAIRS_GATE:.0f} s": found["pairs"]["seconds"] <= PAIRS_GATE,

@@ -25,7 +25,7 @@ __all__ = ["frequencies", "near_pairs", "near_pairs_between", "orientations", "p
 
 _SIDE: Final = 32
 _KEPT: Final = 8
-_DRAFT_SIDE: Final = 128
+_DRAFT_SIDE: Final = 64
 """Pixels a JPEG is decoded to at least: the decoder's own shrinking is free, and 32 x 32 still averages over it."""
 _TIE: Final = 1e-9
 """Frequencies nearer to the median than this, in units of the sum of all, lie on it.

@@ -197,8 +197,8 @@ def _percentile(levels: NDArray[np.float64], share: float) -> int:
 
 
 def _span(pixels: Pixels) -> float:
-    low, high = np.percentile(pixels.reshape(-1, 3), (0.5, 99.5), axis=0, method="nearest")
-    return float((high.astype(np.int16) - low).max())
+    channels = (np.bincount(pixels[..., c].ravel(), minlength=256) / pixels[..., c].size for c in range(3))
+    return float(max(_percentile(levels, 0.995) - _percentile(levels, 0.005) for levels in channels))
 
 
 def _entropy(levels: NDArray[np.float64]) -> float:
@@ -214,8 +214,11 @@ def _clipped(levels: NDArray[np.float64]) -> float:
 
 
 def _is_gray(pixels: Pixels) -> bool:
-    chroma = pixels.max(axis=2) - pixels.min(axis=2)
-    return bool(chroma.mean() <= _GRAY_MEAN_CHROMA and np.percentile(chroma, 99.9) <= _GRAY_CHROMA)
+    red, green, blue = (pixels[..., c] for c in range(3))  # over planes: ten times as fast as along the last axis
+    chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    levels = np.bincount(chroma.ravel(), minlength=256) / chroma.size
+    mean = float(levels @ np.arange(256))
+    return mean <= _GRAY_MEAN_CHROMA and _percentile(levels, 0.999) <= _GRAY_CHROMA
 
 
 def _structure(lowest: NDArray[np.float64]) -> float:

@@ -97,12 +97,17 @@ class Signals:
     @property
     def is_blurred(self) -> bool:
         """Out of focus everywhere."""
-        return self.sharpness < BLURRED and self.crispness < CRISP and not self.is_low_contrast
+        return self.sharpness < BLURRED and self._has_no_crisp_edge
 
     @property
     def is_soft(self) -> bool:
         """Not quite in focus anywhere, blurred ones included."""
-        return self.sharpness < SOFT and self.crispness < CRISP and not self.is_low_contrast
+        return self.sharpness < SOFT and self._has_no_crisp_edge
+
+    @property
+    def _has_no_crisp_edge(self) -> bool:
+        """Where gray hardly changes, as in fog or between colours of one brightness, focus cannot be judged."""
+        return self.crispness < CRISP and self.contrast >= LOW_CONTRAST and not self.is_low_contrast
 
     @property
     def is_too_dark(self) -> bool:
