@@ -86,7 +86,8 @@ def bench_hash(folder: Path) -> dict[str, Any]:
               for image in images for k in (orientations(image)[7],)]  # fmt: skip
     found["turned_bits"] = [float(np.mean(turned)), max(turned)]
     say(
-        f"hash, a quarter left: {np.mean(turned):.2f} bits on average from hashing the turned picture, {max(turned)} at most"
+        f"hash, a quarter left: {np.mean(turned):.2f} bits on average from hashing the turned picture, "
+        f"{max(turned)} at most"
     )
     return found
 

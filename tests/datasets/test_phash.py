@@ -149,6 +149,12 @@ def test_equal_hashes_are_linked_to_the_first_alone() -> None:
     ]  # fmt: skip
 
 
+def test_too_many_pairs_are_given_up() -> None:
+    with pytest.raises(hamming.CrowdedError):
+        near_pairs(np.arange(200, dtype=np.uint64), 8, most=1000)
+    assert len(near_pairs(np.arange(200, dtype=np.uint64), 8, most=19_900)[0]) == 19_900
+
+
 def test_a_radius_outside_of_64_bits_is_refused() -> None:
     with pytest.raises(ValueError, match="radius is 65"):
         near_pairs(planted(10), 65)

@@ -22,7 +22,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasmith.datasets.hamming import Pairs, near_pairs, near_pairs_between
+from lorasmith.datasets.hamming import CrowdedError, Pairs, near_pairs, near_pairs_between
 from lorasmith.datasets.keeper import best_first, choose_keeper
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.signals.values import Signals
@@ -33,6 +33,9 @@ NEAR: Final = 4
 SIMILAR: Final = 8
 TURNED: Final = 4
 """Bits. Of photographs, copies that were resized or saved again differ in 0 to 4, unrelated ones in 16 or more."""
+_MOST_PAIRS: Final = 2_000_000
+"""Pairs that are held at once. Ten thousand frames of one scene have 50 million; those are gone through one center at
+a time, which takes longer and no memory."""
 _MANY: Final = 1000
 """Different hashes in one group above which the one in the middle is kept unasked."""
 
@@ -105,7 +108,11 @@ class _Search:
         """Those whose hashes are within the radius of the best of them."""
         ranked = best_first(left, self.items, self.signals)
         hashes = self._hashes(ranked)
-        return self._stars(ranked, hashes, near_pairs(hashes, radius), radius)
+        try:
+            pairs = near_pairs(hashes, radius, most=_MOST_PAIRS)
+        except CrowdedError:
+            pairs = _rays(hashes, radius)
+        return self._stars(ranked, hashes, pairs, radius)
 
     def turned(self, left: Sequence[int]) -> None:
         """Those that are within the radius when one is mirrored or rotated, and are not without it.
@@ -201,3 +208,18 @@ class _Search:
 
 def _bits_apart(a: np.uint64, b: np.uint64) -> int:
     return int(np.bitwise_count(a ^ b))
+
+
+def _rays(hashes: NDArray[np.uint64], radius: int) -> Pairs:
+    """The pairs that stars are made of and no others: the best with all near it, then the best of the rest."""
+    left = np.arange(hashes.size)
+    found: list[Pairs] = []
+    while left.size:
+        distance = np.bitwise_count(hashes[left] ^ hashes[left[0]])
+        near = distance <= radius
+        near[0] = False
+        if near.any():
+            found.append((np.full(int(near.sum()), left[0]), left[near], distance[near]))
+        left = left[1:][~near[1:]]
+    i, j, distances = (np.concatenate(column) for column in zip(*found, strict=True))
+    return i, j, distances

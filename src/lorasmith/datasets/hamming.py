@@ -35,7 +35,13 @@ _PIECE: Final = 1 << 20
 """Candidates looked at in one go; 8 bytes each, a few arrays of them."""
 
 
-def near_pairs(hashes: Hashes, radius: int = 8, *, equal: Literal["linked", "all"] = "linked") -> Pairs:
+class CrowdedError(Exception):
+    """There are more pairs than the caller wants to hold."""
+
+
+def near_pairs(
+    hashes: Hashes, radius: int = 8, *, equal: Literal["linked", "all"] = "linked", most: int | None = None
+) -> Pairs:
     """Every pair of hashes with a Hamming distance of at most ``radius``.
 
     Args:
@@ -44,15 +50,23 @@ def near_pairs(hashes: Hashes, radius: int = 8, *, equal: Literal["linked", "all
         equal: what is said of hashes that occur more than once. ``linked``: the first of them stands for all, each
             other is paired with it alone at distance 0, so that ten thousand equal pictures are 9,999 pairs and not
             50 million; ``all``: every pair is listed.
+        most: pairs of different hashes above which to give up, before they fill the memory.
 
     Returns:
         ``(i, j, distance)``, each of shape (pairs,), with ``i < j``, sorted by ``i`` and then ``j``.
 
     Raises:
         ValueError: ``radius`` is not within 0 to 64.
+        CrowdedError: there are more than ``most``.
     """
     distinct, first, member = np.unique(hashes, return_index=True, return_inverse=True)
-    found = list(_join(distinct, distinct, radius, own=True))
+    found: list[Pairs] = []
+    number = 0
+    for pairs in _join(distinct, distinct, radius, own=True):
+        found.append(pairs)
+        number += pairs[0].size
+        if most is not None and number > most:
+            raise CrowdedError(f"more than {most} pairs")
     i, j, distance = _concatenated(found)
     if equal == "linked":
         later = np.flatnonzero(first[member] != np.arange(member.size))

@@ -34,7 +34,7 @@ def choose_keeper(candidates: Sequence[int], items: Sequence[Item], signals: Map
         if len(remaining) == 1 < len(left):
             return remaining[0], reason
         left = remaining
-    return left[0], "the first of equals" if len(candidates) > 1 else "the only one"
+    return min(left), "the first of equals" if len(candidates) > 1 else "the only one"
 
 
 def best_first(indices: Sequence[int], items: Sequence[Item], signals: Mapping[str, Signals]) -> list[int]:
