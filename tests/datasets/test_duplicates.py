@@ -116,7 +116,7 @@ def test_the_order_of_items_changes_neither_groups_nor_keepers() -> None:
         ({"upscale_evidence": 30.0, "width": 4096}, {}, "second", "the only one that is not enlarged"),
         ({}, {"caption": "a cat"}, "second", "the only one with a caption"),
         ({"caption": "a cat, sitting"}, {"caption": "a cat"}, "first", "the longest caption"),
-        ({}, {}, "first", "the first of equals"),
+        ({}, {}, "first", "as good as any of them"),
     ],
 )
 def test_who_is_kept_and_why(first: dict[str, object], second: dict[str, object], keeper: str, reason: str) -> None:

@@ -167,6 +167,9 @@ def test_a_large_letterbox_is_measured_in_its_own_pixels(tmp_path: Path) -> None
         lambda: Image.new("RGB", (300, 200), (0, 0, 0)),
         lambda: Image.linear_gradient("L").convert("RGB"),
         lambda: framed(Image.new("RGB", (300, 300), (90, 60, 30)), (0, 0, 300, 180), (160, 200, 230)),  # wall and floor
+        lambda: framed(
+            Image.new("RGB", (300, 300), (90, 60, 30)), (60, 60, 240, 240), (200, 200, 190)
+        ),  # a plain square
     ],
 )
 def test_a_plain_ground_is_no_border(make: Callable[[], Image.Image]) -> None:

@@ -16,7 +16,7 @@ def choose_keeper(candidates: Sequence[int], items: Sequence[Item], signals: Map
     """The best of some items, as its index, and the reason: what told it from the last ones that it was up against.
 
     In this order: large enough for sharpness to be compared, sharpest, not enlarged, most pixels, longest caption,
-    first in the version. Without signals the first three are left out.
+    sharpest by little, first in the version. Without signals the first three are left out.
     """
     left = list(candidates)
     if all(items[i].image in signals for i in left):
@@ -34,7 +34,8 @@ def choose_keeper(candidates: Sequence[int], items: Sequence[Item], signals: Map
         if len(remaining) == 1 < len(left):
             return remaining[0], reason
         left = remaining
-    return min(left), "the first of equals" if len(candidates) > 1 else "the only one"
+    best = min(left, key=lambda i: (-signals[items[i].image].sharpness if items[i].image in signals else 0.0, i))
+    return best, "as good as any of them" if len(candidates) > 1 else "the only one"
 
 
 def best_first(indices: Sequence[int], items: Sequence[Item], signals: Mapping[str, Signals]) -> list[int]:

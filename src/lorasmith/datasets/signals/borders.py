@@ -22,7 +22,7 @@ _ALIKE: Final = 0.985
 _STRAIGHT: Final = 0.45
 """Share of the first line behind a bar that has to have another colour; dark scenes keep some of a black bar's."""
 _PLAIN: Final = 6.0
-"""Standard deviation, in levels, under which the line behind a bar is itself plain."""
+"""Standard deviation, in levels, under which what lies behind a bar is itself plain."""
 _SOFT: Final = 2
 """Lines between bar and picture that are neither, from resizing and compression."""
 _LONGEST: Final = 0.49
@@ -79,4 +79,4 @@ def _alike(rows: Pixels, color: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _is_picture(row: Pixels, color: NDArray[np.float64]) -> bool:
     other = (np.abs(row.astype(np.int16) - color) > _SAME).any(axis=1)
-    return bool(other.mean() >= _STRAIGHT and row.astype(np.float64).std(axis=0).max() >= _PLAIN)
+    return bool(other.mean() >= _STRAIGHT and row[other].astype(np.float64).std(axis=0).max() >= _PLAIN)
