@@ -21,8 +21,10 @@ _ALIKE: Final = 0.985
 """Share of a line that has to have the bar's colour."""
 _STRAIGHT: Final = 0.45
 """Share of the first line behind a bar that has to have another colour; dark scenes keep some of a black bar's."""
-_PLAIN: Final = 6.0
-"""Standard deviation, in levels, under which what lies behind a bar is itself plain."""
+_PLAIN: Final = 7
+"""Levels within which a plain surface stays."""
+_MOSTLY: Final = 0.8
+"""Share of what lies behind a bar from which it is itself plain; the rest is the softened ends of a shape's edge."""
 _SOFT: Final = 2
 """Lines between bar and picture that are neither, from resizing and compression."""
 _LONGEST: Final = 0.49
@@ -55,6 +57,8 @@ def _bar(pixels: Pixels) -> int:
     rows = _run(pixels[:most], color)
     if rows == 0 or rows >= most:
         return 0
+    if not _is_picture(pixels[rows + _SOFT + 1], color):  # a shape's softened edge varies, the shape behind it does not
+        return 0
     for soft in range(_SOFT + 1):
         behind = pixels[rows + soft]
         if _is_picture(behind, color):
@@ -79,4 +83,8 @@ def _alike(rows: Pixels, color: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _is_picture(row: Pixels, color: NDArray[np.float64]) -> bool:
     other = (np.abs(row.astype(np.int16) - color) > _SAME).any(axis=1)
-    return bool(other.mean() >= _STRAIGHT and row[other].astype(np.float64).std(axis=0).max() >= _PLAIN)
+    if other.mean() < _STRAIGHT:
+        return False
+    beyond = row[other].astype(np.int16)
+    plain = (np.abs(beyond - np.median(beyond, axis=0)) <= _PLAIN).all(axis=1)
+    return bool(plain.mean() < _MOSTLY)
