@@ -100,7 +100,8 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
         )
     word = config.trigger_word
     if word:
-        without = [item.name for item in items if not has_word(item.caption, word)]
+        # Regularisation pictures show the class without the subject: the word must not stand there.
+        without = [i.name for i in items if i.role != "regularisation" and not has_word(i.caption, word)]
         if without:
             found.append(
                 Notice(

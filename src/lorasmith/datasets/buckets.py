@@ -25,6 +25,8 @@ class Placed:
     scale: float
     crop_loss: float
     """Share of the picture's area that the crop cuts away, 0 to below 1."""
+    repeats: int = 1
+    """How often a pass shows it, before the run's own repeats."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def place_in(item: Item, shape: tuple[int, int]) -> Placed:
     width, height = shape
     scale = max(width / item.width, height / item.height)
     kept = width * height / (item.width * item.height * scale * scale)
-    return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept))
+    return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept), item.repeats)
 
 
 def crop_box(width: int, height: int, placed: Placed) -> tuple[float, float, float, float]:
@@ -141,6 +143,17 @@ def arrange(
         tuple(Bucket(width, height, tuple(placed)) for (width, height), placed in sorted(sorted_in.items())),
         tuple(left_out),
     )
+
+
+def divide(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:
+    """Split into (trained, held out) by role, each in the order of ``items``.
+
+    Pictures whose role is validation are always held out, and ``fraction`` of those whose role is train besides
+    them; regularisation pictures are trained.
+    """
+    _, drawn = hold_out([item for item in items if item.role == "train"], fraction, key)
+    aside = {item.name for item in drawn} | {item.name for item in items if item.role == "validation"}
+    return [i for i in items if i.name not in aside], [i for i in items if i.name in aside]
 
 
 def hold_out(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:

@@ -117,6 +117,8 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
                 time = run.objective.time(batch.timestep)
                 prediction = run.family.denoise(run.model, noisy, time, batch.conditioning)
             each = run.objective.loss(prediction, batch.latents, batch.noise, batch.timestep)  # (B,)
+            if batch.weight is not None:
+                each = each * batch.weight
             share: Tensor = run.scaler.scale(each.mean() / config.gradient_accumulation_steps)
             torch.autograd.backward(share)
             losses.append(each.detach())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -40,8 +40,9 @@ class Note:
     """One difference between what is meant and what the trainer sees.
 
     ``id`` is stable: ``orientation``, ``profile``, ``alpha``, ``depth``, ``frames``, ``format``, ``mask_name``,
-    ``crop``, ``random_crop``, ``upscale``, ``short_batch``, ``caption_missing``, ``caption_empty``, ``caption_encoding``,
-    ``caption_bom``, ``caption_lines``, ``caption_spacing``, ``caption_trigger``, ``caption_borrowed``, ``caption_cut``.
+    ``crop``, ``random_crop``, ``upscale``, ``short_batch``, ``caption_missing``, ``caption_empty``,
+    ``caption_encoding``, ``caption_bom``, ``caption_lines``, ``caption_spacing``, ``caption_trigger``,
+    ``caption_borrowed``, ``caption_cut``.
     """
 
     id: str
@@ -91,7 +92,7 @@ class CaptionFile:
     content: bytes | None
     picture: str
     """Name of the picture with its suffix."""
-    neighbours: Mapping[str, bytes] = MappingProxyType({})
+    neighbours: Mapping[str, bytes] = field(default_factory=dict)
     """Other caption files of the folder by name, for a trainer that borrows from a neighbour."""
 
 

@@ -70,7 +70,8 @@ class AiToolkit(TrainerEye):
         return fit if settings.buckets else square
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
-        text, notes = "", ()
+        text = ""
+        notes: tuple[Note, ...] = ()
         if file.content is not None:
             try:
                 text = read_text(file.content)

@@ -1,4 +1,4 @@
-"""Our own trainer. It sees what the import made of the files, so that its eye finds nothing but crops and long texts."""
+"""Our own trainer. It sees what the import made of the files: its eye finds crops and long texts, and little else."""
 
 from __future__ import annotations
 

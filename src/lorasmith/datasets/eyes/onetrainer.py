@@ -52,8 +52,8 @@ class OneTrainer(TrainerEye):
         return None
 
     def reading(self, file: PictureFile) -> Reading:
-        deep = "overflows" if file.format == "PNG" else "clipped"  # what torchvision cannot read goes through Pillow
-        return Reading(orientation=True, profile=False, alpha="dropped", deep=deep)
+        png = file.format == "PNG"  # what torchvision cannot read goes through Pillow
+        return Reading(orientation=True, profile=False, alpha="dropped", deep="overflows" if png else "clipped")
 
     def fitter(self, settings: EyeSettings) -> Callable[[int, int], Fit | str]:
         side, step = settings.resolution, self.step(settings)

@@ -43,7 +43,7 @@ class Reading:
     alpha: Literal["dropped", "white"]
     """``dropped``: what lies hidden under transparent pixels appears."""
     deep: Literal["clipped", "scaled", "overflows"]
-    """Gray of 16 bits: clipped at 255 (nearly everything turns white), scaled to 8 bits, or left 257 times too bright."""
+    """Gray of 16 bits: clipped at 255 (nearly all turns white), scaled to 8 bits, or left 257 times too bright."""
 
 
 MEANT: Final = Reading(orientation=True, profile=True, alpha="white", deep="scaled")

@@ -60,7 +60,8 @@ class SdScripts(TrainerEye):
         return fit
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
-        content, notes = file.content, ()
+        content = file.content
+        notes: tuple[Note, ...] = ()
         if content is None:
             borrowed = _borrowed_name(file.picture)
             content = file.neighbours.get(borrowed) if borrowed else None

@@ -208,11 +208,11 @@ class _Viewer:
         notes += text.notes
         outcome = max(outcome, text.outcome, key=("read", "skipped", "stops").index)
         reading = self._eye.reading(file)
-        fit = self._fit(*file.upright(reading))
-        if isinstance(fit, str):
-            outcome, notes, fit = "skipped", (*notes, Note("crop", "error", fit)), None
+        fitted = self._fit(*file.upright(reading))
+        if isinstance(fitted, str):
+            outcome, notes, fit = "skipped", (*notes, Note("crop", "error", fitted)), None
         else:
-            notes += tuple(_fit_notes(fit))
+            fit, notes = fitted, (*notes, *_fit_notes(fitted))
         texts, cut, more = self._cut(text)
         return Seen(
             item=item,

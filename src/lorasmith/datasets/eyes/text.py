@@ -45,7 +45,7 @@ def stops_on_encoding(title: str, encoding: str = "UTF-8") -> SeenCaption:
 
 
 def whole_stripped(file: CaptionFile, title: str, encoding: str = "utf-8") -> SeenCaption:
-    """The rule of several trainers: the whole file, without white space at both ends; None must be dealt with before."""
+    """The rule of several trainers: the whole file, stripped. A missing file must be dealt with before."""
     assert file.content is not None
     try:
         text = read_text(file.content, encoding)
