@@ -1,6 +1,6 @@
 """Roles, repeats and balance: which pictures are trained, held out or hold the class, and how often each is shown.
 
-Every function is pure and gives a preview; committing it is ``store.commit(version, preview.items, preview.operation)``.
+Every function is pure and gives a preview; ``store.commit(version, preview.items, preview.operation)`` makes it so.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def split_validation(
         item if item.role == "regularisation" else replace(item, role="validation" if item.name in held else "train")
         for item in version.items
     )
-    said = ()
+    said: tuple[str, ...] = ()
     if len(held) != wanted:
         said = (f"{len(held)} pictures are held out and not {wanted}, because duplicates stay together.",)
     arguments = {"fraction": fraction, "count": count, "seed": seed, "held_out": sorted(held)}
@@ -202,9 +202,9 @@ def _wanted(pool: int, fraction: float | None, count: int | None) -> int:
     if fraction is not None and not 0 < fraction <= 0.5:
         raise ConfigError(f"A fraction of {fraction} cannot be held out.", "Give more than 0 and at most 0.5.")
     number = max(1, round(pool * fraction)) if fraction is not None else int(count or 0)
-    if not 1 <= number < max(pool, 2):
+    if not 1 <= number < pool:
         raise ConfigError(f"{number} of {pool} pictures cannot be held out.", "Hold out at least 1, and not all.")
-    return min(number, pool - 1)
+    return number
 
 
 def _units(items: Sequence[Item], groups: Iterable[Collection[str]]) -> list[tuple[str, ...]]:

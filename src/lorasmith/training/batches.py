@@ -29,6 +29,10 @@ class Batch:
     conditioning: Conditioning
     weight: Tensor | None  # (B,) of each picture's loss; None when all weigh the same
 
+    def weigh(self, loss: Tensor) -> Tensor:
+        """The loss of each picture (B,) times its weight."""
+        return loss if self.weight is None else loss * self.weight
+
 
 class Batches:
     """Reads the cache; with a text encoder in training, encodes prompts as it is now."""

@@ -100,10 +100,9 @@ class Sampler:
         dealt = self.batches
         bucket = self._dealer.next()
         first = (self._dealer.taken[bucket] - 1) * self._batch_size
-        batch = [
+        return [
             self._expose(dealt * self._batch_size + place, bucket, first + place) for place in range(self._batch_size)
         ]
-        return batch
 
     def _expose(self, index: int, bucket: int, position: int) -> Exposure:
         names = self._buckets[bucket]

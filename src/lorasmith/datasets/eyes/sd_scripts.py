@@ -122,7 +122,9 @@ def _borrowed_name(picture: str) -> str:
 def _table(side: int, step: int) -> tuple[Size, ...]:
     """Every bucket for a square side: sides in steps, the other as long as the area allows."""
     area = side * side
-    smallest, largest = cut_down(_SMALLEST, step), max(_LARGEST, side)
+    # Sides beyond these limits are refused by the trainer, so that whoever trains there must have moved the limits.
+    smallest = max(step, cut_down(_SMALLEST if side >= _SMALLEST else side // 2, step))
+    largest = max(_LARGEST, side)
     largest += -largest % step
     found = {(side // step * step, side // step * step)}
     for width in range(smallest, largest + 1, step):

@@ -112,8 +112,9 @@ def look(
     seen: list[Seen] = []
     for item in wanted:
         sha256 = item.original if originals else item.image
-        name = _name_on_disk(item, originals)
-        caption = CaptionFile(item.caption.encode(), PurePath(name).name)
+        name = _name_on_disk(item, eye, base, originals)
+        # An export writes a line end for an empty caption, because zero bytes end the run of some trainers.
+        caption = CaptionFile((item.caption or "\n").encode(), PurePath(name).name)
         file = None if originals else _exported(item, name)
         seen.append(viewer.see(item.name, store.blob_path(sha256), name, caption, file))
         if progress is not None:
@@ -293,10 +294,11 @@ def _items(version: DatasetVersion, names: Collection[str] | None) -> Sequence[I
     return found
 
 
-def _name_on_disk(item: Item, originals: bool) -> str:
-    """The name before the trainer: as it came, or as exports write it, which keep the suffix of what is stored."""
-    source = str(item.provenance.get("source", ""))
-    return PurePath(source).name if originals and source else item.name
+def _name_on_disk(item: Item, eye: TrainerEye, settings: EyeSettings, originals: bool) -> str:
+    """The name before the trainer: as it came, or as an export writes it (PNG where the trainer reads no such file)."""
+    if originals:
+        return PurePath(str(item.provenance.get("source", "")) or item.name).name
+    return item.name if eye.refuses(item.name, settings) is None else str(PurePath(item.name).with_suffix(".png"))
 
 
 def _exported(item: Item, name: str) -> PictureFile:

@@ -66,6 +66,8 @@ class SimpleTuner(TrainerEye):
 
         def fit(width: int, height: int) -> Fit | str:
             ratio, exact = round(width / height, _DECIMALS), width / height
+            if not ratio:
+                return f"{width}x{height} has a ratio that is rounded to 0: the run ends with an error."
             if width == height:
                 target = scaled = (area_edge, area_edge)
             else:
