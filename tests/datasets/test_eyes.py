@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, eye_of, eyes
 from lorasmith.datasets.eyes.picture_file import MEANT, decode, examine
-from lorasmith.datasets.eyes.seeing import Seen, look, look_at_file, look_at_folder, render
+from lorasmith.datasets.eyes.seeing import Seen, look, look_at_file, look_at_folder, render, tally
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from tests.datasets.dataset_pictures import encode, gradient, p3_profile, with_orientation
@@ -417,6 +419,58 @@ def test_selecting_names_and_unknown_ones(store: DatasetStore) -> None:
     assert [one.item for one in look(version, store, "musubi", resolution=128, names={"c.png"})] == ["c.png"]
     with pytest.raises(DatasetError, match=r"has no 'z\.png'"):
         look(version, store, "musubi", resolution=128, names={"z.png"})
+
+
+def test_a_tally_counts_pictures_and_shows_the_worst(store: DatasetStore) -> None:
+    found = look(store.get("pets"), store, "sd_scripts", resolution=512, originals=True)
+    kinds = tally(found)
+    assert [(one.id, one.severity, len(one.items)) for one in kinds] == [
+        ("orientation", "error", 1),
+        ("caption_empty", "warning", 2),
+        ("upscale", "warning", 2),
+        ("caption_lines", "warning", 1),
+        ("crop", "warning", 1),
+    ]
+    assert kinds[0].items == ("a.jpg",)
+    assert "sideways" in kinds[0].example
+    again = json.loads(json.dumps(found[0].to_dict()))
+    assert (again["severity"], again["fit"]["target"]) == ("error", [640, 384])
+    assert again["fit"]["crop_loss"] == 0
+
+
+def test_originals_whose_blob_is_gone_are_named(store: DatasetStore) -> None:
+    version = store.get("pets")
+    store.blob_path(version.items[0].original).unlink()
+    first = look(version, store, "musubi", resolution=128, originals=True)[0]
+    assert first.outcome == "stops"
+    assert "'a.jpg' cannot be read" in first.differences[0].sentence
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"resolution": 0}, {"resolution": 63}, {"resolution": 10**6}, {"step": -1}, {"step": 600}, {"encoding": "x"}],
+)
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        EyeSettings(**wrong)
+
+
+def test_a_strip_of_one_pixel_is_drawn_without_filling_memory(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.png", encode(Image.new("RGB", (1, 20000), "red")))
+    one = seen(path, "sd_scripts", resolution=512)
+    assert "crop" in ids(one)
+    assert render(one).getpixel((5, 5)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("resolution", [64, 72, 100, 640, 2048, 16384])
+@pytest.mark.parametrize("step", [1, 8, 64])
+def test_odd_resolutions_and_steps_still_have_buckets(trainer: str, resolution: int, step: int) -> None:
+    fitter = eye_of(trainer).fitter(EyeSettings(resolution=resolution, step=step))
+    for size in ((1000, 700), (700, 1000), (64, 64)):
+        fit = fitter(*size)
+        assert not isinstance(fit, str)
+        assert min(fit.target) >= min(step, 8)
 
 
 def test_pictures_that_fill_no_batch_are_named(store: DatasetStore) -> None:

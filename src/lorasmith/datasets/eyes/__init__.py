@@ -11,16 +11,20 @@ Facts were read in the programs' public source at the commits named in each file
 
 from __future__ import annotations
 
+import codecs
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from lorasmith.datasets.eyes.fitting import Fit
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
+from lorasmith.errors import ConfigError
 
 Severity = Literal["error", "warning", "info"]
+_LEAST_SIDE: Final = 64
+_MOST_SIDE: Final = 16_384
 Outcome = Literal["read", "skipped", "stops"]
 """``skipped``: the picture is never trained, without an error; ``stops``: the run ends with an error."""
 
@@ -73,6 +77,19 @@ class EyeSettings:
     """What ``open()`` means on the machine of a trainer that does not say it: cp1252 on a Western Windows."""
     case_sensitive: bool = True
     """Whether the trainer's file system tells ``a.JPG`` from ``a.jpg``; Windows and macOS do not."""
+
+    def __post_init__(self) -> None:
+        if not _LEAST_SIDE <= self.resolution <= _MOST_SIDE:
+            hint = f"Give {_LEAST_SIDE} to {_MOST_SIDE}."
+            raise ConfigError(f"A resolution of {self.resolution} pixels cannot be looked at.", hint)
+        for step in (self.bucket_multiple, self.step or 1):
+            if not 1 <= step <= self.resolution:
+                hint = f"Give 1 to {self.resolution}."
+                raise ConfigError(f"Buckets in steps of {step} pixels cannot be.", hint)
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError as cause:
+            raise ConfigError(f"There is no encoding '{self.encoding}'.", "For example utf-8 or cp1252.") from cause
 
 
 @dataclass(frozen=True)

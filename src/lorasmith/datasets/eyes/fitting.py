@@ -20,6 +20,9 @@ _RESAMPLING: Final = {
 }
 
 
+_TOO_LARGE: Final = 200_000_000  # pixels: a strip of 1 x 20000 scaled whole would not fit in memory
+
+
 @dataclass(frozen=True)
 class Fit:
     """How a decoded picture of ``read`` pixels becomes a training picture of ``target`` pixels (width, height)."""
@@ -51,7 +54,7 @@ class Fit:
     def apply(self, image: Image.Image) -> Image.Image:
         """The training picture, RGB."""
         resampling = _RESAMPLING[self.filter]
-        if self.scaled is None:
+        if self.scaled is None or self.scaled[0] * self.scaled[1] > _TOO_LARGE:
             return image.resize(self.target, resampling, box=self.box)
         if self.scaled != image.size:
             image = image.resize(self.scaled, resampling)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar, Final
 
@@ -68,7 +67,7 @@ plugin = Musubi()
 
 def _table(side: int, step: int) -> tuple[Size, ...]:
     found: set[Size] = set()
-    for width in range(cut_down(math.isqrt(side * side) // 2, step), side + step, step):
-        height = cut_down(side * side // width, step)
+    for width in range(max(step, cut_down(side // 2, step)), side + step, step):
+        height = max(step, cut_down(side * side // width, step))
         found |= {(width, height), (height, width)}
     return tuple(sorted(found))

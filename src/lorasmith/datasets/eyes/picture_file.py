@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DECODING: Final = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 # What Pillow's decoders raise on damaged bytes, depending on where the damage lies.
 _ORIENTATION: Final = 0x0112

@@ -7,9 +7,9 @@ meant; ``render`` draws the very pixels, so that people can look instead of read
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from PIL import Image
 
@@ -66,6 +66,38 @@ class Seen:
     def severity(self) -> Severity | None:
         """The worst of the differences; None when it sees what is meant."""
         return self.differences[0].severity if self.differences else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values, the derived figures too."""
+        fit = None if self.fit is None else {"scale": self.fit.scale, "crop_loss": self.fit.crop_loss}
+        plain = asdict(self) | {"path": str(self.path), "severity": self.severity}
+        return plain | {"fit": None if fit is None else plain["fit"] | fit}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One kind of difference over many pictures."""
+
+    id: str
+    severity: Severity
+    """The worst it is anywhere."""
+    items: tuple[str, ...]
+    example: str
+    """The sentence of the first picture of that severity."""
+
+
+def tally(found: Sequence[Seen]) -> list[Tally]:
+    """Which differences there are, the worst first and then those of most pictures."""
+    notes: dict[str, list[tuple[str, Note]]] = {}
+    for one in found:
+        for note in one.differences:
+            notes.setdefault(note.id, []).append((one.item, note))
+    tallies = []
+    for id, entries in notes.items():
+        worst = max(entries, key=lambda entry: _ORDER.index(entry[1].severity))[1]
+        names = tuple(dict.fromkeys(item for item, _ in entries))
+        tallies.append(Tally(id, worst.severity, names, worst.sentence))
+    return sorted(tallies, key=lambda one: (-_ORDER.index(one.severity), -len(one.items), one.id))
 
 
 def look(

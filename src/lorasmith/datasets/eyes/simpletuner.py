@@ -15,6 +15,7 @@ from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.text import Undecodable, bom_notes, read_text, stops_on_encoding
 
 _PILLOW_ONLY: Final = ("AVIF",)  # what its decoder trainingsample does not know goes through Pillow
+_EXTRAS: Final = (".heic", ".heif")  # known here when an extra of ours is installed, which it does not have
 _DECIMALS: Final = 2  # aspect_bucket_rounding
 _ROUND_AREAS: Final = ((0.25, 512), (0.5, 768), (1.0, 1024), (2.0, 1536), (4.0, 2048))
 
@@ -43,7 +44,7 @@ class SimpleTuner(TrainerEye):
 
     def refuses(self, name: str, settings: EyeSettings) -> Note | None:
         suffix = PurePath(name).suffix.lower()
-        if Image.registered_extensions().get(suffix) in Image.OPEN:
+        if suffix not in _EXTRAS and Image.registered_extensions().get(suffix) in Image.OPEN:
             return None
         return Note("format", "error", f"{self.title} does not read {suffix or 'this'}: it is never trained.")
 
