@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,12 @@ import pytest
 from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, eye_of, eyes
+from lorasmith.datasets.eyes.fitting import shrink
 from lorasmith.datasets.eyes.picture_file import MEANT, decode, examine
 from lorasmith.datasets.eyes.seeing import Seen, look, look_at_file, look_at_folder, render, tally
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
-from tests.datasets.dataset_pictures import encode, gradient, p3_profile, with_orientation
+from tests.datasets.dataset_pictures import encode, gradient, p3_profile, raw_png, with_orientation
 
 TRAINERS = ("ai_toolkit", "diffusion_pipe", "lorasmith", "musubi", "onetrainer", "sd_scripts", "simpletuner")
 IGNORES_EXIF = {"sd_scripts", "musubi", "diffusion_pipe", "simpletuner"}
@@ -114,6 +116,23 @@ def test_sixteen_bits_turn_white_where_they_are_not_scaled(tmp_path: Path, train
     one = seen(written(tmp_path, "a.png", content), trainer)
     assert ("depth" in ids(one)) == (trainer in SPOILS_16_BITS)
     assert np.asarray(render(one)).mean() == (255 if trainer in SPOILS_16_BITS else pytest.approx(127.5, abs=1))
+
+
+def test_colour_of_sixteen_bits_overflows_in_onetrainer_only(tmp_path: Path) -> None:
+    row = b"\0" + struct.pack(">3H", 40000, 20000, 0) * 64
+    path = written(tmp_path, "a.png", raw_png(64, 64, 2, 16, row * 64))
+    for trainer in TRAINERS:
+        one = seen(path, trainer)
+        overflows = trainer == "onetrainer"
+        assert ("depth" in ids(one)) == overflows
+        assert (np.asarray(render(one))[5, 5, :2] > 250).all() == overflows
+
+
+def test_shrinking_counts_partly_covered_pixels_in_part() -> None:
+    image = Image.fromarray(np.array([[[0] * 3, [90] * 3, [240] * 3]], np.uint8))
+    assert np.asarray(shrink(image, (2, 1)))[0, :, 0].tolist() == [30, 190]
+    assert np.asarray(shrink(image, (3, 1)))[0, :, 0].tolist() == [0, 90, 240]
+    assert np.asarray(shrink(image, (1, 1)))[0, :, 0].tolist() == [110]
 
 
 NOT_READ = {

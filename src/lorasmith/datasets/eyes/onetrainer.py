@@ -28,7 +28,8 @@ class OneTrainer(TrainerEye):
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("EXIF orientation is applied; colour profiles are ignored and transparency is dropped.",
              "mgds src/mgds/pipelineModules/LoadImage.py"),
-        Fact("Pixel values are divided by 255 whatever their depth.", "the same"),
+        Fact("Pixel values are divided by 255 whatever their depth; torchvision gives PNG of 16 bits as 0 to 65535 "
+             "since 0.21.", "the same; torchvision's documentation of decode_png"),
         Fact("bmp jpg jpeg png tif tiff webp avif, in any case of the suffix.", "modules/util/path_util.py"),
         Fact("A stem that ends in -masklabel or -condlabel is a mask or a condition, never a training picture.",
              "modules/dataLoader/mixin/DataLoaderText2ImageMixin.py _enumerate_input_modules"),
@@ -52,8 +53,8 @@ class OneTrainer(TrainerEye):
         return None
 
     def reading(self, file: PictureFile) -> Reading:
-        png = file.format == "PNG"  # what torchvision cannot read goes through Pillow
-        return Reading(orientation=True, profile=False, alpha="dropped", deep="overflows" if png else "clipped")
+        wide = file.bits > 8  # torchvision gives these as 16-bit numbers; what it cannot read goes through Pillow
+        return Reading(orientation=True, profile=False, alpha="dropped", deep="overflows" if wide else "clipped")
 
     def fitter(self, settings: EyeSettings) -> Callable[[int, int], Fit | str]:
         side, step = settings.resolution, self.step(settings)

@@ -29,6 +29,7 @@ _TURNED: Final = ("", "mirrored", "upside down", "mirrored upside down", "mirror
 _DEEP: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _ALPHA: Final = ("RGBA", "LA", "PA", "La", "RGBa")
 _VISIBLE: Final = 8  # of 255: what a hidden colour must differ by to count
+_PNG_BITS_AT: Final = 24
 _SAME_COLOR: Final = 2  # of 255: a profile that moves no colour further is sRGB under another name
 
 
@@ -66,6 +67,8 @@ class PictureFile:
     """Name of an embedded profile that is not sRGB; empty otherwise."""
     hidden: float
     """Share of the picture whose colours appear only when alpha is dropped, 0 to 1."""
+    bits: int = 8
+    """Bits per channel of a PNG as its header says, 8 for anything else; Pillow reads colour of 16 bits as 8."""
 
     @property
     def deep(self) -> bool:
@@ -92,10 +95,12 @@ class PictureFile:
         if self.hidden and reading.alpha == "dropped":
             sentence = f"Transparency is dropped: hidden colours appear on {self.hidden:.0%} of it."
             notes.append(Note("alpha", "error", sentence))
-        if self.deep and reading.deep != "scaled":
-            what = "cut off at 255: nearly all of it turns white" if reading.deep == "clipped" else (
-                "divided by 255 and not by 65535: it is up to 257 times too bright")  # fmt: skip
-            notes.append(Note("depth", "error", f"Its {_depth(self.mode)} values are {what}."))
+        if self.deep and reading.deep == "clipped":
+            sentence = f"Its {_depth(self.mode)} values are cut off at 255: nearly all of it turns white."
+            notes.append(Note("depth", "error", sentence))
+        if self.bits > 8 and reading.deep == "overflows":
+            sentence = "Its 16-bit values are divided by 255 and not by 65535: it is up to 257 times too bright."
+            notes.append(Note("depth", "error", sentence))
         if self.frames > 1:
             notes.append(Note("frames", "info", f"Only the first of its {self.frames} frames is trained."))
         return tuple(notes)
@@ -125,6 +130,7 @@ def examine(source: Path | bytes, name: str = "") -> PictureFile:
                 frames=int(getattr(image, "n_frames", 1)),
                 profile=_profile_name(image),
                 hidden=_hidden_share(image) if transparent else 0.0,
+                bits=_png_bits(source) if image.format == "PNG" else 8,
             )
     except _DECODING as cause:
         reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
@@ -161,7 +167,9 @@ def _to_rgb(image: Image.Image, reading: Reading) -> Image.Image:
         values = np.asarray(image).astype(np.float64)
         top = 1.0 if image.mode == "F" else 65535.0
         return Image.fromarray(np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    if image.mode in _DEEP:  # Pillow's own conversion, whatever its version makes of it, and what overflows is white
+    if reading.deep == "overflows" and image.mode not in _DEEP:  # colour of 16 bits, narrowed by Pillow: undone
+        return image.convert("RGB").point(lambda value: min(255, value * 257))
+    if image.mode in _DEEP:
         return Image.fromarray(np.clip(np.asarray(image), 0, 255).astype(np.uint8)).convert("RGB")
     if reading.alpha == "white" and (image.mode in _ALPHA or "transparency" in image.info):
         with_alpha = image.convert("RGBA")
@@ -169,6 +177,14 @@ def _to_rgb(image: Image.Image, reading: Reading) -> Image.Image:
         canvas.alpha_composite(with_alpha)
         return canvas.convert("RGB")
     return image.convert("RGB")
+
+
+def _png_bits(source: Path | bytes) -> int:
+    """Bits per channel, the 25th byte of a PNG; palettes and bitmaps of fewer bits count as 8."""
+    if isinstance(source, bytes):
+        return max(8, source[_PNG_BITS_AT])
+    with source.open("rb") as stream:
+        return max(8, stream.read(_PNG_BITS_AT + 1)[-1])
 
 
 def _hidden_share(image: Image.Image) -> float:
