@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, eye_of, eyes
-from lorasmith.datasets.eyes.fitting import shrink
 from lorasmith.datasets.eyes.picture_file import MEANT, decode, examine
+from lorasmith.datasets.eyes.resampling import interpolate, shrink
 from lorasmith.datasets.eyes.seeing import Seen, look, look_at_file, look_at_folder, render, tally
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
@@ -133,6 +133,18 @@ def test_shrinking_counts_partly_covered_pixels_in_part() -> None:
     assert np.asarray(shrink(image, (2, 1)))[0, :, 0].tolist() == [30, 190]
     assert np.asarray(shrink(image, (3, 1)))[0, :, 0].tolist() == [0, 90, 240]
     assert np.asarray(shrink(image, (1, 1)))[0, :, 0].tolist() == [110]
+
+
+def test_interpolating_looks_at_four_neighbours_only(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[[0] * 3, [100] * 3, [200] * 3, [40] * 3]], np.uint8))
+    assert np.asarray(interpolate(image, (2, 1)))[0, :, 0].tolist() == [50, 120]
+    assert np.asarray(interpolate(image, (8, 1)))[0, :, 0].tolist() == [0, 25, 75, 125, 175, 160, 80, 40]
+    stripes = np.zeros((1200, 1200, 3), np.uint8)
+    stripes[:, ::3] = 255
+    path = written(tmp_path, "a.png", encode(Image.fromarray(stripes)))
+    smooth, rough = (seen(path, trainer, resolution=256) for trainer in ("ai_toolkit", "simpletuner"))
+    assert ("aliasing" in ids(smooth), "aliasing" in ids(rough)) == (False, True)
+    assert np.asarray(render(rough)).std() > 3 * np.asarray(render(smooth)).std()
 
 
 NOT_READ = {

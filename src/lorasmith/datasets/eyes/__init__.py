@@ -44,7 +44,7 @@ class Note:
     """One difference between what is meant and what the trainer sees.
 
     ``id`` is stable: ``orientation``, ``profile``, ``alpha``, ``depth``, ``frames``, ``format``, ``mask_name``,
-    ``crop``, ``random_crop``, ``upscale``, ``short_batch``, ``caption_missing``, ``caption_empty``,
+    ``crop``, ``random_crop``, ``upscale``, ``aliasing``, ``short_batch``, ``caption_missing``, ``caption_empty``,
     ``caption_encoding``, ``caption_bom``, ``caption_lines``, ``caption_spacing``, ``caption_trigger``,
     ``caption_borrowed``, ``caption_cut``.
     """

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Filter = Literal["area", "bilinear", "bicubic", "lanczos"]
+from lorasmith.datasets.eyes.resampling import interpolate, shrink
+
+Filter = Literal["area", "linear", "bilinear", "bicubic", "lanczos"]
+"""``area`` and ``linear`` as in ``resampling``; the others are Pillow's, which smooth what they reduce."""
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 _RESAMPLING: Final = {
-    "area": Image.Resampling.BOX,  # for sizes that are too large for ``shrink``
+    "area": Image.Resampling.BOX,  # these two for sizes that are too large for exactness only
+    "linear": Image.Resampling.BILINEAR,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
@@ -59,32 +61,10 @@ class Fit:
         if self.scaled is None or self.scaled[0] * self.scaled[1] > _TOO_LARGE:
             return image.resize(self.target, resampling, box=self.box)
         if self.scaled != image.size:
-            shrinks = self.filter == "area"
-            image = shrink(image, self.scaled) if shrinks else image.resize(self.scaled, resampling)
+            exact = {"area": shrink, "linear": interpolate}.get(self.filter)
+            image = exact(image, self.scaled) if exact else image.resize(self.scaled, resampling)
         left, top = self.offset
         return image.crop((left, top, left + self.target[0], top + self.target[1]))
-
-
-def shrink(image: Image.Image, size: Size) -> Image.Image:
-    """Each target pixel is the mean of the area it covers, pixels in part counted in part: OpenCV's INTER_AREA.
-
-    Pillow's box filter counts a pixel whole or not at all, which differs by up to a sixth of the range in fine detail.
-    """
-    values = np.asarray(image).astype(np.float64)
-    values = _mean_along(values, size[1])
-    values = _mean_along(values.swapaxes(0, 1), size[0]).swapaxes(0, 1)
-    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
-
-
-def _mean_along(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """(n, ...) to (length, ...), by differences of running sums at the edges of target pixels."""
-    edges = np.linspace(0, len(values), length + 1)
-    whole = np.minimum(edges.astype(int), len(values) - 1)
-    sums = np.concatenate([np.zeros_like(values[:1]), values.cumsum(axis=0)])
-    part = (edges - whole).reshape(-1, *[1] * (values.ndim - 1))
-    at_edges = sums[whole] + part * values[whole]
-    found: NDArray[np.float64] = np.diff(at_edges, axis=0) * (length / len(values))
-    return found
 
 
 def scaled_then_cut(

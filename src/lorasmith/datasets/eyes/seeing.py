@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 _NOTEWORTHY_CROP: Final = 0.10
 _NOTEWORTHY_SCALE: Final = 1.1
+_ALIASING_SCALE: Final = 0.5
 _BAD_CROP: Final = 0.30
 _CAPTION_SUFFIX: Final = ".txt"
 _ORDER: Final = ("info", "warning", "error")
@@ -280,6 +281,9 @@ def _fit_notes(fit: Fit) -> Iterator[Note]:
         yield Note("crop", severity, f"{fit.crop_loss:.0%} of it is cut away to fit {_by(fit.target)}.")
     if fit.random:
         yield Note("random_crop", "info", "The place of the crop is drawn at random.")
+    if fit.filter == "linear" and fit.scale < _ALIASING_SCALE:
+        sentence = f"It is reduced to {fit.scale:.0%} without smoothing: fine detail turns into patterns."
+        yield Note("aliasing", "warning", sentence)
     if fit.scale > _NOTEWORTHY_SCALE:
         yield Note("upscale", "warning", f"It is enlarged {fit.scale:.1f} times to fill {_by(fit.target)}.")
 

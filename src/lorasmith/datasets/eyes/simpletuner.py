@@ -38,6 +38,9 @@ class SimpleTuner(TrainerEye):
         Fact("Sides are the square side times the root of the ratio (rounded to 0.01), rounded to 64; the first "
              "picture of a rounded ratio decides for all later ones.",
              "simpletuner/helpers/multiaspect/image.py calculate_new_size_by_pixel_area"),
+        Fact("Scaled between the four nearest pixels, without smoothing what is reduced. Measured with trainingsample "
+             "0.3.2, whose batch_resize_images equals OpenCV's INTER_LINEAR.",
+             "simpletuner/helpers/image_manipulation/training_sample.py resize"),
         Fact("Cut at a random place unless crop_style says center.",
              "simpletuner/helpers/image_manipulation/training_sample.py, cropping.py"),
     )  # fmt: skip
@@ -63,7 +66,7 @@ class SimpleTuner(TrainerEye):
             scaled = side if width == height else _enlarged(_covering(side, width / height), side, width / height)
             target = (square_edge, square_edge)
             scaled = target if scaled[0] < square_edge else scaled
-            return scaled_then_cut((width, height), scaled, target, "lanczos", random=scaled != target)
+            return scaled_then_cut((width, height), scaled, target, "linear", random=scaled != target)
 
         def fit(width: int, height: int) -> Fit | str:
             ratio, exact = round(width / height, _DECIMALS), width / height
@@ -79,7 +82,7 @@ class SimpleTuner(TrainerEye):
             if round(target[0] / target[1], _DECIMALS) == 1.0:
                 target = (square_edge, square_edge)
                 scaled = target if scaled[0] < square_edge else scaled
-            return scaled_then_cut((width, height), scaled, target, "lanczos", random=scaled != target)
+            return scaled_then_cut((width, height), scaled, target, "linear", random=scaled != target)
 
         return fit if settings.buckets else square
 
