@@ -377,7 +377,7 @@ def test_the_text_encoder_stops_somewhere(tmp_path: Path) -> None:
         assert one.texts == texts
         assert one.cut[0] == " six seven"
         assert "caption_cut" in ids(one)
-    (one,) = look_at_folder(tmp_path, "diffusion_pipe", counter=FiveWords())
+    (one,) = look_at_folder(tmp_path, "diffusion_pipe", settings=EyeSettings(family="sdxl"), counter=FiveWords())
     assert one.texts == ("one two three four five six seven\nsecond line",)
     assert path.exists()
 

@@ -125,8 +125,8 @@ class TrainerEye(ABC):
     """Step of bucket sides in pixels, for families that ``steps`` does not name."""
     steps: ClassVar[Mapping[str, int]] = MappingProxyType({})
     """Step of bucket sides by the name of our family, where the trainer's differs from its default."""
-    cuts_prompts: ClassVar[bool] = True
-    """Whether text past the text encoder's window is dropped; otherwise it is read in further windows."""
+    reads_on: ClassVar[frozenset[str]] = frozenset()
+    """Families for which text past the text encoder's window is read in further windows; for all others it is cut."""
     drops_short_batches: ClassVar[bool] = False
     """Whether pictures that fill no batch of their bucket sit out the epoch."""
 

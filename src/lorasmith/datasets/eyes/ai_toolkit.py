@@ -22,7 +22,9 @@ class AiToolkit(TrainerEye):
     title: ClassVar[str] = "ai-toolkit"
     commit: ClassVar[str] = "ostris/ai-toolkit 27a03a91, 2026-08-21"
     default_step: ClassVar[int] = 16
-    steps: ClassVar = MappingProxyType({"flux": 32, "sd3": 32, "qwen_image": 32, "chroma": 32})
+    steps: ClassVar = MappingProxyType(
+        {"flux": 32, "flux-schnell": 32, "sd3": 32, "qwen-image": 32, "chroma": 32, "ltx2": 32}
+    )
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("jpg, jpeg, png and webp only, in any case of the suffix; hidden files are passed over.",
              "toolkit/data_loader.py AiToolkitDataset"),

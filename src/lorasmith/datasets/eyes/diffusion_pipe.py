@@ -23,8 +23,8 @@ class DiffusionPipe(TrainerEye):
     title: ClassVar[str] = "diffusion-pipe"
     commit: ClassVar[str] = "tdrussell/diffusion-pipe 8f83dbf, 2026-08-20"
     default_step: ClassVar[int] = 16
-    steps: ClassVar = MappingProxyType({"ltx_video": 32, "hunyuan_image": 32})
-    cuts_prompts: ClassVar[bool] = False
+    steps: ClassVar = MappingProxyType({"ltx": 32, "ltx2": 32})
+    reads_on: ClassVar[frozenset[str]] = frozenset({"sdxl"})
     drops_short_batches: ClassVar[bool] = True
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("EXIF orientation and colour profiles are ignored.", "models/base.py PreprocessMediaFile"),

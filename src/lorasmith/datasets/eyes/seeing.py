@@ -311,7 +311,7 @@ def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list
 
 
 def _cutter(eye: TrainerEye, family: str, counter: TokenCutter | None) -> TokenCutter | None:
-    if not eye.cuts_prompts:
+    if family in eye.reads_on:
         return None
     if counter is not None or not family:
         return counter
