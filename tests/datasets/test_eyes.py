@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, eye_of, eyes
@@ -22,6 +24,7 @@ from lorasmith.errors import ConfigError, DatasetError, InputError
 from tests.datasets.dataset_pictures import encode, gradient, p3_profile, raw_png, with_orientation
 
 TRAINERS = ("ai_toolkit", "diffusion_pipe", "lorasmith", "musubi", "onetrainer", "sd_scripts", "simpletuner")
+ALL_EYES = eyes()
 IGNORES_EXIF = {"sd_scripts", "musubi", "diffusion_pipe", "simpletuner"}
 DROPS_ALPHA = {"sd_scripts", "musubi", "ai_toolkit", "onetrainer", "simpletuner"}
 SPOILS_16_BITS = {"sd_scripts", "musubi", "ai_toolkit", "onetrainer", "diffusion_pipe"}
@@ -210,7 +213,7 @@ CAPTIONS: dict[tuple[str, bytes | None], dict[str, object]] = {
     ("blank first line", b"\ntwo"): dict.fromkeys(TRAINERS, ("two",))
     | {"sd_scripts": ("",), "ai_toolkit": ("\ntwo",), "lorasmith": ("\ntwo",)},
     ("zero bytes", b""): dict.fromkeys(TRAINERS, ("",)) | {"sd_scripts": STOPS},
-    ("line end only", b"\n"): dict.fromkeys(TRAINERS, ("",)) | {"ai_toolkit": ("\n",)},
+    ("line end only", b"\n"): dict.fromkeys(TRAINERS, ("",)) | {"ai_toolkit": ("\n",), "simpletuner": STOPS},
     ("byte order mark", b"\xef\xbb\xbfa cat"): dict.fromkeys(TRAINERS, ("\ufeffa cat",)) | {"lorasmith": ("a cat",)},
     ("utf-16", "a cat".encode("utf-16")): dict.fromkeys(TRAINERS, STOPS) | {"lorasmith": ("a cat",)},
     ("cp1252", "café".encode("cp1252")): dict.fromkeys(TRAINERS, STOPS) | {"lorasmith": ("café",)},
@@ -246,6 +249,12 @@ def test_the_machine_decides_for_diffusion_pipe() -> None:
     found = eye_of("diffusion_pipe").see_caption(CaptionFile("café".encode(), "a.png"), windows)
     assert found.texts == ("cafÃ©",)
     assert eye_of("musubi").see_caption(CaptionFile("café".encode(), "a.png"), windows).texts == ("café",)
+
+
+def test_simpletuner_keeps_half_of_a_windows_line_end() -> None:
+    found = eye_of("simpletuner").see_caption(CaptionFile(b"one\r\ntwo\r\n", "a.png"), EyeSettings())
+    assert found.texts == ("one\r", "two\r")
+    assert {note.id for note in found.notes} == {"caption_lines", "caption_spacing"}
 
 
 def test_class_tokens_and_default_captions_stand_in() -> None:
@@ -337,6 +346,34 @@ def test_boxes_stay_inside_and_have_the_targets_shape(
     assert 0 <= fit.crop_loss < 1
     if fit.scaled is not None:
         assert all(scaled >= target for scaled, target in zip(fit.scaled, fit.target, strict=True))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    content=st.one_of(st.none(), st.binary(max_size=60), st.text(max_size=60).map(str.encode)), word=st.text(max_size=8)
+)
+def test_any_bytes_are_a_caption_or_a_reason(content: bytes | None, word: str) -> None:
+    for eye in ALL_EYES.values():
+        found = eye.see_caption(CaptionFile(content, "a_b_c_d_e.png"), EyeSettings(trigger_word=word))
+        assert (found.outcome == "read") == bool(found.texts)
+        assert found.outcome == "read" or any(note.severity == "error" for note in found.notes)
+        if any(text.strip("\ufeff \n") != (content or b"").decode("utf-8", "replace").strip() for text in found.texts):
+            assert found.notes or word or eye.name in ("lorasmith", "sd_scripts")
+
+
+@settings(deadline=None, max_examples=200)
+@given(width=st.integers(1, 9000), height=st.integers(1, 9000), resolution=st.integers(64, 2048), buckets=st.booleans())
+def test_any_picture_is_fitted_or_refused(width: int, height: int, resolution: int, buckets: bool) -> None:
+    for eye in ALL_EYES.values():
+        fit = eye.fitter(EyeSettings(resolution=resolution, buckets=buckets))(width, height)
+        if isinstance(fit, str):
+            assert eye.name == "simpletuner"
+            continue
+        left, top, right, bottom = fit.box
+        assert 0 <= left < right <= width + 1e-6
+        assert 0 <= top < bottom <= height + 1e-6
+        assert fit.scale > 0
+        assert 0 <= fit.crop_loss < 1
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)

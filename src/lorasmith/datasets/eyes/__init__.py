@@ -127,6 +127,8 @@ class TrainerEye(ABC):
     """Step of bucket sides by the name of our family, where the trainer's differs from its default."""
     reads_on: ClassVar[frozenset[str]] = frozenset()
     """Families for which text past the text encoder's window is read in further windows; for all others it is cut."""
+    empty_export: ClassVar[bytes] = b""
+    """What an export for it writes as an empty caption."""
     drops_short_batches: ClassVar[bool] = False
     """Whether pictures that fill no batch of their bucket sit out the epoch."""
 

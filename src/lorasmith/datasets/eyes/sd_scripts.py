@@ -23,6 +23,7 @@ class SdScripts(TrainerEye):
     title: ClassVar[str] = "sd-scripts (kohya)"
     commit: ClassVar[str] = "kohya-ss/sd-scripts 48d368fa, 2026-02-16"
     default_step: ClassVar[int] = 64
+    empty_export: ClassVar[bytes] = b"\n"
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("EXIF orientation, colour profiles and transparency are ignored.", "library/train_util.py load_image"),
         Fact("Only suffixes in all lower or all upper case are found.", "library/train_util.py glob_images"),

@@ -146,8 +146,7 @@ def look(
     for item in wanted:
         sha256 = item.original if originals else item.image
         name = _name_on_disk(item, eye, base, originals)
-        # An export writes a line end for an empty caption, because zero bytes end the run of some trainers.
-        caption = CaptionFile((item.caption or "\n").encode(), PurePath(name).name)
+        caption = CaptionFile(item.caption.encode() or eye.empty_export, PurePath(name).name)
         file = None if originals else _exported(item, name)
         seen.append(viewer.see(item.name, store.blob_path(sha256), name, caption, file))
         if progress is not None:

@@ -32,8 +32,8 @@ class SimpleTuner(TrainerEye):
              "simpletuner/helpers/image_manipulation/load.py load_image, training_sample.py correct_image"),
         Fact("Colour profiles are ignored and transparency is dropped; 16 bits are scaled.", "the same, measured"),
         Fact("Any suffix that Pillow knows is read.", "simpletuner/helpers/training/__init__.py"),
-        Fact("Each line that is not empty is a caption of its own, unless disable_multiline_split is set; strict "
-             "UTF-8; a missing caption file ends the run.",
+        Fact("Each line that is not empty is a caption of its own, not stripped, unless disable_multiline_split is "
+             "set; strict UTF-8; a missing caption file ends the run, and so does one of line ends only.",
              "simpletuner/helpers/prompts.py prepare_instance_prompt_from_textfile"),
         Fact("Sides are the square side times the root of the ratio (rounded to 0.01), rounded to 64; the first "
              "picture of a rounded ratio decides for all later ones.",
@@ -66,7 +66,7 @@ class SimpleTuner(TrainerEye):
             scaled = side if width == height else _enlarged(_covering(side, width / height), side, width / height)
             target = (square_edge, square_edge)
             scaled = target if scaled[0] < square_edge else scaled
-            return scaled_then_cut((width, height), scaled, target, "linear", random=scaled != target)
+            return _cut((width, height), scaled, target)
 
         def fit(width: int, height: int) -> Fit | str:
             ratio, exact = round(width / height, _DECIMALS), width / height
@@ -82,7 +82,7 @@ class SimpleTuner(TrainerEye):
             if round(target[0] / target[1], _DECIMALS) == 1.0:
                 target = (square_edge, square_edge)
                 scaled = target if scaled[0] < square_edge else scaled
-            return scaled_then_cut((width, height), scaled, target, "linear", random=scaled != target)
+            return _cut((width, height), scaled, target)
 
         return fit if settings.buckets else square
 
@@ -95,18 +95,29 @@ class SimpleTuner(TrainerEye):
         except Undecodable:
             return stops_on_encoding(self.title)
         notes = bom_notes(text)
-        lines = tuple(line.strip() for line in text.split("\n") if line)
-        if not any(lines):
-            return SeenCaption(
-                ("",), (*notes, Note("caption_empty", "warning", "It is trained with an empty caption."))
-            )
+        lines = tuple(line for line in text.split("\n") if line) if "\n" in text else (text,)
+        if not lines:
+            sentence = f"Its caption file holds line ends only, and {self.title} stops with an error."
+            return SeenCaption((), (*notes, Note("caption_empty", "error", sentence)), "stops")
+        if any(line.endswith("\r") for line in lines):
+            notes += (Note("caption_spacing", "info", "The first half of each Windows line end stays in its text."),)
+        if not any(line.strip() for line in lines):
+            notes += (Note("caption_empty", "warning", "It is trained with an empty caption."),)
+            return SeenCaption(lines, notes)
         if len(lines) > 1:
-            sentence = f"Each of its {len(lines)} lines is a caption of its own."
+            sentence = f"Each of its {len(lines)} lines is a caption of its own, and one is drawn at each exposure."
             notes += (Note("caption_lines", "warning", sentence),)
         return SeenCaption(lines, notes)
 
 
 plugin = SimpleTuner()
+
+
+def _cut(read: Size, scaled: Size, target: Size) -> Fit | str:
+    if scaled[0] < target[0] or scaled[1] < target[1]:  # of squares, at resolutions near a round number of megapixels
+        by, out_of = f"{target[0]}x{target[1]}", f"{scaled[0]}x{scaled[1]}"
+        return f"It is scaled to {out_of} and then to be cut to {by}, which does not fit; take another resolution."
+    return scaled_then_cut(read, scaled, target, "linear", random=scaled != target)
 
 
 def _rounded(value: float, step: int) -> int:
