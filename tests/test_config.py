@@ -282,7 +282,7 @@ def test_a_file_beyond_the_cap_is_not_read(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_are_refused_and_a_byte_order_mark_is_not(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"base: \xff\xfe\n")
-    with pytest.raises(ConfigError, match=r"c\.yaml cannot be read"):
+    with pytest.raises(ConfigError, match=r"c\.yaml is not text in UTF-8"):
         read_config_file(path)
     path.write_bytes("base: 猫\n".encode("utf-8-sig"))
     assert read_config_file(path) == {"base": "猫"}

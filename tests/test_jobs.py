@@ -174,6 +174,13 @@ def test_pause_and_resume_keep_the_earlier_result(jobs: Jobs) -> None:
     assert kinds(list(job.follow(latest=True))) == ["phase", "progress", "finished"]
 
 
+def test_a_job_that_has_ended_cannot_pause(jobs: Jobs) -> None:
+    done = submit(jobs).start()
+    done.wait()
+    with pytest.raises(JobError, match=r"cannot pause: it has ended \(succeeded\)"):
+        done.pause()
+
+
 def test_a_job_that_succeeded_or_runs_is_not_resumed(jobs: Jobs) -> None:
     job = submit(jobs, "wait").start()
     with pytest.raises(JobError, match="already running"):

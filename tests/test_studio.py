@@ -335,3 +335,9 @@ assert not loaded, loaded
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_an_adapter_that_only_a_prompt_mentions_is_missed_before_a_job_is_made(studio: Studio, base: Path) -> None:
+    with pytest.raises(AdapterError, match="There is no adapter 'nope'"):
+        studio.generate(base=str(base), prompts=["a star <lora:nope:0.5>"])
+    assert studio.jobs() == ()

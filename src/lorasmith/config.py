@@ -314,6 +314,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path.name} is neither .yaml, .toml nor .json.", "Rename it to what it is.")
     except RecursionError as cause:
         raise ConfigError(f"{path.name} is nested deeper than any config.", "Check the path.") from cause
+    except UnicodeDecodeError as cause:
+        raise ConfigError(f"{path.name} is not text in UTF-8.", "Check the path, or save it as UTF-8.") from cause
     except (yaml.YAMLError, ValueError) as cause:  # TOML's errors, broken UTF-8 and impossible dates are ValueErrors
         raise ConfigError(
             f"{path.name} cannot be read: {' '.join(str(cause).split())}.", "Correct that line."

@@ -402,6 +402,8 @@ class Job:
         with self._alone():
             state = self.state()
             if state not in ("queued", "running"):
+                if wanted == "pause" and state != "paused":
+                    raise JobError(f"Job {self.id} cannot pause: it has ended ({state}).", "Nothing was changed.")
                 return
             self.folder.set_control(self._control().model_copy(update={"wanted": wanted}))
             if state == "queued":  # nobody is there to end it
@@ -411,7 +413,8 @@ class Job:
         with self._alone():
             state = self.state()
             if state != "running":
-                raise JobError(f"Job {self.id} is not running ({state}).", f"`lorasmith resume {self.id}` starts it.")
+                hint = "It has ended." if state == "succeeded" else f"`lorasmith resume {self.id}` starts it."
+                raise JobError(f"Job {self.id} is not running ({state}).", hint)
             control = self._control()
             self.folder.set_control(control.model_copy(update={counter: getattr(control, counter) + 1}))
 

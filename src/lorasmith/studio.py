@@ -323,11 +323,13 @@ class Studio:
             ConfigError: an unknown field or an impossible value.
             AdapterError, BaseError: an adapter or the base cannot be used.
         """
-        from lorasmith.generation.request import resolve_request
+        from lorasmith.generation.request import plan_pictures, resolve_request
 
         asked = resolve_request({**(request or {}), **values})
         payload = asked.model_dump(mode="json")
         payload["base"] = self._base(asked.base)
+        for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
+            self.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
         payload["adapters"] = [{"name": str(self.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
         if asked.grid is not None:
             payload["grid"]["adapters"] = [str(self.adapter(name)) for name in asked.grid.adapters]

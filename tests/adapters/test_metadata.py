@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lorasmith.adapters.file import write_adapter
 from lorasmith.adapters.inspect import inspect_adapter
@@ -96,7 +98,7 @@ def test_captions_are_written_when_asked_for(base: Base, version: DatasetVersion
 
 
 def test_tags_are_counted_once_a_picture(version: DatasetVersion) -> None:
-    item = version.items[0].model_copy(update={"caption": "a, a , ,b"})
+    item = replace(version.items[0], caption="a, a , ,b")
     assert tag_frequency(version.model_copy(update={"items": (item, item)})) == {"a": 2, "b": 2}
 
 
@@ -121,7 +123,6 @@ def test_inspect_sees_it_all(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_alphas_of_every_format_are_read(tmp_path: Path, dtype: torch.dtype) -> None:
-    from safetensors.torch import save_file
 
     stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
     tensors = {
@@ -147,3 +148,9 @@ def test_inspect_needs_no_torch(make_modules: MakeModules, family: Family, writt
 def test_inspect_refuses_what_is_no_adapter(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="There is no adapter"):
         inspect_adapter(tmp_path / "a.safetensors")
+
+
+def test_a_base_is_no_adapter(tmp_path: Path) -> None:
+    save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "unet.safetensors")
+    with pytest.raises(AdapterError, match=r"unet\.safetensors is not an adapter: none of its 1 keys"):
+        inspect_adapter(tmp_path / "unet.safetensors")

@@ -22,8 +22,11 @@ def test_the_numbers_make_a_valid_run(quick: bool, style: bool) -> None:
     assert config.optimizer.lr_warmup_steps < config.max_train_steps
 
 
-@pytest.mark.parametrize("settings", [numbers.GENERATE, {**numbers.GENERATE, **numbers.QUICK_GENERATE}])
-def test_the_numbers_make_a_valid_request(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("style", [False, True])
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_numbers_make_a_valid_request(quick: bool, style: bool) -> None:
+    own: dict[str, Any] = {**numbers.recipe_for(style=style).generate, **(numbers.QUICK_GENERATE if quick else {})}
+    settings: dict[str, Any] = {**numbers.GENERATE, **own}
     assert resolve_request({"base": "sandbox", "prompts": ["a"], **settings}).steps > 0
 
 

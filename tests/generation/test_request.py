@@ -55,3 +55,8 @@ def test_a_grid_is_adapters_times_weights_times_pictures() -> None:
     assert len({(p.row, p.column) for p in plan}) == 8
     assert plan[-1].adapters == (("z", 0.5), ("y", 1.0))
     assert plan[-1].row == "y at 1"
+
+
+def test_a_problem_of_an_adapter_calls_it_by_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"the weight of adapter 'zib' should be less than or equal to 4 \(it is 99"):
+        resolve_request({"base": "b", "prompts": ["x"], "adapters": [{"name": "zib", "weight": 99.0}]})

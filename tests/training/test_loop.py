@@ -264,8 +264,8 @@ def test_out_of_memory_names_what_would_help(failure: RuntimeError) -> None:
 
 def test_advice_fits_what_was_being_done() -> None:
     config = quick_config(Path("x"), train_batch_size=4, **{"data.resolution": 512, "adapter.rank": 16})
-    assert memory.lighter(config, sd, "caching") == ["data.resolution: 384"]
-    assert memory.lighter(config, sd, "exporting") == ["adapter.rank: 8"]
+    assert [word for word, _ in memory.lighter(config, sd, "caching")] == ["data.resolution: 384"]
+    assert [word for word, _ in memory.lighter(config, sd, "exporting")] == ["adapter.rank: 8"]
 
 
 def test_other_failures_pass_through() -> None:

@@ -67,6 +67,8 @@ class Certificate(BaseModel):
         """The certificate in a few plain sentences, the verdict first."""
         verdict = "loads as it was meant to" if self.passed else "does NOT load as it should"
         about = f"base {self.base}, {self.modules} modules, {self.dtype}, {self.dialect} names"
+        if not self.modules:
+            about = f"base {self.base}"
         lines = [f"{self.file} {verdict} ({about})."]
         if self.largest_relative_difference is not None:
             against = "the trained update" if self.compared_with == "trained" else "the file's own matrices"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorasmith.adapters.file import AdapterHeader, read_adapter_header
 from lorasmith.adapters.keys import split_key
+from lorasmith.errors import AdapterError
 
 _DIALECTS: Final = {
     "kohya": "kohya names (lora_unet_...): diffusers, ComfyUI, A1111 and Forge read them",
@@ -70,6 +71,12 @@ def inspect_adapter(path: Path) -> AdapterReport:
         split = split_key(key)
         if split is not None and split[1] == "down" and shape:
             stems[split[0]] = shape[0]
+    if not stems and header.dialect == "unknown":
+        first = next(iter(header.shapes), "nothing at all")
+        raise AdapterError(
+            f"{path.name} is not an adapter: none of its {len(header.shapes)} keys is one of a LoRA ('{first}').",
+            "A base is named with --base where one is asked for; here a LoRA file is.",
+        )
     looks_like, evidence = _guess(header)
     metadata = header.metadata
     return AdapterReport(

@@ -49,7 +49,10 @@ def _read_folder(path: Path) -> Header:
                 f"{path.name} is a modular diffusers pipeline, which cannot be read yet.", "Choose another base."
             )
         files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in (".safetensors", *_PICKLES))
-        hint = f"Name the file instead: {path / files[0]}." if files else "Name the folder that holds model_index.json."
+        hint = "Name the folder that holds model_index.json."
+        if files:
+            which = "the file" if len(files) == 1 else f"one of its {len(files)} files, such as"
+            hint = f"Name {which} {path / files[0]} instead."
         raise BaseError(f"The folder {path.name} has no model_index.json, so it is no diffusers base.", hint)
     configs = read_configs(path)
     shapes: dict[str, tuple[int, ...]] = {}

@@ -5,6 +5,7 @@ What is done is kept in ``captions.json`` of the job folder, so that a paused or
 
 from __future__ import annotations
 
+import difflib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -199,5 +200,7 @@ def _explain(captioner: Captioner, error: ValidationError) -> tuple[str, str]:
     where = ".".join(map(str, problem["loc"]))
     known = ", ".join(type(captioner).Options.model_fields)
     if problem["type"] == "extra_forbidden":
-        return f"The captioner {captioner.name} has no option '{where}'.", f"It has: {known}."
+        near = difflib.get_close_matches(where, type(captioner).Options.model_fields, n=1, cutoff=0.5)
+        hint = f"Did you mean '{near[0]}'?" if near else f"It has: {known}."
+        return f"The captioner {captioner.name} has no option '{where}'.", hint
     return f"The option '{where}' of {captioner.name}: {problem['msg']}.", "Change it and try again."

@@ -67,6 +67,8 @@ class Recipe:
     previews: tuple[str, ...]
     train: Mapping[str, Any] = field(default_factory=dict)
     """Values laid over ``TRAIN``."""
+    generate: Mapping[str, Any] = field(default_factory=dict)
+    """Values laid over ``GENERATE``."""
 
 
 def recipe_for(*, style: bool) -> Recipe:
@@ -85,7 +87,14 @@ def recipe_for(*, style: bool) -> Recipe:
             previews=("[trigger], one shape, star, yellow, large, center", "one shape, star, yellow, large, center"),
             # For velocity, min-SNR takes all weight from pure noise, where this base, with its zero terminal SNR,
             # decides the ground's colour; a style lives on it.
-            train={"objective.min_snr_gamma": None},
+            train={
+                "objective.min_snr_gamma": None,
+                "optimizer.learning_rate": 3e-3,
+                "sample.guidance_scale": 1.5,
+            },
+            # The stronger the guidance, the more grounds and outlines break up: 36 of 40 pictures show the style at
+            # 1.5, 18 at 4 (measured).
+            generate={"guidance_scale": 1.5},
         )
     return Recipe(
         name="zib",

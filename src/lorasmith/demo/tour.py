@@ -193,7 +193,7 @@ def _paint(studio: Studio, recipe: Recipe, adapter: Path, watch: Stopwatch, say:
         *(f"{word}, {scene}" for scene in scenes),
     ]
     say(f"generate: {len(prompts)} pictures, with and without the adapter, at the same {count} seeds")
-    settings = dict(numbers.GENERATE) | (dict(numbers.QUICK_GENERATE) if quick else {})
+    settings = {**numbers.GENERATE, **recipe.generate, **(numbers.QUICK_GENERATE if quick else {})}
     with watch.station("Generate") as said:
         images = studio.generate(base=numbers.TRAIN["base"], prompts=prompts, seeds=seeds * 3, **settings)
         said.append(f"{len(images)} pictures at {count} seeds")

@@ -112,7 +112,7 @@ def resolve_request(values: Mapping[str, Any]) -> GenerateRequest:
     try:
         request = GenerateRequest.model_validate(dict(values))
     except ValidationError as cause:
-        raise ConfigError(*_explain(cause)) from cause
+        raise ConfigError(*_explain(cause, values)) from cause
     plan_pictures(request)
     return request
 
@@ -163,10 +163,19 @@ def plan_pictures(request: GenerateRequest) -> list[PlannedPicture]:
     return pictures
 
 
-def _explain(error: ValidationError) -> tuple[str, str]:
+def _place(location: tuple[int | str, ...], values: Mapping[str, Any]) -> str:
+    """Where a problem is, in words: an adapter is called by its name and not by its number."""
+    if len(location) == 3 and location[0] == "adapters" and isinstance(location[1], int):
+        use = values["adapters"][location[1]]
+        if isinstance(use, Mapping) and use.get("name"):
+            return f"the {location[2]} of adapter '{use['name']}'"
+    return ".".join(str(part) for part in location)
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, str]:
     """One sentence about the first problem, and what to do."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = _place(first["loc"], values)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, GenerateRequest.model_fields, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(GenerateRequest.model_fields)}."

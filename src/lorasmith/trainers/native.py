@@ -78,8 +78,8 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
         if not precompute(cache, setting, emit=emit, control=control):
             return {"complete": False, "steps": 0}
     emit(Phase("loading"))
-    with memory.explained(config, family, device, "training"):
-        training = assemble(setting, cache, folder.path)
+    with memory.explained(config, family, device, "training") as watched:
+        training = watched.run = assemble(setting, cache, folder.path)
         saved = training.checkpoints.newest(emit)
         if saved is not None:
             restore(training, saved)

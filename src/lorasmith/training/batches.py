@@ -81,6 +81,10 @@ class Batches:
         data = self._config.data
         return wording(self._items[item].caption, variant, seed=self._config.seed, keep_tokens=data.keep_tokens)
 
+    def names(self) -> list[str]:
+        """All pictures that have a bucket."""
+        return list(self._placed)
+
     def placed(self, item: str) -> Placed:
         """The bucket of a picture."""
         return self._placed[item]

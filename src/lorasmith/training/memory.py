@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 import torch
 
-from lorasmith.config import TrainConfig
+from lorasmith.config import TrainConfig, resolve
 from lorasmith.errors import OutOfMemory
 from lorasmith.families import Family
+
+if TYPE_CHECKING:
+    from lorasmith.training.loop import Run
+
+_FRAGMENTATION: Final = 1.1  # an allocator cannot use all it holds; a tenth is what caching ones lose in practice
 
 # How torch says it where it raises a plain RuntimeError: all words of one row.
 _SIGNS = (
@@ -52,55 +60,134 @@ def peak_device_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
 
 
-def lighter(config: TrainConfig, family: Family, doing: str = "training") -> list[str]:
-    """The config changes that save memory there, cheapest for the result first; none that is already made.
+def lighter(config: TrainConfig, family: Family, doing: str = "training") -> list[tuple[str, dict[str, Any]]]:
+    """The config changes that save memory there, cheapest for the result first, each in words and as values.
 
-    Pictures and prompts are cached one by one in fp32 and the file is written on the CPU: only the size of the
-    pictures and of the adapter matter there.
+    None that is already made. Pictures and prompts are cached one by one in fp32 and the file is written on the CPU:
+    only the size of the pictures and of the adapter matter there.
     """
     resolution = config.data.resolution or family.default_resolution
     smaller = int(resolution * 0.75) // 64 * 64
-    picture = [f"data.resolution: {smaller}"] if 64 <= smaller < resolution else []
-    rank = [f"adapter.rank: {config.adapter.rank // 2}"] if config.adapter.rank > 4 else []
+    picture = [_rung({"data.resolution": smaller})] if 64 <= smaller < resolution else []
+    rank = [_rung({"adapter.rank": config.adapter.rank // 2})] if config.adapter.rank > 4 else []
     if doing == "caching":
         return picture
     if doing == "exporting":
         return rank
     rungs = []
     if not config.gradient_checkpointing:
-        rungs.append("gradient_checkpointing: true")
-    if config.train_batch_size > 1:
-        size = config.train_batch_size // 2
+        rungs.append(_rung({"gradient_checkpointing": True}))
+    size = config.train_batch_size
+    while size > 1:
+        size //= 2
         accumulation = math.ceil(config.train_batch_size * config.gradient_accumulation_steps / size)
-        rungs.append(f"train_batch_size: {size} with gradient_accumulation_steps: {accumulation}")
+        rungs.append(_rung({"train_batch_size": size, "gradient_accumulation_steps": accumulation}))
     if config.mixed_precision == "fp32":
-        rungs.append("mixed_precision: bf16")
+        rungs.append(_rung({"mixed_precision": "bf16"}))
     return [*rungs, *picture, *rank]
 
 
+def _rung(values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    words = [f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()]
+    return " with ".join(words), values
+
+
+@dataclass
+class Watched:
+    """What ``explained`` knows of the run when memory ends: with ``run`` set, what would fit is computed."""
+
+    run: Run | None = None
+
+
 @contextmanager
-def explained(config: TrainConfig, family: Family, device: torch.device, doing: str) -> Iterator[None]:
-    """Turn an allocation failure inside into ``OutOfMemory`` with the smallest changes that would help.
+def explained(config: TrainConfig, family: Family, device: torch.device, doing: str) -> Iterator[Watched]:
+    """Turn an allocation failure inside into ``OutOfMemory`` with the smallest changes that would fit.
 
     Raises:
         OutOfMemory: the device, or the machine on the CPU, ran out of memory.
     """
+    watched = Watched()
+    failure: Exception
     try:
-        yield
+        yield watched
     except (torch.OutOfMemoryError, MemoryError) as cause:
-        raise _out_of_memory(config, family, device, doing, str(cause)) from cause
+        held = device_bytes(device) or rss_bytes()
+        failure = cause.with_traceback(None)  # whose frames hold the tensors of the step that failed
     except RuntimeError as cause:
-        if any(all(word in str(cause) for word in row) for row in _SIGNS):
-            raise _out_of_memory(config, family, device, doing, str(cause)) from cause
-        raise
+        if not any(all(word in str(cause) for word in row) for row in _SIGNS):
+            raise
+        held = device_bytes(device) or rss_bytes()
+        failure = cause.with_traceback(None)
+    else:
+        return
+    raise _out_of_memory(config, family, device, doing, watched.run, held, str(failure)) from failure
 
 
-def _out_of_memory(config: TrainConfig, family: Family, device: torch.device, doing: str, cause: str) -> OutOfMemory:
+def _out_of_memory(
+    config: TrainConfig,
+    family: Family,
+    device: torch.device,
+    doing: str,
+    run: Run | None,
+    held: int,
+    cause: str,
+) -> OutOfMemory:
     where = "The machine" if device.type == "cpu" else f"The {device.type} device"
-    held = device_bytes(device) or rss_bytes()
     rungs = lighter(config, family, doing)
-    hint = f"Set {rungs[0]}" if rungs else "Choose a smaller base or a larger machine"
-    if len(rungs) > 1:
-        hint += "; if that is not enough, also " + ", then ".join(rungs[1:])
+    hint = _what_would_fit(run, config, rungs, device) if run is not None else _what_would_help(rungs)
     message = f"{where} ran out of memory while {doing} (this run held {held / 2**30:.1f} GiB)."
     return OutOfMemory(message, f"{hint}. First line of the cause: {cause.splitlines()[0] if cause else 'none'}")
+
+
+def _what_would_help(rungs: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """All rungs in their order, where nothing can be computed: before the model was loaded, or after training."""
+    if not rungs:
+        return "Choose a smaller base or a larger machine"
+    words = [word for word, _ in rungs]
+    more = "; if that is not enough, also " + ", then ".join(words[1:]) if len(words) > 1 else ""
+    return f"Set {words[0]}{more}"
+
+
+def _what_would_fit(
+    run: Run, config: TrainConfig, rungs: Sequence[tuple[str, dict[str, Any]]], device: torch.device
+) -> str:
+    """The first rungs that, taken together, bring a step below what this process can have."""
+    from lorasmith.training.footprint import footprint
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    limit = obtainable_bytes(device)
+    values: dict[str, Any] = {}
+    words: dict[str, str] = {}
+    needed = 0
+    for word, change in rungs:
+        values |= change
+        words[next(iter(change))] = word  # a smaller batch takes the place of a larger one
+        needed = footprint(run, changed(config, values)).total
+        if needed * _FRAGMENTATION <= limit:
+            return (
+                f"Set {' and '.join(words.values())}: a step then takes about {needed / 2**30:.1f} GiB "
+                f"of the {limit / 2**30:.1f} GiB there are"
+            )
+    if not words:
+        return "Choose a smaller base or a larger machine"
+    return (
+        f"Even with {' and '.join(words.values())} a step takes about {needed / 2**30:.1f} GiB, and there are "
+        f"{limit / 2**30:.1f} GiB: choose a smaller base or a larger machine"
+    )
+
+
+def obtainable_bytes(device: torch.device) -> int:
+    """What this process could hold on the device at most, with what it holds already, bytes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return int(psutil.virtual_memory().available) + rss_bytes()
+
+
+def changed(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The config with other values, by dotted names."""
+    return resolve(config.model_dump(mode="json"), values)

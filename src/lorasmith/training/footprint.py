@@ -1,0 +1,156 @@
+"""How much memory a training step takes, found by walking through it without numbers.
+
+The step runs on fake tensors (shapes and formats only, torch's ``FakeTensorMode``), forwards and backwards, while
+every storage that comes to life or dies is counted: the peak is what the real step would hold, gradient
+checkpointing and attention kernels included. Nothing is allocated, so it also works right after a device ran out.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from lorasmith.config import TrainConfig
+from lorasmith.datasets.buckets import shapes, side_multiple
+from lorasmith.families import Conditioning
+from lorasmith.training.loop import Run
+
+_WEIGHTS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Numbers kept per trained number besides itself and its gradient.
+_STATES: Final = {"adamw": 2.0, "adamw_8bit": 0.5, "adafactor": 0.1, "lion": 1.0, "prodigy": 4.0}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes on the device. ``total`` is the most a step holds at once."""
+
+    weights: int
+    """The frozen base."""
+    adapter: int
+    """The trained tensors with their gradients, the optimizer's state and the average."""
+    step: int
+    """What a forward and backward pass adds at its peak."""
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.adapter + self.step
+
+
+def footprint(run: Run, config: TrainConfig) -> Footprint:
+    """What training ``config`` with the model of ``run`` would occupy.
+
+    ``config`` may differ from the run's own in batch size, resolution, precision, rank and gradient checkpointing.
+    The largest bucket is assumed; a text encoder in training counts with its weights only.
+    """
+    frozen = [p for p in run.model.denoiser.parameters() if not p.requires_grad]
+    width = _WEIGHTS[config.mixed_precision].itemsize
+    others = [p for encoder in run.model.text_encoders.values() for p in encoder.parameters() if not p.requires_grad]
+    weights = sum(p.numel() for p in (*frozen, *others)) * width
+    trained = sum(t.numel() for t in run.lora.parameters.values()) * config.adapter.rank / run.config.adapter.rank
+    copies = 2 + _STATES[config.optimizer.name] + (1 if config.ema_decay else 0)
+    return Footprint(weights, int(trained * copies * torch.float32.itemsize), _step(run, config))
+
+
+def _step(run: Run, config: TrainConfig) -> int:
+    """The peak of one forward and backward pass over a batch of the largest bucket, bytes."""
+    resolution = config.data.resolution or run.family.default_resolution
+    table = shapes(resolution, side_multiple(resolution, run.family.bucket_multiple))
+    side = max(table, key=lambda shape: shape[0] * shape[1]) if config.data.buckets else (resolution, resolution)
+    like = run.batches.latents(run.batches.names()[0])
+    shape = (config.train_batch_size, len(like), run.family.latent_scale(side[1]), run.family.latent_scale(side[0]))
+    with torch.no_grad():
+        sample = run.batches.conditioning([""]).tensors
+    live = _Live()
+    dtype = _WEIGHTS[config.mixed_precision]
+    with _checkpointing(run, config.gradient_checkpointing), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        substitutes = {
+            name: _pretend(fake, parameter, dtype) for name, parameter in run.model.denoiser.named_parameters()
+        }
+        noisy = torch.empty(shape, device=run.device)
+        time = torch.empty(shape[0], device=run.device)
+        rows = {name: tensor[:1].expand(shape[0], *tensor.shape[1:]) for name, tensor in sample.items()}
+        conditioning = Conditioning(rows)
+        autocast = torch.autocast(run.device.type, dtype=dtype, enabled=dtype != torch.float32)
+        with live, _replaced(run.model.denoiser, substitutes):
+            with autocast:
+                prediction = run.family.denoise(run.model, noisy, time, conditioning)
+            torch.autograd.backward(prediction.square().mean())
+    return live.peak
+
+
+def _pretend(fake: FakeTensorMode, parameter: Tensor, dtype: torch.dtype) -> torch.nn.Parameter:
+    """A parameter of the same shape without numbers; frozen ones in the format that the run would load."""
+    with fake:
+        empty = torch.empty(
+            parameter.shape, dtype=parameter.dtype if parameter.requires_grad else dtype, device=parameter.device
+        )
+        return torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+
+
+@contextmanager
+def _replaced(module: torch.nn.Module, substitutes: dict[str, torch.nn.Parameter]) -> Iterator[None]:
+    """Inside, the module computes with other parameters, its buffers being as they are."""
+    owners = {name: module.get_submodule(name.rpartition(".")[0]) for name in substitutes}
+    own = {name: owner._parameters[name.rpartition(".")[2]] for name, owner in owners.items()}
+    try:
+        for name, owner in owners.items():
+            owner._parameters[name.rpartition(".")[2]] = substitutes[name]
+        yield
+    finally:
+        for name, owner in owners.items():
+            owner._parameters[name.rpartition(".")[2]] = own[name]
+
+
+@contextmanager
+def _checkpointing(run: Run, wanted: bool) -> Iterator[None]:
+    """Inside, the denoiser's gradient checkpointing is on or off as wanted."""
+    denoiser: Any = run.model.denoiser
+
+    def switch(on: bool) -> None:
+        denoiser.enable_gradient_checkpointing() if on else denoiser.disable_gradient_checkpointing()
+
+    switch(wanted)
+    try:
+        yield
+    finally:
+        switch(run.config.gradient_checkpointing)
+
+
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of storages that operations make, for as long as each is alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, Tensor):
+                self._count(value)
+        return result
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
