@@ -102,7 +102,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     """
     resolution = config.data.resolution or family.default_resolution
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
-    _refuse_unweighed(version, config)
+    refuse_unweighed(version, config)
 
     def in_buckets(items: Any) -> Arrangement:
         return arrange(
@@ -141,8 +141,12 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     )
 
 
-def _refuse_unweighed(version: DatasetVersion, config: TrainConfig) -> None:
-    """Pictures of a class must not be learned as if they were of the subject, so their weight is never guessed."""
+def refuse_unweighed(version: DatasetVersion, config: TrainConfig) -> None:
+    """Pictures of a class must not be learned as if they were of the subject, so their weight is never guessed.
+
+    Raises:
+        DatasetError: the version has regularisation pictures, and the config has no weight for them.
+    """
     names = [item.name for item in version.items if item.role == "regularisation"]
     if names and config.data.prior_loss_weight is None:
         raise DatasetError(
