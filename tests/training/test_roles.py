@@ -12,8 +12,10 @@ import torch
 from lorasmith.bases import open_base
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 from lorasmith.families.sd import plugin as sd
 from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
 from lorasmith.training.assembly import assemble
 from lorasmith.training.loop import Run, restore, train
 from lorasmith.training.plan import plan
@@ -80,6 +82,11 @@ def test_held_out_pictures_are_measured_and_never_trained(tiny_base: Path, tmp_p
     assert run.validation.names == ("猫 5.png",)
     assert "猫 5.png" not in run.sampler.exposures()
     assert list(said.values("validation_loss")) == [0, 3, 6]
+
+
+def test_a_missing_weight_is_named_before_a_job_is_made(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"data\.prior_loss_weight"):
+        prepare(with_roles(tmp_path), {"base": str(tiny_base)}, home=tmp_path)
 
 
 @pytest.mark.parametrize("stop", [2, 4])
