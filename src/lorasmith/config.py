@@ -69,7 +69,7 @@ class DataConfig(Section):
     upscale: bool = True
     """Enlarge pictures smaller than their bucket; without it they are left out, and listed."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """How often an epoch shows each picture, 1 to 10000."""
+    """How often an epoch shows each picture, 1 to 10000; a picture's own repeats multiply it."""
     flip: bool = False
     """Mirror half of the exposures left to right. Wrong for anything that is not symmetric."""
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -79,7 +79,11 @@ class DataConfig(Section):
     keep_tokens: Annotated[int, Field(ge=0, le=100)] = 1
     """How many leading parts stay in place when shuffling, 0 to 100; 1 keeps the trigger word first."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Share of pictures held out for the validation loss, 0 to 0.5; at least one when above 0."""
+    """Share of pictures held out for the validation loss, 0 to 0.5; at least one when above 0. Pictures whose role is
+    validation are held out besides these."""
+    prior_loss_weight: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Weight of the loss of regularisation pictures (DreamBooth, arXiv:2208.12242), above 0 to 10; 1 is usual. Left
+    out: a dataset with such pictures is refused."""
 
 
 OptimizerName = Literal["adamw", "adamw_8bit", "prodigy", "adafactor", "lion"]
@@ -279,6 +283,7 @@ ALIASES: dict[str, str] = {
     "shuffle_caption": "data.shuffle_captions",
     "keep_tokens": "data.keep_tokens",
     "caption_dropout_rate": "data.caption_dropout",
+    "prior_loss_weight": "data.prior_loss_weight",
     "resolution": "data.resolution",
     "rank": "adapter.rank",
     "alpha": "adapter.alpha",

@@ -44,9 +44,10 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
     Raises:
         ConfigError: no base, an unknown key, an impossible value, values at odds.
         BaseError: the base is missing, damaged or of no known family.
-        DatasetError: the version holds no pictures.
+        DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them.
     """
     from lorasmith.bases import family_of, open_base
+    from lorasmith.training.plan import refuse_unweighed
 
     own = layer(values)
     reference = own.get("base")
@@ -62,6 +63,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
     family = family_of(base)
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
+    refuse_unweighed(version, config)
     return Recipe(config, version, base, family, _notices(config, version.items))
 
 
@@ -100,7 +102,8 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
         )
     word = config.trigger_word
     if word:
-        without = [item.name for item in items if not has_word(item.caption, word)]
+        # Regularisation pictures show the class without the subject: the word must not stand there.
+        without = [i.name for i in items if i.role != "regularisation" and not has_word(i.caption, word)]
         if without:
             found.append(
                 Notice(

@@ -25,6 +25,8 @@ class Placed:
     scale: float
     crop_loss: float
     """Share of the picture's area that the crop cuts away, 0 to below 1."""
+    repeats: int = 1
+    """How often a pass shows it, before the run's own repeats."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,13 @@ def shapes(resolution: int, multiple: int) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(found))
 
 
-def place_size(width: int, height: int, table: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The shape of the nearest aspect ratio for a picture of that size; of two equally near ones the larger."""
+def table_of(resolution: int, bucket_multiple: int, *, buckets: bool = True) -> tuple[tuple[int, int], ...]:
+    """The bucket shapes (width, height) of a run; without ``buckets`` the square is the only one."""
+    return shapes(resolution, side_multiple(resolution, bucket_multiple)) if buckets else ((resolution, resolution),)
+
+
+def nearest_shape(width: int, height: int, table: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The bucket of the nearest aspect ratio; of two equally near ones the larger."""
 
     def distance(shape: tuple[int, int]) -> tuple[float, int]:
         return abs(math.log(width * shape[1] / (height * shape[0]))), -shape[0] * shape[1]
@@ -85,10 +92,22 @@ def place_size(width: int, height: int, table: Sequence[tuple[int, int]]) -> tup
 
 def place(item: Item, table: Sequence[tuple[int, int]]) -> Placed:
     """The picture in the bucket of the nearest aspect ratio; of two equally near ones in the larger."""
-    width, height = place_size(item.width, item.height, table)
+    return place_in(item, nearest_shape(item.width, item.height, table))
+
+
+def place_in(item: Item, shape: tuple[int, int]) -> Placed:
+    """The picture in the bucket of that shape (width, height)."""
+    width, height = shape
     scale = max(width / item.width, height / item.height)
     kept = width * height / (item.width * item.height * scale * scale)
-    return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept))
+    return Placed(item.name, width, height, scale, max(0.0, 1.0 - kept), item.repeats)
+
+
+def crop_box(width: int, height: int, placed: Placed) -> tuple[float, float, float, float]:
+    """What is trained of a picture of width x height pixels: (left, top, right, bottom) in its pixels, centred."""
+    kept_width, kept_height = placed.width / placed.scale, placed.height / placed.scale
+    left, top = (width - kept_width) / 2, (height - kept_height) / 2
+    return max(0.0, left), max(0.0, top), min(width, left + kept_width), min(height, top + kept_height)
 
 
 def arrange(
@@ -103,11 +122,15 @@ def arrange(
         buckets: without, the square is the only bucket.
         upscale: without, pictures smaller than their bucket are left out.
     """
-    table = shapes(resolution, side_multiple(resolution, bucket_multiple)) if buckets else ((resolution, resolution),)
+    table = table_of(resolution, bucket_multiple, buckets=buckets)
+    known: dict[tuple[int, int], tuple[int, int]] = {}  # most sets repeat a few sizes
     sorted_in: dict[tuple[int, int], list[Placed]] = {}
     left_out: list[LeftOut] = []
     for item in items:
-        placed = place(item, table)
+        size = (item.width, item.height)
+        if size not in known:
+            known[size] = nearest_shape(*size, table)
+        placed = place_in(item, known[size])
         if placed.scale > 1 and not upscale:
             reason = (
                 f"{item.width}x{item.height} is smaller than its bucket of {placed.width}x{placed.height}, "
@@ -120,6 +143,17 @@ def arrange(
         tuple(Bucket(width, height, tuple(placed)) for (width, height), placed in sorted(sorted_in.items())),
         tuple(left_out),
     )
+
+
+def divide(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:
+    """Split into (trained, held out) by role, each in the order of ``items``.
+
+    Pictures whose role is validation are always held out, and ``fraction`` of those whose role is train besides
+    them; regularisation pictures are trained.
+    """
+    _, drawn = hold_out([item for item in items if item.role == "train"], fraction, key)
+    aside = {item.name for item in drawn} | {item.name for item in items if item.role == "validation"}
+    return [i for i in items if i.name not in aside], [i for i in items if i.name in aside]
 
 
 def hold_out(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:

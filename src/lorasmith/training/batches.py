@@ -27,6 +27,11 @@ class Batch:
     noise: Tensor  # (B, C, h, w)
     timestep: Tensor  # (B,)
     conditioning: Conditioning
+    weight: Tensor | None  # (B,) of each picture's loss; None when all weigh the same
+
+    def weigh(self, loss: Tensor) -> Tensor:
+        """The loss of each picture (B,) times its weight."""
+        return loss if self.weight is None else loss * self.weight
 
 
 class Batches:
@@ -60,7 +65,16 @@ class Batches:
             noise.to(self._device),
             timestep.to(self._device),
             self.conditioning([self.prompt(e.item, e.variant) for e in exposures]),
+            self._weight(exposures),
         )
+
+    def _weight(self, exposures: Sequence[Exposure]) -> Tensor | None:
+        """Regularisation pictures hold on to what the base knows; how strongly is the config's choice."""
+        prior = self._config.data.prior_loss_weight
+        roles = [self._items[e.item].role for e in exposures]
+        if prior is None or "regularisation" not in roles:
+            return None
+        return torch.tensor([prior if role == "regularisation" else 1.0 for role in roles], device=self._device)
 
     def prompt(self, item: str, variant: int | None) -> str:
         """The wording an exposure is trained with."""

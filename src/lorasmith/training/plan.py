@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, hold_out
+from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Base, Family
@@ -98,10 +98,11 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
 
     Raises:
-        DatasetError: no picture is left to train on.
+        DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
     """
     resolution = config.data.resolution or family.default_resolution
-    training, held_out = hold_out(version.items, config.data.validation_fraction, str(config.seed))
+    training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
+    refuse_unweighed(version, config)
 
     def in_buckets(items: Any) -> Arrangement:
         return arrange(
@@ -114,10 +115,12 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
 
     arrangement, aside = in_buckets(training), in_buckets(held_out)
     left_out = arrangement.left_out + aside.left_out
-    if not arrangement.buckets:
+    subjects = {item.name for item in training if item.role == "train"}
+    if not any(placed.item in subjects for bucket in arrangement.buckets for placed in bucket.placed):
+        besides = f", {len(training) - len(subjects)} for regularisation" if len(training) > len(subjects) else ""
         raise DatasetError(
             f"No picture of {version.reference} can be trained on at {resolution} pixels "
-            f"({len(left_out)} of {len(version.items)} are too small, {len(held_out)} held out).",
+            f"({len(left_out)} of {len(version.items)} are too small, {len(held_out)} held out{besides}).",
             "Lower data.resolution, allow data.upscale, or add pictures.",
         )
     sampler = sampler_of(config, arrangement.buckets)
@@ -138,10 +141,25 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     )
 
 
+def refuse_unweighed(version: DatasetVersion, config: TrainConfig) -> None:
+    """Pictures of a class must not be learned as if they were of the subject, so their weight is never guessed.
+
+    Raises:
+        DatasetError: the version has regularisation pictures, and the config has no weight for them.
+    """
+    names = [item.name for item in version.items if item.role == "regularisation"]
+    if names and config.data.prior_loss_weight is None:
+        raise DatasetError(
+            f"{version.reference} has {len(names)} regularisation pictures ('{names[0]}' ...), and "
+            "data.prior_loss_weight, the weight of their loss, is not set.",
+            "Set data.prior_loss_weight to 1, or give these pictures another role.",
+        )
+
+
 def sampler_of(config: TrainConfig, buckets: tuple[Bucket, ...]) -> Sampler:
     """The sampler that a config and its buckets give, at its beginning."""
     return Sampler(
-        [[placed.item for placed in bucket.placed] for bucket in buckets],
+        [[placed.item for placed in bucket.placed for _ in range(placed.repeats)] for bucket in buckets],
         batch_size=config.train_batch_size,
         window=config.train_batch_size * config.gradient_accumulation_steps,
         seed=config.seed,

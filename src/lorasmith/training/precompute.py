@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Placed
+from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Phase, Progress
@@ -104,9 +104,7 @@ def preview_prompts(config: TrainConfig) -> list[str]:
 
 def pixels_of(image: Image.Image, placed: Placed, flip: bool) -> Tensor:
     """The picture cropped around its centre and scaled into its bucket: (1, 3, H, W), fp32, -1..1."""
-    width, height = placed.width / placed.scale, placed.height / placed.scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    box = (max(0.0, left), max(0.0, top), min(image.width, left + width), min(image.height, top + height))
+    box = crop_box(image.width, image.height, placed)
     fitted = image.resize((placed.width, placed.height), Image.Resampling.LANCZOS, box=box)
     if flip:
         fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

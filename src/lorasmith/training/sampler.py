@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lorasmith.datasets.dealing import Dealer
 from lorasmith.errors import CheckpointError
 
 CAPTION_VARIANTS: Final = 16
@@ -50,14 +51,13 @@ def wording(caption: str, variant: int | None, *, seed: int, keep_tokens: int) -
 
 
 class Sampler:
-    """An endless, exactly resumable stream of batches, each from one bucket.
+    """An endless, exactly resumable stream of batches, each from one bucket, as ``Dealer`` counts them.
 
-    Every bucket deals its own pictures, shuffled anew at each pass, and a batch may span two passes: no batch is
-    short, none is filled up with doubles. The next bucket is the one furthest behind its share, so that all
-    pictures are shown equally often, to within a batch per bucket.
+    Every bucket deals its own pictures, shuffled anew at each pass, and a batch may span two passes.
 
     Args:
-        buckets: names of the pictures, bucket by bucket; no bucket empty.
+        buckets: names of the pictures, bucket by bucket; no bucket empty. A name that stands n times is shown n times
+            as often.
         batch_size: pictures per batch.
         window: pictures per optimizer step; their times are stratified: one from each of ``window`` equal intervals.
         seed: of everything random.
@@ -80,32 +80,29 @@ class Sampler:
         caption_dropout: float = 0.0,
     ) -> None:
         self._buckets = [list(names) * repeats for names in buckets]
-        self._total = sum(len(names) for names in self._buckets)
+        self._dealer = Dealer([len(names) for names in self._buckets], batch_size)
         self._batch_size, self._window, self._seed = batch_size, window, seed
         self._flip, self._shuffle, self._dropout = flip, shuffle, caption_dropout
-        self._taken = [0] * len(self._buckets)
         self._orders: dict[int, tuple[int, list[int]]] = {}
 
     @property
     def batches(self) -> int:
         """Batches dealt so far."""
-        return sum(self._taken)
+        return self._dealer.batches
 
     @property
     def epoch(self) -> float:
         """Passes over all pictures and repeats so far."""
-        return self.batches * self._batch_size / self._total
+        return self._dealer.epoch
 
     def next_batch(self) -> list[Exposure]:
         """The next ``batch_size`` exposures, all of one bucket."""
         dealt = self.batches
-        bucket = self._furthest_behind()
-        first = self._taken[bucket] * self._batch_size
-        batch = [
+        bucket = self._dealer.next()
+        first = (self._dealer.taken[bucket] - 1) * self._batch_size
+        return [
             self._expose(dealt * self._batch_size + place, bucket, first + place) for place in range(self._batch_size)
         ]
-        self._taken[bucket] += 1
-        return batch
 
     def _expose(self, index: int, bucket: int, position: int) -> Exposure:
         names = self._buckets[bucket]
@@ -135,8 +132,8 @@ class Sampler:
 
     def cursor(self) -> dict[str, Any]:
         """Where the stream stands, for a checkpoint."""
-        epoch, position = divmod(self.batches * self._batch_size, self._total)
-        return {"taken": list(self._taken), "epoch": epoch, "position": position}
+        epoch, position = divmod(self.batches * self._batch_size, self._dealer.total)
+        return {"taken": list(self._dealer.taken), "epoch": epoch, "position": position}
 
     def seek(self, cursor: Mapping[str, Any]) -> None:
         """Go on from a cursor of the same pictures.
@@ -147,13 +144,13 @@ class Sampler:
         taken = [int(count) for count in cursor["taken"]]
         if len(taken) != len(self._buckets):
             raise CheckpointError("The checkpoint was made with other buckets.", "Start a new job.")
-        self._taken = taken
+        self._dealer.seek(taken)
 
     def exposures(self) -> dict[str, int]:
         """How often each picture has been shown so far."""
         counts: dict[str, int] = {}
-        for bucket, (names, taken) in enumerate(zip(self._buckets, self._taken, strict=True)):
-            turns, rest = divmod(taken * self._batch_size, len(names))
+        for bucket, names in enumerate(self._buckets):
+            turns, rest = self._dealer.passes(bucket)
             for name in names:
                 counts[name] = counts.get(name, 0) + turns
             for place in self._order(bucket, turns)[:rest]:
@@ -162,10 +159,4 @@ class Sampler:
 
     def skip(self, batches: int) -> None:
         """Deal ``batches`` batches without looking at them."""
-        for _ in range(batches):
-            self._taken[self._furthest_behind()] += 1
-
-    def _furthest_behind(self) -> int:
-        due = self.batches + 1
-        shortfall = [len(n) * due - t * self._total for n, t in zip(self._buckets, self._taken, strict=True)]
-        return shortfall.index(max(shortfall))
+        self._dealer.skip(batches)

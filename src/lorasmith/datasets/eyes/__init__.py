@@ -1,0 +1,179 @@
+"""Eyes: what a trainer would really see of a picture and its caption, one file per trainer.
+
+A trainer that ignores EXIF trains sideways pictures, one that reads the first line only never sees the second, and
+none of them says so. Each eye states the rules of one program as facts with their source, decodes a picture with
+them, fits it into that program's bucket and reads a caption file as it would. ``seeing`` puts these together and says
+the difference to what is meant. An eye is found by scanning this folder and the entry points ``lorasmith.eyes``
+(see ``plugins.py``).
+
+Facts were read in the programs' public source at the commits named in each file; nothing of them is copied.
+"""
+
+from __future__ import annotations
+
+import codecs
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import ClassVar, Final, Literal
+
+from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
+from lorasmith.errors import ConfigError
+
+Severity = Literal["error", "warning", "info"]
+_LEAST_SIDE: Final = 64
+_MOST_SIDE: Final = 16_384
+Outcome = Literal["read", "skipped", "stops"]
+"""``skipped``: the picture is never trained, without an error; ``stops``: the run ends with an error."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One rule of a trainer."""
+
+    rule: str
+    """One sentence."""
+    source: str
+    """Where it was read: repository path and function."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One difference between what is meant and what the trainer sees.
+
+    ``id`` is stable: ``orientation``, ``profile``, ``alpha``, ``depth``, ``frames``, ``format``, ``mask_name``,
+    ``crop``, ``random_crop``, ``upscale``, ``aliasing``, ``short_batch``, ``caption_missing``, ``caption_empty``,
+    ``caption_encoding``, ``caption_bom``, ``caption_lines``, ``caption_spacing``, ``caption_trigger``,
+    ``caption_borrowed``, ``caption_cut``.
+    """
+
+    id: str
+    severity: Severity
+    sentence: str
+
+
+@dataclass(frozen=True)
+class EyeSettings:
+    """What the rules depend on. Left at their defaults they are those of a plain configuration with buckets on."""
+
+    resolution: int = 512
+    """Side in pixels of the square whose area buckets keep."""
+    family: str = ""
+    """Name of the base's family; some trainers choose the step of bucket sides by it."""
+    bucket_multiple: int = 64
+    """The family's, for our own trainer."""
+    step: int | None = None
+    """Step of bucket sides in pixels, where the trainer's configuration sets it."""
+    buckets: bool = True
+    upscale: bool = True
+    """Without: ``bucket_no_upscale`` where a trainer has it, ``data.upscale: false`` of ours."""
+    trigger_word: str = ""
+    """As set in the trainer's own configuration; ai-toolkit puts it into captions."""
+    default_caption: str = ""
+    """``class_tokens`` of sd-scripts, ``default_caption`` of ai-toolkit."""
+    encoding: str = "utf-8"
+    """What ``open()`` means on the machine of a trainer that does not say it: cp1252 on a Western Windows."""
+    case_sensitive: bool = True
+    """Whether the trainer's file system tells ``a.JPG`` from ``a.jpg``; Windows and macOS do not."""
+
+    def __post_init__(self) -> None:
+        if not _LEAST_SIDE <= self.resolution <= _MOST_SIDE:
+            hint = f"Give {_LEAST_SIDE} to {_MOST_SIDE}."
+            raise ConfigError(f"A resolution of {self.resolution} pixels cannot be looked at.", hint)
+        for step in (self.bucket_multiple, self.step or 1):
+            if not 1 <= step <= self.resolution:
+                hint = f"Give 1 to {self.resolution}."
+                raise ConfigError(f"Buckets in steps of {step} pixels cannot be.", hint)
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError as cause:
+            raise ConfigError(f"There is no encoding '{self.encoding}'.", "For example utf-8 or cp1252.") from cause
+
+
+@dataclass(frozen=True)
+class SeenCaption:
+    """A caption as the trainer reads it, before its tokenizer."""
+
+    texts: tuple[str, ...]
+    """One, or several when each line is a caption of its own and one is drawn per exposure; none if not read."""
+    notes: tuple[Note, ...] = ()
+    outcome: Outcome = "read"
+
+
+@dataclass(frozen=True)
+class CaptionFile:
+    """A caption file as it lies beside its picture. ``content`` None: there is none."""
+
+    content: bytes | None
+    picture: str
+    """Name of the picture with its suffix."""
+    neighbours: Mapping[str, bytes] = field(default_factory=dict)
+    """Other caption files of the folder by name, for a trainer that borrows from a neighbour."""
+
+
+class TrainerEye(ABC):
+    """How one trainer sees. End the file with ``plugin = ThatClass()``."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    commit: ClassVar[str]
+    """Repository, commit and date at which the facts were read."""
+    facts: ClassVar[tuple[Fact, ...]]
+    default_step: ClassVar[int]
+    """Step of bucket sides in pixels, for families that ``steps`` does not name."""
+    steps: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """Step of bucket sides by the name of our family, where the trainer's differs from its default."""
+    reads_on: ClassVar[frozenset[str]] = frozenset()
+    """Families for which text past the text encoder's window is read in further windows; for all others it is cut."""
+    empty_export: ClassVar[bytes] = b""
+    """What an export for it writes as an empty caption."""
+    drops_short_batches: ClassVar[bool] = False
+    """Whether pictures that fill no batch of their bucket sit out the epoch."""
+
+    @abstractmethod
+    def refuses(self, name: str, settings: EyeSettings) -> Note | None:
+        """Why a file of that name is no training picture for this trainer; None when it is one."""
+
+    @abstractmethod
+    def reading(self, file: PictureFile) -> Reading:
+        """By which rules the pixels of this file are decoded."""
+
+    @abstractmethod
+    def fitter(self, settings: EyeSettings) -> Callable[[int, int], Fit | str]:
+        """From the decoded width and height to the fit in a bucket, or to the sentence why it is left out.
+
+        Ask pictures in the trainer's order (names sorted): one of the trainers lets early pictures decide for later.
+        """
+
+    @abstractmethod
+    def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
+        """The text or texts this trainer reads, by its rules of encoding, lines, empty and missing files."""
+
+    def see_picture(self, file: PictureFile, settings: EyeSettings) -> tuple[Outcome, tuple[Note, ...]]:
+        """What decoding does that nobody meant, apart from the crop; most of it follows from ``reading``."""
+        return "read", file.differences(self.reading(file))
+
+    def step(self, settings: EyeSettings) -> int:
+        """The step of bucket sides in pixels that counts."""
+        return settings.step or self.steps.get(settings.family, self.default_step)
+
+
+def eyes() -> dict[str, TrainerEye]:
+    """All trainers whose eye is known, by name."""
+    import lorasmith.datasets.eyes as room
+    from lorasmith.plugins import discover
+
+    return discover(room, TrainerEye)  # type: ignore[type-abstract]
+
+
+def eye_of(trainer: str) -> TrainerEye:
+    """The eye of that trainer.
+
+    Raises:
+        ConfigError: there is none of that name; the hint has the nearest.
+    """
+    from lorasmith.plugins import choose
+
+    return choose(eyes(), trainer, "trainer's eye")

@@ -1,0 +1,359 @@
+"""Looking through a trainer's eye: at a dataset version, at its originals, or at a folder as it lies.
+
+``look`` and ``look_at_folder`` say for each picture what the trainer would train and how that differs from what is
+meant; ``render`` draws the very pixels, so that people can look instead of reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from PIL import Image
+
+from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Note, Outcome, SeenCaption, Severity, TrainerEye, eye_of
+from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, Reading, decode, examine
+from lorasmith.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.store import DatasetStore
+
+Progress = Callable[[int, int, str], None]
+_NOTEWORTHY_CROP: Final = 0.10
+_NOTEWORTHY_SCALE: Final = 1.1
+_ALIASING_SCALE: Final = 0.5
+_BAD_CROP: Final = 0.30
+_CAPTION_SUFFIX: Final = ".txt"
+_ORDER: Final = ("info", "warning", "error")
+
+
+class TokenCutter(Protocol):
+    """What ``tokens.counter_for`` gives: where a text encoder stops reading."""
+
+    def cut(self, text: str) -> tuple[str, str]:
+        """The text that is read, and what is cut away."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture and its caption through the eye of one trainer."""
+
+    item: str
+    trainer: str
+    outcome: Outcome
+    path: Path
+    """The file the trainer would open."""
+    size: tuple[int, int]
+    """Width and height on disk, before any turning; (0, 0) when it cannot be read."""
+    orientation: int
+    """EXIF orientation on disk, 1 to 8."""
+    reading: Reading | None
+    """How its pixels are decoded; None when they are not."""
+    fit: Fit | None
+    """Crop box in the decoded picture's pixels, target size, scale; None when it is not trained."""
+    texts: tuple[str, ...]
+    """What the text encoder really reads; several when one is drawn at each exposure."""
+    cut: tuple[str, ...]
+    """What is cut off each text, empty strings mostly."""
+    differences: tuple[Note, ...]
+    """The difference to what is meant, worst first."""
+
+    @property
+    def severity(self) -> Severity | None:
+        """The worst of the differences; None when it sees what is meant."""
+        return self.differences[0].severity if self.differences else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain JSON values, the derived figures too."""
+        fit = None if self.fit is None else {"scale": self.fit.scale, "crop_loss": self.fit.crop_loss}
+        plain = asdict(self) | {"path": str(self.path), "severity": self.severity}
+        return plain | {"fit": None if fit is None else plain["fit"] | fit}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One kind of difference over many pictures."""
+
+    id: str
+    severity: Severity
+    """The worst it is anywhere."""
+    items: tuple[str, ...]
+    example: str
+    """The sentence of the first picture of that severity."""
+
+
+def tally(found: Sequence[Seen]) -> list[Tally]:
+    """Which differences there are, the worst first and then those of most pictures."""
+    notes: dict[str, list[tuple[str, Note]]] = {}
+    for one in found:
+        for note in one.differences:
+            notes.setdefault(note.id, []).append((one.item, note))
+    tallies = []
+    for id, entries in notes.items():
+        worst = max(entries, key=lambda entry: _ORDER.index(entry[1].severity))[1]
+        names = tuple(dict.fromkeys(item for item, _ in entries))
+        tallies.append(Tally(id, worst.severity, names, worst.sentence))
+    return sorted(tallies, key=lambda one: (-_ORDER.index(one.severity), -len(one.items), one.id))
+
+
+def look(
+    version: DatasetVersion,
+    store: DatasetStore,
+    trainer: str,
+    *,
+    resolution: int,
+    batch_size: int = 1,
+    family: str = "",
+    trigger_word: str = "",
+    originals: bool = False,
+    names: Collection[str] | None = None,
+    settings: EyeSettings | None = None,
+    counter: TokenCutter | None = None,
+    progress: Progress | None = None,
+) -> list[Seen]:
+    """What ``trainer`` would see of a version, in the order of its items.
+
+    Args:
+        version: whose pictures and captions; validation pictures are looked at too.
+        store: where its blobs lie.
+        trainer: name of an eye.
+        resolution: side in pixels of the square whose area buckets keep.
+        batch_size: pictures per batch; buckets with fewer are named where the trainer drops them.
+        family: name of the base's family, for the step of buckets and the length of captions; empty: no token cut.
+        trigger_word: as set in that trainer's configuration.
+        originals: look at the files as they came, as if they were put before the trainer without an import, and not at
+            what an export writes.
+        names: only these items; None for all.
+        settings: what else the trainer's configuration says; the arguments above override its fields.
+        counter: where the text encoder stops; None asks ``tokens.counter_for(family)``.
+        progress: called with pictures done, pictures in all and the name of the last one.
+
+    Raises:
+        ConfigError: no such trainer or family.
+        DatasetError: ``names`` has one that the version lacks.
+    """
+    eye = eye_of(trainer)
+    base = settings or EyeSettings()
+    base = replace(base, resolution=resolution, family=family, trigger_word=trigger_word or base.trigger_word)
+    viewer = _Viewer(eye, base, _cutter(eye, family, counter))
+    wanted = _items(version, names)
+    seen: list[Seen] = []
+    for item in wanted:
+        sha256 = item.original if originals else item.image
+        name = _name_on_disk(item, eye, base, originals)
+        caption = CaptionFile(item.caption.encode() or eye.empty_export, PurePath(name).name)
+        file = None if originals else _exported(item, name)
+        seen.append(viewer.see(item.name, store.blob_path(sha256), name, caption, file))
+        if progress is not None:
+            progress(len(seen), len(wanted), item.name)
+    return _dropped_batches(seen, eye, batch_size)
+
+
+def look_at_folder(
+    folder: Path,
+    trainer: str,
+    *,
+    settings: EyeSettings | None = None,
+    counter: TokenCutter | None = None,
+    progress: Progress | None = None,
+) -> list[Seen]:
+    """What ``trainer`` would see of the pictures that lie directly in ``folder``, with ``.txt`` files beside them.
+
+    Files that no program takes for a picture are left out; damaged ones are there with the reason.
+
+    Raises:
+        InputError: there is no such folder.
+        ConfigError: no such trainer.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder at {folder}.", "Check the path.")
+    eye, settings = eye_of(trainer), settings or EyeSettings()
+    viewer = _Viewer(eye, settings, _cutter(eye, settings.family, counter))
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    captions = {path.name: path.read_bytes() for path in files if path.suffix == _CAPTION_SUFFIX}
+    pictures = [path for path in files if _is_picture(path.name)]
+    seen: list[Seen] = []
+    for path in pictures:
+        caption = CaptionFile(captions.get(path.stem + _CAPTION_SUFFIX), path.name, captions)
+        seen.append(viewer.see(path.name, path, path.name, caption, None))
+        if progress is not None:
+            progress(len(seen), len(pictures), path.name)
+    return seen
+
+
+def look_at_file(picture: Path, caption: bytes | None, trainer: str, *, settings: EyeSettings | None = None) -> Seen:
+    """What ``trainer`` would see of one file and the bytes of its caption file; None: there is none.
+
+    Raises:
+        ConfigError: no such trainer.
+    """
+    eye, settings = eye_of(trainer), settings or EyeSettings()
+    viewer = _Viewer(eye, settings, _cutter(eye, settings.family, None))
+    return viewer.see(picture.name, picture, picture.name, CaptionFile(caption, picture.name), None)
+
+
+def render(seen: Seen, *, meant: bool = False) -> Image.Image:
+    """The pixels that would be trained: decoded, cropped and scaled by the trainer's rules.
+
+    Args:
+        seen: what ``look`` gave.
+        meant: decode as it is meant (upright, sRGB, on white) and show the whole picture at that scale, to be put
+            beside it.
+
+    Raises:
+        DatasetError: the trainer never trains this picture.
+        InputError: the file is damaged.
+    """
+    if seen.reading is None or seen.fit is None:
+        reason = seen.differences[0].sentence if seen.differences else "It is not read."
+        raise DatasetError(f"There is nothing to draw of '{seen.item}': {reason}", "Look at its differences.")
+    if not meant:
+        return seen.fit.apply(decode(seen.path, seen.reading, seen.item))
+    whole = decode(seen.path, MEANT, seen.item)
+    scale = min(1.0, seen.fit.scale)
+    return whole.resize((max(1, round(whole.width * scale)), max(1, round(whole.height * scale))))
+
+
+class _Viewer:
+    """One eye with its settings; remembers what the trainer's bucketing remembers."""
+
+    def __init__(self, eye: TrainerEye, settings: EyeSettings, cutter: TokenCutter | None) -> None:
+        self._eye, self._settings, self._cutter = eye, settings, cutter
+        self._fit = eye.fitter(settings)
+
+    def see(self, item: str, path: Path, name: str, caption: CaptionFile, file: PictureFile | None) -> Seen:
+        """``file`` None: read the header at ``path``, which lies before the trainer under ``name``."""
+        refused = self._eye.refuses(name, self._settings)
+        if refused is not None:
+            return self._unseen(item, path, "skipped", (refused,))
+        if file is None:
+            try:
+                file = examine(path, PurePath(name).name)
+            except InputError as damage:
+                return self._unseen(item, path, "stops", (Note("format", "error", damage.message),))
+        outcome, notes = self._eye.see_picture(file, self._settings)
+        text = self._eye.see_caption(caption, self._settings)
+        notes += text.notes
+        outcome = max(outcome, text.outcome, key=("read", "skipped", "stops").index)
+        reading = self._eye.reading(file)
+        fitted = self._fit(*file.upright(reading))
+        if isinstance(fitted, str):
+            outcome, notes, fit = "skipped", (*notes, Note("crop", "error", fitted)), None
+        else:
+            fit, notes = fitted, (*notes, *_fit_notes(fitted))
+        texts, cut, more = self._cut(text)
+        return Seen(
+            item=item,
+            trainer=self._eye.name,
+            outcome=outcome,
+            path=path,
+            size=file.size,
+            orientation=file.orientation,
+            reading=reading,
+            fit=fit,
+            texts=texts,
+            cut=cut,
+            differences=_worst_first(notes + more),
+        )
+
+    def _unseen(self, item: str, path: Path, outcome: Outcome, notes: tuple[Note, ...]) -> Seen:
+        return Seen(item, self._eye.name, outcome, path, (0, 0), 1, None, None, (), (), notes)
+
+    def _cut(self, caption: SeenCaption) -> tuple[tuple[str, ...], tuple[str, ...], tuple[Note, ...]]:
+        if self._cutter is None:
+            return caption.texts, ("",) * len(caption.texts), ()
+        halves = [self._cutter.cut(text) for text in caption.texts]
+        lost = tuple(rest for _, rest in halves)
+        sentences = [f"The text encoder stops before '{_short(rest)}'." for rest in lost if rest.strip()]
+        notes = tuple(Note("caption_cut", "warning", sentence) for sentence in sentences)
+        return tuple(read for read, _ in halves), lost, notes
+
+
+def _fit_notes(fit: Fit) -> Iterator[Note]:
+    if fit.crop_loss > _NOTEWORTHY_CROP:
+        severity: Severity = "error" if fit.crop_loss > _BAD_CROP else "warning"
+        yield Note("crop", severity, f"{fit.crop_loss:.0%} of it is cut away to fit {_by(fit.target)}.")
+    if fit.random:
+        yield Note("random_crop", "info", "The place of the crop is drawn at random.")
+    if fit.filter == "linear" and fit.scale < _ALIASING_SCALE:
+        sentence = f"It is reduced to {fit.scale:.0%} without smoothing: fine detail turns into patterns."
+        yield Note("aliasing", "warning", sentence)
+    if fit.scale > _NOTEWORTHY_SCALE:
+        yield Note("upscale", "warning", f"It is enlarged {fit.scale:.1f} times to fill {_by(fit.target)}.")
+
+
+def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list[Seen]:
+    """Say of which buckets pictures are left out of every epoch, for trainers that drop batches not full."""
+    if not eye.drops_short_batches or batch_size == 1:
+        return seen
+    counts: dict[tuple[int, int], int] = {}
+    for one in seen:
+        if one.fit is not None:
+            counts[one.fit.target] = counts.get(one.fit.target, 0) + 1
+    found: list[Seen] = []
+    for one in seen:
+        count = counts[one.fit.target] if one.fit is not None else 0
+        left = count % batch_size
+        if one.fit is None or not left:
+            found.append(one)
+            continue
+        which = "none is trained" if count < batch_size else f"{left} of them sit out each epoch"
+        sentence = f"Its bucket {_by(one.fit.target)} has {count} pictures for batches of {batch_size}: {which}."
+        note = Note("short_batch", "error" if count < batch_size else "info", sentence)
+        found.append(replace(one, differences=_worst_first((*one.differences, note))))
+    return found
+
+
+def _cutter(eye: TrainerEye, family: str, counter: TokenCutter | None) -> TokenCutter | None:
+    if family in eye.reads_on:
+        return None
+    if counter is not None or not family:
+        return counter
+    from lorasmith.datasets.tokens import counter_for
+
+    return counter_for(family)
+
+
+def _items(version: DatasetVersion, names: Collection[str] | None) -> Sequence[Item]:
+    if names is None:
+        return version.items
+    wanted = set(names)
+    found = [item for item in version.items if item.name in wanted]
+    if missing := wanted - {item.name for item in found}:
+        raise DatasetError(f"{version.reference} has no '{sorted(missing)[0]}'.", "Names are listed by `show`.")
+    return found
+
+
+def _name_on_disk(item: Item, eye: TrainerEye, settings: EyeSettings, originals: bool) -> str:
+    """The name before the trainer: as it came, or as an export writes it (PNG where the trainer reads no such file)."""
+    if originals:
+        return PurePath(str(item.provenance.get("source", "")) or item.name).name
+    return item.name if eye.refuses(item.name, settings) is None else str(PurePath(item.name).with_suffix(".png"))
+
+
+def _exported(item: Item, name: str) -> PictureFile:
+    """An export is upright, sRGB, 8 bits and opaque, so that its header need not be read."""
+    return PictureFile(PurePath(name).name, (item.width, item.height), 1, "RGB", "", 1, "", 0.0)
+
+
+def _is_picture(name: str) -> bool:
+    suffix = PurePath(name).suffix.lower()
+    return suffix in (".heic", ".heif", ".jxl") or Image.registered_extensions().get(suffix) in Image.OPEN
+
+
+def _worst_first(notes: tuple[Note, ...]) -> tuple[Note, ...]:
+    return tuple(sorted(notes, key=lambda note: -_ORDER.index(note.severity)))
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else line[:59] + "…"
