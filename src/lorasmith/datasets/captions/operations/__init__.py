@@ -53,12 +53,17 @@ def _explain(kind: type[CaptionOperation], error: ValidationError) -> tuple[str,
     if first["type"] == "extra_forbidden":
         return f"{kind.name} has no option '{option}'.", _nearest(option, kind.model_fields)
     if first["type"] == "missing":
-        described = kind.model_fields[option].description or ""
+        described = _described(kind, option)
         return f"{kind.name} needs '{option}'.", described
     said = str(first["msg"]).removeprefix("Value error, ")
     where = f"The option '{option}' of {kind.name}" if option else kind.name
-    described = kind.model_fields[option].description or "" if option in kind.model_fields else ""
+    described = _described(kind, option)
     return f"{where} cannot be used: {said[:1].lower()}{said[1:]}.", described
+
+
+def _described(kind: type[CaptionOperation], option: str) -> str:
+    field = kind.model_fields.get(option)
+    return " ".join((field.description or "").replace("`", "").split()) if field else ""
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:

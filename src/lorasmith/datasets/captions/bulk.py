@@ -1,0 +1,280 @@
+"""One operation on all captions or on some: what it would do, in words and examples, and then doing it.
+
+Both ask the same code, so that what is applied is what was shown. A plain caption (see ``index``) is edited as a
+list of tags without being parsed again; a property test holds that to ``operation.apply``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Final
+
+from lorasmith.datasets.captions.index import HeldCaptions
+from lorasmith.datasets.captions.operations.contract import CaptionOperation, plural
+from lorasmith.datasets.captions.rewriting import (
+    CaptionContext,
+    Corpus,
+    EachTag,
+    Edit,
+    InsertTags,
+    ReorderTags,
+    TokenCount,
+    WholeText,
+    rewrite,
+)
+from lorasmith.datasets.manifest import Item
+from lorasmith.errors import DatasetError
+
+_FIRST_EXAMPLES: Final = 3
+_LOOK_AT_CLOCK: Final = 256  # captions
+
+Change = tuple[int, str]
+"""Place of an item and its caption afterwards."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One caption that would change."""
+
+    item: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class BulkPreview:
+    """What an operation would do, before it does it."""
+
+    operation: str
+    """In words."""
+    scope: str
+    """In words: ``all 1,204 pictures`` or ``37 of 1,204 pictures``."""
+    total: int
+    in_scope: int
+    changed: int
+    examples: tuple[Example, ...]
+    """The first few, and some from all over the scope."""
+    warnings: tuple[str, ...]
+    """What should be looked at before going on, a sentence each."""
+    tags: Mapping[str, tuple[int, int]]
+    """For every tag whose number changes how often it occurs before and afterwards, in the captions that change and
+    are one line of tags; the largest changes first."""
+
+    @property
+    def unchanged(self) -> int:
+        """How many captions in the scope stay as they are."""
+        return self.in_scope - self.changed
+
+
+class CaptionIndex:
+    """The captions of some items, held for previews and edits.
+
+    Args:
+        items: of one version, names unique.
+        captions: those of other versions, by reference and then by name, for operations that take some from there.
+        counter: of tokens, for operations that count them.
+        time_limit: seconds after which a preview or an edit is given up.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        *,
+        captions: Mapping[str, Mapping[str, str]] | None = None,
+        counter: TokenCount | None = None,
+        time_limit: float = 120.0,
+    ) -> None:
+        self.items = tuple(items)
+        self._places = {item.name: place for place, item in enumerate(self.items)}
+        self._held = HeldCaptions(item.caption for item in self.items)
+        self.corpus = Corpus(self._held.frequencies, captions or {}, counter)
+        self._time_limit = time_limit
+
+    def preview(
+        self, operation: CaptionOperation, names: Collection[str] | None = None, *, examples: int = 8
+    ) -> BulkPreview:
+        """What the operation would do.
+
+        Args:
+            operation: what to do.
+            names: of the items in scope; None for all.
+            examples: how many captions to show at most.
+
+        Raises:
+            DatasetError: a name is not there, or the operation needs something that the index was not given.
+        """
+        scope = self._scope(names)
+        edit = operation.edit(self.corpus)
+        changes = list(self._changes(edit, scope))
+        shown = [changes[number] for number in _spread(len(changes), examples)]
+        return BulkPreview(
+            operation=operation.describe(),
+            scope=_in_words(len(scope), len(self.items)),
+            total=len(self.items),
+            in_scope=len(scope),
+            changed=len(changes),
+            examples=tuple(Example(self.items[at].name, self._held.texts[at], after) for at, after in shown),
+            warnings=(*self._warnings(edit, scope, changes), *operation.warnings(self.corpus, len(scope))),
+            tags={} if isinstance(edit, ReorderTags) else self._tag_counts(changes),
+        )
+
+    def apply(self, operation: CaptionOperation, names: Collection[str] | None = None) -> tuple[Item, ...]:
+        """All items in their order, edited where they are in scope; an item that does not change is the same object.
+
+        Raises:
+            DatasetError: as for ``preview``.
+        """
+        items = list(self.items)
+        for place, caption in self._changes(operation.edit(self.corpus), self._scope(names)):
+            item = items[place]
+            provenance = {**item.provenance, "caption": operation.name}
+            items[place] = replace(item, caption=caption, provenance=provenance)
+        return tuple(items)
+
+    def _scope(self, names: Collection[str] | None) -> Sequence[int]:
+        if names is None:
+            return range(len(self.items))
+        unknown = next((name for name in names if name not in self._places), None)
+        if unknown is not None:
+            near = difflib.get_close_matches(unknown, list(self._places)[:10_000], n=1)
+            raise DatasetError(
+                f"There is no picture called '{unknown}' here.", f"Did you mean '{near[0]}'?" if near else ""
+            )
+        return sorted({self._places[name] for name in names})
+
+    # --- the edit of many ----------------------------------------------------------------------------------------
+
+    def _changes(self, edit: Edit, scope: Sequence[int]) -> Iterator[Change]:
+        """Every caption that changes, in order."""
+        candidates = self._candidates(edit, scope)
+        on_tags = _plain_edit(edit)
+        texts, tags, items, corpus = self._held.texts, self._held.tags, self.items, self.corpus
+        deadline = time.monotonic() + self._time_limit
+        for number, place in enumerate(candidates):
+            if number % _LOOK_AT_CLOCK == 0 and time.monotonic() > deadline:
+                raise DatasetError(
+                    f"After {self._time_limit:.0f} s {number:,} of {len(candidates):,} captions were done.",
+                    "Choose fewer pictures, or a simpler pattern.",
+                )
+            before, plain = texts[place], tags[place]
+            context = CaptionContext(items[place].name, place, corpus)
+            if plain is not None and on_tags is not None:
+                edited = on_tags(plain, context)
+                if edited is plain:
+                    continue
+                after = ", ".join(edited)
+            else:
+                after = self._edit_text(edit, place, context)
+            if after != before:
+                yield place, after
+
+    def _edit_text(self, edit: Edit, place: int, context: CaptionContext) -> str:
+        text = self._held.texts[place]
+        if isinstance(edit, WholeText):
+            return edit.change(text, context)
+        if place in self._held.sentences and isinstance(edit, InsertTags):  # read when the index was made
+            if edit.into_prose is None or (edit.holds is not None and edit.holds(text)):
+                return text
+            line = text.rstrip("\r\n")
+            return edit.into_prose(line, context) + text[len(line) :]
+        return rewrite(edit, text, context)
+
+    def _candidates(self, edit: Edit, scope: Sequence[int]) -> Sequence[int]:
+        """The captions in scope that may change; all others surely do not."""
+        held = self._held
+        if isinstance(edit, WholeText):
+            may_change = edit.may_change
+            return scope if may_change is None else [place for place in scope if may_change(held.texts[place])]
+        possible: Collection[int] = scope
+        if edit.touches is not None:
+            touched = held.holding(edit.touches).tolist()
+            possible = set(touched) if len(scope) < len(held.texts) else touched
+            others = [place for place in scope if held.tags[place] is None]
+            if len(scope) == len(held.texts):
+                possible = sorted([*touched, *others]) if others else touched
+            else:
+                possible = [place for place in scope if held.tags[place] is None or place in possible]
+        if isinstance(edit, InsertTags) or edit.split_prose or not held.tagless:
+            return list(possible)
+        return [place for place in possible if place not in held.tagless]
+
+    # --- what is said about it -----------------------------------------------------------------------------------
+
+    def _warnings(self, edit: Edit, scope: Sequence[int], changes: Sequence[Change]) -> Iterator[str]:
+        emptied = sum(not after.strip() for _, after in changes)
+        if emptied:
+            yield f"{plural(emptied, 'caption')} would be empty."
+        if isinstance(edit, WholeText):
+            return
+        inside = self._held.with_prose
+        if not (isinstance(edit, InsertTags) or edit.split_prose) and inside:
+            prose = len(inside) if len(scope) == len(self.items) else sum(place in inside for place in scope)
+            if prose:
+                yield f"{plural(prose, 'caption holds', 'captions hold')} sentences, which stay as they are."
+        wide = sum(place in self._held.full_width for place in scope) if self._held.full_width else 0
+        if wide:
+            yield (
+                f"{plural(wide, 'caption holds', 'captions hold')} full-width commas, which separate no tags; "
+                "cleaning up makes commas of them."
+            )
+
+    def _tag_counts(self, changes: Sequence[Change]) -> dict[str, tuple[int, int]]:
+        tags = self._held.tags
+        before: Counter[str] = Counter()
+        after: Counter[str] = Counter()
+        before.update(chain.from_iterable(plain for place, _ in changes if (plain := tags[place]) is not None))
+        after.update(
+            chain.from_iterable(text.split(", ") for place, text in changes if tags[place] is not None and text)
+        )
+        different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
+        different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
+        return {tag: (before[tag], after[tag]) for tag in different}
+
+
+def _plain_edit(edit: Edit) -> Callable[[tuple[str, ...], CaptionContext], Sequence[str]] | None:
+    """The edit of a plain caption's tags; it gives back the very tuple when nothing changes."""
+    if isinstance(edit, WholeText):
+        return edit.on_tags
+    if isinstance(edit, EachTag):
+        change = edit.change
+
+        def each(tags: tuple[str, ...], context: CaptionContext) -> Sequence[str]:
+            return [fate for fate in change(tags, context) if fate is not None]
+
+        return each
+    if isinstance(edit, ReorderTags):
+        return edit.order
+    places = edit.places
+
+    def inserted(tags: tuple[str, ...], context: CaptionContext) -> Sequence[str]:
+        added = places(tags, context)
+        if not added:
+            return tags
+        edited = list(tags)
+        for place, tag in reversed(added):
+            edited.insert(place, tag)
+        return edited
+
+    return inserted
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """The first few numbers below ``count``, then numbers from all over it, ``most`` at most."""
+    first = list(range(min(count, most, _FIRST_EXAMPLES)))
+    left = most - len(first)
+    rest = range(len(first), count)
+    if left <= 0 or not rest:
+        return first
+    if len(rest) <= left:
+        return [*first, *rest]
+    return [*first, *(rest[(2 * number + 1) * len(rest) // (2 * left)] for number in range(left))]
+
+
+def _in_words(in_scope: int, total: int) -> str:
+    pictures = "picture" if total == 1 else "pictures"
+    return f"all {total:,} {pictures}" if in_scope == total else f"{in_scope:,} of {total:,} {pictures}"
