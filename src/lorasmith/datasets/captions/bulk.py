@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
+import numpy as np
+
 from lorasmith.datasets.captions.index import HeldCaptions
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, plural
 from lorasmith.datasets.captions.rewriting import (
@@ -22,6 +24,7 @@ from lorasmith.datasets.captions.rewriting import (
     EachTag,
     Edit,
     InsertTags,
+    MapTags,
     ReorderTags,
     TokenCount,
     WholeText,
@@ -33,8 +36,8 @@ from lorasmith.errors import DatasetError
 _FIRST_EXAMPLES: Final = 3
 _LOOK_AT_CLOCK: Final = 256  # captions
 
-Change = tuple[int, str]
-"""Place of an item and its caption afterwards."""
+Change = tuple[int, str | Sequence[str]]
+"""Place of an item and its caption afterwards; that of a plain caption as its cells, which ``", "`` joins."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class CaptionIndex:
             total=len(self.items),
             in_scope=len(scope),
             changed=len(changes),
-            examples=tuple(Example(self.items[at].name, self._held.texts[at], after) for at, after in shown),
+            examples=tuple(Example(self.items[at].name, self._held.texts[at], _text(after)) for at, after in shown),
             warnings=(*self._warnings(edit, scope, changes), *operation.warnings(self.corpus, len(scope))),
             tags={} if isinstance(edit, ReorderTags) else self._tag_counts(changes),
         )
@@ -133,7 +136,7 @@ class CaptionIndex:
         for place, caption in self._changes(operation.edit(self.corpus), self._scope(names)):
             item = items[place]
             provenance = {**item.provenance, "caption": operation.name}
-            items[place] = replace(item, caption=caption, provenance=provenance)
+            items[place] = replace(item, caption=_text(caption), provenance=provenance)
         return tuple(items)
 
     def _scope(self, names: Collection[str] | None) -> Sequence[int]:
@@ -151,27 +154,28 @@ class CaptionIndex:
 
     def _changes(self, edit: Edit, scope: Sequence[int]) -> Iterator[Change]:
         """Every caption that changes, in order."""
+        held, items, corpus = self._held, self.items, self.corpus
+        on_tags = _plain_edit(edit, held)
+        named = isinstance(edit, WholeText) or (isinstance(edit, InsertTags) and edit.named)
+        context = CaptionContext(corpus=corpus)
         candidates = self._candidates(edit, scope)
-        on_tags = _plain_edit(edit)
-        texts, tags, items, corpus = self._held.texts, self._held.tags, self.items, self.corpus
         deadline = time.monotonic() + self._time_limit
         for number, place in enumerate(candidates):
-            if number % _LOOK_AT_CLOCK == 0 and time.monotonic() > deadline:
+            if not number % _LOOK_AT_CLOCK and time.monotonic() > deadline:
                 raise DatasetError(
                     f"After {self._time_limit:.0f} s {number:,} of {len(candidates):,} captions were done.",
                     "Choose fewer pictures, or a simpler pattern.",
                 )
-            before, plain = texts[place], tags[place]
-            context = CaptionContext(items[place].name, place, corpus)
-            if plain is not None and on_tags is not None:
-                edited = on_tags(plain, context)
-                if edited is plain:
-                    continue
-                after = ", ".join(edited)
-            else:
+            plain = held.tags[place]
+            if named:
+                context = CaptionContext(items[place].name, place, corpus)
+            edited = on_tags(plain, context) if plain is not None and on_tags is not None else None
+            if edited is None:
                 after = self._edit_text(edit, place, context)
-            if after != before:
-                yield place, after
+                if after != held.texts[place]:
+                    yield place, after
+            elif edited is not plain and not _same(edited, plain):
+                yield place, edited
 
     def _edit_text(self, edit: Edit, place: int, context: CaptionContext) -> str:
         text = self._held.texts[place]
@@ -190,23 +194,23 @@ class CaptionIndex:
         if isinstance(edit, WholeText):
             may_change = edit.may_change
             return scope if may_change is None else [place for place in scope if may_change(held.texts[place])]
-        possible: Collection[int] = scope
-        if edit.touches is not None:
-            touched = held.holding(edit.touches).tolist()
-            possible = set(touched) if len(scope) < len(held.texts) else touched
-            others = [place for place in scope if held.tags[place] is None]
-            if len(scope) == len(held.texts):
-                possible = sorted([*touched, *others]) if others else touched
-            else:
-                possible = [place for place in scope if held.tags[place] is None or place in possible]
-        if isinstance(edit, InsertTags) or edit.split_prose or not held.tagless:
-            return list(possible)
-        return [place for place in possible if place not in held.tagless]
+        marks = np.zeros(len(held.texts), dtype=bool)
+        marks[np.asarray(scope, dtype=np.int64)] = True
+        touches = _touches(edit)
+        if touches is not None:
+            marks &= held.holding(touches) | held.is_other
+        if isinstance(edit, InsertTags):
+            if edit.unless is not None:
+                marks &= ~held.holding(edit.unless)
+        elif not edit.split_prose:
+            marks &= ~held.is_tagless
+        found: list[int] = np.flatnonzero(marks).tolist()
+        return found
 
     # --- what is said about it -----------------------------------------------------------------------------------
 
     def _warnings(self, edit: Edit, scope: Sequence[int], changes: Sequence[Change]) -> Iterator[str]:
-        emptied = sum(not after.strip() for _, after in changes)
+        emptied = sum(not (after.strip() if isinstance(after, str) else after) for _, after in changes)
         if emptied:
             yield f"{plural(emptied, 'caption')} would be empty."
         if isinstance(edit, WholeText):
@@ -225,30 +229,75 @@ class CaptionIndex:
 
     def _tag_counts(self, changes: Sequence[Change]) -> dict[str, tuple[int, int]]:
         tags = self._held.tags
-        before: Counter[str] = Counter()
-        after: Counter[str] = Counter()
-        before.update(chain.from_iterable(plain for place, _ in changes if (plain := tags[place]) is not None))
-        after.update(
-            chain.from_iterable(text.split(", ") for place, text in changes if tags[place] is not None and text)
-        )
+        of_tags = [(plain, after) for place, after in changes if (plain := tags[place]) is not None]
+        before = Counter(chain.from_iterable(plain for plain, _ in of_tags))
+        after = Counter(chain.from_iterable(_cells(text) for _, text in of_tags))
         different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
         different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
         return {tag: (before[tag], after[tag]) for tag in different}
 
 
-def _plain_edit(edit: Edit) -> Callable[[tuple[str, ...], CaptionContext], Sequence[str]] | None:
-    """The edit of a plain caption's tags; it gives back the very tuple when nothing changes."""
+def _touches(edit: MapTags | EachTag | ReorderTags | InsertTags) -> Callable[[str], bool] | None:
+    if not isinstance(edit, MapTags):
+        return edit.touches
+    become = edit.become
+    return lambda tag: become(tag) != tag
+
+
+def _text(after: str | Sequence[str]) -> str:
+    return after if isinstance(after, str) else ", ".join(after)
+
+
+def _cells(after: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(after, str):
+        return after
+    return after.split(", ") if after else ()
+
+
+def _same(edited: Sequence[str], plain: tuple[str, ...]) -> bool:
+    """Whether the text is the same; as no plain tag holds a comma, lists of one length differ as their texts do."""
+    if len(edited) == len(plain):
+        return tuple(edited) == plain
+    return len(edited) < len(plain) and ", ".join(edited) == ", ".join(plain)
+
+
+_PlainEdit = Callable[[tuple[str, ...], CaptionContext], Sequence[str] | None]
+
+
+def _plain_edit(edit: Edit, held: HeldCaptions) -> _PlainEdit | None:
+    """The edit of a plain caption's tags; it gives back the very tuple when it knows that nothing changes."""
     if isinstance(edit, WholeText):
         return edit.on_tags
-    if isinstance(edit, EachTag):
-        change = edit.change
-
-        def each(tags: tuple[str, ...], context: CaptionContext) -> Sequence[str]:
-            return [fate for fate in change(tags, context) if fate is not None]
-
-        return each
     if isinstance(edit, ReorderTags):
         return edit.order
+    if isinstance(edit, MapTags):
+        return _mapped(edit, held)
+    return _each(edit) if isinstance(edit, EachTag) else _inserted(edit)
+
+
+def _mapped(edit: MapTags, held: HeldCaptions) -> _PlainEdit:
+    become = {tag: new for tag in held.vocabulary if (new := edit.become(tag)) != tag}
+    if any(become.values()):
+        get = {**dict.fromkeys(held.vocabulary), **become}
+        get |= {tag: tag for tag in held.vocabulary if tag not in become}
+        look_up = get.__getitem__
+        if None not in become.values():
+            return lambda tags, _: list(map(look_up, tags))  # type: ignore[arg-type]  # none of them is None
+        return lambda tags, _: [new for new in map(look_up, tags) if new is not None]
+    return lambda tags, _: [tag for tag in tags if tag not in become]
+
+
+def _each(edit: EachTag) -> _PlainEdit:
+    change = edit.change
+
+    def each(tags: tuple[str, ...], context: CaptionContext) -> Sequence[str]:
+        fates = change(tags, context)
+        return tags if fates is tags else [fate for fate in fates if fate is not None]
+
+    return each
+
+
+def _inserted(edit: InsertTags) -> _PlainEdit:
     places = edit.places
 
     def inserted(tags: tuple[str, ...], context: CaptionContext) -> Sequence[str]:

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 from lorasmith.datasets.captions.kaomoji import COMMA_FACES, is_kaomoji
-from lorasmith.datasets.captions.style import Style, prose_stretch
+from lorasmith.datasets.captions.style import Style, ends_sentence, is_clause, prose_stretch
 
 SECTION_SEPARATOR: Final = "|||"
 UNIT_SEPARATOR: Final = ";;;"
@@ -38,6 +38,7 @@ _BEHIND_ESCAPES: Final = re.compile(rf",|\\\(|{_GROUP}", re.IGNORECASE)
 _COMMA_FACE: Final = re.compile("|".join(map(re.escape, sorted(COMMA_FACES))))
 _WEIGHTED_TAG: Final = re.compile(_WEIGHT)
 _ADAPTER_TAG: Final = re.compile(_ADAPTER, re.IGNORECASE)
+_CLOSERS: Final = (":1)", "\\)", ">")
 
 
 class Unit(NamedTuple):
@@ -170,6 +171,17 @@ def weight_of(tag: str) -> tuple[str, float]:
     """A tag without its WebUI weight, and the weight; 1 when it carries none."""
     match = _WEIGHTED_TAG.fullmatch(tag)
     return (match["inner"], float(match["weight"])) if match else (tag, 1.0)
+
+
+def is_plain_tag(cell: str) -> bool:
+    """Whether a cell is a tag whatever stands beside it, so that its line may be cut at ``", "`` without reading it."""
+    if not cell or cell != cell.strip() or any(sign in cell for sign in (",", "\n", "\r")):
+        return False
+    if SECTION_SEPARATOR in cell or UNIT_SEPARATOR in cell or is_clause(cell) or ends_sentence(cell):
+        return False
+    if "(" not in cell and "<" not in cell:
+        return True
+    return all(split_commas(f"{cell}, {closer}")[0] == cell for closer in _CLOSERS)
 
 
 def _units(part: str, split_prose: bool) -> Section:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lorasmith.datasets.captions.grammar import SECTION_SEPARATOR, UNIT_SEPARATOR, parse, split_commas
-from lorasmith.datasets.captions.style import ends_sentence, is_clause
+from lorasmith.datasets.captions.grammar import is_plain_tag, parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CLOSERS: Final = (":1)", "\\)", ">")
 _FULL_WIDTH: Final = "，"
 
 
@@ -35,47 +33,48 @@ class HeldCaptions:
         known = _SharedTags()
         self.tags: list[tuple[str, ...] | None] = [_plain(text, known) for text in self.texts]
         """For a plain caption its tags, otherwise None."""
-        self._vocabulary: dict[str, int] = {}
+        self.vocabulary: dict[str, int] = {}
+        """The distinct tags of plain captions, numbered."""
         self._owners, self._starts = self._inverted()
         self.sentences: set[int] = set()
         """Captions of one line that is prose alone."""
         self.with_prose: set[int] = set()
-        self.tagless: set[int] = set()
-        """Captions that hold no tag: prose, or nothing."""
+        self.is_tagless = np.zeros(len(self.texts), dtype=bool)
+        """Which captions hold no tag: prose, or nothing."""
+        self.is_other = np.fromiter((tags is None for tags in self.tags), dtype=bool, count=len(self.tags))
+        """Which captions are not plain."""
         other_tags: Counter[str] = Counter()
         for place, tags in enumerate(self.tags):
             if tags is None:
                 other_tags.update(self._look_at(place))
         counts = np.diff(self._starts).tolist()
-        self.frequencies: dict[str, int] = dict(zip(self._vocabulary, counts, strict=True))
+        self.frequencies: dict[str, int] = dict(zip(self.vocabulary, counts, strict=True))
         """How often each tag occurs in all captions."""
         for tag, count in other_tags.items():
             self.frequencies[tag] = self.frequencies.get(tag, 0) + count
         self.full_width = {place for place, text in enumerate(self.texts) if _FULL_WIDTH in text}
         """Captions with a comma that no trainer splits at."""
 
-    def holding(self, touches: Callable[[str], bool]) -> NDArray[np.int64]:
-        """The places of the plain captions that hold a tag of which this is true, ascending."""
-        numbers = [number for tag, number in self._vocabulary.items() if touches(tag)]
-        if not numbers:
-            return np.empty(0, dtype=np.int64)
-        pieces = [self._owners[self._starts[number] : self._starts[number + 1]] for number in numbers]
+    def holding(self, touches: Callable[[str], bool]) -> NDArray[np.bool_]:
+        """Which plain captions hold a tag of which this is true."""
         marks = np.zeros(len(self.texts), dtype=bool)
-        marks[np.concatenate(pieces)] = True
-        return np.flatnonzero(marks)
+        numbers = [number for tag, number in self.vocabulary.items() if touches(tag)]
+        for number in numbers:
+            marks[self._owners[self._starts[number] : self._starts[number + 1]]] = True
+        return marks
 
     def _inverted(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """For every tag of the vocabulary the captions that hold it, one tag after the other, and where each begins."""
         plain = [tags for tags in self.tags if tags is not None]
         for tag in chain.from_iterable(plain):
-            self._vocabulary.setdefault(tag, len(self._vocabulary))
+            self.vocabulary.setdefault(tag, len(self.vocabulary))
         lengths = np.fromiter((len(tags or ()) for tags in self.tags), dtype=np.int64, count=len(self.tags))
         numbers = np.fromiter(
-            map(self._vocabulary.__getitem__, chain.from_iterable(plain)), dtype=np.int32, count=int(lengths.sum())
+            map(self.vocabulary.__getitem__, chain.from_iterable(plain)), dtype=np.int32, count=int(lengths.sum())
         )
         places = np.repeat(np.arange(len(self.tags), dtype=np.int32), lengths)
-        starts = np.zeros(len(self._vocabulary) + 1, dtype=np.int64)
-        np.cumsum(np.bincount(numbers, minlength=len(self._vocabulary)), out=starts[1:])
+        starts = np.zeros(len(self.vocabulary) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(numbers, minlength=len(self.vocabulary)), out=starts[1:])
         return places[np.argsort(numbers, kind="stable")], starts
 
     def _look_at(self, place: int) -> Sequence[str]:
@@ -87,19 +86,8 @@ class HeldCaptions:
         if any(unit.is_prose for variant in caption.variants for section in variant.sections for unit in section):
             self.with_prose.add(place)
         if not tags:
-            self.tagless.add(place)
+            self.is_tagless[place] = True
         return tags
-
-
-def is_plain_tag(cell: str) -> bool:
-    """Whether a cell is a tag whatever stands beside it, so that its line may be cut at ``", "`` without reading it."""
-    if not cell or cell != cell.strip() or any(sign in cell for sign in (",", "\n", "\r")):
-        return False
-    if SECTION_SEPARATOR in cell or UNIT_SEPARATOR in cell or is_clause(cell) or ends_sentence(cell):
-        return False
-    if "(" not in cell and "<" not in cell:
-        return True
-    return all(split_commas(f"{cell}, {closer}")[0] == cell for closer in _CLOSERS)
 
 
 class _SharedTags(dict[str, str | None]):

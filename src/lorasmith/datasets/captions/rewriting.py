@@ -50,8 +50,18 @@ Tags = Sequence[str]
 
 
 @dataclass(frozen=True)
+class MapTags:
+    """Renames and drops tags, each for itself."""
+
+    become: Callable[[str], str | None]
+    """What becomes of a tag, whatever stands beside it; None when it goes."""
+    split_prose: bool = False
+    """Whether commas of sentences separate tags too."""
+
+
+@dataclass(frozen=True)
 class EachTag:
-    """Renames and drops tags, each where it stands."""
+    """Renames and drops tags where they stand, in view of the others of their line."""
 
     change: Callable[[Tags, CaptionContext], Sequence[str | None]]
     """For the tags of a line: what becomes of each, None for one that goes. As long as what it is given."""
@@ -66,7 +76,8 @@ class ReorderTags:
     """Puts the tags of a line into another order; prose and what stands before ``|||`` keep their places."""
 
     order: Callable[[Tags, CaptionContext], Sequence[str]]
-    """For the units of a section (tags; several where ``;;;`` binds them): the same in their new order."""
+    """For the units of a section (tags; several where ``;;;`` binds them): the same in their new order. What it is
+    given comes back as the same object when nothing moves."""
     touches: Callable[[str], bool] | None = None
     kept_part_too: bool = False
     """Whether each section is put in order, or only the one that trainers shuffle."""
@@ -80,6 +91,10 @@ class InsertTags:
     places: Callable[[Tags, CaptionContext], Sequence[tuple[int, str]]]
     """For the tags of a line: before which of them (their number: behind the last) what is added, places ascending."""
     touches: Callable[[str], bool] | None = None
+    unless: Callable[[str], bool] | None = None
+    """A line that holds such a tag stays as it is."""
+    named: bool = False
+    """Whether the place depends on whose caption it is."""
     into_prose: Callable[[str, CaptionContext], str] | None = None
     """What becomes of a line that is prose alone; None leaves it."""
     holds: Callable[[str], bool] | None = None
@@ -95,11 +110,12 @@ class WholeText:
     change: Callable[[str, CaptionContext], str]
     may_change: Callable[[str], bool] | None = None
     """Whether a caption may change at all, told faster than by changing it; None when it cannot be."""
-    on_tags: Callable[[Tags, CaptionContext], Tags] | None = None
-    """The same for a caption that is one line of tags with ``", "`` between; None when there is no faster way."""
+    on_tags: Callable[[tuple[str, ...], CaptionContext], Tags | None] | None = None
+    """The same for a caption that is one line of tags with ``", "`` between, faster. The same object when nothing
+    changes; None to ask ``change`` after all."""
 
 
-Edit = EachTag | ReorderTags | InsertTags | WholeText
+Edit = MapTags | EachTag | ReorderTags | InsertTags | WholeText
 
 
 def rewrite(edit: Edit, text: str, context: CaptionContext) -> str:
@@ -107,6 +123,9 @@ def rewrite(edit: Edit, text: str, context: CaptionContext) -> str:
     if isinstance(edit, WholeText):
         return edit.change(text, context)
     caption = parse(text)
+    if isinstance(edit, MapTags):
+        become = edit.become
+        edit = EachTag(lambda tags, _: [become(tag) for tag in tags], split_prose=edit.split_prose)
     if isinstance(edit, EachTag):
         return _without_dropped_lines(caption, [_each(variant, edit, context) for variant in caption.variants])
     if isinstance(edit, ReorderTags):
@@ -234,6 +253,8 @@ def _inserted(variant: Variant, edit: InsertTags, context: CaptionContext) -> st
     if style == "prose":
         return edit.into_prose(text, context) if edit.into_prose else text
     tags = variant.tags
+    if edit.unless is not None and any(map(edit.unless, tags)):
+        return text
     places = edit.places(tags, context)
     if not places:
         return text

@@ -49,11 +49,14 @@ class SortTags(CaptionOperation):
 
         def order(units: Tags, context: CaptionContext) -> list[str]:
             kept = self.keep_tokens
-            if not holds_trigger:
+            fixed = list(map(is_trigger, units[kept:])) if holds_trigger else []
+            if not any(fixed):
                 return [*units[:kept], *sorted(units[kept:], key=key)]
-            stays = {place for place, unit in enumerate(units) if place < kept or is_trigger(unit)}
-            others = iter(sorted((unit for place, unit in enumerate(units) if place not in stays), key=key))
-            return [unit if place in stays else next(others) for place, unit in enumerate(units)]
+            free = sorted((unit for unit, stays in zip(units[kept:], fixed, strict=True) if not stays), key=key)
+            for place, stays in enumerate(fixed):
+                if stays:
+                    free.insert(place, units[kept + place])
+            return [*units[:kept], *free]
 
         return ReorderTags(order)
 
@@ -87,11 +90,9 @@ class InsertTag(CaptionOperation):
         same = one_of([self.tag], loosely=True)
 
         def places(tags: Tags, context: CaptionContext) -> list[tuple[int, str]]:
-            if not self.again and any(map(same, tags)):
-                return []
             return [(_place(self.position, len(tags) + 1), self.tag)]
 
-        return InsertTags(places, into_empty=lambda _: self.tag)
+        return InsertTags(places, unless=None if self.again else same, into_empty=lambda _: self.tag)
 
 
 class MoveTag(CaptionOperation):

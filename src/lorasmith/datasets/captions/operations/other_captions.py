@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lorasmith.datasets.captions.grammar import parse
+from lorasmith.datasets.captions.grammar import is_plain_tag, parse
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, plural
-from lorasmith.datasets.captions.operations.spelling import same_spelling
-from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, WholeText
+from lorasmith.datasets.captions.operations.spelling import remember, same_spelling
+from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, WholeText
 from lorasmith.errors import DatasetError
 
 _HOW: Final = {
@@ -69,7 +69,21 @@ class AppendCaptions(_FromElsewhere):
 
     def edit(self, corpus: Corpus) -> Edit:
         others = self._others(corpus)
-        return WholeText(lambda caption, context: self._joined(caption, others.get(context.name, "")))
+        spell, plain = remember(same_spelling), remember(is_plain_tag)
+
+        def on_tags(tags: tuple[str, ...], context: CaptionContext) -> Tags | None:
+            theirs = others.get(context.name, "").split(", ")
+            if self.as_line or not self.skip_present or self.separator != ", " or not all(map(plain, theirs)):
+                return None
+            present = set(map(spell, tags))
+            missing = [tag for tag in theirs if spell(tag) not in present]
+            if not missing:
+                return tags
+            return [*tags, *missing] if self.how == "append" else [*missing, *tags]
+
+        return WholeText(
+            lambda caption, context: self._joined(caption, others.get(context.name, "")), on_tags=on_tags
+        )
 
     def _joined(self, caption: str, other: str) -> str:
         other = other.strip("\r\n")
@@ -92,11 +106,9 @@ class AppendCaptions(_FromElsewhere):
 
     def _missing(self, caption: str, other: str) -> str:
         """The other caption without tags that are there; empty when it is there as a whole."""
-        if other.strip() in caption:
-            return ""
         theirs = parse(other)
         if len(theirs.variants) > 1 or theirs.style != "tags":
-            return other
+            return "" if other.strip() in caption else other
         present = {same_spelling(tag) for tag in parse(caption).tags}
         missing = [tag for tag in theirs.tags if same_spelling(tag) not in present]
         return other if len(missing) == len(theirs.tags) else ", ".join(missing)

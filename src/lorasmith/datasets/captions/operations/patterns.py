@@ -44,6 +44,7 @@ class _Piece:
 
 
 _EDGE: Final = _Piece("")  # of a group that is there exactly once
+_ASIDE: Final = _Piece("", 3, 3)  # where it looks ahead or back
 _FORK: Final = _Piece("", 2, 2)  # where the engine may go on in several ways
 
 
@@ -56,6 +57,9 @@ class BoundedPattern:
     """Choices of the repetitions that could stop elsewhere; None: as many as the text has signs."""
     scans: bool
     """Whether it repeats without limit at all: then every start may read the rest of the text once."""
+
+    required: str = ""
+    """What every text holds in which the pattern is found; empty when that is not plain to see."""
 
     @cached_property
     def longest(self) -> int:
@@ -83,7 +87,7 @@ def bounded(pattern: str, *, ignore_case: bool = False) -> BoundedPattern:
     pieces = _read(pattern)
     alphabet = {chr(code) for code in range(0x180)} | set(pattern) | set(pattern.swapcase())
     scans = any(piece.most is None for piece in pieces)
-    found = BoundedPattern(compiled, tuple(_factors(pieces, alphabet, flags)), scans)
+    found = BoundedPattern(compiled, tuple(_factors(pieces, alphabet, flags)), scans, "" if ignore_case else _required(pieces))
     if found.longest < 100:
         raise ValueError(
             "it has so many repetitions side by side that captions of 100 characters could take minutes; "
@@ -104,7 +108,7 @@ def _read(pattern: str) -> list[_Piece]:
                 raise ValueError(f"'(?{pattern[match.end() + 1 : match.end() + 2]}' is not supported")
             groups.append(len(pieces))
             simple.append(True)
-            pieces.append(_EDGE)
+            pieces.append(_EDGE if text in ("(", "(?:") or "P<" in text else _ASIDE)
             continue
         if match["close"]:
             closed = (groups.pop(), simple.pop())
@@ -178,3 +182,16 @@ def _factors(pieces: list[_Piece], alphabet: set[str], flags: re.RegexFlag) -> l
             continue
         factors.append(None if piece.most is None else piece.most - piece.fewest + 1)
     return factors
+
+
+def _required(pieces: list[_Piece]) -> str:
+    """The longest run of plain signs that every match holds."""
+    if any(piece.fewest == 2 and not piece.atom for piece in pieces) or _ASIDE in pieces:
+        return ""
+    runs = [""]
+    for piece in pieces:
+        if len(piece.atom) == 1 and piece.atom != "." and piece.fewest == piece.most == 1:
+            runs[-1] += piece.atom
+        elif piece is not _EDGE:
+            runs.append("")
+    return max(runs, key=len)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -36,8 +36,10 @@ class MergeGeneral(CaptionOperation):
 
         ends = remember(general)
 
-        def change(tags: Tags, context: CaptionContext) -> list[str | None]:
-            said = {end for tag in tags for end in ends(tag)}
+        def change(tags: Tags, context: CaptionContext) -> Sequence[str | None]:
+            said = set().union(*map(ends, tags))
+            if not said or said.isdisjoint(map(spell, tags)):
+                return tags
             return [None if spell(tag) in said else tag for tag in tags]
 
         return EachTag(change)
@@ -72,7 +74,9 @@ class ApplyImplications(CaptionOperation):
 
         closure = remember(lambda tag: frozenset(map(spell, follow(tag))))
 
-        def drop(tags: Tags, context: CaptionContext) -> list[str | None]:
+        def drop(tags: Tags, context: CaptionContext) -> Sequence[str | None]:
+            if set().union(*map(closure, tags)).isdisjoint(map(spell, tags)):
+                return tags
             implied = [(spell(tag), closure(tag)) for tag in tags if closure(tag)]
             said = frozenset().union(*(general for _, general in implied))
             return [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Tag, TagList, plural, quoted
 from lorasmith.datasets.captions.operations.spelling import matcher, one_of, remember, same_spelling
-from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, Tags
+from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, MapTags, Tags
 
 _WHICH: Final = {"all": "", "first": "the first occurrence of ", "last": "the last occurrence of "}
 
@@ -46,9 +47,10 @@ class RemoveTags(CaptionOperation):
         fits = matcher(patterns, loosely=self.ignore_case)
         unwanted = remember(lambda tag: named(tag) or fits(tag))
 
+        if self.occurrences == "all":
+            return MapTags(lambda tag: None if unwanted(tag) else tag, split_prose=self.split_prose)
+
         def change(tags: Tags, context: CaptionContext) -> list[str | None]:
-            if self.occurrences == "all":
-                return [None if unwanted(tag) else tag for tag in tags]
             fates: list[str | None] = list(tags)
             order = range(len(tags)) if self.occurrences == "first" else range(len(tags) - 1, -1, -1)
             gone: set[str] = set()
@@ -78,11 +80,7 @@ class ApplyBlacklist(CaptionOperation):
 
     def edit(self, corpus: Corpus) -> Edit:
         listed = matcher(self.tags, loosely=True)
-        return EachTag(
-            lambda tags, _: [None if listed(tag) else tag for tag in tags],
-            touches=listed,
-            split_prose=self.split_prose,
-        )
+        return MapTags(lambda tag: None if listed(tag) else tag, split_prose=self.split_prose)
 
 
 class RemoveDuplicates(CaptionOperation):
@@ -101,10 +99,10 @@ class RemoveDuplicates(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         spell = remember(same_spelling if self.variants else str)
 
-        def change(tags: Tags, context: CaptionContext) -> list[str | None]:
+        def change(tags: Tags, context: CaptionContext) -> Sequence[str | None]:
             spellings = list(map(spell, tags))
             if len(set(spellings)) == len(spellings):
-                return list(tags)
+                return tags
             seen: set[str] = set()
             fates: list[str | None] = []
             for tag, spelling in zip(tags, spellings, strict=True):
@@ -129,7 +127,9 @@ class KeepFirst(CaptionOperation):
         return f"Keep the first {plural(self.count, 'tag')} of every line"
 
     def edit(self, corpus: Corpus) -> Edit:
-        def change(tags: Tags, context: CaptionContext) -> list[str | None]:
+        def change(tags: Tags, context: CaptionContext) -> Sequence[str | None]:
+            if len(tags) <= self.count:
+                return tags
             return [*tags[: self.count], *([None] * (len(tags) - self.count))]
 
         return EachTag(change, split_prose=self.split_prose)

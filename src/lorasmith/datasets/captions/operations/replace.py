@@ -92,13 +92,16 @@ class FindAndReplace(CaptionOperation):
         return edited if edited == tag else edited.strip()
 
     def _may_hold(self, text: str) -> bool:
+        if self.ignore_case and self.find.isascii() and text.isascii():
+            return self.find.lower() in text.lower()
         return self.ignore_case or self.find in text
 
     def _by_phrase(self, phrase: re.Pattern[str], text: str) -> str:
         if not self._may_hold(text):
             return text
-        edited, count = phrase.subn(lambda _: self.replace, text)
-        return edited if count else text
+        if self.replace and not self.ignore_case:
+            return _replace_words(text, self.find, self.replace)
+        return phrase.sub(lambda _: self.replace, text)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern
@@ -148,6 +151,8 @@ class RenameTag(CaptionOperation):
 
 def _without_new_twins(before: Tags, after: list[str | None]) -> list[str | None]:
     """Of tags that an edit made equal to another, the first stays; those that were twins before are left alone."""
+    if len(set(after)) == len(after):
+        return after
     made = {new for old, new in zip(before, after, strict=True) if new is not None and new != old}
     seen: set[str] = set()
     kept: list[str | None] = []
@@ -159,14 +164,35 @@ def _without_new_twins(before: Tags, after: list[str | None]) -> list[str | None
 
 
 def _finds(pattern: BoundedPattern, text: str) -> bool:
+    if pattern.required not in text:
+        return False
     lines = [text] if "\n" not in text and "\r" not in text else re.split(r"[\r\n]+", text)
     return any(len(line) <= pattern.longest and pattern.pattern.search(line) for line in lines)
 
 
+def _replace_words(text: str, find: str, replacement: str) -> str:
+    """As ``_phrase`` replaces, but several times as fast: the text is searched for the words before their ends."""
+    whole_left, whole_right = _is_word(find[0]), _is_word(find[-1])
+    pieces: list[str] = []
+    done = at = 0
+    while (at := text.find(find, at)) >= 0:
+        end = at + len(find)
+        if (whole_left and at and _is_word(text[at - 1])) or (whole_right and end < len(text) and _is_word(text[end])):
+            at += 1
+            continue
+        pieces += [text[done:at], replacement]
+        done = at = end
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _is_word(sign: str) -> bool:
+    return sign.isalnum() or sign == "_"
+
+
 def _phrase(text: str, ignore_case: bool, *, with_blank: bool) -> re.Pattern[str]:
     """The text as whole words; when it is taken out, one blank beside it goes too."""
-    left = r"(?<!\w)" if text[0].isalnum() or text[0] == "_" else ""
-    right = r"(?!\w)" if text[-1].isalnum() or text[-1] == "_" else ""
+    left = r"(?<!\w)" if _is_word(text[0]) else ""
+    right = r"(?!\w)" if _is_word(text[-1]) else ""
     found = f"{left}{re.escape(text)}{right}"
     if with_blank:
         found = rf"^{found}[ ]?|[ ]?{found}"

@@ -9,7 +9,7 @@ from lorasmith.datasets.captions.grammar import Unit, kind_of, parse, read_secti
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
 from lorasmith.datasets.captions.operations.spelling import remember
-from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, Tags, WholeText
+from lorasmith.datasets.captions.rewriting import Corpus, Edit, MapTags, Tags, WholeText
 
 _BLANKS: Final = re.compile(r"[ \t\u00a0\u3000]{2,}|[\t\u00a0\u3000]")
 _FULL_WIDTH: Final = re.compile(r"[ ]*[，、][ ]*")
@@ -84,7 +84,7 @@ class SpacesToUnderscores(CaptionOperation):
         return _respelled(" ", "_")
 
 
-def _respelled(old: str, new: str) -> EachTag:
+def _respelled(old: str, new: str) -> MapTags:
     def spell(tag: str) -> str:
         if old not in tag or is_kaomoji(tag) or kind_of(tag) == "adapter":
             return tag
@@ -94,8 +94,4 @@ def _respelled(old: str, new: str) -> EachTag:
         return tag.replace(old, new).strip() or tag
 
     become = remember(spell)
-
-    def change(tags: Tags, context: CaptionContext) -> list[str | None]:
-        return list(map(become, tags))
-
-    return EachTag(change, touches=lambda tag: become(tag) != tag)
+    return MapTags(become)

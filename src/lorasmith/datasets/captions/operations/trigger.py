@@ -51,14 +51,20 @@ class AddTriggerWord(CaptionOperation):
 
     def edit(self, corpus: Corpus) -> Edit:
         holds = remember(self._is_held)
-        inside = "," not in self.word  # else no single tag can hold it
+        alone = "," not in self.word  # else no single tag can hold it
 
         def places(tags: Tags, context: CaptionContext) -> list[tuple[int, str]]:
-            present = any(map(holds, tags)) if inside else has_word(", ".join(tags), self.word)
-            return [] if present else [(self._place(len(tags), context), self.word)]
+            if not alone and has_word(", ".join(tags), self.word):
+                return []
+            return [(self._place(len(tags), context), self.word)]
 
         return InsertTags(
-            places, into_prose=self._into_prose, holds=self._is_held, into_empty=lambda _: self.word
+            places,
+            unless=holds,
+            named=self.position == "random",
+            into_prose=self._into_prose,
+            holds=self._is_held,
+            into_empty=lambda _: self.word,
         )
 
     def _is_held(self, line: str) -> bool:
