@@ -26,8 +26,42 @@ from lorasmith.datasets.manifest import Item  # noqa: E402
 
 T = TypeVar("T")
 
-ADJECTIVES = "blue red green long short white black small large open closed striped wet torn golden silver".split()
-NOUNS = "hair eyes shirt dress hat sky gloves boots ribbon skirt jacket smile flower sword window river".split()
+ADJECTIVES = [
+    "blue",
+    "red",
+    "green",
+    "long",
+    "short",
+    "white",
+    "black",
+    "small",
+    "large",
+    "open",
+    "closed",
+    "striped",
+    "wet",
+    "torn",
+    "golden",
+    "silver",
+]
+NOUNS = [
+    "hair",
+    "eyes",
+    "shirt",
+    "dress",
+    "hat",
+    "sky",
+    "gloves",
+    "boots",
+    "ribbon",
+    "skirt",
+    "jacket",
+    "smile",
+    "flower",
+    "sword",
+    "window",
+    "river",
+]
 FACES = ["^_^", ">_<", "o_o", ";)", ":d"]
 
 
@@ -57,7 +91,7 @@ def captions(count: int, seed: int = 0) -> list[str]:
 
 def operations(names: list[str]) -> list[tuple[str, dict[str, Any]]]:
     """Each operation at least once, with options that make it touch much."""
-    others = {name: "1girl, watercolor, blue hair" for name in names}
+    others = dict.fromkeys(names, "1girl, watercolor, blue hair")
     return [
         ("add_trigger_word", {"word": "ohwx"}),
         ("add_trigger_word", {"word": "ohwx", "position": "end"}),

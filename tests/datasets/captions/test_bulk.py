@@ -54,7 +54,11 @@ def test_many_at_once_are_edited_as_each_by_itself(
     for before, after in zip(held.items, edited, strict=True):
         assert (before is after) == (before.caption == after.caption)
     shown = held.preview(operation, names, examples=10)
-    changed = [(f"{place}.png", text, new) for place, (text, new) in enumerate(zip(texts, expected, strict=True)) if text != new]
+    changed = [
+        (f"{place}.png", text, new)
+        for place, (text, new) in enumerate(zip(texts, expected, strict=True))
+        if text != new
+    ]
     assert [(one.item, one.before, one.after) for one in shown.examples] == changed
     assert (shown.changed, shown.changed + shown.unchanged) == (len(changed), len(places))
 
@@ -91,9 +95,10 @@ def test_what_should_be_looked_at_is_said() -> None:
     assert "1 caption would be empty." in warnings
     assert "2 captions hold sentences" in warnings
     assert "1 caption holds full-width commas" in warnings
-    assert "1 caption in cats@2 is empty" in index(texts).preview(
-        operation_from("copy_captions", {"version": "cats@2"})
-    ).warnings[0]
+    assert (
+        "1 caption in cats@2 is empty"
+        in index(texts).preview(operation_from("copy_captions", {"version": "cats@2"})).warnings[0]
+    )
     slow = operation_from("find_and_replace", {"find": ".*x.*y", "scope": "regex"})
     assert "left alone" in index(texts).preview(slow).warnings[0]
 

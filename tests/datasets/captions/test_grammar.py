@@ -86,7 +86,25 @@ def test_plain_tags_need_no_reading(cells: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["\\(", "(", "(a:", "(a:1", "<lora:", "a, ", ":,(", "\\(\\", "a. B", "\n", "é̂", "‮مرحبا ", "🎉, ", "\0,", "((:1", "，"]
+    "unit",
+    [
+        "\\(",
+        "(",
+        "(a:",
+        "(a:1",
+        "<lora:",
+        "a, ",
+        ":,(",
+        "\\(\\",
+        "a. B",
+        "\n",
+        "é̂",
+        "\u202eمرحبا ",
+        "🎉, ",
+        "\0,",
+        "((:1",
+        "，",
+    ],
 )
 def test_five_megabytes_of_anything_take_linear_time(unit: str) -> None:
     def seconds(size: int) -> float:

@@ -207,7 +207,9 @@ def test_the_trigger_word_in_prose() -> None:
     assert apply("add_trigger_word", PROSE, word="zib", position="end") == f"{PROSE} zib"
     assert apply("add_trigger_word", "A photo of zib, left", word="zib") == "A photo of zib, left"
     places = {
-        operation_from("add_trigger_word", {"word": "zib", "position": "random"}).apply(PROSE, CaptionContext(f"{n}.png"))
+        operation_from("add_trigger_word", {"word": "zib", "position": "random"}).apply(
+            PROSE, CaptionContext(f"{n}.png")
+        )
         for n in range(40)
     }
     assert places == {
@@ -222,7 +224,7 @@ def test_a_random_place_depends_on_seed_and_name_alone() -> None:
 
     def placed(seed: int, name: str) -> int:
         operation = operation_from("add_trigger_word", {"word": "zib", "position": "random", "seed": seed})
-        return parse(operation.apply(caption, CaptionContext(name, index=seed))).tags.index("zib")
+        return parse(operation.apply(caption, CaptionContext(name, place=seed))).tags.index("zib")
 
     assert len({placed(0, f"{number}.png") for number in range(100)}) == 11
     assert [placed(1, "a"), placed(1, "b")] == [placed(1, "a"), placed(1, "b")]

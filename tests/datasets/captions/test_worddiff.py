@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ def test_the_steps_give_both_captions(before: str, after: str) -> None:
     assert "".join(text for kind, text in steps if kind != "added") == before
     assert "".join(text for kind, text in steps if kind != "removed") == after
     assert all(text for _, text in steps)
-    for (one, _), (two, _) in zip(steps, steps[1:], strict=False):
+    for (one, _), (two, _) in pairwise(steps):
         assert one != two
         assert (one, two) != ("added", "removed")
 

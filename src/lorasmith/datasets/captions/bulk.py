@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from lorasmith.datasets.captions.grammar import parse
 from lorasmith.datasets.captions.index import HeldCaptions
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, plural
 from lorasmith.datasets.captions.rewriting import (
@@ -66,7 +67,7 @@ class BulkPreview:
     """What should be looked at before going on, a sentence each."""
     tags: Mapping[str, tuple[int, int]]
     """For every tag whose number changes how often it occurs before and afterwards, in the captions that change and
-    are one line of tags; the largest changes first."""
+    hold tags now; the largest changes first."""
 
     @property
     def unchanged(self) -> int:
@@ -170,7 +171,7 @@ class CaptionIndex:
             if named:
                 context = CaptionContext(items[place].name, place, corpus)
             edited = on_tags(plain, context) if plain is not None and on_tags is not None else None
-            if edited is None:
+            if plain is None or edited is None:
                 after = self._edit_text(edit, place, context)
                 if after != held.texts[place]:
                     yield place, after
@@ -228,10 +229,16 @@ class CaptionIndex:
             )
 
     def _tag_counts(self, changes: Sequence[Change]) -> dict[str, tuple[int, int]]:
-        tags = self._held.tags
-        of_tags = [(plain, after) for place, after in changes if (plain := tags[place]) is not None]
-        before = Counter(chain.from_iterable(plain for plain, _ in of_tags))
-        after = Counter(chain.from_iterable(_cells(text) for _, text in of_tags))
+        held = self._held
+        before: Counter[str] = Counter()
+        after: Counter[str] = Counter()
+        plain = [(tags, edited) for place, edited in changes if (tags := held.tags[place]) is not None]
+        before.update(chain.from_iterable(tags for tags, _ in plain))
+        after.update(chain.from_iterable(_cells(edited) for _, edited in plain))
+        for place, edited in changes:
+            if held.is_other[place] and not held.is_tagless[place]:
+                before.update(parse(held.texts[place]).tags)
+                after.update(parse(_text(edited)).tags)
         different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
         different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
         return {tag: (before[tag], after[tag]) for tag in different}

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
 from lorasmith.datasets.captions.kaomoji import COMMA_FACES, is_kaomoji
@@ -136,7 +137,12 @@ def write_sections(sections: Sequence[Sequence[Unit]]) -> str:
 def tags_of(sections: Sequence[Sequence[Unit]]) -> list[str]:
     """The tags of a line's parts, without surrounding blanks; empty ones are dropped."""
     return [
-        tag for section in sections for unit in section if not unit.is_prose for cell in unit.cells if (tag := cell.strip())
+        tag
+        for section in sections
+        for unit in section
+        if not unit.is_prose
+        for cell in unit.cells
+        if (tag := cell.strip())
     ]
 
 
@@ -205,7 +211,7 @@ def _split_line(line: str) -> list[str]:
         cells = line.split(",")
     else:
         cuts = [-1, *_separating(line), len(line)]
-        cells = [line[before + 1 : cut] for before, cut in zip(cuts, cuts[1:], strict=False)]
+        cells = [line[before + 1 : cut] for before, cut in pairwise(cuts)]
     return _mend_faces(cells) if _COMMA_FACE.search(line) else cells
 
 

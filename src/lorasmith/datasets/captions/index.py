@@ -101,5 +101,3 @@ class _SharedTags(dict[str, str | None]):
 def _plain(text: str, known: Mapping[str, str | None]) -> tuple[str, ...] | None:
     cells = tuple(map(known.__getitem__, text.split(", ")))
     return None if None in cells else cells  # type: ignore[return-value]  # None is not among them
-
-

@@ -41,8 +41,8 @@ class CaptionContext(NamedTuple):
 
     name: str = ""
     """Of the item."""
-    index: int = 0
-    """Its place in the scope, from 0."""
+    place: int = 0
+    """Of the item in its dataset, from 0."""
     corpus: Corpus = Corpus()
 
 
@@ -140,9 +140,7 @@ def _join(caption: Caption, lines: Sequence[str]) -> str:
 
 
 def _without_dropped_lines(caption: Caption, lines: Sequence[str | None]) -> str:
-    kept = [
-        (line, variant.ending) for line, variant in zip(lines, caption.variants, strict=True) if line is not None
-    ]
+    kept = [(line, variant.ending) for line, variant in zip(lines, caption.variants, strict=True) if line is not None]
     ended = bool(caption.variants[-1].ending)
     if kept and not ended:  # a dropped last line takes the line end before it along
         kept[-1] = (kept[-1][0], "")
@@ -164,9 +162,7 @@ def _each(variant: Variant, edit: EachTag, context: CaptionContext) -> str | Non
     if fates == tags:
         return variant.text
     left = iter(fates)
-    edited = [
-        _kept(section, left, last=section is sections[-1]) for section in sections
-    ]
+    edited = [_kept(section, left, last=section is sections[-1]) for section in sections]
     if not any(str(unit).strip() for section in edited for unit in section):
         return None
     return write_sections(edited)

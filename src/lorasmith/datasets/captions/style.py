@@ -21,11 +21,37 @@ from typing import Final, Literal
 
 Style = Literal["empty", "tags", "prose", "mixed"]
 
-_ARTICLES: Final = frozenset("a an the une des les der die das ein eine una".split())
+_ARTICLES: Final = frozenset(["a", "an", "the", "une", "des", "les", "der", "die", "das", "ein", "eine", "una"])
 _VERBS: Final = frozenset(
-    "is are was were has have he she they it its his her their there this that these those est und ist está".split()
+    [
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "he",
+        "she",
+        "they",
+        "it",
+        "its",
+        "his",
+        "her",
+        "their",
+        "there",
+        "this",
+        "that",
+        "these",
+        "those",
+        "est",
+        "und",
+        "ist",
+        "está",
+    ]
 )
-_BINDING: Final = frozenset("in on at with of from to by under over near and as while".split())
+_BINDING: Final = frozenset(
+    ["in", "on", "at", "with", "of", "from", "to", "by", "under", "over", "near", "and", "as", "while"]
+)
 _WORD: Final = re.compile(r"[^\W_]+(?:['’_-][^\W_]+)*")
 _ENDS: Final = re.compile(r"""[^\W_]["'”’)\]]?(?:[.!?…][.!?…"'”’)\]]*)\Z""")
 _ENDS_INSIDE: Final = re.compile(r"[^\W\d_]{2}[.!?]['\"”]? +[^\W\d_a-z]")

@@ -16,7 +16,9 @@ from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, 
 from lorasmith.errors import DatasetError
 
 _WORD_END: Final = re.compile(r"\S(?=\s|\Z)")
-_CHARACTERS_A_TOKEN: Final = 40  # no tokenizer makes fewer tokens of ordinary text; longer lines are cut before counting
+_CHARACTERS_A_TOKEN: Final = (
+    40  # no tokenizer makes fewer tokens of ordinary text; longer lines are cut before counting
+)
 
 
 class LimitTokens(CaptionOperation):
@@ -107,5 +109,3 @@ def _needed(corpus: Corpus) -> TokenCount:
     if corpus.counter is None:
         raise DatasetError("To limit captions by tokens, a tokenizer must be chosen.", "Name the family of the base.")
     return corpus.counter
-
-

@@ -32,7 +32,7 @@ class SortTags(CaptionOperation):
 
     def describe(self) -> str:
         listed = f", {plural(len(self.first), 'listed tag')} first" if self.first else ""
-        kept = f"; the first {plural(self.keep_tokens, 'stays', f'stay')} in place" if self.keep_tokens else ""
+        kept = f"; the first {plural(self.keep_tokens, 'stays', 'stay')} in place" if self.keep_tokens else ""
         return f"Sort tags {_BY[self.by]}{listed}{kept}"
 
     def edit(self, corpus: Corpus) -> Edit:

@@ -47,7 +47,9 @@ class _FromElsewhere(CaptionOperation):
 
     def warnings(self, corpus: Corpus, items: int) -> list[str]:
         blank = sum(not caption.strip() for caption in self._others(corpus).values())
-        return [f"{plural(blank, 'caption')} in {self._origin()} {'is' if blank == 1 else 'are'} empty."] if blank else []
+        return (
+            [f"{plural(blank, 'caption')} in {self._origin()} {'is' if blank == 1 else 'are'} empty."] if blank else []
+        )
 
 
 class AppendCaptions(_FromElsewhere):
@@ -81,9 +83,7 @@ class AppendCaptions(_FromElsewhere):
                 return tags
             return [*tags, *missing] if self.how == "append" else [*missing, *tags]
 
-        return WholeText(
-            lambda caption, context: self._joined(caption, others.get(context.name, "")), on_tags=on_tags
-        )
+        return WholeText(lambda caption, context: self._joined(caption, others.get(context.name, "")), on_tags=on_tags)
 
     def _joined(self, caption: str, other: str) -> str:
         other = other.strip("\r\n")

@@ -87,7 +87,9 @@ def bounded(pattern: str, *, ignore_case: bool = False) -> BoundedPattern:
     pieces = _read(pattern)
     alphabet = {chr(code) for code in range(0x180)} | set(pattern) | set(pattern.swapcase())
     scans = any(piece.most is None for piece in pieces)
-    found = BoundedPattern(compiled, tuple(_factors(pieces, alphabet, flags)), scans, "" if ignore_case else _required(pieces))
+    found = BoundedPattern(
+        compiled, tuple(_factors(pieces, alphabet, flags)), scans, "" if ignore_case else _required(pieces)
+    )
     if found.longest < 100:
         raise ValueError(
             "it has so many repetitions side by side that captions of 100 characters could take minutes; "

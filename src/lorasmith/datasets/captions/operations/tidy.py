@@ -51,7 +51,9 @@ class CleanUp(CaptionOperation):
         single = _BLANKS.sub(" ", line).strip()
         sections = read_sections(single)
         if self.full_width_commas and any(not unit.is_prose for section in sections for unit in section):
-            edited = [[unit if unit.is_prose else Unit((_FULL_WIDTH.sub(",", str(unit)),)) for unit in s] for s in sections]
+            edited = [
+                [unit if unit.is_prose else Unit((_FULL_WIDTH.sub(",", str(unit)),)) for unit in s] for s in sections
+            ]
             sections = read_sections(write_sections(edited))
         parts = []
         for section in sections:
