@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import numpy as np
@@ -36,6 +36,7 @@ from lorasmith.errors import DatasetError
 
 _FIRST_EXAMPLES: Final = 3
 _LOOK_AT_CLOCK: Final = 256  # captions
+_BATCH: Final = 256
 
 Change = tuple[int, str | Sequence[str]]
 """Place of an item and its caption afterwards; that of a plain caption as its cells, which ``", "`` joins."""
@@ -114,17 +115,24 @@ class CaptionIndex:
         """
         scope = self._scope(names)
         edit = operation.edit(self.corpus)
-        changes = list(self._changes(edit, scope))
-        shown = [changes[number] for number in _spread(len(changes), examples)]
+        tags = None if isinstance(edit, ReorderTags) else _TagCounts(self._held)
+        places: list[int] = []
+        emptied = 0
+        for batch in _batches(self._changes(edit, scope)):  # never all at once: 100,000 lists keep the collector busy
+            places += [place for place, _ in batch]
+            emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in batch)
+            if tags is not None:
+                tags.add(batch)
+        shown = self._changes(edit, [places[number] for number in _spread(len(places), examples)])
         return BulkPreview(
             operation=operation.describe(),
             scope=_in_words(len(scope), len(self.items)),
             total=len(self.items),
             in_scope=len(scope),
-            changed=len(changes),
+            changed=len(places),
             examples=tuple(Example(self.items[at].name, self._held.texts[at], _text(after)) for at, after in shown),
-            warnings=(*self._warnings(edit, scope, changes), *operation.warnings(self.corpus, len(scope))),
-            tags={} if isinstance(edit, ReorderTags) else self._tag_counts(changes),
+            warnings=(*self._warnings(edit, scope, emptied), *operation.warnings(self.corpus, len(scope))),
+            tags={} if tags is None else tags.different(),
         )
 
     def apply(self, operation: CaptionOperation, names: Collection[str] | None = None) -> tuple[Item, ...]:
@@ -210,8 +218,7 @@ class CaptionIndex:
 
     # --- what is said about it -----------------------------------------------------------------------------------
 
-    def _warnings(self, edit: Edit, scope: Sequence[int], changes: Sequence[Change]) -> Iterator[str]:
-        emptied = sum(not (after.strip() if isinstance(after, str) else after) for _, after in changes)
+    def _warnings(self, edit: Edit, scope: Sequence[int], emptied: int) -> Iterator[str]:
         if emptied:
             yield f"{plural(emptied, 'caption')} would be empty."
         if isinstance(edit, WholeText):
@@ -228,20 +235,37 @@ class CaptionIndex:
                 "cleaning up makes commas of them."
             )
 
-    def _tag_counts(self, changes: Sequence[Change]) -> dict[str, tuple[int, int]]:
+
+class _TagCounts:
+    """How often tags occur in the captions that change, before and afterwards."""
+
+    def __init__(self, held: HeldCaptions) -> None:
+        self._held = held
+        self._before: Counter[str] = Counter()
+        self._after: Counter[str] = Counter()
+
+    def add(self, changes: Sequence[Change]) -> None:
         held = self._held
-        before: Counter[str] = Counter()
-        after: Counter[str] = Counter()
         plain = [(tags, edited) for place, edited in changes if (tags := held.tags[place]) is not None]
-        before.update(chain.from_iterable(tags for tags, _ in plain))
-        after.update(chain.from_iterable(_cells(edited) for _, edited in plain))
+        self._before.update(chain.from_iterable(tags for tags, _ in plain))
+        self._after.update(chain.from_iterable(_cells(edited) for _, edited in plain))
+        if len(plain) == len(changes):
+            return
         for place, edited in changes:
             if held.is_other[place] and not held.is_tagless[place]:
-                before.update(parse(held.texts[place]).tags)
-                after.update(parse(_text(edited)).tags)
+                self._before.update(parse(held.texts[place]).tags)
+                self._after.update(parse(_text(edited)).tags)
+
+    def different(self) -> dict[str, tuple[int, int]]:
+        before, after = self._before, self._after
         different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
         different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
         return {tag: (before[tag], after[tag]) for tag in different}
+
+
+def _batches(changes: Iterator[Change]) -> Iterator[list[Change]]:
+    while batch := list(islice(changes, _BATCH)):
+        yield batch
 
 
 def _touches(edit: MapTags | EachTag | ReorderTags | InsertTags) -> Callable[[str], bool] | None:
