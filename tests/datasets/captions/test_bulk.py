@@ -99,6 +99,8 @@ def test_what_should_be_looked_at_is_said() -> None:
         "1 caption in cats@2 is empty"
         in index(texts).preview(operation_from("copy_captions", {"version": "cats@2"})).warnings[0]
     )
+    trigger = operation_from("add_trigger_word", {"word": "zib"})
+    assert "[trigger] stands in 2 tags" in index(["[trigger], a", "b, [Trigger] woman"]).preview(trigger).warnings[0]
     slow = operation_from("find_and_replace", {"find": ".*x.*y", "scope": "regex"})
     assert "left alone" in index(texts).preview(slow).warnings[0]
 

@@ -60,8 +60,7 @@ class FindAndReplace(CaptionOperation):
             pattern = self._pattern
             return WholeText(self._by_pattern, may_change=lambda text: _finds(pattern, text))
         if self.scope == "phrase":
-            phrase = _phrase(self.find, self.ignore_case, with_blank=not self.replace)
-            return WholeText(lambda text, _: self._by_phrase(phrase, text), may_change=self._may_hold)
+            return self._phrase_edit()
         become = remember(self._tag if self.scope == "tag" else self._word_in)
 
         def change(tags: Tags, context: CaptionContext) -> list[str | None]:
@@ -91,17 +90,19 @@ class FindAndReplace(CaptionOperation):
         )
         return edited if edited == tag else edited.strip()
 
-    def _may_hold(self, text: str) -> bool:
-        if self.ignore_case and self.find.isascii() and text.isascii():
-            return self.find.lower() in text.lower()
-        return self.ignore_case or self.find in text
+    def _phrase_edit(self) -> Edit:
+        find, replacement = self.find, self.replace
+        phrase = _phrase(find, self.ignore_case, with_blank=not replacement)
+        if not self.ignore_case:
+            if not replacement:
+                return WholeText(lambda text, _: phrase.sub("", text), may_change=lambda text: find in text)
+            return WholeText(lambda text, _: _replace_words(text, find, replacement), may_change=lambda t: find in t)
+        lower = find.lower() if find.isascii() else ""  # elsewhere capitals are more than lower() knows
 
-    def _by_phrase(self, phrase: re.Pattern[str], text: str) -> str:
-        if not self._may_hold(text):
-            return text
-        if self.replace and not self.ignore_case:
-            return _replace_words(text, self.find, self.replace)
-        return phrase.sub(lambda _: self.replace, text)
+        def may_change(text: str) -> bool:
+            return not (lower and text.isascii()) or lower in text.lower()
+
+        return WholeText(lambda text, _: phrase.sub(lambda _match: replacement, text), may_change=may_change)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern

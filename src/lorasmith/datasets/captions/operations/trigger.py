@@ -67,6 +67,14 @@ class AddTriggerWord(CaptionOperation):
             into_empty=lambda _: self.word,
         )
 
+    def warnings(self, corpus: Corpus, items: int) -> list[str]:
+        held = sum(count for tag, count in corpus.frequencies.items() if PLACEHOLDER in tag.lower())
+        if not held:
+            return []
+        return [
+            f"{PLACEHOLDER} stands in {held:,} tags and counts as the trigger word; fill_placeholder writes it out."
+        ]
+
     def _is_held(self, line: str) -> bool:
         return has_word(line, self.word) or PLACEHOLDER in line.lower()
 
