@@ -73,17 +73,23 @@ class AppendCaptions(_FromElsewhere):
         others = self._others(corpus)
         spell, plain = remember(same_spelling), remember(is_plain_tag)
 
+        joins_tags = not self.as_line and self.skip_present and self.separator == ", "
+        behind = self.how == "append"
+
         def on_tags(tags: tuple[str, ...], context: CaptionContext) -> Tags | None:
             theirs = others.get(context.name, "").split(", ")
-            if self.as_line or not self.skip_present or self.separator != ", " or not all(map(plain, theirs)):
+            if not all(map(plain, theirs)):
                 return None
             present = set(map(spell, tags))
             missing = [tag for tag in theirs if spell(tag) not in present]
             if not missing:
                 return tags
-            return [*tags, *missing] if self.how == "append" else [*missing, *tags]
+            return [*tags, *missing] if behind else [*missing, *tags]
 
-        return WholeText(lambda caption, context: self._joined(caption, others.get(context.name, "")), on_tags=on_tags)
+        return WholeText(
+            lambda caption, context: self._joined(caption, others.get(context.name, "")),
+            on_tags=on_tags if joins_tags else None,
+        )
 
     def _joined(self, caption: str, other: str) -> str:
         other = other.strip("\r\n")

@@ -12,6 +12,7 @@ from lorasmith.datasets.captions.operations.spelling import remember
 from lorasmith.datasets.captions.rewriting import Corpus, Edit, MapTags, Tags, WholeText
 
 _BLANKS: Final = re.compile(r"[ \t\u00a0\u3000]{2,}|[\t\u00a0\u3000]")
+_PASSES: Final = 20  # a comma that became one may open what was closed; two passes do for what people write
 _FULL_WIDTH: Final = re.compile(r"[ ]*[，、][ ]*")
 
 
@@ -42,10 +43,12 @@ class CleanUp(CaptionOperation):
         return "".join(self._line(variant.text) + variant.ending for variant in parse(text).variants)
 
     def _line(self, line: str) -> str:
-        once = self._once(line)
-        while once != line:  # a comma that became one may open what was closed; every pass makes the line tidier
-            line, once = once, self._once(once)
-        return once
+        for _ in range(_PASSES):
+            once = self._once(line)
+            if once == line:
+                break
+            line = once
+        return line
 
     def _once(self, line: str) -> str:
         single = _BLANKS.sub(" ", line).strip()
