@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +101,27 @@ def test_wordings_keep_what_they_should(tags: list[str], keep: int) -> None:
 def test_shuffling_does_shuffle() -> None:
     caption = "zib, a, b, c, d, e"
     assert len({wording(caption, v, seed=0, keep_tokens=1) for v in range(CAPTION_VARIANTS)}) > 5
+
+
+@given(
+    caption=st.lists(
+        st.sampled_from(["zib", "blue hair", " a", "b.", "poster (object)", "x|||y", "", "c\nd"]), max_size=7
+    ).map(",".join),
+    variant=st.integers(1, 15),
+    keep=st.integers(0, 3),
+)
+def test_every_comma_separates_where_nothing_encloses_it(caption: str, variant: int, keep: int) -> None:
+    parts = [part.strip() for part in caption.split(",")]
+    shown = wording(caption, variant, seed=7, keep_tokens=keep)
+    if len(parts) <= keep + 1:
+        assert shown == caption
+        return
+    order = np.random.default_rng((7, 4, variant)).permutation(len(parts) - keep)
+    assert shown == ", ".join([*parts[:keep], *(parts[keep:][place] for place in order)])
+
+
+def test_a_tag_with_a_comma_is_shuffled_as_one() -> None:
+    caption = r"zib, artist \(a, b\), (c, d:1.2), e, f"
+    shown = {wording(caption, variant, seed=0, keep_tokens=1) for variant in range(1, CAPTION_VARIANTS)}
+    assert len(shown) > 5
+    assert all(r"artist \(a, b\)" in text and "(c, d:1.2)" in text and text.startswith("zib, ") for text in shown)

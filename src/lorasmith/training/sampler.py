@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from lorasmith.datasets.captions.grammar import split_commas
 from lorasmith.datasets.dealing import Dealer
 from lorasmith.errors import CheckpointError
 
@@ -39,10 +40,13 @@ class Exposure:
 
 
 def wording(caption: str, variant: int | None, *, seed: int, keep_tokens: int) -> str:
-    """The caption of an exposure: empty for None, as written for 0, else its parts shuffled behind the kept ones."""
+    """The caption of an exposure: empty for None, as written for 0, else its parts shuffled behind the kept ones.
+
+    Parts are what stands between commas; a comma in escaped parentheses, a weighted group or a face is none of them.
+    """
     if variant is None:
         return ""
-    parts = [part.strip() for part in caption.split(",")]
+    parts = [part.strip() for part in split_commas(caption)]
     if variant == 0 or len(parts) <= keep_tokens + 1:
         return caption
     rest = parts[keep_tokens:]
