@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_VOID: Final = frozenset({"img", "meta", "link", "br", "hr", "line", "rect", "circle", "path", "polyline"})
+_VOID: Final = frozenset({"img", "input", "meta", "link", "br", "hr", "line", "rect", "circle", "path", "polyline"})
 _DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 

@@ -21,6 +21,7 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
 Progress = Callable[[int, int, str], None]
+Commit = Callable[[DatasetVersion, Sequence[Item], Operation], DatasetVersion]
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 _AHEAD: Final = 2 * _THREADS  # pictures decoded before the oldest is stored: bounds memory
 
@@ -99,12 +100,13 @@ def use_tool(
     names: Collection[str] | None = None,
     *,
     progress: Progress | None = None,
+    commit: Commit | None = None,
 ) -> ToolOutcome:
     """Use the tool on all items or those named, and commit the result as one new version.
 
     Pictures the tool refuses stay as they are and are listed. When nothing changes, ``version`` itself comes back.
     ``progress`` is called with pictures done, pictures in all and a name; what it raises ends the work, and the old
-    version stays the newest.
+    version stays the newest. ``commit`` takes (parent, items, operation) in place of the store's own.
 
     Raises:
         DatasetError: a name is unknown, or a stored picture is missing or damaged.
@@ -139,7 +141,7 @@ def use_tool(
         arguments["items"] = sorted(wanted)
     if refused:
         arguments["refused"] = refused
-    committed = store.commit(version, items, Operation(name=tool.name, arguments=arguments))
+    committed = (commit or store.commit)(version, items, Operation(name=tool.name, arguments=arguments))
     return ToolOutcome(committed, len(made), refused)
 
 

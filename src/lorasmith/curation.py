@@ -1,0 +1,596 @@
+"""Everything that can be done to a dataset between its import and its training: ``Studio.curate``.
+
+Each verb takes a version, as an object or by name. A name alone means the present version; an edit joins what others
+did meanwhile. A name with a number (``cats@3``) means just that version, and an edit goes on from there. Whatever
+changes a dataset makes a new version and gives it back; what would change can be asked for first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorasmith.datasets.lens import Lens
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from lorasmith.datasets.bucket_plan import BucketPlan
+    from lorasmith.datasets.captions.bulk import BulkPreview, CaptionIndex
+    from lorasmith.datasets.captions.operations import CaptionOperation
+    from lorasmith.datasets.checks import Finding, Health, Report, TriggerReport
+    from lorasmith.datasets.duplicates import DuplicateGroup
+    from lorasmith.datasets.eyes.seeing import Seen
+    from lorasmith.datasets.garbage import Garbage
+    from lorasmith.datasets.history import HistoryEntry, VersionDiff
+    from lorasmith.datasets.layouts import Exported, Loss
+    from lorasmith.datasets.pictures.work import ToolOutcome, ToolPreview
+    from lorasmith.datasets.query import Facts
+    from lorasmith.datasets.roles import Balance, RolesPreview
+    from lorasmith.datasets.selections import Selection, Selections
+    from lorasmith.datasets.signals import Signals
+    from lorasmith.datasets.statistics import Statistics
+
+Reference = str | DatasetVersion
+Progress = Callable[[int, int, str], None]
+_USUAL_FAMILY = "sd"
+_USUAL_RESOLUTION = 512
+_USUAL_MULTIPLE = 64
+
+
+class Curation:
+    """The verbs. Cheap to make; nothing is read or written until asked for."""
+
+    def __init__(self, home: Path, store: DatasetStore | None = None) -> None:
+        self.home = home
+        self._store = store or DatasetStore(home)
+
+    def version(self, reference: Reference) -> DatasetVersion:
+        """The version a reference means.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        return self._store.get(reference) if isinstance(reference, str) else reference
+
+    def lens(
+        self,
+        *,
+        base: str = "",
+        family: str = "",
+        resolution: int | None = None,
+        tokenizer: Path | None = None,
+        **values: Any,
+    ) -> Lens:
+        """What a dataset is looked at for. Left out, Stable Diffusion at 512 pixels.
+
+        Args:
+            base: the base it is meant for, which tells the family and the resolution; or
+            family: the family alone.
+            resolution: side in pixels of the square whose area is trained; left out, the base's or the family's.
+            tokenizer: a folder with the family's tokenizer, for exact counts where none ships with lorasmith.
+            values: other fields of ``Lens``.
+
+        Raises:
+            BaseError, ConfigError: no such base or family.
+        """
+        from lorasmith.datasets.tokens import counter_for
+
+        multiple, native = _USUAL_MULTIPLE, _USUAL_RESOLUTION
+        if base:
+            from lorasmith.bases import family_of, open_base
+
+            opened = open_base(base, home=self.home)
+            known = family_of(opened)
+            family, multiple, native = known.name, known.bucket_multiple, known.native_resolution(opened)
+        elif family:
+            from lorasmith.bases.detection import registered_families
+
+            known_families = registered_families()
+            if family in known_families:
+                multiple, native = known_families[family].bucket_multiple, known_families[family].default_resolution
+            else:
+                native = 1024  # of every newer family; the tokenizer's table refuses names that are none
+        counter = counter_for(family or _USUAL_FAMILY, tokenizer)
+        return Lens(family or _USUAL_FAMILY, multiple, resolution or native, counter, **values)
+
+    # Versions
+
+    def history(self, name: str) -> list[HistoryEntry]:
+        """All versions of a dataset with what made each, and which is the present one."""
+        return self._store.history(name)
+
+    def diff(self, before: Reference, after: Reference) -> VersionDiff:
+        """What differs between two versions: pictures, captions, masks, roles."""
+        from lorasmith.datasets.history import diff
+
+        return diff(self.version(before), self.version(after))
+
+    def undo(self, name: str, steps: int = 1) -> DatasetVersion:
+        """Go back; what is passed over stays in the history, for ``redo`` and ``restore``."""
+        return self._store.undo(name, steps)
+
+    def redo(self, name: str, steps: int = 1) -> DatasetVersion:
+        """Take back an undo."""
+        return self._store.redo(name, steps)
+
+    def restore(self, reference: str) -> DatasetVersion:
+        """A new version with the content of an old one."""
+        return self._store.restore(reference)
+
+    def branch(self, reference: str, name: str) -> DatasetVersion:
+        """A new dataset that begins as this version; both share their pictures on disk."""
+        return self._store.branch(reference, name)
+
+    def drop(self, reference: str) -> None:
+        """Remove a version or a whole dataset; its pictures go with the next ``collect``."""
+        self._store.drop(reference)
+
+    def garbage(self) -> Garbage:
+        """What no version and no job needs, with its size; nothing is changed."""
+        return self._store.garbage()
+
+    def collect(self, garbage: Garbage) -> Garbage:
+        """Delete what is still not needed of it."""
+        return self._store.collect(garbage)
+
+    def ledger(self, version: Reference, **conditions: Any) -> tuple[Fate, ...]:
+        """The fate of every file that was offered; conditions as in ``ledger.filter_fates``."""
+        from lorasmith.datasets.ledger import filter_fates
+
+        return filter_fates(self.version(version), **conditions)
+
+    # Choosing
+
+    def select(self, version: Reference, where: str, lens: Lens | None = None) -> list[str]:
+        """Names of the pictures that a query means, or a saved selection written as ``@name``.
+
+        Raises:
+            ConfigError: the query cannot be read; the message shows where.
+            DatasetError: there is no such selection.
+        """
+        from lorasmith.datasets.query import parse_query
+
+        version = self.version(version)
+        facts = self._facts(version, lens or self.lens())
+        if where.strip().startswith("@"):
+            return self.selections(version.dataset).get(where.strip()[1:]).select(version, facts)
+        return parse_query(where).select(version, facts)
+
+    def selections(self, dataset: str) -> Selections:
+        """The saved selections of a dataset."""
+        from lorasmith.datasets.selections import Selections
+
+        return Selections(self.home, self._store.get(dataset).dataset)
+
+    def save_selection(self, dataset: str, name: str, where: str, *, replace: bool = False) -> Selection:
+        """Save a query under a name; ``@name`` then stands for it."""
+        return self.selections(dataset).save_query(name, where, replace=replace)
+
+    # Captions
+
+    def preview_edit(
+        self,
+        version: Reference,
+        operation: str,
+        arguments: Mapping[str, Any],
+        where: str = "",
+        lens: Lens | None = None,
+    ) -> BulkPreview:
+        """What a caption operation would do, in words, numbers and examples.
+
+        Args:
+            version: whose captions.
+            operation: a name of ``captions.operations.OPERATIONS``.
+            arguments: its options.
+            where: a query, or ``@selection``; empty means all pictures.
+            lens: whose tokenizer counts.
+
+        Raises:
+            ConfigError: no such operation or option, or the query cannot be read.
+        """
+        version, lens = self.version(version), lens or self.lens()
+        index, edit = self._index(version, operation, arguments, lens)
+        return index.preview(edit, self._scope(version, where, lens))
+
+    def edit(
+        self,
+        version: Reference,
+        operation: str,
+        arguments: Mapping[str, Any],
+        where: str = "",
+        lens: Lens | None = None,
+    ) -> DatasetVersion:
+        """Carry out a caption operation as one new version; the same version when nothing changes.
+
+        Raises:
+            ConflictError: others changed the same captions meanwhile.
+        """
+        parent, lens = self.version(version), lens or self.lens()
+        index, edit = self._index(parent, operation, arguments, lens)
+        scope = self._scope(parent, where, lens)
+        items = index.apply(edit, scope)
+        told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
+        if where:
+            told["where"] = where
+        return self._commit(version, parent, items, Operation(name=operation, arguments=told))
+
+    def set_captions(self, version: Reference, captions: Mapping[str, str]) -> DatasetVersion:
+        """Write captions by hand, by name of picture; all others stay.
+
+        Raises:
+            DatasetError: a name is of no picture.
+        """
+        parent = self.version(version)
+        _refuse_unknown(parent, captions)
+        items = [
+            replace(item, caption=captions[item.name], provenance={**item.provenance, "caption": "by hand"})
+            if captions.get(item.name, item.caption) != item.caption
+            else item
+            for item in parent.items
+        ]
+        return self._commit(
+            version, parent, items, Operation(name="set_captions", arguments={"items": sorted(captions)})
+        )
+
+    # Looking
+
+    def statistics(self, version: Reference, lens: Lens | None = None) -> Statistics:
+        """Counts, lengths, tags, shapes and files in figures."""
+        from lorasmith.datasets.statistics import describe
+
+        lens = lens or self.lens()
+        return describe(
+            self.version(version), counter=lens.counter, trigger_word=lens.trigger_word, blob_size=self._blob_size
+        )
+
+    def inspect(
+        self,
+        version: Reference,
+        lens: Lens | None = None,
+        *,
+        pictures: bool = True,
+        only: Collection[str] | None = None,
+        ignore: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Report:
+        """Carry out the checks.
+
+        Args:
+            version: what to check.
+            lens: what it is meant for.
+            pictures: whether to look at the pixels too: blur, duplicates, watermarks. What was measured once is kept.
+            only: ids of checks to carry out; None means all.
+            ignore: ids to pass over.
+            progress: called with done, all, and what is being looked at.
+        """
+        from lorasmith.datasets.checks import inspect, look_at_pictures
+
+        context = self._context(self.version(version), lens or self.lens())
+        if pictures:
+            look_at_pictures(context, progress=progress)
+        return inspect(context, only=only, ignore=ignore)
+
+    def health(self, version: Reference, report: Report) -> Health:
+        """The score of a version with all it is made of."""
+        from lorasmith.datasets.checks import health
+
+        return health(report.findings, self.version(version), report.not_run)
+
+    def verify_trigger(self, version: Reference, word: str) -> TriggerReport:
+        """Where the trigger word stands, and where it does not."""
+        from lorasmith.datasets.checks import verify_trigger
+
+        return verify_trigger(self.version(version), word)
+
+    def repair(
+        self, version: Reference, finding: Finding, items: Collection[str] | None = None, lens: Lens | None = None
+    ) -> DatasetVersion:
+        """Carry out the one operation that mends a finding, on all its items or on some of them.
+
+        Raises:
+            DatasetError: this finding has no such operation.
+        """
+        from lorasmith.datasets.checks.repairs import preview_repair
+
+        if finding.repair is None:
+            raise DatasetError(f"{finding.id} cannot be mended by one operation.", finding.fix)
+        parent, chosen = self.version(version), finding.items if items is None else items
+        counter = (lens or self.lens()).counter
+        edited = preview_repair(parent, finding.repair, chosen, counter=counter)
+        arguments = {**finding.repair.arguments, "items": sorted(chosen), "finding": finding.id}
+        return self._commit(version, parent, edited, Operation(name=finding.repair.operation, arguments=arguments))
+
+    def signals(self, version: Reference, *, progress: Progress | None = None) -> Mapping[str, Signals]:
+        """What is measured on the pictures, by name: sharpness, light, borders, hashes."""
+        return self._measured(self.version(version).items, progress)
+
+    def duplicates(self, version: Reference, *, progress: Progress | None = None) -> list[DuplicateGroup]:
+        """Groups of pictures that are the same or nearly so, each with the one to keep."""
+        from lorasmith.datasets.duplicates import find_duplicates
+
+        items = self.version(version).items
+        measured = self._measured(items, progress)
+        return find_duplicates(items, {item.image: measured[item.name] for item in items if item.name in measured})
+
+    def buckets(self, version: Reference, lens: Lens | None = None, **options: Any) -> BucketPlan:
+        """Which bucket each picture lands in, what is cut and enlarged, and the exact steps; options as in
+        ``bucket_plan.plan_buckets``."""
+        from lorasmith.datasets.bucket_plan import plan_buckets
+
+        lens = lens or self.lens()
+        length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
+        given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
+        return plan_buckets(self.version(version), family=lens, resolution=lens.resolution, **given)
+
+    def see(
+        self,
+        version: Reference,
+        trainer: str,
+        lens: Lens | None = None,
+        *,
+        originals: bool = False,
+        where: str = "",
+        progress: Progress | None = None,
+    ) -> list[Seen]:
+        """What a trainer would really see of each picture and caption.
+
+        Args:
+            version: whose.
+            trainer: ``lorasmith``, ``sd_scripts``, ``musubi``, ...; see ``datasets.eyes``.
+            lens: for which family and resolution.
+            originals: of the files as they came, without lorasmith between.
+            where: a query, or ``@selection``; empty means all pictures.
+            progress: called with done, all and a name.
+        """
+        from lorasmith.datasets.eyes.seeing import look
+
+        version, lens = self.version(version), lens or self.lens()
+        return look(
+            version,
+            self._store,
+            trainer,
+            resolution=lens.resolution,
+            batch_size=lens.batch_size,
+            family=lens.family,
+            trigger_word=lens.trigger_word,
+            originals=originals,
+            names=self._scope(version, where, lens),
+            counter=lens.counter,
+            progress=progress,
+        )
+
+    # Pictures and roles
+
+    def preview_tool(
+        self, version: Reference, tool: str, options: Mapping[str, Any], where: str = "", lens: Lens | None = None
+    ) -> ToolPreview:
+        """What an image tool would do, with a few pictures before and after."""
+        from lorasmith.datasets.pictures import tool_from
+        from lorasmith.datasets.pictures.work import preview_tool
+
+        version = self.version(version)
+        return preview_tool(version, self._store, tool_from(tool, options), self._scope(version, where, lens))
+
+    def use_tool(
+        self,
+        version: Reference,
+        tool: str,
+        options: Mapping[str, Any],
+        where: str = "",
+        lens: Lens | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> ToolOutcome:
+        """Use an image tool as one new version; pictures it refuses stay and are listed."""
+        from lorasmith.datasets.pictures import tool_from
+        from lorasmith.datasets.pictures.work import use_tool
+
+        parent = self.version(version)
+        scope = self._scope(parent, where, lens)
+        commit = partial(self._commit, version)
+        return use_tool(parent, self._store, tool_from(tool, options), scope, progress=progress, commit=commit)
+
+    def rename(self, version: Reference, **options: Any) -> DatasetVersion:
+        """Name pictures by number, keeping their former names; options as in ``pictures.work.rename_in_sequence``."""
+        from lorasmith.datasets.pictures.work import rename_in_sequence
+
+        return rename_in_sequence(self.version(version), self._store, **options)
+
+    def leave_out(self, version: Reference, names: Collection[str]) -> DatasetVersion:
+        """A version without these pictures; they stay in the older ones."""
+        parent = self.version(version)
+        _refuse_unknown(parent, names)
+        kept = [item for item in parent.items if item.name not in set(names)]
+        return self._commit(version, parent, kept, Operation(name="leave_out", arguments={"items": sorted(names)}))
+
+    def set_role(self, version: Reference, names: Collection[str], role: Role) -> DatasetVersion:
+        """Make pictures training, validation or regularisation pictures."""
+        from lorasmith.datasets.roles import set_role
+
+        return self._take(version, lambda parent: set_role(parent.items, names, role))
+
+    def set_repeats(self, version: Reference, names: Collection[str], repeats: int) -> DatasetVersion:
+        """How often an epoch shows these pictures."""
+        from lorasmith.datasets.roles import set_repeats
+
+        return self._take(version, lambda parent: set_repeats(parent.items, names, repeats))
+
+    def preview_split(self, version: Reference, **options: Any) -> RolesPreview:
+        """Which pictures a validation split would hold out; duplicates stay on one side. Options as in
+        ``roles.split_validation``."""
+        from lorasmith.datasets.roles import split_validation
+
+        parent = self.version(version)
+        groups = [group.members for group in self.duplicates(parent)]
+        return split_validation(parent, groups=groups, **options)
+
+    def split(self, version: Reference, **options: Any) -> DatasetVersion:
+        """Hold pictures out for validation."""
+        return self._take(version, lambda parent: self.preview_split(parent, **options))
+
+    def preview_balance(self, version: Reference, **options: Any) -> Balance:
+        """Repeats that show every concept equally often, with the counts before and after."""
+        from lorasmith.datasets.roles import balance_concepts
+
+        return balance_concepts(self.version(version), **options)
+
+    def balance(self, version: Reference, **options: Any) -> DatasetVersion:
+        """Set those repeats."""
+        return self._take(version, lambda parent: self.preview_balance(parent, **options))
+
+    # Out
+
+    def losses(self, version: Reference, layout: str) -> list[Loss]:
+        """What a layout could not hold of a version; nothing is written."""
+        from lorasmith.datasets.layouts import available
+        from lorasmith.plugins import choose
+
+        return choose(available(), layout, "layout").losses(self.version(version))
+
+    def export(
+        self, version: Reference, layout: str, folder: Path, *, force: bool = False, progress: Progress | None = None
+    ) -> Exported:
+        """Write a version in the layout of another program; only what changed since the last time is written anew.
+
+        Raises:
+            ConfigError: no such layout.
+            DatasetError: files of someone else stand in the way.
+            OutOfDisk: it does not fit.
+        """
+        from lorasmith.datasets.layouts import export
+
+        target = folder.expanduser()
+        return export(self.version(version), self._store, layout, target, force=force, progress=progress)
+
+    def report(
+        self,
+        version: Reference,
+        path: Path,
+        lens: Lens | None = None,
+        *,
+        trainers: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write one HTML page about a version: findings, gallery, figures, buckets, trainers' eyes, ledger, history."""
+        from lorasmith.datasets.report import write_report
+        from lorasmith.datasets.report.gather import gather
+
+        version, lens = self.version(version), lens or self.lens()
+        found = self.inspect(version, lens, progress=progress)
+        page = gather(version, self._store, found, lens, trainers=trainers, progress=progress)
+        write_report(page, path.expanduser())
+        return path
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _commit(
+        self, reference: Reference, parent: DatasetVersion, items: Iterable[Item], operation: Operation
+    ) -> DatasetVersion:
+        """Commit an edit; on top of just that version when it was named by its number."""
+        onto: Literal["head", "parent"] = "parent" if isinstance(reference, str) and "@" in reference else "head"
+        return self._store.commit(parent, tuple(items), operation, onto=onto)
+
+    def _take(
+        self, reference: Reference, propose: Callable[[DatasetVersion], RolesPreview | Balance]
+    ) -> DatasetVersion:
+        parent = self.version(reference)
+        proposed = propose(parent)
+        return self._commit(reference, parent, proposed.items, proposed.operation)
+
+    def _scope(self, version: DatasetVersion, where: str, lens: Lens | None) -> list[str] | None:
+        return self.select(version, where, lens) if where.strip() else None
+
+    def _index(
+        self, version: DatasetVersion, operation: str, arguments: Mapping[str, Any], lens: Lens
+    ) -> tuple[CaptionIndex, CaptionOperation]:
+        from lorasmith.datasets.captions.bulk import CaptionIndex
+        from lorasmith.datasets.captions.operations import operation_from
+
+        edit = operation_from(operation, arguments)
+        other = getattr(edit, "version", None)
+        captions = {}
+        if isinstance(other, str) and other:
+            captions[other] = {item.name: item.caption for item in self.version(other).items}
+        return CaptionIndex(version.items, captions=captions, counter=lens.counter), edit
+
+    def _context(self, version: DatasetVersion, lens: Lens) -> Any:
+        from lorasmith.datasets.checks import CheckContext, FamilyFacts, TrainingPlan
+
+        settled = lens.epochs is not None or lens.steps is not None
+        plan = TrainingPlan(lens.batch_size, lens.repeats, lens.epochs, lens.steps) if settled else None
+        return CheckContext(
+            version,
+            self._store,
+            trigger_word=lens.trigger_word,
+            goal=lens.goal,
+            family=FamilyFacts(lens.family, lens.counter.limit, lens.bucket_multiple, lens.resolution),
+            trainer=lens.trainer,
+            plan=plan,
+            count_tokens=lens.counter.count,
+            known_tags=_read_tags(lens.known_tags) if lens.known_tags is not None else None,
+        )
+
+    def _facts(self, version: DatasetVersion, lens: Lens) -> Facts:
+        from lorasmith.datasets.buckets import nearest_shape, shapes, side_multiple
+        from lorasmith.datasets.query import GivenFacts, added_in
+
+        table = shapes(lens.resolution, side_multiple(lens.resolution, lens.bucket_multiple))
+
+        def twins() -> dict[str, set[str]]:
+            found: dict[str, set[str]] = {}
+            for group in self.duplicates(version):
+                found.setdefault(group.kind, set()).update(group.members)
+            return found
+
+        def findings() -> dict[str, set[str]]:
+            found: dict[str, set[str]] = {}
+            for finding in self.inspect(version, lens).findings:
+                found.setdefault(finding.id, set()).update(finding.items)
+            return found
+
+        return GivenFacts(
+            trigger=lens.trigger_word,
+            counter=lens.counter,
+            signals_of=self._measured,
+            bucket_of=lambda item: nearest_shape(item.width, item.height, table),
+            twins=twins,
+            versions=lambda: added_in(version, self._store.get),
+            found=findings,
+        )
+
+    def _measured(self, items: Sequence[Item], progress: Progress | None = None) -> Mapping[str, Signals]:
+        from lorasmith.datasets.signals import SignalStore
+
+        def pass_over(sha256: str, cause: DatasetError) -> None:
+            """A picture that is missing has no figures; the check F1 names it."""
+
+        return SignalStore(self.home).of_items(items, self._store.blob_path, progress=progress, unreadable=pass_over)
+
+    def _blob_size(self, sha256: str) -> int:
+        return self._store.blob_path(sha256).stat().st_size if self._store.holds(sha256) else 0
+
+
+def _refuse_unknown(version: DatasetVersion, names: Iterable[str]) -> None:
+    unknown = sorted(set(names) - {item.name for item in version.items})
+    if unknown:
+        raise DatasetError(f"{version.reference} has no picture '{unknown[0]}'.", "`lorasmith captions` lists them.")
+
+
+def _read_tags(path: Path) -> frozenset[str]:
+    """The first column of a list of tags.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise ConfigError(
+            f"The tag list {path} cannot be read: {cause}.", "Give a text or CSV file in UTF-8."
+        ) from cause
+    return frozenset(tag for line in lines if (tag := line.split(",")[0].strip()))
