@@ -27,6 +27,7 @@ from lorasmith.events import Event
 if TYPE_CHECKING:
     from lorasmith.adapters.certificate import Certificate
     from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion, Item
     from lorasmith.datasets.store import DatasetStore
@@ -91,24 +92,29 @@ class Studio:
 
     def import_dataset(
         self,
-        source: Path | str,
+        source: Path | str | Sequence[Path | str],
         name: str | None = None,
         background: str = "white",
         *,
         progress: Callable[[int, int, str], None] | None = None,
+        **options: Any,
     ) -> DatasetVersion:
-        """Take in a ZIP or folder of pictures; the version's ledger tells the fate of every file.
+        """Take in pictures; the version's ledger tells the fate of every file.
 
         Args:
-            source: the ZIP or folder; nothing is written into it.
+            source: a ZIP, tar, folder or picture, or several of them; nothing is written into it.
             name: of the dataset; left out, made from the source's.
             background: colour that replaces transparency.
             progress: called with (files done, files in all, path).
+            options: further ones of ``DatasetStore.import_source``: ``into`` (add to a dataset), ``layout``, ``alpha``,
+                ``max_side``, ``cancel``.
 
         Raises:
             InputError: not there, unreadable, or without pictures.
         """
-        return self._store.import_source(Path(source).expanduser(), name=name, background=background, progress=progress)
+        sources = [source] if isinstance(source, Path | str) else list(source)
+        paths = [Path(path).expanduser() for path in sources]
+        return self._store.import_source(paths, name=name, background=background, progress=progress, **options)
 
     def dataset(self, reference: str | DatasetVersion) -> DatasetVersion:
         """The version that ``name`` (the present one, the newest unless something was undone) or ``name@number`` means.
@@ -124,27 +130,30 @@ class Studio:
         return {name: store.versions(name) for name in store.names()}
 
     def check(
-        self, version: str | DatasetVersion, *, trigger_word: str = "", base: str = "", resolution: int | None = None
+        self,
+        version: str | DatasetVersion,
+        *,
+        trigger_word: str = "",
+        base: str = "",
+        resolution: int | None = None,
+        pictures: bool = True,
+        **values: Any,
     ) -> list[Finding]:
         """What is wrong or doubtful about a dataset before it is trained, errors first.
+
+        ``curate.inspect`` says in addition which checks were not carried out, and why.
 
         Args:
             version: what to check.
             trigger_word: the word that every caption should hold.
             base: the base it shall be trained with, which says how large pictures and how long captions may be.
             resolution: side in pixels of the square whose area is trained; left out, the base's, or 512.
+            pictures: whether to look at the pixels too: blur, duplicates, watermarks.
+            values: other fields of ``Lens``: ``goal``, ``trainer``, ``batch_size`` ...
         """
-        from lorasmith.bases import family_of, open_base
-        from lorasmith.datasets.checks import check
-
-        version, facts = self.dataset(version), {"resolution": 512}
-        if base:
-            opened = open_base(base, home=self.home)
-            family = family_of(opened)
-            facts = {"resolution": family.native_resolution(opened), "max_tokens": family.max_prompt_tokens - 2}
-        if resolution is not None:
-            facts["resolution"] = resolution
-        return check(version, self._store, trigger_word=trigger_word, **facts)  # type: ignore[arg-type]
+        curate = self.curate
+        lens = curate.lens(base=base, resolution=resolution, trigger_word=trigger_word, **values)
+        return list(curate.inspect(version, lens, pictures=pictures).findings)
 
     def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
         """A new version whose captions begin with the word; captions that have it stay as they are.
@@ -372,6 +381,13 @@ class Studio:
     def job(self, reference: Job | str) -> Job:
         """The job of that id, an unmistakable part of one, or ``last``."""
         return self._jobs.get(reference) if isinstance(reference, str) else reference
+
+    @property
+    def curate(self) -> Curation:
+        """What can be done to the datasets of this home besides importing and captioning."""
+        from lorasmith.curation import Curation
+
+        return Curation(self.home, self._store)
 
     @property
     def library(self) -> Library:

@@ -1,4 +1,4 @@
-"""What a dataset is looked at for: the same pictures are right for one family, goal or trainer and wrong for another."""
+"""What a dataset is looked at for: pictures that are right for one family, goal or trainer are wrong for another."""
 
 from __future__ import annotations
 

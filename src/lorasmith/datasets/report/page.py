@@ -123,7 +123,7 @@ def _header(page: DatasetPage) -> Markup:
         element("h1", page.reference),
         element("p", f"{page.created}. {page.settings}", class_="muted"),
         element("dl", *(_tile(*tile) for tile in tiles), class_="tiles"),
-        element("details", element("summary", "What the health score is made of"), element("ul", *parts, class_="parts")),
+        element("details", element("summary", "What the score is made of"), element("ul", *parts, class_="parts")),
         element("nav", element("ul", *(element("li", element("a", words, href=f"#{key}")) for key, words in links)),
                 aria_label="Parts of this page"),
     )  # fmt: skip
