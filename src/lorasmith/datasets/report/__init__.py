@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def write_report(page: DatasetPage, path: Path) -> None:
-    """Write the page as one HTML file that needs no other.
+    """Write the page as one HTML file that needs no other. A page that was there stays until this one is whole.
 
     Raises:
         OutOfDisk, EnvironmentProblem: it cannot be written there.
     """
     from lorasmith.datasets.report.page import render
 
+    content = render(page).encode("utf-8")
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, render(page).encode("utf-8"))
+        write_atomically(path, content)
