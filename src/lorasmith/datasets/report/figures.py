@@ -21,7 +21,7 @@ _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 def statistics(figures: Statistics) -> Markup:
     """What the set is like."""
-    said = "Counted over every picture and caption. Bars name their figure when pointed at."
+    said = "Counted over every picture and caption."
     return section(
         "statistics",
         "Statistics",

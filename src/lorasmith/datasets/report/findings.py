@@ -18,7 +18,8 @@ _OPEN_NOTES: Final = 4  # more notes than this are folded away
 def findings(page: DatasetPage) -> Markup:
     """Everything the checks said."""
     rows = {row.name: (place, row) for place, row in enumerate(page.pictures)}
-    grave, notes = [], []
+    grave: list[Markup] = []
+    notes: list[Markup] = []
     for place, finding in enumerate(page.findings):
         (notes if finding.severity == "info" else grave).append(_finding(place, finding, rows))
     folded = len(notes) > _OPEN_NOTES and bool(grave)

@@ -45,6 +45,7 @@
     node.width = picture.w;
     node.height = picture.h;
     node.decoding = "async";
+    node.loading = "lazy";
     node.src = `data:image/webp;base64,${data}`;
     return node;
   };
@@ -102,7 +103,7 @@
     button.dataset.place = place;
     const frame = make("span", undefined, "frame");
     frame.append(image(images(index).picture, "", picture, "cell-image"));
-    button.append(frame, make("span", picture.n, "cell-name"));
+    button.append(frame, make("span", picture.n.split("/").pop(), "cell-name"));
     if (found.length) button.append(make("span", said(found.length, "finding"), `pill ${gravest(picture)}`));
     if (picture.r) button.append(make("span", picture.r, "pill role"));
     if (picture.c) button.append(make("span", picture.c.slice(0, 160), "unseen"));

@@ -153,7 +153,7 @@ def _trainers(
             store,
             name,
             resolution=lens.resolution,
-            batch_size=lens.batch_size,
+            batch_size=lens.batch_size if every == 1 else 1,  # batches cannot be counted from a choice of pictures
             family=lens.family,
             trigger_word=lens.trigger_word,
             originals=True,
@@ -177,7 +177,8 @@ def _examples(seen: Sequence[Seen], store: DatasetStore, items: dict[str, Item])
     """The gravest, one of each kind of difference before a second of any."""
     graded = sorted((one for one in seen if one.differences), key=lambda one: _GRAVITY[one.severity or "info"])
     kinds: set[str] = set()
-    first, others = [], []
+    first: list[Seen] = []
+    others: list[Seen] = []
     for one in graded:
         fresh = {note.id for note in one.differences} - kinds
         kinds |= fresh
