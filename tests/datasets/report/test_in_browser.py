@@ -32,6 +32,7 @@ VISIT = """
     document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
     return here();
   };
+  const shut = () => document.querySelector("#detail .close").click();
   const count = () => document.getElementById("count").textContent;
   const ask = async (text) => {
     const words = document.getElementById("filter-words");
@@ -48,15 +49,13 @@ VISIT = """
   said.keys = keys.map(press);
   press("ArrowRight");
   document.activeElement.click();
-  await soon();
   const dialog = document.getElementById("detail");
   said.opened = [dialog.open, here(), dialog.textContent.includes("mask"), dialog.querySelectorAll("img").length];
   press("ArrowRight");
   said.lines = [...dialog.querySelectorAll(".captions li")].map((line) => line.textContent);
   press("ArrowRight");
   said.hostile = dialog.querySelector(".caption").textContent;
-  dialog.close();
-  await soon();
+  shut();
   said.closed = [dialog.open, here()];
   said.asked = [await ask("\\"tag 1\\" blue"), await ask("-solo"), await ask("nothing like it"), await ask("")];
   said.none = document.getElementById("none").hidden;
@@ -66,8 +65,7 @@ VISIT = """
   said.cleared = [count(), here()];
   document.querySelector("[data-open]").focus();
   document.querySelector("[data-open]").click();
-  dialog.close();
-  await soon();
+  shut();
   said.back = document.activeElement.className;
   document.getElementById("filter-sort").value = "short";
   document.getElementById("filter-sort").dispatchEvent(new Event("change"));

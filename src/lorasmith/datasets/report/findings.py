@@ -76,7 +76,7 @@ def _extent(pictures: list[tuple[int, PictureRow]], files: list[str]) -> str:
 
 
 def _strip(place: int, finding: Finding, pictures: list[tuple[int, PictureRow]]) -> Markup | None:
-    """The first of its pictures, which the checks give with the worst first, and the way to all of them."""
+    """The first of its pictures, the worst first where it is a matter of degree, and the way to all of them."""
     shown = [(number, row) for number, row in pictures if row.thumbnail is not None][:_WORST]
     if not pictures:
         return None

@@ -217,7 +217,7 @@
       place.setAttribute("role", "status");
       bar.append(back, forth, place);
     }
-    bar.append(button("Close", () => dialog.close(), "button close"));
+    bar.append(button("Close", () => shut(), "button close"));
     const side = make("div", undefined, "detail-words");
     side.append(...captions(picture), found(picture), facts(picture));
     const body = make("div", undefined, "detail-body");
@@ -232,6 +232,17 @@
     draw(shown[opened]);
     const again = [...dialog.querySelectorAll("button")].find((one) => one.textContent === on && !one.disabled);
     (again || byId("detail-name")).focus();
+  };
+  // The focus goes back to the picture that was looked at last, or to what opened it.
+  const leave = () => {
+    if (!opener) return;
+    if (opened >= 0) go(opened);
+    else opener.focus();
+    opener = null;
+  };
+  const shut = () => {
+    dialog.close();
+    leave();
   };
   const open = (index, place, from) => {
     opened = place;
@@ -266,11 +277,8 @@
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
   });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener("close", () => {
-    if (opened >= 0) go(opened);
-    else if (opener) opener.focus();
-  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) shut(); });
+  dialog.addEventListener("close", leave); // Escape closes it without us
   byId("page-back").addEventListener("click", () => { turn(page - 1); go(page * PAGE); });
   byId("page-forth").addEventListener("click", () => { turn(page + 1); go(page * PAGE); });
   number.addEventListener("change", () => turn(Number(number.value)));

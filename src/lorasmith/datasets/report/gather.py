@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from lorasmith.datasets.bucket_plan import BucketPlan, plan_buckets
-from lorasmith.datasets.checks import Report, health
+from lorasmith.datasets.checks import Finding, Report, health
 from lorasmith.datasets.eyes import eyes
 from lorasmith.datasets.eyes.seeing import Seen, look, render, tally
 from lorasmith.datasets.report.past import past
@@ -23,6 +23,7 @@ from lorasmith.datasets.report.record import (
 )
 from lorasmith.datasets.report.stages import Stages
 from lorasmith.datasets.report.thumbnails import ThumbnailStore
+from lorasmith.datasets.report.worst import worst_first
 from lorasmith.datasets.statistics import describe
 from lorasmith.errors import LorasmithError
 
@@ -64,14 +65,15 @@ def gather(
     """
     stages = stages or Stages()
     plan = plan_buckets(version, family=lens, resolution=lens.resolution, batch_size=lens.batch_size)
+    findings = worst_first(report.findings, version, store, plan)
     counts = Counter((fate.fate, fate.rule) for fate in version.ledger)
     left_out = [fate for fate in version.ledger if fate.fate == "left_out"]
     return DatasetPage(
         reference=version.reference,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         settings=lens.words,
-        pictures=_pictures(version, store, report, plan, stages),
-        findings=report.findings,
+        pictures=_pictures(version, store, findings, plan, stages),
+        findings=findings,
         not_run=tuple(report.not_run.items()),
         health=health(report.findings, version, report.not_run),
         statistics=describe(
@@ -89,10 +91,10 @@ def gather(
 
 
 def _pictures(
-    version: DatasetVersion, store: DatasetStore, report: Report, plan: BucketPlan, stages: Stages
+    version: DatasetVersion, store: DatasetStore, found: Sequence[Finding], plan: BucketPlan, stages: Stages
 ) -> tuple[PictureRow, ...]:
     findings: dict[str, list[int]] = {}
-    for place, finding in enumerate(report.findings):
+    for place, finding in enumerate(found):
         for name in dict.fromkeys(finding.items):
             findings.setdefault(name, []).append(place)
     bucket_of = {one.item: f"{b.width}×{b.height}" for b in plan.buckets for one in b.landings}

@@ -22,6 +22,7 @@ from lorasmith.datasets.report.trainers import trainers
 from lorasmith.markup import Markup, element, verbatim
 
 _HERO: Final = 18  # pictures beside the title
+_LONG_NAME: Final = 28  # letters; longer ones are set smaller
 _LINKS: Final = (
     ("findings", "Findings"),
     ("gallery", "Gallery"),
@@ -100,7 +101,7 @@ def _header(page: DatasetPage) -> Markup:
     words = element(
         "div",
         element("p", "lorasmith", element("span", " · dataset report", class_="muted"), class_="brand"),
-        element("h1", page.reference),
+        element("h1", page.reference, class_="long" if len(page.reference) > _LONG_NAME else None),
         element("p", page.settings, class_="lede"),
         element("p", page.created, class_="muted"),
     )
