@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import textwrap
 from collections import Counter
@@ -120,8 +121,9 @@ def check(
     health = session.studio.curate.health(version, shown)
     files = _write_files(session, version, found, ignored, looked_at, sarif, report)
     lines = [f"{version.reference}: {count(len(version.items), 'picture')}. {looked_at.words}"]
-    lines += _finding_lines(session, dataset, shown.findings, verbose=verbose)
-    lines += ["", *_not_run_lines(shown.not_run), *_health_lines(health), *files.values()]
+    again = f"lorasmith check {shlex.quote(dataset)}{_looked_at_again(context, lens)} --fix"
+    lines += _finding_lines(session, again, shown.findings, verbose=verbose)
+    lines += ["", *_not_run_lines(shown.not_run), *_health_lines(health, partly=bool(shown.not_run)), *files.values()]
     tally = Counter(finding.severity for finding in shown.findings)
     ending = ", ".join(count(number, severity) for severity, number in tally.items()) or "nothing to mend"
     document = summary(version) | _document(shown, health) | {"looked_at": looked_at.words, "files": files}
@@ -178,7 +180,16 @@ def _write_files(
     return files
 
 
-def _finding_lines(session: Session, dataset: str, findings: Sequence[Finding], *, verbose: bool) -> list[str]:
+def _looked_at_again(context: click.Context, names: Collection[str]) -> str:
+    """The options of the lens that were given, as they would be given again: a repair needs the same."""
+    from click.core import ParameterSource
+
+    given = [name for name in names if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+    words = (f" --{name.replace('_', '-')} {shlex.quote(str(context.params[name]))}" for name in given)
+    return "".join(words)
+
+
+def _finding_lines(session: Session, again: str, findings: Sequence[Finding], *, verbose: bool) -> list[str]:
     lines: list[str] = []
     commands = {id(finding): command for command, finding in _repairable(findings).items()}
     for severity, (title, color) in _TITLES.items():
@@ -195,16 +206,21 @@ def _finding_lines(session: Session, dataset: str, findings: Sequence[Finding], 
                 lines += _wrapped(finding.source, "      Source: ", "        ")
             lines += _wrapped(finding.fix, "      Fix: ", "        ")
             if finding.repair is not None:
-                command = f"lorasmith check {dataset} --fix {commands[id(finding)]}"
                 lines += _wrapped(finding.repair.sentence, "      Repair: ", "        ")
-                lines.append(f"        {command}")
+                lines.append(f"        {again} {commands[id(finding)]}")
     return lines
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
     width = min(_WIDEST, shutil.get_terminal_size((_WIDEST, 24)).columns)
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(text, max(40, width), initial_indent=first, subsequent_indent=rest, **options) if text else []
+    return textwrap.wrap(
+        text,
+        max(40, width),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _not_run_lines(not_run: Mapping[str, str]) -> list[str]:
@@ -214,15 +230,29 @@ def _not_run_lines(not_run: Mapping[str, str]) -> list[str]:
         by_reason.setdefault(reason, []).append(id_)
     lines: list[str] = []
     for reason, ids in by_reason.items():
-        lines += _wrapped(f"{', '.join(ids)}: {reason}.", "  ", "    ")
+        lines += _wrapped(f"{', '.join(_ranges(ids))}: {reason}.", "  ", "    ")
     return ["Not carried out", *lines, ""] if lines else []
 
 
-def _health_lines(health: Health) -> list[str]:
-    rows = [
-        (f"  {part.name}", f"{part.points:.0f}", f"of {100 * part.weight:.0f}", part.sentence) for part in health.parts
-    ]
-    return [f"Health {health.score} of 100", *table(("  part", "points", "", "because"), rows)[1:], ""]
+def _ranges(ids: Sequence[str]) -> list[str]:
+    """Ids with runs as ``C1-C7``, in the order of the table."""
+    from lorasmith.datasets.checks import CHECKS
+
+    order = list(CHECKS)
+    runs: list[list[str]] = []
+    for id_ in sorted(ids, key=order.index):
+        follows = runs and runs[-1][-1][0] == id_[0] and order.index(runs[-1][-1]) + 1 == order.index(id_)
+        if follows:
+            runs[-1].append(id_)
+        else:
+            runs.append([id_])
+    return [run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+
+
+def _health_lines(health: Health, *, partly: bool) -> list[str]:
+    rows = [(f"  {p.name}", f"{p.points:.0f} of {100 * p.weight:.0f}".rjust(8), p.sentence) for p in health.parts]
+    title = f"Health {health.score} of 100{', as far as it was looked at' if partly else ''}"
+    return [title, *table(("  part", "points", "because"), rows)[1:], ""]
 
 
 # --- mending ------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def ledger(session: Session, reference: str, form: str | None, out: Path | None,
     counts = totals(fates)
     said = f"{count(counts.inputs, 'file')}: {counts.taken} taken, {counts.converted} of them as a repaired or "
     said += f"converted copy, {counts.left_out} left out."
-    document = {"totals": plain(counts), "ledger": ledger_table(fates)}
+    document: dict[str, Any] = {"totals": plain(counts), "ledger": ledger_table(fates)}
     if out is not None:
         form = form or _form_of(out)
         out.write_bytes(ledger_text(fates, form).encode("utf-8", "backslashreplace"))  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lorasmith.cli.lens import dataset_argument
@@ -44,7 +46,7 @@ def gc(session: Session, yes: bool) -> None:
     if yes and garbage.files:
         garbage = curate.collect(garbage)
     kinds = {"pictures": garbage.blobs, "pieces": garbage.pieces, "leftovers": garbage.leftovers}
-    document = {kind: [str(path) for path in paths] for kind, paths in kinds.items()}
+    document: dict[str, Any] = {kind: [str(path) for path in paths] for kind, paths in kinds.items()}
     document |= {"bytes": garbage.bytes, "freed": yes, "held_by": plain(garbage.held_by)}
     if garbage.held_by:
         lines = ["Nothing can be freed, since it cannot be told what is needed:"]

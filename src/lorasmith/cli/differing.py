@@ -32,5 +32,5 @@ def diff(session: Session, before: str, after: str | None, everything: bool) -> 
     session.answer(
         difference_document(difference),
         f"{difference.before} -> {difference.after}: {tally_line(difference)}.",
-        *difference_lines(session, difference, None if everything else 20),
+        *difference_lines(session, difference, None if everything else 12),
     )

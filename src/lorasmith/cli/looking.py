@@ -102,7 +102,7 @@ def see(
 
 
 def _seen_lines(seen: Sequence[Seen], found: Sequence[Tally]) -> list[str]:
-    outcomes = Counter(one.outcome for one in seen)
+    outcomes: Counter[str] = Counter(one.outcome for one in seen)
     words = {"read": "read", "skipped": "skipped without a word", "stops": "that stop the run"}
     parts = [f"{outcomes[outcome]} {said}" for outcome, said in words.items() if outcomes[outcome]]
     lines = [f"{count(len(seen), 'picture')}: {', '.join(parts) or 'none'}."]

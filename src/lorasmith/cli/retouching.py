@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,7 @@ from lorasmith.cli.lens import dataset_argument, lens_of, lens_options, where_op
 from lorasmith.cli.prepare import summary
 from lorasmith.cli.progress import meter
 from lorasmith.cli.sections import answer_list, answer_options, values_for
-from lorasmith.cli.session import Session, count, size, verb, visible
+from lorasmith.cli.session import Session, count, listed, size, verb, visible
 from lorasmith.cli.words import difference_lines
 from lorasmith.errors import ConfigError
 
@@ -49,7 +50,7 @@ def pictures(
 
     Originals are never touched: the result is one new version. Pictures that the tool refuses stay and are listed.
     """
-    from lorasmith.datasets.pictures import TOOLS
+    from lorasmith.datasets.pictures import TOOLS, tool_from
 
     if listing:
         more = "`lorasmith dataset pictures TOOL --options` lists the options of one."
@@ -72,8 +73,9 @@ def pictures(
     with meter(session, name) as progress:
         outcome = curate.use_tool(reference, name, options, where, looked_at, progress=progress)
     made = outcome.version
-    lines = [f"{count(outcome.changed, 'picture')} changed, {len(outcome.refused)} refused."]
-    lines += [f"  {visible(item)} {reason}" for item, reason in outcome.refused.items()]
+    lines = [f"{visible(tool_from(name, options).describe().rstrip('.'))}."]
+    lines.append(f"{count(outcome.changed, 'picture')} changed, {len(outcome.refused)} refused.")
+    lines += _refused_lines(outcome.refused)
     document = summary(made) | {"before": before.reference, "dry_run": False, "changed": outcome.changed}
     lines.append(made_line(before.reference, made.reference, made.dataset))
     session.answer(document | {"refused": outcome.refused}, *lines)
@@ -84,7 +86,7 @@ def _preview_lines(preview: ToolPreview) -> list[str]:
         how_many = "how many change is told only by looking at each"
     else:
         how_many = f"{preview.changed:,} change"
-    lines = [f"{visible(preview.description)}.", f"On {preview.scope}: {how_many}."]
+    lines = [f"{visible(preview.description.rstrip('.'))}.", f"On {preview.scope}: {how_many}."]
     for example in preview.examples:
         sizes = " + ".join(_by(image.size) for image in example.after)
         line = f"  {visible(example.item)}: {_by(example.before.size)} -> {sizes}"
@@ -92,7 +94,15 @@ def _preview_lines(preview: ToolPreview) -> list[str]:
             line += f", {size(example.bytes_before)} -> {size(example.bytes_after)}"
         share = _trained(example)
         lines.append(line + (f", {share:.0%} of it trained" if share is not None else ""))
-    return lines + [f"  {visible(item)} {reason}" for item, reason in preview.refused.items()]
+    return lines + _refused_lines(preview.refused)
+
+
+def _refused_lines(refused: Mapping[str, str]) -> list[str]:
+    """Pictures that a tool cannot work on, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for item, reason in refused.items():
+        by_reason.setdefault(reason, []).append(item)
+    return [f"  Refused: {listed(names)}: {reason}." for reason, names in by_reason.items()]
 
 
 def _preview_document(preview: ToolPreview) -> dict[str, Any]:

@@ -75,14 +75,10 @@ def _do(
     """Say which pictures are meant, and do it to them."""
     before = session.studio.curate.version(reference)
     document = {"before": before.reference, "dry_run": dry_run, "names": list(names)}
-    said = (
-        f"{len(names):,} of {count(len(before.items), 'picture')}: {listed(names, 8)}"
-        if names
-        else "No picture is meant."
-    )
+    meant = f"{len(names):,} of {count(len(before.items), 'picture')}: {listed(names, 8)}"
+    said = f"{become.capitalize()}: {meant}" if names else "No picture is meant."
     if dry_run:
-        line = f"Would be {become}. Nothing was changed: this was a dry run."
-        session.answer(document, said, *([line] if names else []))
+        session.answer(document, said, "Nothing was changed: this was a dry run.")
         return
     made = carry_out()
     session.answer(document | summary(made), said, made_line(before.reference, made.reference, made.dataset))

@@ -37,8 +37,8 @@ def answer_options(session: Session, name: str, kind: type[BaseModel]) -> None:
 
 def values_for(kind: type[BaseModel] | None, settings: Sequence[str]) -> dict[str, Any]:
     """``KEY=VALUE`` words as the options of a kind. Texts are taken as they are, so that a tag may begin with a
-    bracket; where a list is wanted, commas separate; everything else is read as ``options.pairs`` does. What the kind cannot
-    take, it refuses itself."""
+    bracket; where a list is wanted, commas separate; everything else is read as ``options.pairs`` does. What the kind
+    cannot take, it refuses itself."""
     return {key: _value(kind, key, text) for key, text in texts(settings).items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,10 +69,12 @@ def tally_line(difference: VersionDiff) -> str:
         "pixels": ("picture changed", "pictures changed"),
         "masks": ("mask changed", "masks changed"),
         "captions": ("caption changed", "captions changed"),
-        "settings": ("role, repeat or concept changed", "roles, repeats or concepts changed"),
         "provenance": ("origin changed", "origins changed"),
     }
-    parts = [count(number, *words[kind]) for kind, number in difference.counts().items()]
+    parts = [count(number, *words[kind]) for kind, number in difference.counts().items() if kind in words]
+    settings = Counter(change.setting for change in difference.settings)
+    named = {"role": ("role", "roles"), "repeats": ("number of repeats", "numbers of repeats")}
+    parts += [f"{count(number, *named.get(kind, (kind, '')))} changed" for kind, number in settings.items()]
     parts += ["another order"] if difference.reordered else []
     return ", ".join(parts) or "no difference"
 

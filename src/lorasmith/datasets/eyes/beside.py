@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from PIL import Image
@@ -50,9 +50,14 @@ def write_beside(
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for done, one in enumerate(drawn, start=1):
-            path = folder / make_unique(safe_item_name(one.item.replace("/", "_")) + ".png", taken)
+            path = folder / make_unique(safe_item_name(f"{_flat(one.item)}.png"), taken)
             beside(one).save(path)
             written.append(path)
             if progress is not None:
                 progress(done, len(drawn), one.item)
     return written
+
+
+def _flat(item: str) -> str:
+    """An item's name without suffix, its folders in the name."""
+    return str(PurePosixPath(item).with_suffix("")).replace("/", "_")
