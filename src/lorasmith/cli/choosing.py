@@ -45,7 +45,7 @@ def ledger(session: Session, reference: str, form: str | None, out: Path | None,
         session.answer(document | {"file": str(out)}, said, str(out))
     elif form is not None and not session.json:
         text = ledger_text(fates, form)  # type: ignore[arg-type]
-        click.get_binary_stream("stdout").write(text.encode("utf-8", "backslashreplace"))
+        click.echo(text.encode("utf-8", "backslashreplace"), nl=False)
     else:
         rows = [(visible(fate.path), fate.fate.replace("_", " "), fate.rule, visible(fate.detail)) for fate in fates]
         session.answer(document, *table(("file", "fate", "rule", "why"), rows), said)

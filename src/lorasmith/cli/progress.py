@@ -37,7 +37,9 @@ def meter(session: Session, doing: str) -> Iterator[Meter]:
         doing: what is being done, as one word.
     """
     if session.json_events:
-        yield _Spaced(lambda done, total, _, left: session.event(Progress(done, total, "pictures", left)), 0.0)
+        yield _Spaced(
+            lambda done, total, _, left: session.event(Progress(done, total, unit="pictures", seconds_left=left)), 0.0
+        )
     elif session.json:
         yield _silent
     elif session.live:
