@@ -9,7 +9,7 @@ import pytest
 
 from lorasmith.cli.checking import _ranges
 from lorasmith.datasets.checks import CHECKS
-from tests.cli.conftest import Desk
+from tests.cli.desk import Desk
 
 SMALL = ("--base", "sandbox")
 

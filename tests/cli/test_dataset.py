@@ -24,7 +24,7 @@ from lorasmith.datasets.captions.operations import OPERATIONS
 from lorasmith.datasets.history import HistoryEntry
 from lorasmith.datasets.manifest import Operation
 from lorasmith.datasets.pictures import TOOLS
-from tests.cli.conftest import CAPTIONS, Desk, edited
+from tests.cli.desk import CAPTIONS, Desk, edited
 
 TRIGGER = ("add_trigger_word", "--set", "word=zib")
 NO_HAT = ("remove_tags", "--set", "tags=hat")

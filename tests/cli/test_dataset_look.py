@@ -15,7 +15,7 @@ from lorasmith.cli.session import Session
 from lorasmith.datasets.checks import TRAINERS
 from lorasmith.datasets.eyes import eyes
 from lorasmith.datasets.layouts import available
-from tests.cli.conftest import Desk
+from tests.cli.desk import Desk
 
 
 def test_stats_as_tables_and_as_figures(desk: Desk) -> None:

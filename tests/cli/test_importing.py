@@ -14,7 +14,7 @@ from lorasmith.cli.progress import _Spaced, cancelled_by_ctrl_c, meter
 from lorasmith.cli.session import Session
 from lorasmith.datasets.importing import Pace
 from lorasmith.studio import Studio
-from tests.cli.conftest import Desk, paint
+from tests.cli.desk import Desk, paint
 
 
 def test_several_sources_and_a_second_time(desk: Desk, tmp_path: Path) -> None:
