@@ -279,6 +279,7 @@ def test_operations_and_their_options_are_listed(desk: Desk) -> None:
         (["pets", "keep_first", "--set", "count=-1"], ""),
         (["pets", "find_and_replace", "--set", "find=(", "--set", "scope=regex"], ""),
         (["pets", *TRIGGER, "--where", "@none"], ""),
+        (["pets", *TRIGGER, "--where", ""], "name:*"),
         (["pets", *TRIGGER, "--base", "sandbox", "--family", "sdxl"], "Leave out one"),
         (["pets", *TRIGGER, "--family", "nonsense"], "sdxl"),
         (["pets"], "--list"),

@@ -91,17 +91,13 @@ def dataset_argument(command: F) -> F:
 
 
 def where_option(*, required: bool = False) -> Callable[[F], F]:
-    """--where, which says of which pictures."""
+    """--where, which says of which pictures; left out, it is empty and means all."""
     text = "The pictures that are meant: a query, or @NAME of a saved selection."
-    return click.option("--where", default="", required=required, metavar="QUERY", help=text)
+    return click.option("--where", required=required, metavar="QUERY", callback=_not_blank, help=text)
 
 
-def scope(session: Session, reference: str, where: str, lens: Lens) -> list[str]:
-    """Names of the pictures that a command that needs some is about.
-
-    Raises:
-        ConfigError: nothing but space, which would mean all.
-    """
-    if not where.strip():
+def _not_blank(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """A script whose variable is empty must not edit every picture."""
+    if value is not None and not value.strip():
         raise ConfigError("The query is empty, which would mean every picture.", "--where 'name:*' means all of them.")
-    return session.studio.curate.select(reference, where, lens)
+    return value or ""

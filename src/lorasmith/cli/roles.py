@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorasmith.cli.editing import dry_run_option, made_line
-from lorasmith.cli.lens import dataset_argument, lens_of, lens_options, scope, where_option
+from lorasmith.cli.lens import dataset_argument, lens_of, lens_options, where_option
 from lorasmith.cli.options import pairs
 from lorasmith.cli.prepare import summary
 from lorasmith.cli.session import Session, count, listed, plain, table, verb
@@ -33,7 +33,7 @@ def leave_out(session: Session, reference: str, where: str, dry_run: bool, **len
     They stay in the older versions; undo brings them back.
     """
     curate = session.studio.curate
-    names = scope(session, reference, where, lens_of(session, lens))
+    names = curate.select(reference, where, lens_of(session, lens))
     _do(session, reference, names, dry_run, "left out", lambda: curate.leave_out(reference, names))
 
 
@@ -46,7 +46,7 @@ def leave_out(session: Session, reference: str, where: str, dry_run: bool, **len
 def role(session: Session, reference: str, role: Any, where: str, dry_run: bool, **lens: Any) -> None:
     """Make pictures training, validation or regularisation pictures."""
     curate = session.studio.curate
-    names = scope(session, reference, where, lens_of(session, lens))
+    names = curate.select(reference, where, lens_of(session, lens))
     _do(session, reference, names, dry_run, f"of the role {role}", lambda: curate.set_role(reference, names, role))
 
 
@@ -59,7 +59,7 @@ def role(session: Session, reference: str, role: Any, where: str, dry_run: bool,
 def repeats(session: Session, reference: str, repeats: int, where: str, dry_run: bool, **lens: Any) -> None:
     """Set how often an epoch shows pictures."""
     curate = session.studio.curate
-    names = scope(session, reference, where, lens_of(session, lens))
+    names = curate.select(reference, where, lens_of(session, lens))
     become = f"shown {count(repeats, 'time')} an epoch"
     _do(session, reference, names, dry_run, become, lambda: curate.set_repeats(reference, names, repeats))
 
