@@ -6,7 +6,7 @@ progress    how far something is, and Ctrl-C       words       changes, word by 
 options     TrainConfig as flags                   sections    options of operations and tools
 lens        what a dataset is looked at for        reference   docs/commands.md, from the commands themselves
 
-importing   import                                 checking    check
+importing   import                                 checking    check             mending     check --fix
 prepare     datasets, caption, captions            dataset     the group dataset:
 versions    list, history, undo, restore, branch     differing   diff              cleaning    drop, gc
 choosing    ledger, select, selections               figures     stats, buckets    looking     duplicates, see

@@ -1,4 +1,4 @@
-"""check: what would spoil a training, for people and for machines, and the repair of it."""
+"""check: what would spoil a training, for people and for machines; ``mending`` has the repairs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from lorasmith.cli.completion import complete_dataset
-from lorasmith.cli.editing import made_line
 from lorasmith.cli.lens import lens_of, lens_options
+from lorasmith.cli.mending import mend, repairable
 from lorasmith.cli.prepare import summary
 from lorasmith.cli.progress import meter
 from lorasmith.cli.session import Session, count, listed, plain, table, verb
-from lorasmith.cli.words import difference_document, difference_lines, proposed, tally_line
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def check(
     ignored, chosen = parse_ids(ignore), parse_ids(only) if only else None
     looked_at, version = lens_of(session, lens), session.studio.dataset(dataset)
     if fix is not None:
-        _mend(session, dataset, version, fix, looked_at, dry_run=dry_run, pictures=not no_pictures)
+        mend(session, dataset, version, fix, looked_at, dry_run=dry_run, pictures=not no_pictures)
         return
     with meter(session, "checking") as progress:
         # A SARIF log keeps what is ignored, marked as such; without one it need not be looked for.
@@ -191,7 +190,7 @@ def _looked_at_again(context: click.Context, names: Collection[str]) -> str:
 
 def _finding_lines(session: Session, again: str, findings: Sequence[Finding], *, verbose: bool) -> list[str]:
     lines: list[str] = []
-    commands = {id(finding): command for command, finding in _repairable(findings).items()}
+    commands = {id(finding): command for command, finding in repairable(findings).items()}
     for severity, (title, color) in _TITLES.items():
         ours = [finding for finding in findings if finding.severity == severity]
         if ours:
@@ -253,80 +252,3 @@ def _health_lines(health: Health, *, partly: bool) -> list[str]:
     rows = [(f"  {p.name}", f"{p.points:.0f} of {100 * p.weight:.0f}".rjust(8), p.sentence) for p in health.parts]
     title = f"Health {health.score} of 100{', as far as it was looked at' if partly else ''}"
     return [title, *table(("  part", "points", "because"), rows)[1:], ""]
-
-
-# --- mending ------------------------------------------------------------------------------------------------------
-
-
-def _repairable(findings: Sequence[Finding]) -> dict[str, Finding]:
-    """What --fix takes: the id, with a number behind it where several findings of one check have a repair."""
-    having = [finding for finding in findings if finding.repair is not None]
-    several = Counter(finding.id for finding in having)
-    seen: Counter[str] = Counter()
-    named: dict[str, Finding] = {}
-    for finding in having:
-        seen[finding.id] += 1
-        named[finding.id if several[finding.id] == 1 else f"{finding.id}.{seen[finding.id]}"] = finding
-    return named
-
-
-def _mend(
-    session: Session,
-    reference: str,
-    version: DatasetVersion,
-    wanted: str,
-    looked_at: Lens,
-    *,
-    dry_run: bool,
-    pictures: bool,
-) -> None:
-    """Carry out one repair, or say what it would change."""
-    from lorasmith.datasets.checks.repairs import preview_repair
-
-    finding = _to_mend(session, version, wanted, looked_at, pictures=pictures)
-    if finding is None:
-        words = f"{version.reference}: {wanted.upper()} finds nothing, so there is nothing to mend."
-        session.answer(summary(version) | {"before": version.reference, "finding": None}, words)
-        return
-    document: dict[str, Any] = {"before": version.reference, "dry_run": dry_run, "finding": plain(finding)}
-    if finding.repair is None:
-        session.studio.curate.repair(version, finding)  # says why there is none
-        return
-    items = preview_repair(version, finding.repair, finding.items, counter=looked_at.counter)
-    difference = proposed(version, items)
-    document["changes"] = difference_document(difference)
-    lines = [f"{finding.id}: {finding.message}", f"Repair: {finding.repair.sentence}", f"{tally_line(difference)}."]
-    lines += difference_lines(session, difference, 8)
-    if dry_run:
-        session.answer(document, *lines, "Nothing was changed: this was a dry run.")
-        return
-    made = session.studio.curate.repair(reference, finding, lens=looked_at)
-    session.answer(document | summary(made), *lines, made_line(version.reference, made.reference, made.dataset))
-
-
-def _to_mend(
-    session: Session, version: DatasetVersion, wanted: str, looked_at: Lens, *, pictures: bool
-) -> Finding | None:
-    """The finding that --fix names; None when its check finds nothing.
-
-    Raises:
-        ConfigError: it names no check or several, its check was not carried out, or several findings have that id.
-    """
-    from lorasmith.datasets.checks import parse_ids
-
-    written = wanted.strip().upper()
-    ids = parse_ids([written.partition(".")[0]])
-    if len(ids) != 1:
-        raise ConfigError(f"'{wanted}' names {len(ids)} checks.", "Mend one at a time, so that each can be undone.")
-    (id_,) = ids
-    with meter(session, "checking") as progress:
-        found = session.studio.curate.inspect(version, looked_at, pictures=pictures, only=ids, progress=progress)
-    if id_ in found.not_run:
-        raise ConfigError(f"{id_} was not carried out: {found.not_run[id_]}.", "Give what it needs, as to the check.")
-    known = _repairable(found.findings)
-    if written in known:
-        return known[written]
-    if known:
-        choices = [f"{name} ({finding.message})" for name, finding in known.items()]
-        raise ConfigError(f"There is no single finding '{wanted}' to mend.", f"There are: {', '.join(choices)}")
-    return found.findings[0] if found.findings else None
