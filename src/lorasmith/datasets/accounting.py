@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -121,7 +121,7 @@ class _Accounting:
         self.fates.extend(self._layout_fates())
         self.fates.sort(key=lambda fate: natural_key(fate.path))
         for place, fate in enumerate(self.fates):  # one by one, so that they are not all held twice
-            self.fates[place] = fate.model_copy(update={"source": self.found.source})
+            self.fates[place] = replace(fate, source=self.found.source)
         everything = (*self.present.values(), *items)
         return Imported(everything, tuple(self.fates), tuple(self.staged.values()), self.found.said)
 

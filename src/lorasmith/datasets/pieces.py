@@ -109,7 +109,7 @@ def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
     contents: dict[str, bytes] = {}
     lines: list[bytes] = []
     for fate in fates:
-        lines.append(_line(fate.path, fate.model_dump(mode="json", exclude_none=True)))
+        lines.append(_line(fate.path, _fate_record(fate)))
         if _says_end(fate.path) or len(lines) >= _MOST_ITEMS:
             names.append(_add(lines, contents))
             lines = []
@@ -205,6 +205,13 @@ def _record(item: Item) -> dict[str, Any]:
         record["concept"] = item.concept
     if item.provenance:
         record["provenance"] = item.provenance
+    return record
+
+
+def _fate_record(fate: Fate) -> dict[str, str]:
+    record = {"path": fate.path, "fate": fate.fate, "rule": fate.rule, "detail": fate.detail, "source": fate.source}
+    if fate.item is not None:
+        record["item"] = fate.item
     return record
 
 

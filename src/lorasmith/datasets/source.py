@@ -43,6 +43,10 @@ class Limits:
     """How much a source may hold before it is refused. The defaults fit any honest dataset."""
 
     members: int = 50_000
+    """Files in one archive: a small one can declare millions."""
+    files: int = 300_000
+    """Files in a folder, or in all sources of an import together. They lie on a disk already, so this keeps out a home
+    folder and not an attack: 100,000 pictures, each with a caption and a record beside it, come in."""
     total_bytes: int = 20_000_000_000
     free_disk_share: float = 0.8
     """Share of the free disk an import may use, 0 to 1."""
@@ -109,7 +113,7 @@ class Source(ABC):
         """Every file exactly once, as an entry to try or a fate already known.
 
         Raises:
-            InputError: more files than ``limits.members``.
+            InputError: more files than ``limits`` allow.
         """
 
     @abstractmethod
@@ -231,7 +235,7 @@ class FolderSource(Source):
                         fates.append(outcome)
                     else:
                         entries.append(outcome)
-            if len(entries) + len(fates) > self.limits.members:
+            if len(entries) + len(fates) > self.limits.files:
                 raise too_many(self)
         return entries, fates
 
@@ -310,10 +314,15 @@ def left_out(path: str, rule: str, detail: str, item: str | None = None) -> Fate
 
 
 def too_many(source: Source) -> InputError:
-    """The error for a source with more files than the limit."""
-    return InputError(
-        f"{source.name} holds more than {source.limits.members:,} files.", "Split it into several datasets."
-    )
+    """The error for a folder, or several sources, with more files than the limit."""
+    return InputError(f"{source.name} holds more than {source.limits.files:,} files.", "Split it into several datasets.")
+
+
+def too_many_members(source: Source) -> InputError:
+    """The error for an archive with more files than the limit."""
+    limits = source.limits
+    hint = f"Unpack it and import the folder, which may hold {limits.files:,}; or split it into several datasets."
+    return InputError(f"{source.name} holds more than {limits.members:,} files.", hint)
 
 
 def in_words(count: float) -> str:
