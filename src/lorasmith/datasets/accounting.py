@@ -24,7 +24,7 @@ _REPEATS_FOLDER: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _MOST_REPEATS: Final = 999  # 2024_summer is a year, and no trainer shows a picture two thousand times an epoch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A picture that was decoded, with its files."""
 
@@ -40,7 +40,7 @@ class Picture:
         return self.converted or self.original
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mask:
     """A picture that a layout names as the mask of another."""
 
@@ -50,7 +50,7 @@ class Mask:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """A caption file, or one of captions, that was read."""
 
@@ -119,11 +119,21 @@ class _Accounting:
                 self._leave_duplicate(index, other)
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
+        self._forget()
         self.fates.sort(key=lambda fate: natural_key(fate.path))
         for place, fate in enumerate(self.fates):  # one by one, so that they are not all held twice
             self.fates[place] = replace(fate, source=self.found.source)
         everything = (*self.present.values(), *items)
         return Imported(everything, tuple(self.fates), tuple(self.staged.values()), self.found.said)
+
+    def _forget(self) -> None:
+        """Let go of what only deciding needs, before the keys that the ledger is sorted by take room."""
+        self.heard.clear()
+        self.statements.clear()
+        self.chosen.clear()
+        self.names.clear()
+        self._taken = set()
+        self.offered = PictureNames(())
 
     # --- what is said about the pictures ---
 
@@ -177,15 +187,15 @@ class _Accounting:
 
     def _keep_one_of_each(self, old: Mapping[int, str]) -> dict[int, int]:
         """For each picture the one kept of its like: the first with a caption, else the first; -1: an old one."""
-        alike: dict[str, list[int]] = {}
-        kept = dict.fromkeys(old, -1)
+        best: dict[str, int] = {}
         for index, picture in enumerate(self.pictures):
-            if index not in old:
-                alike.setdefault(picture.prepared.pixels, []).append(index)
-        for group in alike.values():
-            best = min(group, key=lambda i: (not self._has_caption(i), i))
-            kept.update(dict.fromkeys(group, best))
-        return dict(sorted(kept.items()))
+            pixels = picture.prepared.pixels
+            if index not in old and (pixels not in best or self._says_more(index, best[pixels])):
+                best[pixels] = index
+        return {i: -1 if i in old else best[picture.prepared.pixels] for i, picture in enumerate(self.pictures)}
+
+    def _says_more(self, index: int, than: int) -> bool:
+        return self._has_caption(index) and not self._has_caption(than)
 
     def _take(self, index: int) -> Item:
         picture = self.pictures[index]

@@ -68,7 +68,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Fate:
-    """What became of one file of the source: nothing is left unsaid. A dataclass for the reason that ``Item`` is one."""
+    """What became of one file of the source: nothing is left unsaid. A dataclass as ``Item`` is."""
 
     path: str
     fate: FateWord

@@ -12,7 +12,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
@@ -61,7 +61,7 @@ class Limits:
     """Size of a JSON, JSONL or CSV file beside the pictures, which is held in memory as a whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file that may hold a picture, a caption, or something a layout reads."""
 
@@ -192,7 +192,8 @@ class FilesSource(Source):
         return entries, fates
 
     def open(self, entry: Entry) -> BinaryIO:
-        return _open_plain(entry)
+        assert isinstance(entry.handle, str)
+        return _open_plain(entry.handle)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -230,9 +231,12 @@ class FolderSource(Source):
                 if child.is_dir(follow_symlinks=False) and not _is_junction(child):
                     pending.append(Path(child.path))
                 else:
-                    outcome = _look_at(child.path, shown_name(f"{inside}{child.name}"))
+                    shown = shown_name(f"{inside}{child.name}")
+                    outcome = _look_at(child.path, shown)
                     if isinstance(outcome, Fate):
                         fates.append(outcome)
+                    elif shown == f"{inside}{child.name}":  # then its path can be made again, and need not be held
+                        entries.append(replace(outcome, handle=None))
                     else:
                         entries.append(outcome)
             if len(entries) + len(fates) > self.limits.files:
@@ -243,7 +247,8 @@ class FolderSource(Source):
         return shown_name(path.relative_to(self.path).as_posix())
 
     def open(self, entry: Entry) -> BinaryIO:
-        return _open_plain(entry)
+        place = entry.handle if isinstance(entry.handle, str) else str(self.path / entry.path)
+        return _open_plain(place)
 
     def close(self) -> None:
         """A folder holds nothing open."""
@@ -315,7 +320,9 @@ def left_out(path: str, rule: str, detail: str, item: str | None = None) -> Fate
 
 def too_many(source: Source) -> InputError:
     """The error for a folder, or several sources, with more files than the limit."""
-    return InputError(f"{source.name} holds more than {source.limits.files:,} files.", "Split it into several datasets.")
+    return InputError(
+        f"{source.name} holds more than {source.limits.files:,} files.", "Split it into several datasets."
+    )
 
 
 def too_many_members(source: Source) -> InputError:
@@ -370,10 +377,9 @@ def _named_picture(path: Path, outcome: Entry | Fate) -> Entry | None:
         return None
 
 
-def _open_plain(entry: Entry) -> BinaryIO:
-    assert isinstance(entry.handle, str)
+def _open_plain(place: str) -> BinaryIO:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.fdopen(os.open(entry.handle, flags), "rb")
+    return os.fdopen(os.open(place, flags), "rb")
 
 
 def _is_junction(child: os.DirEntry[str]) -> bool:

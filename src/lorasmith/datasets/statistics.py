@@ -184,7 +184,8 @@ def describe(
         most: how many tags, pairs and spelling variants to list at most; counts are of all.
     """
     items = version.items
-    tags_by_item = [tags_of(item.caption) for item in items]
+    shared: dict[str, str] = {}  # every tag once in memory
+    tags_by_item = [tuple(shared.setdefault(tag, tag) for tag in tags_of(item.caption)) for item in items]
     styles: Counter[str] = Counter(style_of(item.caption) for item in items)
     captioned = sum(bool(item.caption.strip()) for item in items)
     vocabulary = _Vocabulary(tags_by_item)
