@@ -105,9 +105,10 @@ class _Accounting:
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
         self.offered = PictureNames([*(p.entry.path for p in self.pictures), *lost])
         self.heard: dict[int, Heard] = {}
+        """By file; not of captions of one picture, of which there are too many to keep: they are heard twice."""
         self.unreadable: dict[int, str] = {}
         self.chosen: dict[int, Statement] = {}
-        self.statements: dict[int, list[Statement]] = {}
+        self.statements: dict[int, tuple[Statement, ...]] = {}
 
     def close(self) -> Imported:
         self._listen()
@@ -117,6 +118,8 @@ class _Accounting:
         for index, other in kept.items():
             if other != index:
                 self._leave_duplicate(index, other)
+        del kept
+        self._taken = set()
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
         self._forget()
@@ -132,7 +135,6 @@ class _Accounting:
         self.statements.clear()
         self.chosen.clear()
         self.names.clear()
-        self._taken = set()
         self.offered = PictureNames(())
 
     # --- what is said about the pictures ---
@@ -140,17 +142,21 @@ class _Accounting:
     def _listen(self) -> None:
         for number, caption in enumerate(self.found.captions):
             try:
-                heard = hear(number, Sidecar(caption.entry.path, caption.text, caption.encoding), self.offered)
+                heard = self._hear(number, caption)
             except NotReadableError as cause:
                 self.unreadable[number] = str(cause)
                 continue
-            self.heard[number] = heard
+            if caption.entry.kind != "caption":
+                self.heard[number] = heard
             for index, statement in heard.about.items():
-                self.statements.setdefault(index, []).append(statement)
+                self.statements[index] = (*self.statements.get(index, ()), statement)
         for index, statements in self.statements.items():
             chosen = _choose(statements)
             if chosen is not None and self._told(index) is None:
                 self.chosen[index] = chosen
+
+    def _hear(self, number: int, caption: Caption) -> Heard:
+        return hear(number, Sidecar(caption.entry.path, caption.text, caption.encoding), self.offered)
 
     def _told(self, index: int) -> str | None:
         """The caption a layout gives, which goes before any file."""
@@ -219,7 +225,7 @@ class _Accounting:
         picture = self.pictures[index]
         provenance: dict[str, Any] = {"source": picture.entry.path, "transforms": list(picture.prepared.transforms)}
         provenance |= {"format": picture.prepared.format, "pixels": picture.prepared.pixels}
-        for statement in sorted(self.statements.get(index, []), key=lambda s: -s.rank):
+        for statement in sorted(self.statements.get(index, ()), key=lambda s: -s.rank):
             provenance |= {key: value for key, value in statement.provenance.items() if key not in ("source",)}
         provenance |= {key: value for key, value in described.provenance.items() if key not in ("source",)}
         caption = described.caption
@@ -280,7 +286,7 @@ class _Accounting:
                 detail = f"cannot be read: {self.unreadable[number]}."
                 yield left_out(caption.entry.path, "unreadable_caption", detail)
             else:
-                yield self._caption_fate(number, caption, self.heard[number])
+                yield self._caption_fate(number, caption, self.heard.get(number) or self._hear(number, caption))
 
     def _caption_fate(self, number: int, caption: Caption, heard: Heard) -> Fate:
         path = caption.entry.path
