@@ -99,6 +99,8 @@ class _Accounting:
         self.staged: dict[str, Staged] = {}
         self.names: dict[int, str] = {}
         """Item of every picture that is taken, by index."""
+        self._taken: set[str] = set()
+        """Names that are taken, as they collide."""
         self.used_masks: set[str] = set()
         self.old: dict[int, str] = {}
         """Item of the dataset that is added to, of every picture that is in it already."""
@@ -119,7 +121,7 @@ class _Accounting:
             if other != index:
                 self._leave_duplicate(index, other)
         del kept
-        self._taken = set()
+        self._taken.clear()
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
         self._forget()
@@ -207,7 +209,7 @@ class _Accounting:
         picture = self.pictures[index]
         path = picture.entry.path
         if not self.names:
-            self._taken = {collision_key(name) for name in self.present}
+            self._taken.update(collision_key(name) for name in self.present)
             self._roots = _common_roots(
                 [*(p.entry for p in self.pictures), *(c.entry for c in self.found.captions)],
             )
