@@ -207,7 +207,7 @@ class _Vocabulary:
         keys: dict[str, str] = {}
         self.items: Counter[str] = Counter()
         self.spellings: dict[str, Counter[str]] = {}
-        self.keyed: list[list[str]] = []
+        self.keyed: list[tuple[str, ...]] = []
         self.repeated = 0
         spelled: Counter[str] = Counter()
         for tags in tags_by_item:
@@ -220,7 +220,7 @@ class _Vocabulary:
             spelled.update(set(tags))
             self.repeated += len(own) < len(tags)
             self.items.update(own)
-            self.keyed.append(list(own))
+            self.keyed.append(tuple(own))
         for tag, count in spelled.items():
             self.spellings.setdefault(keys[tag], Counter())[tag] = count
 
