@@ -37,7 +37,7 @@ from lorasmith.datasets.captions.files import write_captions  # noqa: E402
 from lorasmith.datasets.store import DatasetStore  # noqa: E402
 
 QUERY = "tag:*_hair -tag:sword tags:>9"
-EDIT = ("rename_tag", {"tag": "1girl", "to": "one girl"})
+EDIT = ("add_trigger_word", {"word": "zorbix"})
 PROSE = "A photograph of a black dog and a cat near the river number {}. The light is low, and it looks calm."
 
 
