@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,6 @@ from lorasmith.demo.record import (
     Curation,
     EditExample,
     EditRow,
-    FindingRow,
     GroupRow,
     LedgerRow,
     UndoRow,
@@ -26,7 +25,7 @@ from lorasmith.demo.record import (
 if TYPE_CHECKING:
     from lorasmith.datasets.checks import Report
     from lorasmith.datasets.lens import Lens
-    from lorasmith.datasets.manifest import DatasetVersion
+    from lorasmith.datasets.manifest import DatasetVersion, Operation
     from lorasmith.demo.recipe import Recipe
     from lorasmith.demo.training import Say
     from lorasmith.demo.watch import Stopwatch
@@ -133,7 +132,8 @@ def _leave_out(
                 clean = studio.curate.repair(clean, repairs[id_], names, lens)
                 said.append(f"{sum(len(group.left_out) for group in copied)} {_KINDS[kind]}")
         alike = sum(not group.left_out for group in groups)
-        said.append(f"{alike} groups that are alike in shape only stay; {len(clean.items)} pictures are left")
+        said.append(f"{alike} groups differ in colour and stay")
+        said.append(f"{len(clean.items)} pictures are left")
     say(f"leave out: {watch.stations[-1].detail}")
     return clean, groups
 
@@ -203,8 +203,8 @@ def _preview(
 
 def _graves(checkup: Checkup) -> str:
     count = Counter(row.severity for row in checkup.findings)
-    words = (("error", "errors"), ("warning", "warnings"), ("info", "notes"))
-    return ", ".join(f"{count[level]} {name}" for level, name in words)
+    words = (("error", "error"), ("warning", "warning"), ("info", "note"))
+    return ", ".join(f"{count[level]} {name}{'' if count[level] == 1 else 's'}" for level, name in words)
 
 
 def _versions(studio: Studio, trained: DatasetVersion) -> tuple[VersionRow, ...]:
@@ -214,10 +214,18 @@ def _versions(studio: Studio, trained: DatasetVersion) -> tuple[VersionRow, ...]
 
 
 def _version_row(studio: Studio, version: DatasetVersion) -> VersionRow:
+    words = _words(version.operation)
+    return VersionRow(version.number, words, len(version.items), version.fingerprint, is_trained=False)
+
+
+def _words(operation: Operation) -> str:
+    """What made a version; of repairs, which pictures went and for which finding."""
     from lorasmith.datasets.history import in_words
 
-    words = in_words(version.operation)
-    return VersionRow(version.number, words, len(version.items), version.fingerprint, is_trained=False)
+    if operation.name != "leave_out":
+        return in_words(operation)
+    gone = [name for name in operation.arguments["items"] if name not in operation.arguments.get("keep", ())]
+    return f"left out: {', '.join(gone)} ({operation.arguments['finding']})"
 
 
 def _ledger_rows(version: DatasetVersion, open_image: OpenImage) -> tuple[LedgerRow, ...]:

@@ -1,8 +1,8 @@
 """The whole straight line on the sandbox, through the studio's own verbs, ending in one page that shows it.
 
 ZIP with hostile extras → import → check → leave out → caption → edit, undone and redone → train, killed once and
-resumed → certificate → pictures with and without → measured verdict → ``report.html``. Few worker processes: one for the tags, two for the training (the kill),
-one for all pictures.
+resumed → certificate → pictures with and without → measured verdict → ``report.html``. Few worker processes: one for
+the tags, two for the training (the kill), one for all pictures.
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ def _commands(recipe: Recipe, adapter: Path, *, quick: bool) -> tuple[str, ...]:
         "lorasmith import photos.zip --name mine",
         "lorasmith caption mine --trigger-word ohwx",
         "lorasmith check mine",
+        "lorasmith dataset report mine",
         "lorasmith train mine --base sandbox --trigger-word ohwx",
         f'lorasmith generate --base sandbox "{prompt}"',
     )
