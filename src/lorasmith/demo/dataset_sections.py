@@ -119,9 +119,7 @@ def _checks(record: Record) -> Markup:
         element("h3", f"As it came: {_number(before)}"),
         _findings(before.findings),
         element("h3", f"As trained: {_number(after)}"),
-        element("p", "Nothing is hidden once it is dealt with: what was looked at and kept stays on the list.",
-                class_="muted"),
-        _findings(after.findings),
+        _still_standing(after.findings),
         element("details", element("summary", f"Not carried out: {len(skipped)}"), element("ul", *skipped))
         if skipped
         else None,
@@ -134,8 +132,10 @@ def _number(checkup: Checkup) -> str:
 
 
 def _health_row(before: PartRow, after: PartRow) -> tuple[Child, ...]:
+    name = before.name.capitalize()
+    said = after.sentence.removeprefix(f"{name}: ")
     return (
-        before.name.capitalize(), _meter(before.points, before.most), _meter(after.points, after.most), after.sentence,
+        name, _meter(before.points, before.most), _meter(after.points, after.most), said[:1].upper() + said[1:],
     )  # fmt: skip
 
 
@@ -152,25 +152,43 @@ def _findings(findings: tuple[FindingRow, ...]) -> Markup:
     return element("ul", *(_finding(row) for row in findings), class_="findings")
 
 
+def _still_standing(findings: tuple[FindingRow, ...]) -> Markup | None:
+    """A line each; what they rest on was said above."""
+    if not findings:
+        return None
+    return join(
+        element("p", "Nothing is hidden once it is dealt with: what was looked at and kept stays on the list.",
+                class_="muted"),
+        element("ul", *(element("li", *_head(row)) for row in findings), class_="findings short"),
+    )  # fmt: skip
+
+
+def _head(row: FindingRow) -> tuple[Child, ...]:
+    severity = pill(*_SEVERITIES.get(row.severity, (row.severity, "plain")))
+    return (severity, " ", element("code", row.id, class_="muted") if row.id else None, " ", row.message)
+
+
 def _finding(row: FindingRow) -> Markup:
-    named = ", ".join(row.files) + (f" and {row.more} more" if row.more and row.files else "")
-    why = element("p", row.why, " ", element("span", row.source, class_="muted")) if row.why else None
+    more = f"and {row.more} more" if row.more else ""
+    named = f"{', '.join(row.files)} {more}" if row.files else more if row.pictures else ""
     return element(
         "li",
-        element("p", pill(*_SEVERITIES.get(row.severity, (row.severity, "plain"))), " ",
-                element("code", row.id, class_="muted") if row.id else None, " ", row.message),
-        strip(row.pictures),
-        element("p", named, class_="muted") if named else None,
         element(
-            "details",
-            element("summary", "Why, and what to do"),
-            why,
-            element("p", row.fix),
-            element("p", element("strong", "Repair, one version: "), row.repair) if row.repair else None,
-        )
-        if row.why or row.fix
-        else None,
-    )  # fmt: skip
+            "div",
+            element("p", *_head(row)),
+            element("p", named, class_="muted") if named else None,
+            element(
+                "details",
+                element("summary", "Why, and what to do"),
+                element("p", row.why, " ", element("span", row.source, class_="muted")) if row.why else None,
+                element("p", row.fix),
+                element("p", element("strong", "Repair, one version: "), row.repair) if row.repair else None,
+            )
+            if row.why or row.fix
+            else None,
+        ),
+        strip(row.pictures),
+    )
 
 
 def _copies(record: Record) -> Markup | None:
@@ -191,7 +209,8 @@ def _copies(record: Record) -> Markup | None:
 def _group(group: GroupRow) -> Markup:
     best, *others = group.members
     levels = f"Colours differ by {group.apart:.1f} of 255 levels"
-    ending = "a copy." if group.left_out else "another picture, which stays."
+    stays = "other pictures, which stay." if len(others) > 1 else "another picture, which stays."
+    ending = "a copy." if group.left_out else stays
     bits = "bit" if group.bits == 1 else "bits"
     return element(
         "article",
@@ -273,7 +292,7 @@ def _edits(record: Record) -> Markup | None:
     ]
     return section(
         "edits",
-        "One edit, all captions",
+        "Edits of all captions",
         "Every operation says what it would do before it does it: to which pictures, to how many, and how. "
         "What goes is struck through, what comes is underlined.",
         *(_edit(number, edit) for number, edit in enumerate(edits, 1)),
