@@ -117,19 +117,22 @@ def _leave_out(
     watch: Stopwatch,
     say: Say,
 ) -> tuple[DatasetVersion, tuple[GroupRow, ...]]:
-    """What is out of focus, and copies that are copies in colour too; each repair is one version."""
+    """What is out of focus, and copies that are copies in colour too; each repair is one version.
+
+    Versions are named by number: a second tour goes on from what came, and not from where the first one ended.
+    """
     repairs = {finding.id: finding for finding in report.findings if finding.repair is not None}
     with watch.station("Leave out") as said:
         clean = came
         if "P8" in repairs:
-            clean = studio.curate.repair(clean, repairs["P8"], lens=lens)
+            clean = studio.curate.repair(clean.reference, repairs["P8"], lens=lens)
             said.append(f"{len(came.items) - len(clean.items)} out of focus")
         groups = find_copies(studio, clean, open_image)
         for kind, id_ in _REPAIRED:
             copied = [group for group in groups if group.kind == kind and group.left_out]
             if copied and id_ in repairs:
                 names = [name for group in copied for name in (group.members[0].name, *group.left_out)]
-                clean = studio.curate.repair(clean, repairs[id_], names, lens)
+                clean = studio.curate.repair(clean.reference, repairs[id_], names, lens)
                 said.append(f"{sum(len(group.left_out) for group in copied)} {_KINDS[kind]}")
         alike = sum(not group.left_out for group in groups)
         said.append(f"{alike} groups differ in colour and stay")
@@ -162,7 +165,7 @@ def _edit_captions(
             row = _preview(studio, version, operation, arguments, lens, open_image)
             version = studio.curate.edit(version, operation, arguments, lens=lens)
             edits.append(row)
-            say(f"edit: {row.words}: {row.changed} of {row.scope} change")
+            say(f"edit: {row.words}; of {row.scope} {row.changed} change")
         undone = studio.curate.undo(recipe.name)
         redone = studio.curate.redo(recipe.name)
         undo = UndoRow(_version_row(studio, version), _version_row(studio, undone), _version_row(studio, redone))
