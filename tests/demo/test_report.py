@@ -101,7 +101,7 @@ def test_the_page_says_what_was_done_to_the_dataset(page: Page) -> None:
         "Nearly the same, 1 of 64 bit apart",
         "the sharpest (245 to 55)",
         "Colours differ by 27.7 of 255 levels: another picture, which stays.",
-        "On 18 of 20 pictures: 17 change, 1 stay as they are.",
+        "On 18 of 20 pictures: 17 change, 1 stays as it is.",
         "2 captions would be empty.",
         "1,200 → 3",
         "the same, byte for byte",

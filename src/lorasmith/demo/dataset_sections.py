@@ -308,11 +308,12 @@ def _edit(number: int, edit: EditRow) -> Markup:
         element("li", element("strong", tag), f" {before:,} → {after:,}")
         for tag, before, after in edit.tags
     ]  # fmt: skip
+    changes = f"{edit.changed:,} change" if edit.changed != 1 else "1 changes"
+    stays = f"{edit.unchanged:,} stay as they are" if edit.unchanged != 1 else "1 stays as it is"
     return element(
         "article",
         element("h3", f"{number}. {edit.words}"),
-        element("p", f"On {edit.scope}: ", element("strong", f"{edit.changed:,} change"),
-                f", {edit.unchanged:,} stay as they are."),
+        element("p", f"On {edit.scope}: ", element("strong", changes), f", {stays}."),
         *(element("p", pill("look", "note"), " ", warning) for warning in edit.warnings),
         element("ul", *(_example(example) for example in edit.examples), class_="examples"),
         element("ul", *tags, class_="tags", aria_label="how often tags occur, before and afterwards")
