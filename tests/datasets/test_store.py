@@ -227,7 +227,7 @@ import os, signal, sys
 from pathlib import Path
 from lorasmith.datasets.store import DatasetStore
 home, source, moment = sys.argv[1:]
-die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if moment == "decoding":
     DatasetStore(Path(home)).import_source(Path(source), name="zib", progress=lambda done, *_: done == 2 and die())
 DatasetStore._write = die
