@@ -338,7 +338,7 @@ def _history(record: Record) -> Markup:
         "history",
         "The history",
         "Each change made a version; all of them are still there, and any can be gone back to. A page like this one "
-        "about any dataset is written by “lorasmith dataset report”.",
+        "about any dataset is written by “lorasmith dataset report NAME --out PAGE.html”.",
         table("Versions of the dataset", ("", "What made it", "Pictures", "Fingerprint", ""), rows, scroll=True),
     )
 

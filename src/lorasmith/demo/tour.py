@@ -189,7 +189,7 @@ def _commands(recipe: Recipe, adapter: Path, *, quick: bool) -> tuple[str, ...]:
         "lorasmith import photos.zip --name mine",
         "lorasmith caption mine --trigger-word ohwx",
         "lorasmith check mine",
-        "lorasmith dataset report mine",
+        "lorasmith dataset report mine --out mine.html",
         "lorasmith train mine --base sandbox --trigger-word ohwx",
         f'lorasmith generate --base sandbox "{prompt}"',
     )
