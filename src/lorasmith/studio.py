@@ -198,7 +198,7 @@ class Studio:
             ConfigError: no such captioner or option.
             DatasetError: no pictures, or it failed on all of them.
         """
-        from lorasmith.jobfolder import write_json
+        from lorasmith.files import write_json
 
         parent = self.dataset(version)
         if not parent.items:
@@ -304,7 +304,7 @@ class Studio:
             AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
             LorasmithError: the job did not succeed.
         """
-        from lorasmith.library import file_digest
+        from lorasmith.files import file_digest
 
         job = self.job(job)
         payload = self._payload(job, "train")

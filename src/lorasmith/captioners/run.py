@@ -22,7 +22,8 @@ from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, InputError
 from lorasmith.events import Emit, Notice, Phase, Progress
-from lorasmith.jobfolder import Control, JobFolder, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import choose, discover
 
 _SAVE_SECONDS: Final = 5.0

@@ -11,7 +11,7 @@ import lorasmith
 from lorasmith.demo.charts import loss_chart
 from lorasmith.demo.record import Judged, LedgerRow, Record
 from lorasmith.evaluation.verdict import Share
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 from lorasmith.markup import Child, Markup, element, join, picture, verbatim
 
 _SHOWN_PAIRS: Final = 8

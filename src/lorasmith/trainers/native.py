@@ -11,7 +11,8 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import AdapterError, DatasetError, OutOfDisk
 from lorasmith.events import Emit, Notice, Phase
 from lorasmith.families import Family
-from lorasmith.jobfolder import JobFolder, write_json
+from lorasmith.files import bytes_in_words, write_json
+from lorasmith.jobfolder import JobFolder
 from lorasmith.trainers import ControlReader, Trainer
 from lorasmith.training.plan import Plan, plan
 from lorasmith.training.setting import Setting
@@ -162,7 +163,7 @@ def _check_disk(folder: JobFolder, the_plan: Plan) -> None:
     needed = max(0, the_plan.disk.total - written)
     if free < needed:
         raise OutOfDisk(
-            f"This run may write {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on the disk "
+            f"This run may write {bytes_in_words(needed)}, and {bytes_in_words(free)} are free on the disk "
             f"of {folder.home}.",
             "Free some space, or lower checkpoint.keep, then resume.",
         )

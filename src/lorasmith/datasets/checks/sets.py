@@ -12,6 +12,7 @@ from lorasmith.datasets.checks.duplicates import same_bytes
 from lorasmith.datasets.checks.files import has_number_of_repeats
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found, pictures
 from lorasmith.datasets.manifest import Item
+from lorasmith.files import bytes_in_words
 
 COUNTS: Final[dict[Subject, tuple[int, int]]] = {
     "character": (15, 50), "style": (50, 200), "concept": (20, 100), "object": (10, 20),
@@ -191,7 +192,7 @@ def _disk(context: CheckContext) -> Iterator[Found]:
     texts = len(context.items) * (context.family.max_tokens + 2) * _BYTES_PER_TOKEN
     needed, free = pixels * _BYTES_PER_PIXEL + texts, context.free_bytes()
     if needed > _SPARE * free:
-        yield Found((), f"Caches may need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.")
+        yield Found((), f"Caches may need {bytes_in_words(needed)}; {bytes_in_words(free)} are free.")
 
 
 CHECKS: Final = (

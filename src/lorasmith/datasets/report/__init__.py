@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasmith.datasets.source import disk_errors
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 if TYPE_CHECKING:
     from lorasmith.datasets.report.record import DatasetPage
