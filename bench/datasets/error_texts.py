@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from lorasmith.datasets.checks.excuses import is_excuse
+from lorasmith.datasets.captions import is_excuse
 
 
 class Texts(NamedTuple):

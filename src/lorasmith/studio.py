@@ -156,25 +156,22 @@ class Studio:
         return list(curate.inspect(version, lens, pictures=pictures).findings)
 
     def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
-        """A new version whose captions begin with the word; captions that have it stay as they are.
+        """A new version whose captions begin with the word, every line of them; those that have it stay as they are.
+
+        ``curate.edit`` does the same at other places, on some of the pictures, or with a preview.
 
         Raises:
             ConfigError: the word is empty.
             ConflictError: somebody else changed the same captions since ``version``, differently.
         """
-        from lorasmith.datasets.captions import add_trigger_word
-
         if not word.strip():
             raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
-        return self._edit(version, lambda caption: add_trigger_word(caption, word), "add_trigger_word", word=word)
+        return self.curate.edit(version, "add_trigger_word", {"word": word})
 
     def remove_tags(self, version: str | DatasetVersion, tags: Sequence[str]) -> DatasetVersion:
-        """A new version without these tags; only whole tags are removed, never parts of one."""
-        from lorasmith.datasets.captions import remove_tags
-
-        if isinstance(tags, str):
-            tags = [tags]
-        return self._edit(version, lambda caption: remove_tags(caption, tags), "remove_tags", tags=list(tags))
+        """A new version without these tags; only whole tags are removed, never parts of one, and no sentences."""
+        wanted = [tags] if isinstance(tags, str) else [tag for tag in tags if tag.strip()]
+        return self.curate.edit(version, "remove_tags", {"tags": wanted}) if wanted else self.dataset(version)
 
     def caption(
         self,
@@ -439,19 +436,6 @@ class Studio:
             job.stop()
             raise
         return job.output()
-
-    def _edit(
-        self, version: str | DatasetVersion, edit: Callable[[str], str], operation: str, **arguments: Any
-    ) -> DatasetVersion:
-        """Commit the captions after ``edit``; the same version when nothing changes."""
-        from lorasmith.datasets.manifest import Operation
-
-        parent = self.dataset(version)
-        items = [_with_caption(item, edit(item.caption), operation) for item in parent.items]
-        if items == list(parent.items):
-            return parent
-        made = Operation(name=operation, arguments=arguments)
-        return self._store.commit(parent, items, made, onto=_onto(version))
 
     def _commit_captions(
         self, parent: DatasetVersion, output: Mapping[str, Any], plan: Mapping[str, Any], arguments: dict[str, Any]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from lorasmith.datasets.checks import CheckContext, FamilyFacts, apply_repair, inspect, look_at_pictures
+from lorasmith.curation import Curation
+from lorasmith.datasets.checks import CheckContext, FamilyFacts, inspect, look_at_pictures
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 
@@ -84,7 +85,7 @@ def test_a_repair_takes_its_finding_away(id_: str, store: DatasetStore) -> None:
     assert findings and any(finding.repair for finding in findings)
     for finding in findings:
         assert finding.repair is not None
-        repaired = apply_repair(version, store, finding.repair, finding.items, counter=context.tokenizer)
+        repaired = Curation(store.home, store).repair("pictures@1", finding)
         assert repaired.number > version.number and repaired.operation.name == finding.repair.operation
         again = inspect(looked_at(repaired, store), only={id_}).findings
         assert finding.repair not in [other.repair for other in again]

@@ -146,6 +146,16 @@ def tags_of(sections: Sequence[Sequence[Unit]]) -> list[str]:
     ]
 
 
+def split_tags(caption: str) -> list[str]:
+    """What trainers shuffle: the stretches between commas, in sentences too, without surrounding blanks or empty ones.
+
+    ``parse(caption).tags`` knows prose from tags.
+    """
+    return [
+        tag for variant in parse(caption).variants for tag in tags_of(read_sections(variant.text, split_prose=True))
+    ]
+
+
 def split_commas(text: str) -> list[str]:
     """A text cut at the commas that separate, in prose too; joined with commas it is the text again.
 

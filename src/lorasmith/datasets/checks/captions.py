@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorasmith.datasets.captions import count_word, has_word, split_tags
-from lorasmith.datasets.checks.context import CheckContext, plain_tag
-from lorasmith.datasets.checks.excuses import is_excuse
+from lorasmith.datasets.captions import count_word, has_word, is_excuse, same_spelling, split_tags
+from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 from lorasmith.datasets.checks.words import COMMON_WORDS
 
@@ -117,7 +116,7 @@ def _double_trigger(context: CheckContext) -> Iterator[Found]:
     late = [
         item.name
         for item in context.trained
-        if (tags := [plain_tag(tag) for tag in split_tags(item.caption)]) and plain_tag(word) not in tags[:kept]
+        if (tags := [same_spelling(tag) for tag in split_tags(item.caption)]) and same_spelling(word) not in tags[:kept]
         and has_word(item.caption, word)
     ]  # fmt: skip
     yield from found(

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from lorasmith.datasets.buckets import Placed, place, shapes, side_multiple
-from lorasmith.datasets.captions import split_tags
-from lorasmith.datasets.checks.excuses import is_excuse
+from lorasmith.datasets.buckets import Placed, place, table_of
+from lorasmith.datasets.captions import is_excuse
+from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.style import Style
 from lorasmith.datasets.checks.finding import Need
-from lorasmith.datasets.checks.style import Style, style_of
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import ConfigError
@@ -212,17 +212,22 @@ class CheckContext:
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each caption is written, by item name; an error text in its place is no caption."""
-        return {item.name: "empty" if is_excuse(item.caption) else style_of(item.caption) for item in self.items}
+        style = self._captions.style
+        return {item.name: "empty" if is_excuse(item.caption) else style(item.caption) for item in self.items}
 
     @cached_property
     def tags(self) -> dict[str, tuple[str, ...]]:
-        """The tags of every caption that is not prose, as written, by item name; the trigger word is none of them."""
+        """The tags of every caption that holds some, as written, by item name; the trigger word is none of them."""
         trigger = self.trigger_word.casefold()
         return {
-            item.name: tuple(tag for tag in split_tags(item.caption) if tag.casefold() != trigger)
+            item.name: tuple(tag for tag in self._captions.tags(item.caption) if tag.casefold() != trigger)
             for item in self.items
-            if self.styles[item.name] in ("tags", "unclear")
+            if self.styles[item.name] in ("tags", "mixed")
         }
+
+    @cached_property
+    def _captions(self) -> CaptionReader:
+        return CaptionReader()
 
     @cached_property
     def tag_counts(self) -> Counter[str]:
@@ -243,7 +248,7 @@ class CheckContext:
 
     @cached_property
     def _shapes(self) -> tuple[tuple[int, int], ...]:
-        return shapes(self.family.resolution, side_multiple(self.family.resolution, self.family.bucket_multiple))
+        return table_of(self.family.resolution, self.family.bucket_multiple)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -288,11 +293,6 @@ class CheckContext:
 def estimate_tokens(caption: str) -> int:
     """About how many CLIP tokens: words, punctuation marks and CJK signs count one each, long words two."""
     return sum(2 if len(piece) > _LONG_WORD else 1 for piece in _PIECE.findall(caption))
-
-
-def plain_tag(tag: str) -> str:
-    """A tag as it is compared: lower case, spaces for underscores, single spaces."""
-    return " ".join(tag.replace("_", " ").casefold().split())
 
 
 def stem(name: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorasmith.datasets.checks.context import CheckContext, Subject, plain_tag
+from lorasmith.datasets.captions import same_spelling
+from lorasmith.datasets.checks.context import CheckContext, Subject
 from lorasmith.datasets.checks.duplicates import same_bytes
 from lorasmith.datasets.checks.files import has_number_of_repeats
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found, pictures
@@ -130,7 +131,7 @@ def _variety(context: CheckContext) -> Iterator[Found]:
     for kind in (_FRAMINGS, _VIEWS):
         seen: dict[str, list[str]] = defaultdict(list)
         for name in trained:
-            for tag in {plain_tag(tag) for tag in context.tags.get(name, ())}:
+            for tag in {same_spelling(tag) for tag in context.tags.get(name, ())}:
                 if tag in kind:
                     seen[tag].append(name)
         tag, names = max(seen.items(), key=lambda entry: (len(entry[1]), entry[0]), default=("", []))
@@ -177,7 +178,7 @@ def _origins(context: CheckContext) -> Iterator[Found]:
 def _ratings(context: CheckContext) -> Iterator[Found]:
     explicit, general = [], []
     for item in context.trained:
-        marks = {plain_tag(tag) for tag in context.tags.get(item.name, ())}
+        marks = {same_spelling(tag) for tag in context.tags.get(item.name, ())}
         marks.add(f"rating:{str(item.provenance.get('rating', '')).casefold()}")
         if marks & _EXPLICIT:
             explicit.append(item.name)
