@@ -536,10 +536,10 @@ class Curation:
         )
 
     def _facts(self, version: DatasetVersion, lens: Lens) -> Facts:
-        from lorasmith.datasets.buckets import nearest_shape, shapes, side_multiple
+        from lorasmith.datasets.buckets import nearest_shape, table_of
         from lorasmith.datasets.query import GivenFacts, added_in
 
-        table = shapes(lens.resolution, side_multiple(lens.resolution, lens.bucket_multiple))
+        table = table_of(lens.resolution, lens.bucket_multiple)
 
         def twins() -> dict[str, set[str]]:
             found: dict[str, set[str]] = {}

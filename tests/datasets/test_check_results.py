@@ -245,7 +245,7 @@ def test_an_empty_trigger_word_is_refused() -> None:
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0"):
         TrainingPlan(batch_size=0)
-    with pytest.raises(ConfigError, match="no trainer 'onetrianer'"):
+    with pytest.raises(ConfigError, match="no trainer's eye called 'onetrianer'"):
         CheckContext(scene_of("a").version(), Shelf(tmp_path), trainer="onetrianer")
 
 

@@ -41,14 +41,13 @@ from lorasmith.datasets.checks.looking import look_at_pictures
 from lorasmith.datasets.checks.registry import CHECKS, parse_ids
 from lorasmith.datasets.checks.repairs import preview_repair
 from lorasmith.datasets.checks.sarif import to_sarif
-from lorasmith.datasets.checks.trainers import TRAINERS, TrainerName
+from lorasmith.datasets.checks.trainers import TrainerName
 from lorasmith.datasets.checks.trigger import TriggerReport, verify_trigger
 from lorasmith.datasets.manifest import DatasetVersion
 
 __all__ = [
     "CHECKS",
     "SEVERITIES",
-    "TRAINERS",
     "Bucket",
     "Check",
     "CheckContext",

@@ -36,7 +36,7 @@ def _missing(context: CheckContext) -> Iterator[Found]:
 
 
 def _empty(context: CheckContext) -> Iterator[Found]:
-    ending = f"; {context.trainer} stops at the first" if context.reader.dies_of_empty_captions else ""
+    ending = f"; {context.reader.title} stops at the first" if context.reader.dies_of_empty_captions else ""
     yield from found(_blank(context, had_file=True), f"{{n}} with an empty caption{ending}.", repair=_fill(context))
 
 
@@ -183,11 +183,13 @@ def _cut_off(caption: str, limit: int, context: CheckContext) -> str:
 def _lines(context: CheckContext) -> Iterator[Found]:
     several = [item.name for item in context.items if sum(bool(x.strip()) for x in item.caption.splitlines()) > 1]
     if context.reader.lines == "first":
-        yield from found(several, f"{{n}} with several lines of caption, of which {context.trainer} reads the first.")
+        yield from found(
+            several, f"{{n}} with several lines of caption, of which {context.reader.title} reads the first."
+        )
     elif context.reader.lines == "whole":
         yield from found(
             several,
-            f"{{n}} with several lines of caption, which {context.trainer} reads as one long text.",
+            f"{{n}} with several lines of caption, which {context.reader.title} reads as one long text.",
             severity="info",
         )
 

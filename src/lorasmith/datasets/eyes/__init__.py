@@ -129,6 +129,8 @@ class TrainerEye(ABC):
     """Families for which text past the text encoder's window is read in further windows; for all others it is cut."""
     empty_export: ClassVar[bytes] = b""
     """What an export for it writes as an empty caption."""
+    numbered_folders: ClassVar[bool] = False
+    """Whether folders whose names do not begin with a number of repeats are skipped."""
     drops_short_batches: ClassVar[bool] = False
     """Whether pictures that fill no batch of their bucket sit out the epoch."""
 
