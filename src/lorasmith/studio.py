@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lorasmith.adapters.inspect import AdapterReport
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
-    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
@@ -216,6 +216,8 @@ class Studio:
             JobError: it is no caption job, or it has not succeeded.
             DatasetError: it captioned nothing.
         """
+        from lorasmith.curation.captioned import commit_captions
+
         job = self.job(job)
         payload, output = self._payload(job, "caption"), job.output()
         parent = self.dataset(str(payload["dataset"]))
@@ -224,7 +226,7 @@ class Studio:
                 return self.dataset(f"{parent.dataset}@{entry.number}")
         plan = json.loads((job.folder.path / _COMMIT).read_bytes())
         arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
-        return self._commit_captions(parent, output, plan, arguments)
+        return commit_captions(self._store, parent, output, plan, arguments)
 
     # Training
 
@@ -437,42 +439,11 @@ class Studio:
             raise
         return job.output()
 
-    def _commit_captions(
-        self, parent: DatasetVersion, output: Mapping[str, Any], plan: Mapping[str, Any], arguments: dict[str, Any]
-    ) -> DatasetVersion:
-        from lorasmith.datasets.manifest import Operation
-
-        captions: Mapping[str, Any] = output["captions"]
-        failures: dict[str, str] = dict(output.get("failures", {}))
-        if not captions:
-            first = next(iter(failures.values()), "it gave no answer")
-            raise DatasetError(
-                f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
-                f"See the job {arguments['job']}.",
-            )
-        existing = str(plan["existing"])
-        kept = {item.name for item in parent.items if existing == "keep" and item.caption.strip()}
-        items = [
-            _with_caption(item, str(captions[item.name]["caption"]), arguments["captioner"])
-            if item.name in captions and item.name not in kept
-            else item
-            for item in parent.items
-        ]
-        operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
-        return self._store.commit(parent, items, operation, onto="parent" if plan.get("onto") == "parent" else "head")
-
 
 def _onto(version: str | DatasetVersion) -> Literal["head", "parent"]:
     """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
     from it; an edit of a name or of a version in hand is joined with what others did meanwhile."""
     return "parent" if isinstance(version, str) and "@" in version else "head"
-
-
-def _with_caption(item: Item, caption: str, by: str) -> Item:
-    """The item with that caption and who wrote it; the same item when nothing changes."""
-    if caption == item.caption:
-        return item
-    return replace(item, caption=caption, provenance={**item.provenance, "caption": by})
 
 
 def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:

@@ -165,7 +165,10 @@ class CheckContext:
     plan: TrainingPlan | None = None
     bucket: Bucket | None = None
     """The bucket of a picture when it is not the one that ``datasets.buckets`` gives it."""
+    counter: Tokenizer | None = None
+    """The family's tokenizer, where it is at hand."""
     count_tokens: Callable[[str], int] | None = None
+    """A count taken for exact, in place of the tokenizer's."""
     signals: Mapping[str, PictureSignals] | None = None
     """By item name; None when nothing was measured."""
     groups: Sequence[Group] | None = None
@@ -253,8 +256,10 @@ class CheckContext:
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The family's tokenizer; None without a family, or when another count was given."""
-        if self.count_tokens is not None or not self.family.name:
+        if self.count_tokens is not None:
             return None
+        if self.counter is not None or not self.family.name:
+            return self.counter
         from lorasmith.datasets.tokens import counter_for
 
         return counter_for(self.family.name)
