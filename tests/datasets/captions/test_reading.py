@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lorasmith.datasets.captions import count_word, decode_caption, is_excuse, split_tags
 from lorasmith.datasets.captions.operations import operation_from
 from lorasmith.errors import ConfigError
+from tests.datasets.error_texts import FIRST, SECOND, Texts
 
 words = st.text(st.sampled_from("ab zé猫-_'.()\\:"), max_size=8)
 captions = st.lists(words, max_size=6).map(",".join) | st.text(max_size=40)
@@ -129,3 +130,16 @@ def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     except ValueError:
         return
     assert "\0" not in text
+
+
+@pytest.mark.parametrize("texts", [FIRST, SECOND])
+def test_error_texts_of_many_kinds(texts: Texts) -> None:
+    missed = [text for text in texts.faults if not is_excuse(text)]
+    assert len(missed) <= len(texts.faults) * 0.15, missed
+    assert [text for text in texts.sound if is_excuse(text)] == []
+
+
+def test_an_excuse_stands_at_the_beginning() -> None:
+    assert is_excuse("I'm sorry, I can't describe this picture. " + "a cat, " * 5_000)
+    for long in ("a cat, I can " * 900, "a „cat „" * 900, "['a cat' " * 900):
+        assert not is_excuse(long)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from lorasmith.datasets.captions.style import prose_stretch
+
 _ERRORS: Final = re.compile(
     r"""^\W*(?:
         error[ ](?:while[ ]|during[ ]|in[ ])?
@@ -42,7 +44,8 @@ _REFUSALS: Final = re.compile(
         (?:\b(?:i|we)[ ]?)?{_CANNOT}
       | (?:my[ ])?apologies\b[^\n]{{0,40}}\b(?:i|we)[ ]?{_CANNOT}
       | (?:unfortunately,?[ ]|sorry,?[ ](?:but[ ])?)?(?:i|we)[ ]?{_CANNOT}[ ](?:to[ ])?{_TASK}
-      | as[ ]an?[ ](?:ai|large[ ]language|language|artificial|text-based)\b.{{0,30}}\b(?:model|assistant|ai|i)\b
+      | as[ ]an?[ ](?:ai|large[ ]language|language|artificial|text-(?:based|only))\b.{{0,30}}
+        \b(?:model|assistant|ai|i)\b
       | (?:i['’]m|i[ ]am)[ ](?:just[ ])?an[ ]ai\b
       | this[ ](?:request|image|content)[ ](?:violates|may[ ]violate|goes[ ]against|was[ ]flagged|is[ ]blocked)
       | (?:please|could[ ]you(?:[ ]please)?)[ ](?:provide|upload|share|attach)[ ](?:an?|the|your|me)\b
@@ -90,6 +93,184 @@ _DECLINES: Final = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_SEEING: Final = (
+    r"(?:(?:describ|caption|identif|recogni[sz]|analy[sz]|process|interpret|display|assist|answer|complet|complying|fulfil"
+    r"|discuss|comment|engag|provid|generat|creat)\w*"
+    r"|(?:see|view|look|access|open|read|load|help|talk|produc|perform|continu|comply|make|mak)"
+    r"(?:e|ing)?\b|do[ ](?:that|this))"
+)
+_UNABLE: Final = (
+    r"(?:(?:can(?:no|['’]?)t|can[ ]not|could(?:n['’]?t|[ ]not)|won['’]?t|will[ ]not)(?:[ ]be[ ]able[ ]to)?"
+    r"|(?:['’]?m|am|are|['’]?re|was|were)[ ](?:currently[ ]|simply[ ]|just[ ])?"
+    r"(?:unable|not[ ](?:able|allowed|permitted|authori[sz]ed|equipped|designed|in[ ]a[ ]position|comfortable))"
+    r"|(?:do[ ]not|don['’]?t|did[ ]not|didn['’]?t)[ ]"
+    r"(?:have[ ](?:the[ ]ability|access|permission|a[ ]way)|feel[ ]comfortable)"
+    r"|(?:have|['’]?ve|got|lack)[ ](?:no[ ]|the[ ])?(?:way|means|ability|capability|access)[ ](?:of|to)"
+    r"|(?:must|have[ ]to|need[ ]to|['’]?ll[ ]have[ ]to|would[ ]rather|['’]?d[ ]rather|prefer[ ]to)(?:[ ]\w+ly)?[ ]"
+    r"(?:decline|refuse|pass[ ]on|skip|not|abstain[ ]from))"
+)
+_FIRST_PERSON: Final = re.compile(
+    rf"""(?:^\W*|[.!?;,:][ ]+|\b(?:but|because|so|and|that|since|as)[ ]+|^without\b[^.\n]{{0,60}}?[ ])
+    (?:unfortunately,?[ ]|sadly,?[ ]|currently,?[ ])?(?:i|we)[ ]?{_UNABLE}\b[^.,\n]{{0,30}}?\b{_SEEING}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_OPEN_QUOTE: Final = re.compile(r"[“„«][^”“»]*\Z|(?<!\w)['‘][^'’]*\Z")
+_PICTURE: Final = r"(?:image|picture|photo(?:graph)?|file|attachment|upload)"
+_TO_THE_USER: Final = re.compile(
+    rf"""
+        \b(?:please|kindly|could[ ]you|can[ ]you|would[ ]you|need[ ]you[ ]to|you[ ]to|let[ ]me[ ]know)\b[^.\n]{{0,30}}
+        \b(?:re-?)?(?:upload|attach|send|share|submit|provide|paste|retry|try)\b[^.\n]{{0,25}}
+        \b(?:{_PICTURE}|it|again|request|later)\b
+      | \b(?:try|trying)[ ]again\b.{{0,30}}\b(?:later|minutes?|seconds?|moments?|soon|shortly|different|another)\b
+      | ^\W*(?:oops|uh-?oh|whoops)\b.{{0,20}}\bsomething\b
+      | \bsomething[ ](?:went|has[ ]gone|broke)\b.{{0,8}}(?:wrong|$)
+      | \b(?:no|not[ ]an?[y]?|without[ ]an?)[ ]{_PICTURE}[ ](?:came|was|were|has[ ]been|is|seems|to)\b[^.\n]{{0,20}}
+        \b(?:through|received|attached|uploaded|provided|included|loaded|shared|describe|caption)\b
+      | ^\W*(?:i|we)[ ](?:do[ ]not|don['’]?t|didn['’]?t|cannot|can['’]?t)[ ](?:see|find|get|receive)[ ]
+        (?:an?|any|the|your)\b[^.\n]{{0,20}}\b{_PICTURE}\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_POLICY: Final = re.compile(
+    r"""\b(?:content|safety|usage|use|moderation|community|responsible)\b[^.\n]{0,25}
+        \b(?:polic(?:y|ies)|filters?|systems?|guidelines|terms|standards|checks?|rules)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_STOPPED: Final = re.compile(
+    r"""\b(?:violat|reject|flagg|block|filter(?:ed|ing)|refus|trigger|against|denied|declin|withheld|remov|prohibit
+        |disallow|not[ ]allowed|cannot|can['’]t)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MACHINE: Final = re.compile(
+    r"""^\W*(?:(?-i:(?:\w+\.)*[A-Z]\w*[a-z](?:Error|Exception|Timeout|Refused)\W*$)
+      | [1-5]\d\d[ ]+(?:(?:client|server)[ ]error|bad[ ](?:request|gateway)|unauthori[sz]ed|forbidden|not[ ]found
+         |too[ ]many[ ]requests|internal[ ]server|service[ ]unavailable|gateway)
+      | (?:segmentation[ ]fault|bus[ ]error|illegal[ ]instruction|core[ ]dumped|killed|aborted)\b.{0,16}$
+      | (?:panic|fatal|critical|stderr|warn(?:ing)?|debug|info)\s*(?::|\])\s*\S+.*
+        \b(?:fail|error|could[ ]not|cannot|unable|missing|invalid|not[ ]found|timed?[ ]?out|exceeded|deprecated)
+      )
+      | \[(?:errno|winerror)[ ]-?\d+\] | \b\w+\(host=['"] | \bmax[ ]retries[ ]exceeded | \bfor[ ]url:\s*http
+      | ^\s*file[ ]".+",[ ]line[ ]\d+ | \bstack[ ]?trace: | ^\s*<\?xml
+      | \bexit(?:ed)?[ ](?:with[ ])?(?:code|status)[ ]-?\d
+      | ^\s*[{\[].*["'](?:error|status|code|detail|details|message|reason|traceback|exception)["']\s*:
+      | (?:^|\b(?:the|our|this)[ ](?:\w+[ ])?)(?:model|server|service|engine|api|backend|endpoint|worker|gpu)[ ]
+        (?:is|was)[ ](?:currently[ ]|temporarily[ ])?
+        (?:overloaded|busy|unavailable|down|offline|not[ ](?:loaded|found|responding|available|ready))
+      | \bstatus(?:[ ]code)?[ ]?:?[ ]?[45]\d\d\b | \b(?:out|short)[ ]of[ ](?:credits|tokens|quota|funds)\b
+      | \b(?:safety|content|nsfw|moderation)[ -](?:checker|filter|system|guard)\w*[ ](?:was[ ])?
+        (?:triggered|blocked|active)
+      | \b(?:captions?|description|generation|response|output|request|inference|processing)[ ]
+        (?:was[ ]|were[ ]|is[ ]|has[ ]been[ ])?
+        (?:withheld|blocked|skipped|truncated|aborted|cancel+ed|refused|rejected)\b
+      | \b(?:rate[ -]?limit(?:ed)?|quota|context[ ]length|token[ ]limit|deadline)\b.{0,24}\b(?:exceed|reach|hit)\w*
+      | \b(?:exceeded|reached|hit)\b.{0,24}\b(?:rate[ -]?limit|quota|context[ ]length|token[ ]limit)""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+_PLACEHOLDERS: Final = re.compile(
+    r"""^\W*(?:
+        (?:n/?a|tbd|tba|todo|fixme|nil|nan|null|none|undefined|placeholder|missing|pending|no[ ]data|no[ ]output)\W*
+      | (?:todo|tbd|fixme|placeholder|insert|add|write|enter|put|type|replace|your)\b\s*:?.{0,16}
+        \b(?:captions?|descriptions?|text)\b(?:[ ](?:here|goes[ ]here|later|please))?\W*
+      | (?:the[ ])?(?:captions?|descriptions?|tags|image|file|response|output|result)[ ](?:text[ ])?
+        (?:was[ ]|is[ ]|are[ ])?
+        (?:not[ ](?:found|available|generated|provided|set)|missing|unavailable|pending|empty|goes[ ]here|here)\W*
+      | no[ ](?:captions?|descriptions?|output|response|results?|alt[ ]text|tags)
+        (?:[ ](?:yet|found|(?:could|can|was|were|has|have)\b[^.,\n]{0,40}))?\W*
+      | lorem[ ]ipsum[ ]dolor\b.*
+    )$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ABROAD: Final = re.compile(
+    r"""^\W*(?:
+        (?:leider[ ])?(?:ich[ ]kann|kann[ ]ich)\b[^.\n]{0,60}\bnicht\b
+      | ich[ ]bin[ ](?:leider[ ])?nicht[ ]in[ ]der[ ]lage
+      | (?:désolée?\b.{0,12})?je[ ]ne[ ](?:peux|suis)[ ]pas\b | (?:lo[ ]siento\b.{0,12})?no[ ](?:puedo|soy[ ]capaz)\b
+      | (?:purtroppo[ ])?non[ ](?:posso|riesco|sono[ ]in[ ]grado)\b | (?:infelizmente,?[ ])?não[ ](?:posso|consigo)\b
+      | я[ ]не[ ]могу\b | (?:niestety,?[ ])?nie[ ]mogę\b | het[ ]spijt[ ]me\b | ik[ ]kan\b[^.\n]{0,40}\bniet\b
+      ) | (?:无法|無法|不能)(?:描述|查看|识别|識別|处理|處理|提供|看到|协助|協助|帮助|分析|生成)
+      | (?:説明|表示|確認|処理|お答え|生成|提供)(?:することが)?でき(?:ません|かねます) | 할[ ]수[ ]없(?:습니다|어요)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SELF: Final = re.compile(r"\b(?:i|i['’]m|i['’]ve|i['’]d|i['’]ll|we|my|me|our)\b", re.IGNORECASE)
+_NEGATION: Final = re.compile(
+    r"\b(?:not|no|cannot|unable|outside|beyond|nothing|never|without|refuse|decline|prevent|\w+n['’]t)\b", re.IGNORECASE
+)
+_TASK_WORDS: Final = re.compile(
+    r"""\b(?:images?|pictures?|photos?|photographs?|captions?|descriptions?|describ\w+|contents?|requests?|input
+        |output|guidelines|polic(?:y|ies)|analy[sz]\w+|identify\w*|identif\w+|assist\w*|json|model|file|response)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BEGINS_WITH_FAILURE: Final = re.compile(
+    r"^\W*(?:unable|failed|failure|impossible|not[ ](?:able|possible)|could(?:n['’]?t|[ ]not)|cannot|can['’]?t)\b"
+    r"[^.,\n]*",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SENTENCE: Final = re.compile(r"[^.!?\n]+")
+_SPOKEN: Final = re.compile(r"[\"“”„«]|(?<!\w)['‘]")  # somebody in the picture says it
+_SHORT_SPEECH: Final = 60
+"""Words; policies are named, and users spoken to, in texts that are not longer."""
+
+
+_TELLING: Final = """
+i i'm i've i'd i'll we we're my me our sorry apologies apologize apologise unfortunately as failed failure fails
+failing timed timeout out cannot can can't cant unable could couldn't couldnt no not none null nan undefined n na
+nil tbd tba todo fixme missing placeholder pending invalid denied refused rejected request forbidden unauthorized
+unauthorised unavailable exceeded exceeds reached hit quota limit overloaded policy policies guidelines filter
+filtered safety terms standards please kindly try trying something oops whoops uh status http https killed aborted
+fault panic fatal critical stderr warn warning debug info exit exited withheld blocked skipped truncated lorem
+insert add write enter put type replace your decline busy down offline server service connection download caption
+captions captioning tagging description descriptions processing inference api network decoding gateway must won't
+don't didn't traceback it this that here there violates ich je lo non mi es tut infelizmente desculpe lamento
+sinto purtroppo nie niestety het ik leider stack image images file bad internal too access content model cuda
+"""
+_TELLTALES: Final = frozenset(_TELLING.split())
+"""Of these words, or of ``_MARKS``, every excuse holds one. Most captions hold none, and are not looked at further."""
+_MARKS: Final = ("error", "exception", "fault", "timeout", "refused", "{", "<", "[", "=", "�")
+_BEFORE_APOSTROPHE: Final = re.compile(r"[a-z]+(?:'[a-z]+)?")
+
+
+def _may_be_one(text: str) -> bool:
+    folded = text.casefold().replace("’", "'")
+    if not folded.isascii() or any(mark in folded for mark in _MARKS) or folded[:3].isdigit():
+        return True
+    return not _TELLTALES.isdisjoint(_BEFORE_APOSTROPHE.findall(folded))
+
+
+def _speaks_in_its_own_name(text: str) -> bool:
+    """Whether a model speaks of itself and what it cannot do; what a person in a picture says stands in quotes."""
+    if any(not _is_quoted(text[: found.start()]) for found in _FIRST_PERSON.finditer(text)):
+        return True
+    failing = _BEGINS_WITH_FAILURE.match(text)
+    if failing is not None and _TASK_WORDS.search(failing[0]):
+        return True
+    cells = text.split(",")
+    if len(text.split()) > _SHORT_SPEECH or _SELF.search(text) is None or prose_stretch(cells) != (0, len(cells) - 1):
+        return False
+    return any(
+        _SELF.search(said) and _NEGATION.search(said) and _TASK_WORDS.search(said) and not _SPOKEN.search(said)
+        for said in _SENTENCE.findall(text)
+    )
+
+
+def _is_quoted(before: str) -> bool:
+    """Whether a quotation is open at the end of a text."""
+    return before.count('"') % 2 == 1 or _OPEN_QUOTE.search(before) is not None
+
+
+def _is_of_software(text: str) -> bool:
+    """Whether the shape of the text is that of a program's message, or of an answer to a user."""
+    if _MACHINE.search(text) or _PLACEHOLDERS.search(text) or _ABROAD.search(text):
+        return True
+    if len(text.split()) > _SHORT_SPEECH:
+        return False
+    spoken = _TO_THE_USER.search(text)
+    if spoken and not _is_quoted(text[: spoken.start()]):
+        return True
+    named = _POLICY.search(text)
+    return named is not None and _STOPPED.search(text) is not None and not _is_quoted(text[: named.start()])
+
+
 _SPEECH: Final = """
 a an the this that these those i i'm we you your our my me it its it's us to of for in on at by with and or but so
 as is are was were be been has have had do does did not no any some there here please from while during due out up
@@ -137,5 +318,9 @@ def is_excuse(caption: str) -> bool:
     with its own formula and says what could not be done.
     """
     beginning = caption.lstrip()[:_LOOKED_AT]
+    if not _may_be_one(beginning):
+        return False
     patterns = (_ERRORS, _REPORTS, _REFUSALS, _DECLINES)
-    return any(pattern.search(beginning) for pattern in patterns) or _speaks_of_failure(beginning)
+    if any(pattern.search(beginning) for pattern in patterns) or _speaks_of_failure(beginning):
+        return True
+    return _speaks_in_its_own_name(beginning) or _is_of_software(beginning)
