@@ -124,6 +124,7 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
         alpha=round(largest.alpha, 6),
         started=datetime.fromisoformat(folder.record().created).timestamp(),
         buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
+        items=frozenset(placed.item for b in setting.plan.buckets for placed in b.placed),
         scores={name: value for name, value in losses.items() if value is not None},
     )
     metadata = describe(config, setting.version, base, trained=facts)

@@ -72,12 +72,18 @@ class Variant:
         return read_sections(self.text)
 
     @property
+    def _says_something(self) -> bool:
+        return bool(self.text) and not self.text.isspace()  # told before its parts are looked for, which costs more
+
+    @property
     def tags(self) -> list[str]:
         """Its tags in order, without surrounding blanks; prose holds none."""
-        return tags_of(self.sections)
+        return tags_of(self.sections) if self._says_something else []
 
     @property
     def style(self) -> Style:
+        if not self._says_something:
+            return "empty"
         units = [unit for section in self.sections for unit in section if str(unit).strip()]
         if not units:
             return "empty"

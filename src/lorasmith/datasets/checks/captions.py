@@ -231,7 +231,8 @@ CHECKS: Final = (
     Check(
         "C4", "error", "Error text or refusal as caption",
         "The picture would be tied to the words of an apology, and nobody notices until the samples are strange.",
-        "Captioning programs that write their exception into the .txt; chat models that decline.",
+        "Captioning programs that write their exception into the .txt; chat models that decline. Of wordings that it "
+        "was not adjusted to, it finds under half: look at a few captions yourself.",
         "Caption them again.", _excuses,
     ),
     Check(

@@ -215,7 +215,7 @@ class CheckContext:
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each caption is written, by item name; an error text in its place is no caption."""
-        style = self._captions.style
+        style = self.captions.style
         return {item.name: "empty" if is_excuse(item.caption) else style(item.caption) for item in self.items}
 
     @cached_property
@@ -223,13 +223,14 @@ class CheckContext:
         """The tags of every caption that holds some, as written, by item name; the trigger word is none of them."""
         trigger = self.trigger_word.casefold()
         return {
-            item.name: tuple(tag for tag in self._captions.tags(item.caption) if tag.casefold() != trigger)
+            item.name: tuple(tag for tag in self.captions.tags(item.caption) if tag.casefold() != trigger)
             for item in self.items
             if self.styles[item.name] in ("tags", "mixed")
         }
 
     @cached_property
-    def _captions(self) -> CaptionReader:
+    def captions(self) -> CaptionReader:
+        """Takes captions apart."""
         return CaptionReader()
 
     @cached_property

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lorasmith.datasets.captions import parse, same_spelling
+from lorasmith.datasets.captions import same_spelling
 from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 
@@ -79,7 +79,7 @@ def _short(context: CheckContext) -> Iterator[Found]:
     tagged = [
         item.name
         for item in context.trained
-        if context.styles[item.name] == "tags" and len(parse(item.caption).tags) < _SHORT_TAGS
+        if context.styles[item.name] == "tags" and len(context.captions.tags(item.caption)) < _SHORT_TAGS
     ]
     yield from found(prose, f"{{n}} with {{a sentence|sentences}} of fewer than {_SHORT_PROSE} tokens.")
     yield from found(tagged, f"{{n}} with fewer than {_SHORT_TAGS} tags.")
@@ -161,7 +161,7 @@ def _marks(context: CheckContext) -> Iterator[Found]:
     marked = [
         item.name
         for item in context.items
-        if any(_MARK.fullmatch(same_spelling(tag)) for tag in parse(item.caption).tags)
+        if any(_MARK.fullmatch(same_spelling(tag)) for tag in context.captions.tags(item.caption))
         or _MARKS_IN_PROSE.search(item.caption)
     ]
     yield from found(marked, "{n} whose caption speaks of a watermark, signature or address.")
