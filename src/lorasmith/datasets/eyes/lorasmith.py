@@ -18,6 +18,8 @@ _NO_BLOB: Final = "0" * 64
 
 
 class Lorasmith(TrainerEye):
+    """Sees what the import settled."""
+
     name: ClassVar[str] = "lorasmith"
     title: ClassVar[str] = "lorasmith"
     commit: ClassVar[str] = "this repository"

@@ -19,6 +19,8 @@ _FACE_PARTS: Final = 4  # name parts that its face cropper appends
 
 
 class SdScripts(TrainerEye):
+    """Ignores EXIF, profiles and alpha; reads the first line."""
+
     name: ClassVar[str] = "sd_scripts"
     title: ClassVar[str] = "sd-scripts (kohya)"
     commit: ClassVar[str] = "kohya-ss/sd-scripts 48d368fa, 2026-02-16"
