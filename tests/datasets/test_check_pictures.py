@@ -13,9 +13,6 @@ from lorasmith.datasets.checks import CheckContext, FamilyFacts, inspect, look_a
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 
-for module in ("signals", "duplicates", "overlay", "tokens", "captions.bulk"):
-    pytest.importorskip(f"lorasmith.datasets.{module}")
-
 SIDE = 512
 CAPTIONS = (
     "ohwx, solo, blue hair, blue_hair, a hat",
@@ -83,10 +80,11 @@ def test_a_repair_takes_its_finding_away(id_: str, store: DatasetStore) -> None:
     context = looked_at(version, store)
     findings = inspect(context, only={id_}).findings
     assert findings and any(finding.repair for finding in findings)
-    for finding in findings:
+    for number, finding in enumerate(findings):
         assert finding.repair is not None
-        repaired = Curation(store.home, store).repair("pictures@1", finding)
-        assert repaired.number > version.number and repaired.operation.name == finding.repair.operation
+        begun = store.branch("pictures@1", f"{id_} {number}".replace(" ", "-"))
+        repaired = Curation(store.home, store).repair(begun, finding)
+        assert repaired.number > begun.number and repaired.operation.name == finding.repair.operation
         again = inspect(looked_at(repaired, store), only={id_}).findings
         assert finding.repair not in [other.repair for other in again]
 

@@ -8,6 +8,7 @@ changes a dataset makes a new version and gives it back; what would change can b
     looking.py       captions, checks and queries made ready for a version
     by_hand.py       edits that name their pictures
     captioned.py     what a caption job made becomes a version
+    page.py          the HTML page about a version, stage by stage
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorasmith.curation.by_hand import without, written_by_hand
 from lorasmith.curation.lens_making import make_lens
-from lorasmith.curation.looking import check_context, indexed, measure, query_facts
+from lorasmith.curation.looking import bucket_plan, check_context, indexed, measure, query_facts, stored_size
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.history import HistoryEntry, VersionDiff
     from lorasmith.datasets.layouts import Exported, Loss
     from lorasmith.datasets.pictures.work import ToolOutcome, ToolPreview
+    from lorasmith.datasets.report.stages import Watch
     from lorasmith.datasets.roles import Balance, RolesPreview
     from lorasmith.datasets.selections import Selection, Selections
     from lorasmith.datasets.signals import Signals
@@ -229,7 +231,10 @@ class Curation:
 
         lens = lens or self.lens()
         return describe(
-            self.version(version), counter=lens.counter, trigger_word=lens.trigger_word, blob_size=self._blob_size
+            self.version(version),
+            counter=lens.counter,
+            trigger_word=lens.trigger_word,
+            blob_size=partial(stored_size, self._store),
         )
 
     def inspect(
@@ -304,12 +309,7 @@ class Curation:
     def buckets(self, version: Reference, lens: Lens | None = None, **options: Any) -> BucketPlan:
         """Which bucket each picture lands in, what is cut and enlarged, and the exact steps; options as in
         ``bucket_plan.plan_buckets``."""
-        from lorasmith.datasets.bucket_plan import plan_buckets
-
-        lens = lens or self.lens()
-        length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
-        given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
-        return plan_buckets(self.version(version), family=lens, resolution=lens.resolution, **given)
+        return bucket_plan(self.version(version), lens or self.lens(), options)
 
     def see(
         self,
@@ -458,16 +458,29 @@ class Curation:
         *,
         trainers: Sequence[str] | None = None,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Path:
-        """Write one HTML page about a version: findings, gallery, figures, buckets, trainers' eyes, ledger, history."""
-        from lorasmith.datasets.report import write_report
-        from lorasmith.datasets.report.gather import gather
+        """Write one HTML page about a version: findings, gallery, figures, buckets, trainers' eyes, ledger, history.
 
-        version, lens = self.version(version), lens or self.lens()
-        found = self.inspect(version, lens, progress=progress)
-        page = gather(version, self._store, found, lens, trainers=trainers, progress=progress)
-        write_report(page, path.expanduser())
-        return path
+        Args:
+            version: whose.
+            path: of the page; one that is there is replaced once the new one is whole.
+            lens: what the version is looked at for.
+            trainers: whose eyes look; None for all.
+            progress: called with done, all and the stage. An exception it raises ends the work, and no file is left.
+            watch: told the same, with how long the stage still takes.
+
+        Raises:
+            ConfigError: no such trainer.
+            OutOfDisk, EnvironmentProblem: the page or the home cannot be written.
+        """
+        from lorasmith.curation.page import write_page
+
+        looked_at, target = lens or self.lens(), path.expanduser()
+        version = self.version(version)
+        inspect = partial(self.inspect, version, looked_at)
+        write_page(target, version, self._store, looked_at, inspect, trainers=trainers, progress=progress, watch=watch)
+        return target
 
     # --- inside ------------------------------------------------------------------------------------------------
 
@@ -487,6 +500,3 @@ class Curation:
 
     def _scope(self, version: DatasetVersion, where: str, lens: Lens | None) -> list[str] | None:
         return self.select(version, where, lens) if where.strip() else None
-
-    def _blob_size(self, sha256: str) -> int:
-        return self._store.blob_path(sha256).stat().st_size if self._store.holds(sha256) else 0

@@ -12,6 +12,7 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
+    from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.captions.bulk import CaptionIndex
     from lorasmith.datasets.captions.operations import CaptionOperation
     from lorasmith.datasets.checks import CheckContext, Finding
@@ -89,6 +90,20 @@ def measure(
         """A picture that is missing has no figures; the check F1 names it."""
 
     return SignalStore(home).of_items(items, store.blob_path, progress=progress, unreadable=pass_over)
+
+
+def bucket_plan(version: DatasetVersion, lens: Lens, options: Mapping[str, Any]) -> BucketPlan:
+    """The buckets of a run that the lens describes; ``options`` of ``plan_buckets`` go before it."""
+    from lorasmith.datasets.bucket_plan import plan_buckets
+
+    length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
+    given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
+    return plan_buckets(version, family=lens, resolution=lens.resolution, **given)
+
+
+def stored_size(store: DatasetStore, sha256: str) -> int:
+    """Bytes of a picture in the store; 0 when it is missing."""
+    return store.blob_path(sha256).stat().st_size if store.holds(sha256) else 0
 
 
 def _gathered(pairs: Iterable[tuple[str, Iterable[str]]]) -> dict[str, set[str]]:

@@ -11,7 +11,6 @@ from lorasmith.datasets.magic import SUFFIX_OF
 
 TrainerName = Literal["lorasmith", "sd_scripts", "musubi", "ai_toolkit", "onetrainer", "simpletuner", "diffusion_pipe"]
 Lines = Literal["variants", "first", "whole"]
-_ALSO: Final = {"kohya": "sd_scripts"}
 _SETTINGS: Final = EyeSettings()
 
 
@@ -32,12 +31,12 @@ class TrainerFacts:
 
 
 def trainer_facts(name: str) -> TrainerFacts:
-    """The facts of a trainer, by the name of its eye; ``ai-toolkit`` and ``kohya`` are understood as well.
+    """The facts of a trainer, by any name of its eye.
 
     Raises:
         ConfigError: no such trainer.
     """
-    eye = eye_of(_ALSO.get(name, name.replace("-", "_")))
+    eye = eye_of(name)
     empty = eye.see_caption(CaptionFile(b"", "a.png"), _SETTINGS)
     borrowing = eye.see_caption(CaptionFile(None, "a_b_c_d_e.png", {"a.txt": b"borrowed"}), _SETTINGS)
     return TrainerFacts(
