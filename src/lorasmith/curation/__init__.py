@@ -229,13 +229,8 @@ class Curation:
         """Counts, lengths, tags, shapes and files in figures."""
         from lorasmith.datasets.statistics import describe
 
-        lens = lens or self.lens()
-        return describe(
-            self.version(version),
-            counter=lens.counter,
-            trigger_word=lens.trigger_word,
-            blob_size=partial(stored_size, self._store),
-        )
+        lens, size = lens or self.lens(), partial(stored_size, self._store)
+        return describe(self.version(version), counter=lens.counter, trigger_word=lens.trigger_word, blob_size=size)
 
     def inspect(
         self,

@@ -26,7 +26,7 @@ def write_page(
     progress: Callable[[int, int, str], None] | None,
     watch: Watch | None,
 ) -> None:
-    """Write the page; ``inspect`` carries out the checks and takes a ``progress``, the rest as in ``Curation.report``."""
+    """Write the page as ``Curation.report`` does; ``inspect`` carries out the checks and takes a ``progress``."""
     from lorasmith.datasets.eyes import eye_of
     from lorasmith.datasets.report import write_report
     from lorasmith.datasets.report.gather import gather
