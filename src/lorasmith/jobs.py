@@ -34,7 +34,8 @@ from filelock import FileLock, Timeout
 from lorasmith import errors, processes
 from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.events import Event
-from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result, write_atomically, write_json
+from lorasmith.files import write_atomically, write_json
+from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result
 
 State = Literal["queued", "running", "succeeded", "failed", "stopped", "paused", "lost"]
 Command = Callable[[Path], Sequence[str]]
