@@ -76,7 +76,7 @@ def test_undo_and_redo_walk_the_line(store: DatasetStore, first: DatasetVersion)
     with pytest.raises(DatasetError, match="nothing to undo"):
         store.undo("猫")
     assert store.redo("猫", 2) == third
-    with pytest.raises(DatasetError, match="No steps"):
+    with pytest.raises(DatasetError, match="nothing to redo"):
         store.redo("猫")
     assert store.undo("猫", 2) == first
     with pytest.raises(DatasetError, match="2 steps"):
@@ -94,7 +94,7 @@ def test_an_edit_after_an_undo_begins_a_line_and_keeps_the_other(store: DatasetS
     store.undo("猫")
     third = edited(store, first, "3")
     assert (third.number, third.parent) == (3, 1)
-    with pytest.raises(DatasetError, match="No steps"):
+    with pytest.raises(DatasetError, match="nothing to redo"):
         store.redo("猫")
     tree = [(e.number, e.parent, e.is_head, e.on_current_line, e.redo) for e in store.history("猫")]
     assert tree == [(1, None, False, True, False), (2, 1, False, False, False), (3, 1, True, True, False)]

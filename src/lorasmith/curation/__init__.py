@@ -378,7 +378,8 @@ class Curation:
         """Name pictures by number, keeping their former names; options as in ``pictures.work.rename_in_sequence``."""
         from lorasmith.datasets.pictures.work import rename_in_sequence
 
-        return rename_in_sequence(self.version(version), self._store, **options)
+        commit = partial(self._commit, version)
+        return rename_in_sequence(self.version(version), self._store, commit=commit, **options)
 
     def leave_out(self, version: Reference, names: Collection[str]) -> DatasetVersion:
         """A version without these pictures; they stay in the older ones."""

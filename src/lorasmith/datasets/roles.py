@@ -270,6 +270,8 @@ def _choose(
 def _weights(counts: Mapping[str, int], shares: Mapping[str, float] | None) -> dict[str, float]:
     if shares is None:
         return dict.fromkeys(counts, 1.0)
+    if set(counts) == {""}:
+        raise ConfigError("The pictures belong to no concepts, so that nothing can be balanced.", "Import folders.")
     if wrong := set(shares) ^ set(counts):
         what = "has no share" if min(wrong) in counts else "is no concept of the dataset"
         raise ConfigError(f"'{min(wrong)}' {what}.", f"The concepts are: {', '.join(sorted(counts))}.")

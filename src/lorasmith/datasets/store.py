@@ -216,7 +216,8 @@ class DatasetStore:
             for done in range(steps):
                 parent = self._versions.parent(dataset, at, head)
                 if parent is None:
-                    said = f"Only {done} steps of '{dataset}' can be undone." if done else "There is nothing to undo."
+                    steps_back = f"{done} step{'s' if done > 1 else ''}"
+                    said = f"Only {steps_back} of '{dataset}' can be undone." if done else "There is nothing to undo."
                     raise DatasetError(said, f"{dataset}@{at} is where its line begins.")
                 redo.append(at)
                 at = parent
@@ -235,7 +236,9 @@ class DatasetStore:
             head = self._versions.head(dataset)
             if steps > len(head.redo):
                 hint = "An edit after an undo begins a new line; see its history, and restore what you want."
-                raise DatasetError(f"{len(head.redo) or 'No'} steps of '{dataset}' can be redone.", hint)
+                there = len(head.redo)
+                said = f"Only {there} step{'s' if there > 1 else ''} of '{dataset}' can be redone."
+                raise DatasetError(said if there else "There is nothing to redo.", hint)
             if steps < 1:
                 return self._versions.read(dataset, head.number)
             at = head.redo[-steps]

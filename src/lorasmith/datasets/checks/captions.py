@@ -239,19 +239,19 @@ CHECKS: Final = (
         "C5", "warning", "Trigger word missing",
         "A picture without the word teaches the subject to the ordinary words beside it, so it appears uncalled.",
         "The most frequent complaint about trained adapters: sd-scripts issues 1045, 1854; ai-toolkit issue 54.",
-        "Add it to all captions.", _no_trigger,
+        "Add it to all captions.", _no_trigger, needs=("trigger word",),
     ),
     Check(
         "C6", "warning", "Trigger word twice or out of place",
         "Repeated words are weighted; and with shuffling only the first keep_tokens tags stay in place.",
         "sd-scripts' keep_tokens; adding a word twice is the commonest slip of tag editors.",
-        "Keep the first.", _double_trigger,
+        "Keep the first.", _double_trigger, needs=("trigger word",),
     ),
     Check(
         "C7", "warning", "Trigger word that is already known",
         "The model's own meaning of the word mixes with the subject, and the word works without the adapter.",
         "Ruiz et al. 2022, 'DreamBooth': rare identifiers work better than common words.",
-        "Choose a rare word such as 'ohwx' followed by a word of your own.", _common_trigger,
+        "Choose a rare word such as 'ohwx' followed by a word of your own.", _common_trigger, needs=("trigger word",),
     ),
     Check(
         "C8", "warning", "Longer than the model reads",

@@ -153,6 +153,7 @@ def rename_in_sequence(
     start: int = 1,
     prefix: str = "",
     folders: bool = False,
+    commit: Commit | None = None,
 ) -> DatasetVersion:
     """Name all pictures by number in their order (``0001.png``); each keeps its former name in its provenance.
 
@@ -163,6 +164,7 @@ def rename_in_sequence(
         start: the first number.
         prefix: stands before every number.
         folders: keep the folder of each picture, and count in each folder anew.
+        commit: takes (parent, items, operation) in place of the store's own.
 
     Raises:
         DatasetError: the names cannot be used.
@@ -183,7 +185,7 @@ def rename_in_sequence(
     mapping = {old.name: new.name for old, new in zip(version.items, items, strict=True) if old.name != new.name}
     if not mapping:
         return version
-    return store.commit(version, items, Operation(name="rename_in_sequence", arguments={"names": mapping}))
+    return (commit or store.commit)(version, items, Operation(name="rename_in_sequence", arguments={"names": mapping}))
 
 
 def items_in(version: DatasetVersion, names: Collection[str] | None) -> list[Item]:
