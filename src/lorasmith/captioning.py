@@ -370,6 +370,52 @@ def _joined(name: str, caption: str, other: str, how: Literal["append", "prepend
     return edit.change(caption, CaptionContext(name, 0, corpus))
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The captioner that a name or alias means and its options, checked before a worker is started.
+
+    Raises:
+        ConfigError: no such captioner, no such option, or an impossible value.
+    """
+    captioner, given = find_captioner(name, options)
+    return captioner.name, read_options(captioner, given).model_dump(mode="json", exclude_unset=True)
+
+
+def commit_captions(
+    store: DatasetStore,
+    parent: DatasetVersion,
+    output: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    arguments: dict[str, Any],
+) -> DatasetVersion:
+    """Make a version of what a caption job answered.
+
+    Args:
+        store: of the dataset.
+        parent: whose pictures were captioned.
+        output: of the job.
+        plan: ``existing`` and ``as_line`` as in ``lay_over``; ``onto``.
+        arguments: of the operation, with ``captioner`` and ``job``.
+
+    Raises:
+        DatasetError: it captioned nothing.
+    """
+    captions: Mapping[str, Any] = output["captions"]
+    failures: dict[str, str] = dict(output.get("failures", {}))
+    if not captions:
+        first = next(iter(failures.values()), "it gave no answer")
+        raise DatasetError(
+            f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
+            f"See the job {arguments['job']}.",
+        )
+    existing: Existing = plan["existing"]
+    by = {**output.get("by", {}), "job": arguments["job"]}
+    said = {name: str(entry["caption"]) for name, entry in captions.items()}
+    as_line = bool(plan.get("as_line"))
+    items = lay_over(parent.items, said, existing, arguments["captioner"], by, as_line=as_line)
+    operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
+    return store.commit(parent, items, operation, onto="parent" if plan.get("onto") == "parent" else "head")
+
+
 def _chooser(merged: Merged, rule: Mapping[str, Any] | None) -> TagChooser:
     from pydantic import ValidationError
 

@@ -213,6 +213,7 @@ class Studio:
             DatasetError: no pictures, or it failed on all of them.
             EnvironmentProblem: the model is not here and downloading was not allowed.
         """
+        from lorasmith.captioning import check_options
         from lorasmith.jobfolder import write_json
 
         parent = self.dataset(version)
@@ -220,7 +221,7 @@ class Studio:
             raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
         if existing == "keep" and all(item.caption.strip() for item in parent.items):
             return parent
-        name, checked = _captioner_options(captioner, options)
+        name, checked = check_options(captioner, options)
         which = "missing" if existing == "keep" else "all"
         payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
         payload |= {"which": which, "lines": lines, "fresh": fresh, "download": download}
@@ -238,6 +239,8 @@ class Studio:
             JobError: it is no caption job, or it has not succeeded.
             DatasetError: it captioned nothing.
         """
+        from lorasmith.captioning import commit_captions
+
         job = self.job(job)
         payload, output = self._payload(job, "caption"), job.output()
         parent = self.dataset(str(payload["dataset"]))
@@ -246,7 +249,7 @@ class Studio:
                 return self.dataset(f"{parent.dataset}@{entry.number}")
         plan = json.loads((job.folder.path / _COMMIT).read_bytes())
         arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
-        return self._commit_captions(parent, output, plan, arguments)
+        return commit_captions(self._store, parent, output, plan, arguments)
 
     # Training
 
@@ -483,28 +486,6 @@ class Studio:
         made = Operation(name=operation, arguments=arguments)
         return self._store.commit(parent, items, made, onto=_onto(version))
 
-    def _commit_captions(
-        self, parent: DatasetVersion, output: Mapping[str, Any], plan: Mapping[str, Any], arguments: dict[str, Any]
-    ) -> DatasetVersion:
-        from lorasmith.captioning import lay_over
-        from lorasmith.datasets.manifest import Operation
-
-        captions: Mapping[str, Any] = output["captions"]
-        failures: dict[str, str] = dict(output.get("failures", {}))
-        if not captions:
-            first = next(iter(failures.values()), "it gave no answer")
-            raise DatasetError(
-                f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
-                f"See the job {arguments['job']}.",
-            )
-        existing: Existing = plan["existing"]
-        by = {**output.get("by", {}), "job": arguments["job"]}
-        said = {name: str(entry["caption"]) for name, entry in captions.items()}
-        as_line = bool(plan.get("as_line"))
-        items = lay_over(parent.items, said, existing, arguments["captioner"], by, as_line=as_line)
-        operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
-        return self._store.commit(parent, items, operation, onto="parent" if plan.get("onto") == "parent" else "head")
-
 
 def _onto(version: str | DatasetVersion) -> Literal["head", "parent"]:
     """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
@@ -528,15 +509,3 @@ def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
         seed=int(image["seed"]),
         adapters=tuple((str(name), float(weight)) for name, weight in uses),
     )
-
-
-def _captioner_options(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The captioner that is meant and its options, checked before a worker is started.
-
-    Raises:
-        ConfigError: no such captioner, no such option, or an impossible value.
-    """
-    from lorasmith.captioners.run import find_captioner, read_options
-
-    captioner, given = find_captioner(name, options)
-    return captioner.name, read_options(captioner, given).model_dump(mode="json", exclude_unset=True)
