@@ -104,6 +104,11 @@ class ProcessSpeaker(Speaker):
         self._child: Child | None = None
         self.restart()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None once it is closed."""
+        return self._child.pid if self._child is not None else None
+
     def caption(self, pictures: Sequence[Picture], attempt: int) -> list[Answer | Failure]:
         sizes = [[picture.width, picture.height] for picture in pictures]
         answer, blobs = self._ask(
