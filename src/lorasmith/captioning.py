@@ -53,6 +53,8 @@ class SideBySide:
     """What several captioners say of the same pictures; nothing is written."""
 
     version: DatasetVersion
+    reference: Reference
+    """As it was asked for: a name with a number is gone on from, as by every edit."""
     captions: Mapping[str, Mapping[str, str]]
     """By captioner, by name of picture; a picture that a captioner failed on is missing."""
     failures: Mapping[str, Mapping[str, str]]
@@ -219,7 +221,7 @@ class Captioning:
             download: whether models may be downloaded.
             on_event: hears everything their jobs say.
         """
-        version = self._version(version)
+        reference, version = version, self._version(version)
         outputs = {}
         for name, options in captioner_options.items():
             found, given = find_captioner(name, options)
@@ -228,6 +230,7 @@ class Captioning:
             outputs[name] = self._answer(payload, version.dataset, on_event)
         return SideBySide(
             version,
+            reference,
             {
                 name: {item: str(entry["caption"]) for item, entry in output["captions"].items()}
                 for name, output in outputs.items()
@@ -273,7 +276,7 @@ class Captioning:
         by = {"how": how, "captioners": [dict(shown.by[name]) for name in names]}
         items = lay_over(shown.version.items, made, "replace", " + ".join(names), by)
         operation = Operation(name="combine_captions", arguments={"how": how, "captioners": names})
-        return self._commit(shown.version, shown.version, items, operation)
+        return self._commit(shown.reference, shown.version, items, operation)
 
     # Inside
 

@@ -169,7 +169,8 @@ def caption(
             parent, captioner, existing=existing, as_line=as_line, lines=lines, fresh=fresh, download=download,
             device=device, on_event=report, **options,
         )  # fmt: skip
-    failures: dict[str, str] = dict(version.operation.arguments.get("failures", {}))
+    made = version.reference != parent.reference  # else nothing changed, and its operation is an older one
+    failures: dict[str, str] = dict(version.operation.arguments.get("failures", {})) if made else {}
     if trigger_word:
         version = studio.add_trigger_word(version, trigger_word)
     before = {item.name: item.caption for item in parent.items}
