@@ -6,6 +6,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import urlopen
 
@@ -16,7 +17,7 @@ from lorasmith.captioners import Need, Wanted, downloads
 from lorasmith.captioners.tagging.models import KNOWN_MODELS
 from lorasmith.captioning import lay_over
 from lorasmith.datasets.manifest import DatasetVersion, Item
-from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, OutOfDisk
+from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, OutOfDisk, Stopped
 from lorasmith.events import Progress
 from lorasmith.studio import Studio
 from tests.captioners.stub_tagger import write_stub
@@ -185,7 +186,9 @@ class Transport:
         assert options["expected"] == "any"
         with urlopen(url) as answer:
             content = answer.read()
-        options["progress"](len(content), len(content))
+        options["progress"](SimpleNamespace(done=len(content)))
+        if options["cancel"]():
+            raise Stopped("The download was stopped.", "")
         (folder / str(name)).write_bytes(content)
         return None
 
@@ -197,6 +200,10 @@ def test_what_was_agreed_to_is_fetched_and_used(tmp_path: Path, server: str) -> 
     said: list[tuple[int, int]] = []
     downloads.fetch(need, tmp_path / "home", lambda done, total: said.append((done, total)), transport=Transport())
     assert said[-1][0] > 100
+    with pytest.raises(Stopped):
+        again = Need(need.downloads, tmp_path / "elsewhere", "here")
+        downloads.fetch(again, tmp_path, lambda done, total: None, cancel=lambda: True, transport=Transport())
+    downloads.fetch(need, tmp_path / "home", lambda done, total: None, transport=Broken())  # all of it is here
     from lorasmith.captioners.wd_tagger import WdTagger
 
     tagger = WdTagger()
@@ -215,7 +222,7 @@ def test_a_failed_download_says_why_first(tmp_path: Path) -> None:
     need = Need((Wanted("https://example.org/m", "m.onnx", 5),), tmp_path / "m", "here")
     with pytest.raises(EnvironmentProblem, match=r"could not be downloaded\. The server does not") as error:
         downloads.fetch(need, tmp_path, lambda done, total: None, transport=Broken())
-    assert error.value.hint.startswith("Try later. Check the internet connection")
+    assert error.value.hint == "Try later. What has arrived is kept, and the same command goes on."
     huge = Need((Wanted("https://example.org/m", "m.onnx", 10**18),), tmp_path / "m", "here")
     with pytest.raises(OutOfDisk, match="needs"):
         downloads.refuse_unless_allowed(huge, allowed=True, home=tmp_path)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lorasmith.captioners import Need
-from lorasmith.errors import EnvironmentProblem, LorasmithError, OutOfDisk
+from lorasmith.errors import EnvironmentProblem, LorasmithError, OutOfDisk, Stopped
 
 ROOM: Final = "captioners"
 _SPARE: Final = 200_000_000  # bytes that stay free on the disk
-FAILED_HINT: Final = (
-    "Check the internet connection and 2-3 GB of free disk; what has arrived is kept, and the same command goes on. "
-    "Or name another model, a folder that holds one, or 'sandbox', which needs no download."
-)
+_FAILED_HINT: Final = "What has arrived is kept, and the same command goes on."
 
 Progress = Callable[[int, int], None]
 
@@ -64,38 +62,60 @@ def refuse_unless_allowed(need: Need, *, allowed: bool, home: Path) -> None:
         )
 
 
-def fetch(need: Need, home: Path, progress: Progress, *, transport: Download | None = None) -> None:
+def fetch(
+    need: Need,
+    home: Path,
+    progress: Progress,
+    *,
+    cancel: Callable[[], bool] = lambda: False,
+    transport: Download | None = None,
+) -> None:
     """Carry out the downloads.
 
     Args:
         need: what is wanted.
         home: whose.
         progress: called with bytes done and bytes in all.
+        cancel: true when it shall stop; what has arrived is kept.
         transport: what fetches; left out, ``lorasmith.fetching``.
 
     Raises:
         EnvironmentProblem: something could not be fetched; the true cause stands first.
+        Stopped: ``cancel`` said so.
     """
     if need.folder is None:
         raise EnvironmentProblem("It is not said where the downloads belong.", "Report this.")
     need.folder.mkdir(parents=True, exist_ok=True)
-    fetcher = transport or _fetcher(home)
+    if transport is None:
+        with _fetcher(home) as fetcher:
+            fetch(need, home, progress, cancel=cancel, transport=fetcher)
+        return
     done = 0
     for wanted in need.downloads:
         target = need.folder / wanted.path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file():  # it appeared when it was whole
+            done += wanted.size or target.stat().st_size
+            continue
 
-        def report(arrived: int, *_: object, before: int = done) -> None:
-            progress(before + arrived, max(need.bytes_to_load, before + arrived))
+        def report(state: Any, before: int = done) -> None:
+            progress(before + state.done, max(need.bytes_to_load, before + state.done))
 
         try:
-            fetcher.download(
-                wanted.url, target.parent, name=target.name, sha256=wanted.sha256, expected="any", progress=report
+            transport.download(
+                wanted.url,
+                target.parent,
+                name=target.name,
+                sha256=wanted.sha256,
+                expected="any",
+                progress=report,
+                cancel=cancel,
             )
+        except Stopped:
+            raise
         except LorasmithError as cause:
             raise EnvironmentProblem(
-                f"Tagging failed: {wanted.path} could not be downloaded. {cause.message}",
-                f"{cause.hint} {FAILED_HINT}".strip(),
+                f"{wanted.path} could not be downloaded. {cause.message}",
+                f"{cause.hint} {_FAILED_HINT}".strip(),
             ) from cause
         done += wanted.size or target.stat().st_size
 
@@ -111,11 +131,11 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
-def _fetcher(home: Path) -> Download:
+def _fetcher(home: Path) -> AbstractContextManager[Download]:
     try:
         room = importlib.import_module("lorasmith.fetching")
         credentials = importlib.import_module("lorasmith.credentials")
     except ImportError as cause:
         raise EnvironmentProblem("This installation cannot download.", "Reinstall lorasmith.") from cause
-    fetcher: Download = room.Fetcher(room.Limits(), credentials.Credentials(home))
+    fetcher: AbstractContextManager[Download] = room.Fetcher(credentials=credentials.Credentials(home))
     return fetcher

@@ -23,7 +23,7 @@ from lorasmith.captioners.work import CaptionWork
 from lorasmith.config import Section
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import ConfigError, EnvironmentProblem
+from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import choose, discover
@@ -113,7 +113,10 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
             "Leave 'lines' out, or take another captioner.",
         )
     try:
+        _get_ready(captioner, options, request, folder.home, emit, control)
         return _caption(folder, store, version, captioner, options, request, emit, control)
+    except Stopped:
+        return {"captions": {}, "failures": {}, "complete": False}
     except EnvironmentProblem as cause:
         raise type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip()) from cause
 
@@ -128,7 +131,6 @@ def _caption(
     emit: Emit,
     control: Callable[[], Control],
 ) -> dict[str, Any]:
-    _get_ready(captioner, options, request, folder.home, emit)
     emit(Phase("loading"))
     speaker = start_speaker(captioner, options, device=request.device, home=folder.home)
     try:
@@ -165,14 +167,26 @@ def start_speaker(captioner: Captioner, options: Section, *, device: str, home: 
     return ProcessSpeaker(captioner.name, chosen, device=device, home=home)
 
 
-def _get_ready(captioner: Captioner, options: Section, request: CaptionRequest, home: Path, emit: Emit) -> None:
+def _get_ready(
+    captioner: Captioner,
+    options: Section,
+    request: CaptionRequest,
+    home: Path,
+    emit: Emit,
+    control: Callable[[], Control],
+) -> None:
     """Fetch what is lacking, if that was allowed."""
     need = captioner.need(options, home=home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
     if not need.downloads:
         return
     emit(Phase("downloading"))
-    fetch(need, home, lambda done, total: emit(Progress(done, total, unit="bytes")))
+    fetch(
+        need,
+        home,
+        lambda done, total: emit(Progress(done, total, unit="bytes")),
+        cancel=lambda: control().wanted != "run",
+    )
 
 
 def _request(payload: dict[str, Any]) -> CaptionRequest:

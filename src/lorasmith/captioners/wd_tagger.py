@@ -59,7 +59,7 @@ class WdTagger(Captioner):
 
     def aliases(self) -> Mapping[str, Mapping[str, Any]]:
         """The published models, by all their names."""
-        return {
+        return {"sandbox": {"model": "sandbox"}} | {
             name: {"model": known.aliases[0]}
             for known in KNOWN_MODELS
             for name in (*known.aliases, known.repository, known.repository.partition("/")[2])
