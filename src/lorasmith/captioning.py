@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lorasmith.captioners import Need
 from lorasmith.captioners.answers import Source, kept_of, sources
 from lorasmith.captioners.downloads import in_words
-from lorasmith.captioners.run import captioners, find_captioner, read_options
+from lorasmith.captioners.run import captioners, find_captioner, read_options, tell_need
 from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
 from lorasmith.captioners.tagging.review import Unsure, obey, read_verdicts, write_verdicts
 from lorasmith.captioners.tagging.rule import TagChooser, TagRule
@@ -198,10 +198,11 @@ class Captioning:
                 edited[name] = remove_tags(caption, [tag])
             elif not present:
                 edited[name] = join_tags([*split_tags(caption), tag]) if caption.strip() else tag
-        write_verdicts(self._home, [(images[name], tag, accepted) for (name, tag), accepted in verdicts.items()])
         said = [[name, tag, accepted] for (name, tag), accepted in verdicts.items()]
         items = lay_over(parent.items, edited, "replace", "review", {})
-        return self._commit(version, parent, items, Operation(name="decide_tags", arguments={"verdicts": said}))
+        made = self._commit(version, parent, items, Operation(name="decide_tags", arguments={"verdicts": said}))
+        write_verdicts(self._home, [(images[name], tag, accepted) for (name, tag), accepted in verdicts.items()])
+        return made
 
     # Several captioners
 
@@ -224,9 +225,8 @@ class Captioning:
         reference, version = version, self._version(version)
         outputs = {}
         for name, options in captioner_options.items():
-            found, given = find_captioner(name, options)
-            checked = read_options(found, given).model_dump(mode="json", exclude_unset=True)
-            payload = {"dataset": version.reference, "captioner": found.name, "options": checked, "download": download}
+            found, checked = check_options(name, options, download=download, home=self._home)
+            payload = {"dataset": version.reference, "captioner": found, "options": checked, "download": download}
             outputs[name] = self._answer(payload, version.dataset, on_event)
         return SideBySide(
             version,
@@ -373,14 +373,19 @@ def _joined(name: str, caption: str, other: str, how: Literal["append", "prepend
     return edit.change(caption, CaptionContext(name, 0, corpus))
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def check_options(
+    name: str, options: Mapping[str, Any], *, download: bool = False, home: Path
+) -> tuple[str, dict[str, Any]]:
     """The captioner that a name or alias means and its options, checked before a worker is started.
 
     Raises:
         ConfigError: no such captioner, no such option, or an impossible value.
+        EnvironmentProblem: there is no such model, or it is not here and ``download`` does not allow to fetch it.
     """
     captioner, given = find_captioner(name, options)
-    return captioner.name, read_options(captioner, given).model_dump(mode="json", exclude_unset=True)
+    section = read_options(captioner, given)
+    tell_need(captioner, section, home, download=download)
+    return captioner.name, section.model_dump(mode="json", exclude_unset=True)
 
 
 def commit_captions(

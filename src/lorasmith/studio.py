@@ -219,9 +219,9 @@ class Studio:
         parent = self.dataset(version)
         if not parent.items:
             raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
+        name, checked = check_options(captioner, options, download=download, home=self.home)
         if existing == "keep" and all(item.caption.strip() for item in parent.items):
             return parent
-        name, checked = check_options(captioner, options)
         which = "missing" if existing == "keep" else "all"
         payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
         payload |= {"which": which, "lines": lines, "fresh": fresh, "download": download}

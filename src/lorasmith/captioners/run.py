@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import lorasmith.captioners
-from lorasmith.captioners import Captioner
+from lorasmith.captioners import Captioner, Need
 from lorasmith.captioners.downloads import fetch, refuse_unless_allowed
 from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
 from lorasmith.captioners.work import CaptionWork
@@ -118,7 +118,7 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
     except Stopped:
         return {"captions": {}, "failures": {}, "complete": False}
     except EnvironmentProblem as cause:
-        raise type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip()) from cause
+        raise _failed(captioner, cause) from cause
 
 
 def _caption(
@@ -165,6 +165,25 @@ def start_speaker(captioner: Captioner, options: Section, *, device: str, home: 
     """
     chosen = options.model_dump(mode="json", exclude_unset=True)
     return ProcessSpeaker(captioner.name, chosen, device=device, home=home)
+
+
+def tell_need(captioner: Captioner, options: Section, home: Path, *, download: bool) -> Need:
+    """What it takes, refused where it cannot be had, before anything is started.
+
+    Raises:
+        EnvironmentProblem: there is no such model, or it would have to be downloaded and that was not allowed.
+    """
+    try:
+        need = captioner.need(options, home=home)
+        refuse_unless_allowed(need, allowed=download, home=home)
+    except EnvironmentProblem as cause:
+        raise _failed(captioner, cause) from cause
+    return need
+
+
+def _failed(captioner: Captioner, cause: EnvironmentProblem) -> EnvironmentProblem:
+    """The true cause first, then what helps most often."""
+    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip())
 
 
 def _get_ready(

@@ -113,11 +113,11 @@ class CaptionWork:
             whole = [image for image in some if all(image in line for line in known)]
             if whole and control().wanted != "run":
                 return
+            before = sum(map(len, left.values()))
             for image, answers in zip(whole, self._read_kept(known, whole), strict=True):
-                if any(_fault(answer) for answer in answers):
-                    continue  # under other options it may have said nothing; it is asked as any other
-                self._settle(left[image], answers, emit)
-                pace.done(len(left.pop(image)))
+                if not any(_fault(answer) for answer in answers):  # else it is asked as any other
+                    self._settle(left.pop(image), answers, emit)
+            pace.done(before - sum(map(len, left.values())))
 
     def _read_kept(self, known: Sequence[Mapping[str, Answer]], images: Sequence[str]) -> Iterator[list[Answer]]:
         flat = [line[image] for image in images for line in known]
@@ -213,6 +213,8 @@ class _Pace:
         self._began = time.monotonic()
 
     def done(self, count: int) -> None:
+        if not count:
+            return
         self._done += count
         rate = self._done / max(time.monotonic() - self._began, 1e-9)
         left = self._left - self._done

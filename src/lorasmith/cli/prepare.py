@@ -166,9 +166,17 @@ def caption(
     download = download or _agreed(session, captioner, options)
     with reporter(session) as report:
         version = studio.caption(
-            parent, captioner, existing=existing, as_line=as_line, lines=lines, fresh=fresh, download=download,
-            device=device, on_event=report, **options,
-        )  # fmt: skip
+            dataset if "@" in dataset else parent,  # a number means just that version
+            captioner,
+            existing=existing,
+            as_line=as_line,
+            lines=lines,
+            fresh=fresh,
+            download=download,
+            device=device,
+            on_event=report,
+            **options,
+        )
     made = version.reference != parent.reference  # else nothing changed, and its operation is an older one
     failures: dict[str, str] = dict(version.operation.arguments.get("failures", {})) if made else {}
     if trigger_word:
