@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydantic import ValidationError
 
+from lorasmith.captioners.decoding import open_picture
 from lorasmith.captioners.tagging.kept import FLOOR, pack, unpack
 from lorasmith.captioners.tagging.layouts import recognise
 from lorasmith.captioners.tagging.merging import Voice, merge
@@ -297,3 +298,20 @@ def test_models_are_found_in_the_home_and_in_the_cache_of_hugging_face(
     write_stub(tmp_path / "home" / "captioners" / "SmilingWolf--wd-vit-tagger-v3")
     own = locate("SmilingWolf/wd-vit-tagger-v3", tmp_path / "home")
     assert isinstance(own, Located) and own.layout.folder.is_relative_to(tmp_path / "home")
+
+
+def test_reducing_while_decoding_shows_what_the_reference_order_shows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3)).astype(np.uint8))
+    fine = np.asarray(coarse.resize((1600, 1200), Image.Resampling.BICUBIC), np.float32) + rng.normal(
+        0, 4, (1200, 1600, 3)
+    )
+    Image.fromarray(np.clip(fine, 0, 255).astype(np.uint8)).save(tmp_path / "large.jpg", quality=92)
+    with Image.open(tmp_path / "large.jpg") as full:
+        square = Image.new("RGB", (1600, 1600), "white")
+        square.paste(full, (0, 200))
+    reference = np.asarray(square.resize((128, 128), Image.Resampling.BICUBIC), np.float32)[:, :, ::-1]
+    opened = open_picture(tmp_path / "large.jpg", 128)
+    assert opened.size == (128, 96)
+    assert np.abs(prepare(opened, Sight(128, channels_first=False)) - reference).mean() <= 1.0  # of 255
+    assert open_picture(tmp_path / "large.jpg", None).size == (1600, 1200)
