@@ -174,12 +174,19 @@ def measure_throughput(folder: Path) -> dict[str, Any]:
     arrays = np.stack(
         [prepare(open_picture(store.blob_path(item.image), SIDE), SIGHT) for item in version.items[: 2 * batch]]
     )
-    session = onnxruntime.InferenceSession(model / "model.onnx", providers=["CPUExecutionProvider"])
+    still = onnxruntime.SessionOptions()
+    still.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # as the job has it; best where cores are busy
+    sessions = [
+        onnxruntime.InferenceSession(model / "model.onnx", settings, providers=["CPUExecutionProvider"])
+        for settings in (onnxruntime.SessionOptions(), still)
+    ]
     options = {"model": str(model), "batch_size": batch, "general_threshold": 0.26}
     speaker = ProcessSpeaker("wd_tagger", options, device="cpu", home=folder / "home")
     ratios, bare_rates, our_rates, processor = [], [], [], []
     for number in range(rounds):
-        bare = _bare(session, arrays, batch)
+        bares = [_bare(session, arrays, batch) for session in sessions]
         worked = _processor(speaker.pid or 0)
         job = JobFolder(folder / "home" / "jobs" / str(number))
         job.path.mkdir(parents=True)
@@ -195,16 +202,18 @@ def measure_throughput(folder: Path) -> dict[str, Any]:
         (first, some), (last, all_) = said[0], said[-1]
         ours = (all_ - some) / (last - first)
         ours_cpu = (_processor(speaker.pid or 0) - worked) / count
-        bare = statistics.mean([bare, _bare(session, arrays, batch)])
         clock = time.process_time()
-        _bare(session, arrays, batch)
-        processor.append(ours_cpu / ((time.process_time() - clock) / len(arrays)))
+        again = [_bare(sessions[0], arrays, batch)]
+        bare_cpu = time.process_time() - clock
+        again.append(_bare(sessions[1], arrays, batch))
+        bare = max((one + other) / 2 for one, other in zip(bares, again, strict=True))  # the better of both settings
+        processor.append(ours_cpu / (bare_cpu / len(arrays)))
         bare_rates.append(bare)
         our_rates.append(ours)
         ratios.append(ours / bare)
     speaker.close()
     return {
-        "bare ONNX Runtime": f"{statistics.median(bare_rates):.2f} pictures/s",
+        "bare ONNX Runtime, the better of two settings": f"{statistics.median(bare_rates):.2f} pictures/s",
         "the whole job": f"{statistics.median(our_rates):.2f} pictures/s",
         "processor of job and captioner, opening pictures left out": f"{statistics.median(processor):.3f} of bare's",
         "share of bare": f"{statistics.median(ratios):.3f} (median of {rounds}: {[round(r, 3) for r in ratios]})",
