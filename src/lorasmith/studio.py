@@ -27,6 +27,7 @@ from lorasmith.events import Event
 if TYPE_CHECKING:
     from lorasmith.adapters.certificate import Certificate
     from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.captioning import Captioning, Existing
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
@@ -178,7 +179,12 @@ class Studio:
         version: str | DatasetVersion,
         captioner: str = "wd_tagger",
         *,
-        existing: Literal["replace", "keep"] = "replace",
+        existing: Existing = "replace",
+        as_line: bool = False,
+        lines: int = 1,
+        fresh: bool = False,
+        download: bool = False,
+        device: str = "auto",
         on_event: Watch | None = None,
         **options: Any,
     ) -> DatasetVersion:
@@ -187,23 +193,37 @@ class Studio:
         The list is ``version.operation.arguments["failures"]``, name to reason.
 
         Args:
-            existing: what happens to captions that are there. Replaced ones stay in the parent version.
+            version: whose pictures.
+            captioner: its name, or another name of it such as ``wd-vit-v3`` (``captions.names()``).
+            existing: what becomes of captions that are there: ``replace`` them (they stay in the parent version),
+                ``keep`` them and fill the missing, ``append`` or ``prepend`` what is new.
+            as_line: whether what is appended or prepended becomes a line of its own.
+            lines: how many captions of each picture, a line each.
+            fresh: whether answers that are kept of earlier jobs are passed over.
+            download: whether a model that is not here may be downloaded; ``captions.need`` tells what and how large.
+            device: ``auto``, ``cpu``, ``cuda`` ...
             on_event: hears everything the job says.
             options: the captioner's own.
 
         Raises:
             ConfigError: no such captioner or option.
             DatasetError: no pictures, or it failed on all of them.
+            EnvironmentProblem: the model is not here and downloading was not allowed.
         """
+        from lorasmith.captioning import check_options
         from lorasmith.files import write_json
 
         parent = self.dataset(version)
         if not parent.items:
             raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
-        checked = _captioner_options(captioner, options)
-        payload = {"dataset": parent.reference, "captioner": captioner, "options": checked}
+        name, checked = check_options(captioner, options, download=download, home=self.home)
+        if existing == "keep" and all(item.caption.strip() for item in parent.items):
+            return parent
+        which = "missing" if existing == "keep" else "all"
+        payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
+        payload |= {"which": which, "lines": lines, "fresh": fresh, "download": download}
         job = self._submit("caption", payload, name=parent.dataset)
-        write_json(job.folder.path / _COMMIT, {"existing": existing, "onto": _onto(version)})
+        write_json(job.folder.path / _COMMIT, {"existing": existing, "as_line": as_line, "onto": _onto(version)})
         self._run(job, on_event)
         return self.collect_captions(job)
 
@@ -216,7 +236,7 @@ class Studio:
             JobError: it is no caption job, or it has not succeeded.
             DatasetError: it captioned nothing.
         """
-        from lorasmith.curation.captioned import commit_captions
+        from lorasmith.captioning import commit_captions
 
         job = self.job(job)
         payload, output = self._payload(job, "caption"), job.output()
@@ -389,6 +409,17 @@ class Studio:
         return Curation(self.home, self._store)
 
     @property
+    def captions(self) -> Captioning:
+        """Captions by machines, besides ``caption``: what they need, tags under other rules, several side by side."""
+        from lorasmith.captioning import Captioning
+
+        return Captioning(
+            self.home,
+            self._store,
+            lambda payload, name, on_event: self._run(self._submit("caption", payload, name=name), on_event),
+        )
+
+    @property
     def library(self) -> Library:
         """The adapters of this home."""
         from lorasmith.library import Library
@@ -455,16 +486,3 @@ def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
         seed=int(image["seed"]),
         adapters=tuple((str(name), float(weight)) for name, weight in uses),
     )
-
-
-def _captioner_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a captioner, checked before a worker is started.
-
-    Raises:
-        ConfigError: no such captioner, no such option, or an impossible value.
-    """
-    from lorasmith.captioners.run import captioners, read_options
-    from lorasmith.plugins import choose
-
-    section = read_options(choose(captioners(), name, "captioner"), dict(options))
-    return section.model_dump(mode="json", exclude_unset=True)

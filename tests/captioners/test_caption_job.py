@@ -13,8 +13,9 @@ from typing import ClassVar
 import pytest
 from PIL import Image
 
-from lorasmith.captioners import Answer, Captioner, Tag
+from lorasmith.captioners import Answer, Captioner, Failure, Tag
 from lorasmith.captioners import run as caption_job
+from lorasmith.captioners.speaking import LocalSpeaker
 from lorasmith.config import Section
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
@@ -68,10 +69,10 @@ class Scripted(Captioner):
         self.script = {Image.new("RGB", (1, 1), color).getpixel((0, 0)): said for color, said in script.items()}
         self.batches: list[int] = []
 
-    def load(self, options: Section, *, device: str) -> None:
+    def load(self, options: Section, *, device: str, home: Path | None = None) -> None:
         pass
 
-    def caption(self, images: Sequence[Image.Image]) -> list[Answer]:
+    def caption(self, images: Sequence[Image.Image], *, attempt: int = 0) -> list[Answer | Failure]:
         self.batches.append(len(images))
         answers = []
         for image in images:
@@ -86,6 +87,7 @@ class Scripted(Captioner):
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     captioner = Scripted({color: f"a {color} square" for color in COLORS})
     monkeypatch.setattr(caption_job, "captioners", lambda: {"scripted": captioner})
+    monkeypatch.setattr(caption_job, "start_speaker", LocalSpeaker)
     return captioner
 
 

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-import lorasmith.captioners
 from lorasmith.captioners import Captioner
-from lorasmith.captioners.wd_tagger import KNOWN_MODELS, WdTagger, display_name, prepare
-from lorasmith.config import Section
+from lorasmith.captioners.tagging.models import KNOWN_MODELS
+from lorasmith.captioners.tagging.pixels import Sight, prepare
+from lorasmith.captioners.tagging.rule import display_name
+from lorasmith.captioners.wd_tagger import WdTagger
 from lorasmith.datasets.captions.kaomoji import KAOMOJI
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
-from lorasmith.plugins import discover
 from tests.captioners.stub_tagger import LABELS, own_thresholds, write_stub
 
 RED, BLUE, GREEN = (Image.new("RGB", (20, 20), color) for color in ("red", "blue", "lime"))
@@ -26,17 +26,6 @@ def tagger(folder: Path, **options: object) -> WdTagger:
     made = WdTagger()
     made.load(WdTagger.Options(model=str(folder), **options), device="cpu")  # type: ignore[arg-type]
     return made
-
-
-def test_every_captioner_keeps_the_contract() -> None:
-    plugins = discover(lorasmith.captioners, Captioner)  # type: ignore[type-abstract]
-    assert "wd_tagger" in plugins
-    for name, plugin in plugins.items():
-        assert plugin.name == name
-        assert plugin.title
-        assert issubclass(plugin.Options, Section)
-        plugin.Options()  # every option has a default
-        assert all(field.description for field in plugin.Options.model_fields.values())
 
 
 def test_tags_come_from_channels_in_bgr_order(tmp_path: Path) -> None:
@@ -81,16 +70,18 @@ def test_the_folders_thresholds_and_then_the_users(tmp_path: Path) -> None:
 
 def test_a_published_models_folder_has_its_threshold(tmp_path: Path) -> None:
     eva = write_stub(tmp_path / "wd-eva02-large-tagger-v3")
-    assert tagger(eva)._loaded.general_threshold == 0.5296
-    assert tagger(write_stub(tmp_path / "mine"))._loaded.general_threshold == 0.35
+    assert tagger(eva)._loaded.usual == (0.5296, 0.85)
+    assert tagger(write_stub(tmp_path / "mine"))._loaded.usual == (0.35, 0.85)
 
 
 def test_excluding_ordering_and_underscores(tmp_path: Path) -> None:
     folder = write_stub(tmp_path)
     for spelling in ("red_picture", "red picture", "Red Picture "):
         assert "red picture" not in tagger(folder, exclude_tags=(spelling,)).caption([RED])[0].caption
-    low = tagger(folder, general_threshold=0.0, order="model").caption([BLUE])[0].caption
-    assert low.startswith("blue picture, green picture, red picture, o_o")
+    grey = Image.new("RGB", (20, 20), (128, 128, 128))
+    assert tagger(folder, order="model").caption([grey])[0].caption == "blue picture, green picture, red picture, o_o"
+    assert tagger(folder).caption([grey])[0].caption == "o_o, blue picture, green picture, red picture"
+    assert tagger(folder, order="name").caption([grey])[0].caption == "blue picture, green picture, o_o, red picture"
     assert tagger(folder, replace_underscores=False).caption([BLUE])[0].caption == "blue_picture, o_o"
 
 
@@ -101,12 +92,14 @@ def test_kaomoji_keep_their_mouths() -> None:
 
 
 def test_pictures_are_padded_with_white_and_never_squeezed() -> None:
-    wide = prepare(Image.new("RGB", (300, 100), (10, 20, 30)), 30)
+    wide = prepare(Image.new("RGB", (300, 100), (10, 20, 30)), Sight(30, channels_first=False))
     assert wide.shape == (30, 30, 3) and wide.dtype == np.float32
     assert (wide[:9] == 255).all() and (wide[21:] == 255).all()
     assert (wide[11:19] == [30, 20, 10]).all()  # BGR
-    assert (prepare(Image.new("RGB", (1, 900)), 30)[:, 20:] == 255).all()
-    assert prepare(Image.new("RGB", (5, 5)), 30).max() == 0  # small pictures are enlarged to the edge
+    assert (prepare(Image.new("RGB", (1, 900)), Sight(30, channels_first=False))[:, 20:] == 255).all()
+    assert (
+        prepare(Image.new("RGB", (5, 5)), Sight(30, channels_first=False)).max() == 0
+    )  # small pictures are enlarged to the edge
 
 
 def test_scaling_before_padding_equals_padding_before_scaling() -> None:
@@ -117,7 +110,7 @@ def test_scaling_before_padding_equals_padding_before_scaling() -> None:
     square = Image.new("RGB", (640, 640), "white")
     square.paste(picture, (0, 80))
     reference = np.asarray(square.resize((64, 64), Image.Resampling.BICUBIC), np.float32)[:, :, ::-1]
-    assert np.abs(prepare(picture, 64) - reference).mean() < 1.0
+    assert np.abs(prepare(picture, Sight(64, channels_first=False)) - reference).mean() < 1.0
 
 
 def test_models_that_are_not_here_say_what_to_download(tmp_path: Path) -> None:

@@ -1,33 +1,37 @@
 """The caption job: pictures of a dataset version in, one caption or one named failure for each out.
 
-What is done is kept in ``captions.json`` of the job folder, so that a paused or killed job goes on where it was.
+Pictures are opened ahead in processes of their own and the captioner works in another, so that neither a poisoned file
+nor a crash of a model library stops the run. What is done is in the job's journal at once, and what a captioner said
+of a picture is kept beyond the job (``answers.py``), so that nothing is asked twice.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import lorasmith.captioners
-from lorasmith.captioners import Answer, Captioner
+from lorasmith.captioners import Captioner, Need
+from lorasmith.captioners.downloads import fetch, refuse_unless_allowed
+from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
+from lorasmith.captioners.work import CaptionWork
 from lorasmith.config import Section
-from lorasmith.datasets.captions import is_excuse
-from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import ConfigError, InputError
+from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
-from lorasmith.files import write_json
 from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import choose, discover
 
-_SAVE_SECONDS: Final = 5.0
-_PROGRESS_FILE: Final = "captions.json"
+_ADVICE: Final = (
+    "If that is not it: check the internet connection and 2-3 GB of free disk, name another model, or make "
+    "batch_size smaller."
+)
 
 
 class CaptionRequest(BaseModel):
@@ -40,11 +44,37 @@ class CaptionRequest(BaseModel):
     captioner: str = "wd_tagger"
     options: dict[str, Any] = {}
     device: str = "auto"
+    which: Literal["all", "missing"] = "all"
+    """Which pictures: all, or those without a caption."""
+    lines: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many captions of each picture, a line each; more than one needs a captioner that varies."""
+    fresh: bool = False
+    """Whether answers that are kept of earlier jobs are passed over."""
+    download: bool = False
+    """Whether what the captioner lacks may be downloaded."""
 
 
 def captioners() -> dict[str, Captioner]:
     """All captioners, by name."""
     return discover(lorasmith.captioners, Captioner)  # type: ignore[type-abstract]
+
+
+def find_captioner(name: str, options: Mapping[str, Any]) -> tuple[Captioner, dict[str, Any]]:
+    """The captioner that a name or alias means, with its options; what the user gives wins over the alias's own.
+
+    Raises:
+        ConfigError: no such captioner; the hint names the nearest name.
+    """
+    known = captioners()
+    if name in known:
+        return known[name], dict(options)
+    for captioner in known.values():
+        aliases = captioner.aliases()
+        if name in aliases:
+            return captioner, {**aliases[name], **options}
+    names = {**known, **{alias: captioner for captioner in known.values() for alias in captioner.aliases()}}
+    captioner = choose(names, name, "captioner")
+    return captioner, dict(options)
 
 
 def read_options(captioner: Captioner, options: dict[str, Any]) -> Section:
@@ -60,10 +90,11 @@ def read_options(captioner: Captioner, options: dict[str, Any]) -> Section:
 
 
 def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
-    """Caption every picture of ``payload["dataset"]``.
+    """Caption the pictures of ``payload["dataset"]``.
 
     Returns ``{"captions": {item: {"caption", "tags": [[name, category, probability], ...]}}, "failures": {item:
-    reason}, "complete": whether every item is in one of the two}``; a job that is told to stop is not complete.
+    reason}, "by": who spoke, "complete": whether every item is in one of the two}``; a job that is told to stop is not
+    complete.
 
     Raises:
         ConfigError: an unknown captioner or option.
@@ -74,115 +105,107 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
     request = _request(folder.record().payload)
     store = DatasetStore(folder.home)
     version = store.get(request.dataset)
-    captioner = choose(captioners(), request.captioner, "captioner")
-    options = read_options(captioner, request.options)
+    captioner, given = find_captioner(request.captioner, request.options)
+    options = read_options(captioner, given)
+    if request.lines > 1 and not captioner.varies:
+        raise ConfigError(
+            f"{captioner.name} always says the same of a picture, so it has no {request.lines} captions for it.",
+            "Leave 'lines' out, or take another captioner.",
+        )
+    try:
+        _get_ready(captioner, options, request, folder.home, emit, control)
+        return _caption(folder, store, version, captioner, options, request, emit, control)
+    except Stopped:
+        return {"captions": {}, "failures": {}, "complete": False}
+    except EnvironmentProblem as cause:
+        raise _failed(captioner, cause) from cause
+
+
+def _caption(
+    folder: JobFolder,
+    store: DatasetStore,
+    version: DatasetVersion,
+    captioner: Captioner,
+    options: Section,
+    request: CaptionRequest,
+    emit: Emit,
+    control: Callable[[], Control],
+) -> dict[str, Any]:
     emit(Phase("loading"))
-    captioner.load(options, device=request.device)
-    work = _CaptionRun(folder, version, store, captioner, int(getattr(options, "batch_size", 1)))
-    emit(Phase("captioning"))
-    work.go(emit, control)
-    return work.output()
-
-
-class _CaptionRun:
-    """The captions and failures of one run as they come in."""
-
-    def __init__(
-        self, folder: JobFolder, version: DatasetVersion, store: DatasetStore, captioner: Captioner, batch_size: int
-    ) -> None:
-        self._path = folder.path / _PROGRESS_FILE
-        self._version = version
-        self._store = store
-        self._captioner = captioner
-        self._batch_size = batch_size
-        self._captions: dict[str, Any] = {}
-        self._failures: dict[str, str] = {}
-        self._recall()
-
-    def go(self, emit: Emit, control: Callable[[], Control]) -> None:
-        """Caption what is left, batch by batch, until done or told to stop."""
-        left = [item for item in self._version.items if item.name not in self._captions]
-        self._failures.clear()  # what failed before the pause is tried again
-        total = len(self._version.items)
-        began = saved = time.monotonic()
-        for start in range(0, len(left), self._batch_size):
-            if control().wanted != "run":
-                break
-            self._batch(left[start : start + self._batch_size], emit)
-            now = time.monotonic()
-            tried = min(start + self._batch_size, len(left))
-            rate = tried / max(now - began, 1e-9)
-            done = total - len(left) + tried
-            emit(Progress(done, total, unit="pictures", per_second=rate, seconds_left=(len(left) - tried) / rate))
-            if now - saved > _SAVE_SECONDS:
-                self._save()
-                saved = now
-        self._save()
-        if left and not self._captions and len(self._failures) == total:
-            first = next(iter(self._failures.items()))
-            raise InputError(
-                f"None of the {total} pictures could be captioned; {first[0]}: {first[1]}",
-                "Try lower thresholds or another captioner.",
-            )
-
-    def output(self) -> dict[str, Any]:
-        """The job's output, in the order of the items."""
-        names = [item.name for item in self._version.items]
-        return {
-            "captions": {name: self._captions[name] for name in names if name in self._captions},
-            "failures": {name: self._failures[name] for name in names if name in self._failures},
-            "complete": all(name in self._captions or name in self._failures for name in names),
-        }
-
-    def _batch(self, items: Sequence[Item], emit: Emit) -> None:
-        opened: list[tuple[Item, Image.Image]] = []
-        for item in items:
-            try:
-                opened.append((item, self._store.open_image(item)))
-            except InputError as cause:
-                self._fail(item, str(cause), emit)
+    speaker = start_speaker(captioner, options, device=request.device, home=folder.home)
+    try:
+        if speaker.about.device:
+            emit(Notice(f"{speaker.about.identity.model} works on {speaker.about.device}."))
+        batch_size = getattr(options, "batch_size", 1)
+        work = CaptionWork(folder, version, store, speaker, request.which, request.lines, batch_size, request.fresh)
+        emit(Phase("captioning"))
         try:
-            answers = self._captioner.caption([image for _, image in opened]) if opened else []
-        except InputError:
-            self._one_by_one(opened, emit)
-            return
-        for (item, _), answer in zip(opened, answers, strict=True):
-            self._take(item, answer, emit)
+            work.go(emit, control)
+        finally:
+            work.close()
+    finally:
+        speaker.close()
+    identity = speaker.about.identity
+    by = {
+        "captioner": captioner.name,
+        "model": identity.model,
+        "revision": identity.revision,
+        "settings": {**identity.settings, **options.model_dump(mode="json", exclude_defaults=True)},
+        "device": speaker.about.device,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return {**work.output(), "by": by}
 
-    def _one_by_one(self, opened: Sequence[tuple[Item, Image.Image]], emit: Emit) -> None:
-        """A batch failed: find out which of its pictures is to blame, and caption the others."""
-        for item, image in opened:
-            try:
-                (answer,) = self._captioner.caption([image])
-            except InputError as cause:
-                self._fail(item, str(cause), emit)
-            else:
-                self._take(item, answer, emit)
 
-    def _take(self, item: Item, answer: Answer, emit: Emit) -> None:
-        if not answer.caption.strip():
-            self._fail(item, "The captioner found nothing to say; lower its thresholds.", emit)
-        elif is_excuse(answer.caption):
-            self._fail(item, f"The captioner answered with an excuse: {answer.caption[:80]!r}.", emit)
-        else:
-            tags = [[tag.name, tag.category, round(tag.probability, 4)] for tag in answer.tags]
-            self._captions[item.name] = {"caption": answer.caption, "tags": tags}
+def start_speaker(captioner: Captioner, options: Section, *, device: str, home: Path) -> Speaker:
+    """The captioner, loaded in a process of its own.
 
-    def _fail(self, item: Item, reason: str, emit: Emit) -> None:
-        self._failures[item.name] = reason
-        emit(Notice(f"{item.name} has no caption.", reason))
+    Raises:
+        EnvironmentProblem: it cannot be loaded.
+    """
+    chosen = options.model_dump(mode="json", exclude_unset=True)
+    return ProcessSpeaker(captioner.name, chosen, device=device, home=home)
 
-    def _save(self) -> None:
-        write_json(self._path, {"fingerprint": self._version.fingerprint, **self.output()})
 
-    def _recall(self) -> None:
-        """Take up what an earlier run of this job had done; a file of other pictures or a torn one counts nothing."""
-        try:
-            saved = json.loads(self._path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return
-        if isinstance(saved, dict) and saved.get("fingerprint") == self._version.fingerprint:
-            self._captions = dict(saved.get("captions", {}))
+def tell_need(captioner: Captioner, options: Section, home: Path, *, download: bool) -> Need:
+    """What it takes, refused where it cannot be had, before anything is started.
+
+    Raises:
+        EnvironmentProblem: there is no such model, or it would have to be downloaded and that was not allowed.
+    """
+    try:
+        need = captioner.need(options, home=home)
+        refuse_unless_allowed(need, allowed=download, home=home)
+    except EnvironmentProblem as cause:
+        raise _failed(captioner, cause) from cause
+    return need
+
+
+def _failed(captioner: Captioner, cause: EnvironmentProblem) -> EnvironmentProblem:
+    """The true cause first, then what helps most often."""
+    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip())
+
+
+def _get_ready(
+    captioner: Captioner,
+    options: Section,
+    request: CaptionRequest,
+    home: Path,
+    emit: Emit,
+    control: Callable[[], Control],
+) -> None:
+    """Fetch what is lacking, if that was allowed."""
+    need = captioner.need(options, home=home)
+    refuse_unless_allowed(need, allowed=request.download, home=home)
+    if not need.downloads:
+        return
+    emit(Phase("downloading"))
+    fetch(
+        need,
+        home,
+        lambda done, total: emit(Progress(done, total, unit="bytes")),
+        cancel=lambda: control().wanted != "run",
+    )
 
 
 def _request(payload: dict[str, Any]) -> CaptionRequest:

@@ -15,6 +15,8 @@ from lorasmith.errors import ConfigError
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
 
+_MODES = {"overwrite": "replace", "fill": "keep", "append": "append", "prepend": "prepend"}
+
 
 @verb("datasets")
 def datasets(session: Session) -> None:
@@ -29,12 +31,45 @@ def datasets(session: Session) -> None:
 
 @verb("caption")
 @click.argument("dataset", shell_complete=complete_dataset)
-@click.option("--captioner", default="wd_tagger", show_default=True, help="Who writes the captions.")
+@click.option(
+    "--with",
+    "--captioner",
+    "captioner",
+    default="wd_tagger",
+    show_default=True,
+    help="Who writes the captions: a captioner or a model such as wd-vit-v3.",
+)
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a tag, of taggers.")
+@click.option(
+    "--mode",
+    type=click.Choice(list(_MODES)),
+    default="overwrite",
+    show_default=True,
+    help="What becomes of captions that are there; fill writes the missing ones only.",
+)
+@click.option("--keep-existing", is_flag=True, help="The same as --mode fill.")
+@click.option("--as-line", is_flag=True, help="What is appended or prepended becomes a line of its own.")
+@click.option("--lines", type=click.IntRange(1, 16), default=1, help="How many captions of each picture, a line each.")
+@click.option("--fresh", is_flag=True, help="Ask anew for pictures that were captioned before.")
+@click.option("--download", is_flag=True, help="Download the model if it is not here.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
-@click.option("--keep-existing", is_flag=True, help="Leave captions alone that are there.")
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
 def caption(
-    session: Session, *, dataset: str, captioner: str, settings: tuple[str, ...], keep_existing: bool, trigger_word: str
+    session: Session,
+    *,
+    dataset: str,
+    captioner: str,
+    threshold: float | None,
+    mode: str,
+    keep_existing: bool,
+    as_line: bool,
+    lines: int,
+    fresh: bool,
+    download: bool,
+    device: str,
+    settings: tuple[str, ...],
+    trigger_word: str,
 ) -> None:
     """Let a captioner describe the pictures.
 
@@ -45,22 +80,47 @@ def caption(
         raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
     studio = session.studio
     parent = studio.dataset(dataset)
+    options = pairs(settings)
+    if threshold is not None:
+        options.setdefault("general_threshold", threshold)
+    existing: Any = "keep" if keep_existing else _MODES[mode]
+    download = download or _agreed(session, captioner, options)
     with reporter(session) as report:
         version = studio.caption(
-            parent, captioner, existing="keep" if keep_existing else "replace", on_event=report, **pairs(settings)
+            dataset if "@" in dataset else parent,  # a number means just that version
+            captioner,
+            existing=existing,
+            as_line=as_line,
+            lines=lines,
+            fresh=fresh,
+            download=download,
+            device=device,
+            on_event=report,
+            **options,
         )
-    failures: dict[str, str] = dict(version.operation.arguments.get("failures", {}))
+    made = version.reference != parent.reference  # else nothing changed, and its operation is an older one
+    failures: dict[str, str] = dict(version.operation.arguments.get("failures", {})) if made else {}
     if trigger_word:
         version = studio.add_trigger_word(version, trigger_word)
     before = {item.name: item.caption for item in parent.items}
     changed = sum(before.get(item.name) != item.caption for item in version.items)
-    lines = [f"{version.reference}: {count(changed, 'caption')} written, {len(failures)} failed."]
-    lines += [f"  {name}: {reason}" for name, reason in failures.items()]
+    said = [f"{version.reference}: {count(changed, 'caption')} written, {len(failures)} failed."]
+    said += [f"  {name}: {reason}" for name, reason in failures.items()]
     session.answer(
         summary(version) | {"changed": changed, "failures": failures},
-        *lines,
+        *said,
         f"See them: lorasmith captions {version.dataset}",
     )
+
+
+def _agreed(session: Session, captioner: str, options: dict[str, Any]) -> bool:
+    """Whether a person at a terminal agrees to what would have to be downloaded; elsewhere --download has to say so."""
+    from lorasmith.captioning import need_in_words
+
+    if not session.live:
+        return False
+    words = need_in_words(session.studio.captions.need(captioner, **options), session.studio.home)
+    return bool(words) and click.confirm(f"{captioner} would be downloaded: {words}. Go on?", err=True)
 
 
 @verb("captions")

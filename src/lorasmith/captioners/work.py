@@ -1,0 +1,241 @@
+"""The work of one caption job: which pictures are left, batches, second tries, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from lorasmith.captioners import Answer, Failure
+from lorasmith.captioners.answers import Answers
+from lorasmith.captioners.batches import BatchSize
+from lorasmith.captioners.children import ChildDiedError
+from lorasmith.captioners.decoding import MOST_PROCESSES, Decoders, Picture, UnreadableError
+from lorasmith.captioners.journal import FILE, Journal
+from lorasmith.captioners.speaking import Speaker
+from lorasmith.datasets.captions import is_excuse
+from lorasmith.datasets.checks.text import has_loop
+from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import EnvironmentProblem, InputError, OutOfMemory
+from lorasmith.events import Emit, Notice, Progress
+from lorasmith.jobfolder import Control, JobFolder
+
+_TRIES: Final = 2
+_DEATHS: Final = 3  # of the captioner's process in a row, without one answer between: it is not the pictures' fault
+_KEPT_AT_ONCE: Final = 500
+_WORTH_A_PROCESS: Final = 8  # pictures that outweigh starting one
+
+Outcome = Answer | Failure
+Opened = list[tuple[str, Picture]]
+
+
+class CaptionWork:
+    """The captions and failures of one job as they come in. Pictures that several items share are looked at once."""
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        version: DatasetVersion,
+        store: DatasetStore,
+        speaker: Speaker,
+        which: Literal["all", "missing"] = "all",
+        lines: int = 1,
+        batch_size: int | None = None,
+        fresh: bool = False,
+    ) -> None:
+        about = speaker.about
+        self._items = [item for item in version.items if which == "all" or not item.caption.strip()]
+        self._store, self._speaker, self._lines, self._fresh = store, speaker, lines, fresh
+        self._batch = BatchSize(batch_size, about.batch_limit)
+        self._answers = Answers(folder.home, about.identity, about.legend or {})
+        self._journal = Journal(
+            folder.path / FILE, {"fingerprint": version.fingerprint, "by": about.identity.key, "lines": lines}
+        )
+        self._failures: dict[str, str] = {}
+        self._deaths = 0
+
+    def close(self) -> None:
+        """Make what was done durable."""
+        self._journal.close()
+
+    def go(self, emit: Emit, control: Callable[[], Control]) -> None:
+        """Caption what is left until done or told to stop.
+
+        Raises:
+            InputError: not one picture could be captioned.
+            EnvironmentProblem: the captioner dies of every picture.
+        """
+        left: dict[str, list[Item]] = defaultdict(list)
+        for item in self._items:
+            if item.name not in self._journal.done:
+                left[item.image].append(item)
+        pace = _Pace(sum(map(len, left.values())), len(self._items), emit)
+        if not self._fresh:
+            self._take_known(left, pace, emit, control)
+        processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(left) // _WORTH_A_PROCESS))
+        with Decoders[str](self._speaker.about.longest_side, processes=processes) as decoders:
+            opened = decoders.open_all((image, self._store.blob_path(image)) for image in list(left))
+            waiting: Opened = []
+            for image, picture in opened:
+                if isinstance(picture, UnreadableError):
+                    self._settle(left[image], [Failure(str(picture))], emit)
+                    pace.done(len(left[image]))
+                    continue
+                waiting.append((image, picture))
+                if len(waiting) >= self._batch.size:
+                    if control().wanted != "run":
+                        return
+                    self._do(waiting, left, pace, emit)
+                    waiting = []
+            if waiting and control().wanted == "run":
+                self._do(waiting, left, pace, emit)
+        self._refuse_if_all_failed()
+
+    def output(self) -> dict[str, Any]:
+        """The job's output, in the order of the items."""
+        names = [item.name for item in self._items]
+        done = self._journal.done
+        return {
+            "captions": {name: done[name] for name in names if name in done},
+            "failures": {name: self._failures[name] for name in names if name in self._failures},
+            "complete": all(name in done or name in self._failures for name in names),
+        }
+
+    # --- pictures ------------------------------------------------------------------------------------------------
+
+    def _take_known(self, left: dict[str, list[Item]], pace: _Pace, emit: Emit, control: Callable[[], Control]) -> None:
+        """Answer from what is kept; those pictures are left no more."""
+        for some in _pieces(list(left), _KEPT_AT_ONCE):
+            known = [self._answers.get(some, line) for line in range(self._lines)]
+            whole = [image for image in some if all(image in line for line in known)]
+            if whole and control().wanted != "run":
+                return
+            before = sum(map(len, left.values()))
+            for image, answers in zip(whole, self._read_kept(known, whole), strict=True):
+                if not any(_fault(answer) for answer in answers):  # else it is asked as any other
+                    self._settle(left.pop(image), answers, emit)
+            pace.done(before - sum(map(len, left.values())))
+
+    def _read_kept(self, known: Sequence[Mapping[str, Answer]], images: Sequence[str]) -> Iterator[list[Answer]]:
+        flat = [line[image] for image in images for line in known]
+        with_kept = [answer.kept for answer in flat if answer.kept]
+        again = iter(self._speaker.again(with_kept) if with_kept else ())
+        read = iter([next(again) if answer.kept else answer for answer in flat])
+        for _ in images:
+            yield [next(read) for _ in known]
+
+    def _do(self, opened: Opened, left: Mapping[str, list[Item]], pace: _Pace, emit: Emit) -> None:
+        """A batch, all its lines, and the second tries of what came out badly."""
+        lines: dict[str, list[Outcome]] = {image: [] for image, _ in opened}
+        for line in range(self._lines):
+            answered = dict(zip(lines, self._ask(opened, line * _TRIES), strict=True))
+            bad = [(image, picture) for image, picture in opened if _fault(answered[image])]
+            if bad and self._speaker.about.varies:
+                second = self._ask(bad, line * _TRIES + 1)
+                answered.update({image: said for (image, _), said in zip(bad, second, strict=True)})
+            for image, said in answered.items():
+                lines[image].append(said)
+        for line in range(self._lines):  # a tagger's numbers are worth keeping whatever the rule made of them
+            told = {image: said for image, outcomes in lines.items() if isinstance(said := outcomes[line], Answer)}
+            self._answers.put({image: said for image, said in told.items() if said.kept or not _fault(said)}, line)
+        for image, outcomes in lines.items():
+            self._settle(left[image], outcomes, emit)
+        pace.done(sum(len(left[image]) for image in lines))
+
+    def _ask(self, opened: Opened, attempt: int) -> list[Outcome]:
+        """Answers in order, whatever becomes of the captioner's process."""
+        began = time.monotonic()
+        try:
+            answers = self._speaker.caption([picture for _, picture in opened], attempt)
+        except ChildDiedError as cause:
+            self._revive(cause)
+            if len(opened) == 1:
+                return [Failure(f"The captioner's process {cause} when it looked at this picture.")]
+            return self._one_by_one(opened, attempt)
+        except OutOfMemory:
+            if not self._batch.failed() and len(opened) == 1:
+                raise
+            return [said for some in _pieces(opened, self._batch.size) for said in self._ask(some, attempt)]
+        except InputError as cause:
+            if len(opened) == 1:
+                return [Failure(str(cause))]
+            return self._one_by_one(opened, attempt)
+        self._deaths = 0
+        self._batch.took(len(opened), time.monotonic() - began)
+        return answers
+
+    def _one_by_one(self, opened: Opened, attempt: int) -> list[Outcome]:
+        """A batch failed as a whole: find out which of its pictures is to blame, and caption the others."""
+        return [said for one in opened for said in self._ask([one], attempt)]
+
+    def _revive(self, cause: ChildDiedError) -> None:
+        self._deaths += 1
+        if self._deaths > _DEATHS:
+            raise EnvironmentProblem(
+                f"The captioner's process ends at every picture: it {cause}.",
+                "Most often memory is short: take a smaller batch_size or model, or another device.",
+            ) from cause
+        self._speaker.restart()
+
+    # --- what becomes of them ------------------------------------------------------------------------------------
+
+    def _settle(self, items: Sequence[Item], outcomes: Sequence[Outcome], emit: Emit) -> None:
+        """Write down what was said of a picture, for all items that show it."""
+        good = [said for said in outcomes if isinstance(said, Answer) and not _fault(said)]
+        if not good:
+            reason = _fault(outcomes[0]) or "It gave no answer."
+            for item in items:
+                self._failures[item.name] = reason
+                emit(Notice(f"{item.name} has no caption.", reason))
+            return
+        caption = "\n".join(dict.fromkeys(said.caption.strip("\r\n") for said in good))
+        tags = [[tag.name, tag.category, round(tag.probability, 4)] for tag in good[0].tags]
+        self._journal.add({item.name: {"caption": caption, "tags": tags} for item in items})
+
+    def _refuse_if_all_failed(self) -> None:
+        if self._items and not self._journal.done and len(self._failures) == len(self._items):
+            name, reason = next(iter(self._failures.items()))
+            raise InputError(
+                f"None of the {len(self._items)} pictures could be captioned; {name}: {reason}",
+                "Try lower thresholds or another captioner.",
+            )
+
+
+class _Pace:
+    """Says how far it is and how fast; pictures that were done before this run do not count as speed."""
+
+    def __init__(self, left: int, total: int, emit: Emit) -> None:
+        self._left, self._total, self._emit = left, total, emit
+        self._done = 0
+        self._began = time.monotonic()
+
+    def done(self, count: int) -> None:
+        if not count:
+            return
+        self._done += count
+        rate = self._done / max(time.monotonic() - self._began, 1e-9)
+        left = self._left - self._done
+        at = self._total - left
+        self._emit(Progress(at, self._total, unit="pictures", per_second=rate, seconds_left=left / rate))
+
+
+def _fault(said: Outcome) -> str:
+    """Why an answer must not become a caption; empty when it may."""
+    if isinstance(said, Failure):
+        return said.reason
+    text = said.caption
+    if not text.strip():
+        return "The captioner found nothing to say; lower its thresholds, or change its prompt."
+    if is_excuse(text):
+        return f"The captioner answered with an excuse: {text[:80]!r}."
+    if not said.tags and has_loop(text):  # tags such as "ball 1, ball 2" are no loop
+        return f"The captioner repeats itself: {text[:80]!r}."
+    return ""
+
+
+def _pieces(whole: Any, size: int) -> Iterator[Any]:
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]
