@@ -101,7 +101,7 @@ class Download:
 
     def _until_whole(self) -> None:
         clock = self._exchange.clock
-        patience = Patience(self._limits, clock, self._exchange.hosts, self._cancel)
+        patience = Patience(self._limits, clock, self._cancel)
         furthest = self._part.size
         while True:
             try:

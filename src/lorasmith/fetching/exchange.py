@@ -187,6 +187,8 @@ class Exchange:
         said = said_by(_beginning(answer, _REFUSAL_BYTES))
         if answer.status in TEMPORARY:
             wait = retry_after(answer.headers.get("retry-after"))
+            if wait is not None and wait <= self.limits.longest_wait:
+                self.hosts.hold_back(answer.address.place, wait)
             reason = f"it answers {answer.status}" + (f" ({said})" if said else "")
             raise Temporary(answer.address.place, reason, wait=wait, status=answer.status)
         asked_at = self.gate.check(asked.url)

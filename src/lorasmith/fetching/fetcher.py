@@ -203,7 +203,7 @@ class Fetcher:
     def _asked(self, asked: Asked, read: Callable[[Answer], T]) -> T:
         """Ask until there is an answer, as long as that is polite."""
         clock = self._exchange.clock
-        patience = Patience(self.limits, clock, self._exchange.hosts, asked.cancel)
+        patience = Patience(self.limits, clock, asked.cancel)
         while True:
             try:
                 with self._exchange.open(replace(asked, end=patience.end)) as answer:

@@ -84,8 +84,8 @@ class Hosts:
 class Patience:
     """Counts failures of one task, waits between them, and knows when it is enough."""
 
-    def __init__(self, limits: Limits, clock: Clock, hosts: Hosts, cancel: Cancel | None) -> None:
-        self._limits, self._clock, self._hosts, self._cancel = limits, clock, hosts, cancel
+    def __init__(self, limits: Limits, clock: Clock, cancel: Cancel | None) -> None:
+        self._limits, self._clock, self._cancel = limits, clock, cancel
         self.end = clock.now() + limits.max_seconds
         self._failures = 0
         self._tries = 0
@@ -130,7 +130,6 @@ class Patience:
                 f"Try again after {until:%H:%M on %d %B}.",
                 failure.status,
             ) from failure
-        self._hosts.hold_back(failure.place, failure.wait)
         return failure.wait + 0.5 * self._clock.chance()
 
 

@@ -119,13 +119,24 @@ class PinnedTransport(httpx2.BaseTransport):
 
     def __init__(self, gate: Gate, *, ssl_context: ssl.SSLContext | None = None, per_host: int = 4) -> None:
         self._here = threading.local()
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=ssl_context or httpx2.create_ssl_context(),
-            max_connections=None,  # the pacing of hosts counts requests already
-            max_keepalive_connections=4 * per_host,
-            keepalive_expiry=15.0,
-            network_backend=_PinnedBackend(gate, self._here),
-        )
+        self._backend = _PinnedBackend(gate, self._here)
+        self._ssl_context, self._per_host = ssl_context, per_host
+        self._lock = threading.Lock()
+        self._pools: dict[str, httpcore2.ConnectionPool] = {}
+
+    def _pool(self, scheme: str) -> httpcore2.ConnectionPool:
+        """The connections of a scheme; those without encryption need no certificates, which take long to read."""
+        with self._lock:
+            if scheme not in self._pools:
+                secure = self._ssl_context or httpx2.create_ssl_context() if scheme == "https" else None
+                self._pools[scheme] = httpcore2.ConnectionPool(
+                    ssl_context=secure or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                    max_connections=None,  # the pacing of hosts counts requests already
+                    max_keepalive_connections=4 * self._per_host,
+                    keepalive_expiry=15.0,
+                    network_backend=self._backend,
+                )
+            return self._pools[scheme]
 
     @contextmanager
     def looked_after(self, look: Look | None) -> Iterator[None]:
@@ -147,11 +158,12 @@ class PinnedTransport(httpx2.BaseTransport):
             extensions=request.extensions,
         )
         with _translated():
-            answer = self._pool.handle_request(asked)
+            answer = self._pool(url.scheme).handle_request(asked)
         return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream))
 
     def close(self) -> None:
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
 
 @contextmanager
