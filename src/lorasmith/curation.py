@@ -96,7 +96,7 @@ class Curation:
             else:
                 native = 1024  # of every newer family; the tokenizer's table refuses names that are none
         counter = counter_for(family or _USUAL_FAMILY, tokenizer)
-        return Lens(family or _USUAL_FAMILY, multiple, resolution or native, counter, **values)
+        return Lens(family or _USUAL_FAMILY, multiple, native if resolution is None else resolution, counter, **values)
 
     # Versions
 
