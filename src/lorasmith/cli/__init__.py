@@ -6,6 +6,7 @@ prepare     import, datasets, check, caption, captions
 train       train, resume                          options     TrainConfig as flags
 jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
+secrets     set, list, forget
 reference   docs/commands.md, from the commands themselves
 """
 

@@ -22,6 +22,7 @@ from lorasmith.credentials.secret import ENVIRONMENT, PAIRED, SHORTEST, WANTED, 
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
 
 _SERVICE: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*(:[a-z0-9._\[\]:-]+)?")
+_log = logging.getLogger(__name__)
 _LONGEST: Final = 4096  # characters
 
 
@@ -99,13 +100,16 @@ class Credentials:
         return tuple(found[name] for name in sorted(found))
 
     def remember_all(self) -> None:
-        """Make every stored secret known to ``redact``. Called by whoever starts to write logs.
+        """Make every secret that lies in the file known to ``redact``. Called by whoever starts to write logs.
 
-        A keyring that cannot be opened says nothing, and then there is nothing that could leak either.
+        What lies in a keyring becomes known when it is read, and cannot get out before.
         """
-        for entry in self.services():
-            if entry.where == "file":
-                self.get(entry.service)
+        try:
+            for entry in self.services():
+                if entry.where == "file":
+                    self.get(entry.service)
+        except EnvironmentProblem as problem:  # whoever needs a secret will be told; nobody has read one here
+            _log.warning("%s", problem)
 
     @staticmethod
     def _account(service: str, home: str) -> str:
@@ -208,7 +212,7 @@ def _close_to_others(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         path.chmod(0o600)
-        logging.getLogger(__name__).warning("%s could be read by others (mode %o); it no longer can", path, mode)
+        _log.warning("%s could be read by others (mode %o); it no longer can", path, mode)
 
 
 def _close_on_windows(path: Path) -> None:
@@ -218,7 +222,7 @@ def _close_on_windows(path: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=10)  # noqa: S603  fixed words
     except (OSError, subprocess.TimeoutExpired) as error:
-        logging.getLogger(__name__).warning("%s keeps the rights of its folder (%s)", path, error)
+        _log.warning("%s keeps the rights of its folder (%s)", path, error)
         return
     if done.returncode:
-        logging.getLogger(__name__).warning("%s keeps the rights of its folder", path)
+        _log.warning("%s keeps the rights of its folder", path)
