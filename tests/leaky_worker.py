@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import sys
 import types
@@ -36,6 +37,8 @@ def run(folder: Any, emit: Any, control: Any) -> dict[str, Any]:
             raise ValueError(value)
         except ValueError:
             logging.getLogger("lib").exception("caught")
+    for entry in json.loads((folder.home / "secrets.json").read_bytes())["secrets"].values():
+        print("never asked for, only found:", entry["value"])  # noqa: T201
     emit(Notice("all was said"))
     raise (JobError(f"The server refused {value}.", f"It said {value}.") if "known" in sys.argv else KeyError(value))
 

@@ -18,6 +18,7 @@ from lorasmith.jobs import Jobs
 from tests.stand_in import write_pictures
 
 KEPT = "canary+kept/0123456789abcdef"
+UNASKED = "canary:unasked-0123456789"
 GIVEN = "hf_canarygiven0123456789abcdef"
 HERE = Path(__file__).parent
 
@@ -28,7 +29,7 @@ def forms(value: str) -> list[bytes]:
 
 
 def leaks(text: bytes) -> list[bytes]:
-    return [form for value in (KEPT, GIVEN) for form in forms(value) if form in text]
+    return [form for value in (KEPT, GIVEN, UNASKED) for form in forms(value) if form in text]
 
 
 class Terminal:
@@ -104,6 +105,7 @@ def test_commands(terminal: Terminal, tmp_path: Path) -> None:
 @pytest.mark.parametrize("manner", ["known", "unforeseen"])
 def test_a_job_that_gives_its_secrets_away(terminal: Terminal, tmp_path: Path, manner: str) -> None:
     command = [sys.executable, str(HERE / "leaky_worker.py")]
+    terminal("secrets", "set", "danbooru", given=UNASKED)
     jobs = Jobs(terminal.home)
     job = jobs.submit("caption", {"dataset": "cats@1"})
     with subprocess.Popen(

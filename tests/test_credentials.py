@@ -268,6 +268,13 @@ def test_half_of_a_pair_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert Credentials(tmp_path).get("gelbooru") is None
 
 
+def test_a_variable_that_cannot_be_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "naïve-token")
+    with pytest.raises(EnvironmentProblem, match="HF_TOKEN holds characters"):
+        Credentials(tmp_path).get("huggingface")
+    Credentials(tmp_path).remember_all()
+
+
 # The keyring
 
 

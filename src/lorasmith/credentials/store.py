@@ -152,6 +152,10 @@ class Credentials:
 def _from_environment(service: str) -> Secret | None:
     for names in ENVIRONMENT.get(service, ()):
         values = [os.environ.get(name, "").strip() for name in names]
+        if not all(value.isascii() and value.isprintable() for value in values):
+            raise EnvironmentProblem(
+                f"{' and '.join(names)} holds characters that no key has.", "Set it again, or take it away."
+            )
         if all(values):
             return Secret(":".join(values), service, " and ".join(names))
     return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from lorasmith.datasets.names import collision_key, make_unique
-from lorasmith.errors import FetchError, OutOfDisk
+from lorasmith.errors import EnvironmentProblem, FetchError, OutOfDisk
 from lorasmith.fetching.exchange import Answer, Asked, Exchange
 from lorasmith.fetching.hosts import Patience, Temporary
 from lorasmith.fetching.limits import Cancel
@@ -87,13 +87,14 @@ class Download:
         Raises:
             FetchError: it cannot be had, or is not what was expected.
             OutOfDisk: there is no room for it; what arrived stays.
+            EnvironmentProblem: the folder cannot be written.
             Stopped: ``cancel`` said so; what arrived stays.
         """
         there = self._already_there()
         if there is not None:
             return there
         self._exchange.gate.check(self._wanted.url)  # before anything is created
-        self._wanted.folder.mkdir(parents=True, exist_ok=True)
+        _make(self._wanted.folder)
         with self._part.alone():
             self._found_before = self._part.size > 0
             self._until_whole()
@@ -318,14 +319,11 @@ class Download:
 
     def _claimed(self, name: str) -> Path:
         """A free name, taken in a way that no other thread or process can take it too."""
-        while True:
-            taken = {collision_key(path.name) for path in self._wanted.folder.iterdir()}
+        path = self._wanted.folder / name
+        while not _claim(path):  # listed only then: there may be ten thousand pictures
+            taken = {collision_key(entry.name) for entry in self._wanted.folder.iterdir()}
             path = self._wanted.folder / make_unique(name, taken)
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            except FileExistsError:
-                continue
-            return path
+        return path
 
     def _downloaded(self, path: Path, digest: str, notes: tuple[str, ...]) -> Downloaded:
         with path.open("rb") as stream:
@@ -348,6 +346,26 @@ def _peeked(body: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
             break
         beginning += piece
     return beginning, rest
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise EnvironmentProblem(
+            f"The folder {folder} cannot be made: {cause.strerror}.", "Choose another folder, or check its permissions."
+        ) from cause
+    if not os.access(folder, os.W_OK):
+        raise EnvironmentProblem(f"Nothing can be written into {folder}.", "Choose another folder.")
+
+
+def _claim(path: Path) -> bool:
+    """Whether a name was free and is ours now."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _sha256(path: Path) -> str:

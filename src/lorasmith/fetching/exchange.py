@@ -223,6 +223,7 @@ def _read(stream: Any, place: str, watch: _Watch) -> Iterator[bytes]:
 def _in_words(place: str) -> Iterator[None]:
     """Errors of the connection as reasons to try again."""
     import ssl
+    from urllib.request import getproxies
 
     import httpx2
 
@@ -238,7 +239,8 @@ def _in_words(place: str) -> Iterator[None]:
                 f"{place} cannot prove who it is: {_root(cause)}.",
                 "Check the clock of this machine and the link; somebody may be in between.",
             ) from cause
-        raise Temporary(place, f"no connection: {str(cause) or 'refused'}") from cause
+        proxy = "; the proxy that this environment names is not used" if getproxies() else ""
+        raise Temporary(place, f"no connection: {str(cause) or 'refused'}{proxy}") from cause
     except httpx2.TransportError as cause:
         raise Temporary(place, "the connection broke off") from cause
     except httpx2.InvalidURL as cause:
