@@ -12,10 +12,9 @@ from lorasmith.fetching import Consents, DownloadPlan, Fetcher, Notice, Offer, k
 from lorasmith.fetching.sniffing import suffix_for, why_incomplete
 from tests.fetching.loopback import LOCAL, safetensors
 
-MODEL = Offer(
-    "wd-vit-tagger-v3, model.onnx", "https://huggingface.co/a/resolve/main/model.onnx", 378_000_000, "apache-2.0"
-)
-TAGS = Offer("wd-vit-tagger-v3, selected_tags.csv", "https://huggingface.co/a/resolve/main/selected_tags.csv")
+FILES = "https://huggingface.co/a/resolve/main"
+MODEL = Offer("wd-vit-tagger-v3, model.onnx", f"{FILES}/model.onnx", 378_000_000, "apache-2.0")
+TAGS = Offer("wd-vit-tagger-v3, selected_tags.csv", f"{FILES}/selected_tags.csv")
 
 
 def test_a_plan_says_what_from_where_how_large_under_which_licence(tmp_path: Path) -> None:
