@@ -13,6 +13,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 import zlib
@@ -90,7 +91,7 @@ class _Quiet(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are what these servers are for; anything else is a fault of the test."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
