@@ -100,6 +100,15 @@ def test_a_machine_with_a_card_begins(machine: Any) -> None:
         hardware.refuse_what_is_missing(config(optimizer__name="adamw_8bit"))
 
 
+@pytest.mark.parametrize(("busy", "cores", "idle"), [(0.0, 8, 8), (100.0, 8, 1), (50.0, 2, 1), (26.0, 4, 3)])
+def test_threads_are_as_many_as_cores_are_idle(
+    monkeypatch: pytest.MonkeyPatch, busy: float, cores: int, idle: int
+) -> None:
+    monkeypatch.setattr(hardware.psutil, "cpu_percent", lambda interval: busy)
+    monkeypatch.setattr(hardware.os, "cpu_count", lambda: cores)
+    assert hardware.idle_cores() == idle
+
+
 def test_a_plain_run_asks_no_tool(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """nvidia-smi takes its time; a run that needs nothing special does not wait for it."""
     machine(None, [])

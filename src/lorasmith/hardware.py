@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from lorasmith.config import TrainConfig
 from lorasmith.errors import EnvironmentProblem
@@ -67,6 +70,17 @@ def devices() -> tuple[str, ...]:
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return ("mps", "cpu")
     return ("cpu",)
+
+
+def idle_cores(seconds: float = 0.2) -> int:
+    """How many cores nobody uses right now, at least one; takes ``seconds`` to look.
+
+    Threads of one computation wait for each other at every step: on two cores of which one is busy, two threads take
+    many times as long as one.
+    """
+    busy = psutil.cpu_percent(interval=seconds) / 100
+    cores = os.cpu_count() or 1
+    return max(1, round(cores * (1 - busy)))
 
 
 def refuse_what_is_missing(config: TrainConfig) -> None:

@@ -206,6 +206,20 @@ def test_sources_beyond_the_limits_are_refused_whole(tmp_path: Path, store: Data
     assert not (store.home / "blobs").exists()
 
 
+def test_a_folder_may_hold_more_files_than_an_archive(tmp_path: Path, store: DatasetStore) -> None:
+    files = {f"{n}.png": png(n) for n in range(5)}
+    limits = Limits(members=3, files=5)
+    with pytest.raises(InputError, match="more than 3 files") as refused:
+        store.import_source(zipped(tmp_path, files), limits=limits)
+    assert "Unpack it and import the folder, which may hold 5" in refused.value.hint
+    folder = write_folder(tmp_path / "folder", files)
+    assert len(store.import_source(folder, limits=limits).items) == 5
+    (folder / "more.png").write_bytes(png(9))
+    with pytest.raises(InputError, match="more than 5 files"):
+        store.import_source(folder, limits=limits)
+    assert Limits().files >= 2 * 100_000, "a hundred thousand pictures with a caption each come in by themselves"
+
+
 def test_duplicates_name_the_one_that_is_kept(tmp_path: Path, store: DatasetStore) -> None:
     files = {"a.png": png(1), "b.png": png(1), "c.bmp": encode(gradient(seed=1), "BMP"), "d.png": png(2)}
     version = store.import_source(zipped(tmp_path, files))

@@ -11,13 +11,23 @@ import numpy as np
 
 from lorasmith.demo.record import (
     CaptionRow,
+    Checkup,
+    Curation,
     Curves,
+    EditExample,
+    EditRow,
+    EyeRow,
     FindingRow,
+    GroupRow,
     Judged,
     LedgerRow,
+    PartRow,
     PreviewRow,
     Record,
+    Shown,
     Station,
+    UndoRow,
+    VersionRow,
 )
 from lorasmith.evaluation.verdict import Share, decide
 from lorasmith.sandbox import world
@@ -48,14 +58,11 @@ def build_record(*, found: int = 36, total: int = 40) -> Record:
         stations=_stations(),
         peak_memory=2_300_000_000,
         ledger=_ledger(),
-        findings=(
-            FindingRow("warning", "1 file is damaged and was left out: broken 2.jpg.", "Send it again if it matters."),
-            FindingRow("info", "1 picture was turned upright.", ""),
-        ),
         captions=tuple(
             CaptionRow(f"{n}.png", _mascot(n), "" if n else HOSTILE, "one shape, circle, large, left", caption)
             for n, caption in enumerate(captions)
         ),
+        curation=_curation(),
         curves=_curves(),
         previews=tuple(
             PreviewRow(step, (("zib on gray", _scene(step)), ("a red star", _scene(step + 1))))
@@ -88,7 +95,65 @@ def failed_record() -> Record:
     """Nothing was learned, the file fails its certificate, little was measured."""
     record = build_record(found=1)
     certificate: dict[str, Any] = {"passed": False, "findings": ["'mid_block.to_q' did not arrive."]}
-    return replace(record, certificate=certificate, curves=Curves(((1, 0.5),)), previews=(), findings=())
+    curves = Curves(((1, 0.5),))
+    return replace(record, certificate=certificate, curves=curves, previews=(), curation=empty_curation())
+
+
+def empty_curation() -> Curation:
+    """Nothing was found, nothing was done."""
+    curation = _curation()
+    nothing = Checkup("zib@1", 100, curation.after.parts, (), 67)
+    return replace(curation, before=nothing, after=nothing, eye=None, groups=(), edits=())
+
+
+def _curation() -> Curation:
+    before = Checkup(
+        "zib@1",
+        65,
+        (PartRow("files", 15.0, 15.0, "Files: nothing found."), PartRow("captions", 0.0, 30.0, HOSTILE)),
+        (
+            FindingRow("error", "20 pictures have no caption.", "Caption.", "C1", HOSTILE, repair="Write 'zib'."),
+            FindingRow("warning", "1 file is damaged: broken 2.jpg.", "Send it again.", "F1", files=(HOSTILE,), more=2),
+            FindingRow("warning", "3 pictures are blurred.", "", "P8", pictures=(Shown(HOSTILE, _mascot(3)),), more=2),
+            FindingRow("info", "1 picture was turned upright.", ""),
+        ),
+        67,
+        (("C21", "no list of known tags is loaded"),),
+    )
+    parts = (PartRow("files", 15.0, 15.0, "Files: nothing found."), PartRow("captions", 28.0, 30.0, "Captions: fine."))
+    versions = tuple(
+        VersionRow(number, words, 20, f"{number}" * 64, is_trained=number == 3)
+        for number, words in ((1, "import of zib.zip"), (2, HOSTILE), (3, "trigger word 'zib'"))
+    )
+    return Curation(
+        before=before,
+        after=Checkup("zib@3", 94, parts, before.findings[3:], 67),
+        eye=EyeRow("turned.jpg", _mascot(1), _mascot(2), HOSTILE, ("sd-scripts (kohya)", HOSTILE), ("OneTrainer",)),
+        groups=(
+            GroupRow("near", 1, "the sharpest (245 to 55)", _shown("05.png", HOSTILE), 0.4, (HOSTILE,)),
+            GroupRow("turned", 4, "as good as any of them", _shown("06.png", "07.png"), 27.7, ()),
+        ),
+        edits=(
+            EditRow(
+                "Remove the tags 'circle' and 'orange'",
+                "18 of 20 pictures",
+                17,
+                1,
+                (("circle", 17, 0), (HOSTILE, 1_200, 3)),
+                (
+                    EditExample("a.png", _mascot(4), (("same", "large, "), ("removed", "circle"), ("added", HOSTILE))),
+                    EditExample(HOSTILE, _mascot(5), (("removed", HOSTILE),)),
+                ),
+                ("2 captions would be empty.",),
+            ),
+        ),
+        versions=versions,
+        undo=UndoRow(versions[2], versions[1], versions[2]),
+    )
+
+
+def _shown(*names: str) -> tuple[Shown, ...]:
+    return tuple(Shown(name, _mascot(n)) for n, name in enumerate(names))
 
 
 def _judged(prompt: str, found: int, total: int) -> tuple[Judged, ...]:

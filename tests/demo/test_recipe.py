@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from lorasmith.cli.app import cli
 from lorasmith.config import resolve
 from lorasmith.demo import recipe as numbers
+from lorasmith.demo.tour import _commands
 from lorasmith.generation.request import resolve_request
 from lorasmith.sandbox import world
 
@@ -50,3 +55,21 @@ def test_the_detector_finds_the_subject_in_true_pictures_only(style: bool) -> No
         rng = np.random.default_rng(seed)
         assert recipe.shows(draw(scene(rng), rng))
         assert not recipe.shows(world.draw(world.sample_scene(rng), rng))
+
+
+@pytest.mark.parametrize("style", [False, True])
+def test_the_commands_that_the_page_shows_can_be_given(style: bool) -> None:
+    lines = _commands(numbers.recipe_for(style=style), Path("zib.safetensors"), quick=True)
+    read: list[str] = []
+    for line in lines:
+        command: click.Command = cli
+        context, words = click.Context(cli), shlex.split(line, comments=True)[1:]
+        while words and isinstance(command, click.Group):
+            name, inner, words = command.resolve_command(context, words)
+            assert inner is not None
+            assert name is not None
+            command, context = inner, click.Context(inner, info_name=name, parent=context)
+            if not isinstance(command, click.Group):
+                command.parse_args(context, words)  # refuses what it does not know and misses what it needs
+                read.append(name)
+    assert read == ["demo", "import", "caption", "check", "report", "train", "generate"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lorasmith.demo.charts import loss_chart, smoothed, ticks
 from lorasmith.demo.record import Curves
 from lorasmith.demo.report import _typical_pair, render, write_report
 from lorasmith.markup import element, escape
-from tests.demo.made_up import HOSTILE, build_record, failed_record
+from tests.demo.made_up import HOSTILE, build_record, empty_curation, failed_record
 
 
 class Page(HTMLParser):
@@ -47,7 +48,20 @@ def test_hostile_captions_and_names_stay_text(page: Page) -> None:
     assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "embed", "form", "link")]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     shown = "".join(page.text)
-    assert shown.count(HOSTILE.split("\x07")[0]) >= 3  # ledger path, ledger detail, captions
+    where = (
+        "ledger path",
+        "ledger detail",
+        "caption",
+        "health",
+        "why",
+        "file",
+        "eye",
+        "trainer",
+        "copy",
+        "tag",
+        "diff",
+    )
+    assert shown.count(HOSTILE.split("\x07")[0]) >= len(where)
     assert "\x07" not in shown
 
 
@@ -74,6 +88,54 @@ def test_the_page_says_what_was_measured(page: Page) -> None:
     for words in ("36 of 40", "0 of 40", "6 of 40", "killed (SIGKILL)", "384 of 384", "12 files were offered", "2 min"):
         assert words in shown
     assert len(render(build_record())) < 3_000_000
+
+
+def test_the_page_says_what_was_done_to_the_dataset(page: Page) -> None:
+    shown = "".join(page.text)
+    for words in (
+        "67 checks looked at",
+        "health of 65 of 100 and was trained at 94",
+        "28 of 30",
+        "and 2 more",
+        "no list of known tags is loaded",
+        "Nearly the same, 1 of 64 bit apart",
+        "the sharpest (245 to 55)",
+        "Colours differ by 27.7 of 255 levels: another picture, which stays.",
+        "On 18 of 20 pictures: 17 change, 1 stays as it is.",
+        "2 captions would be empty.",
+        "1,200 → 3",
+        "the same, byte for byte",
+        "Sideways for",
+        "lorasmith dataset report",
+    ):
+        assert words in shown
+    left_out = [attributes["alt"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert sum(alt.endswith(": left out") for alt in left_out) == 1
+    assert sum(alt.endswith(": kept") for alt in left_out) == 3
+
+
+def test_what_goes_and_what_comes_is_told_by_more_than_colour(page: Page) -> None:
+    tags = [tag for tag, _ in page.tags]
+    assert (tags.count("del"), tags.count("ins")) == (2, 1)
+    style = "".join(page.text)
+    assert "text-decoration: line-through" in style
+    assert "text-decoration: underline" in style
+
+
+def test_a_dataset_with_nothing_to_say_has_no_empty_sections() -> None:
+    page = Page(render(replace(build_record(), curation=empty_curation())))
+    sections = {attributes.get("id") for tag, attributes in page.tags if tag == "section"}
+    assert {"checks", "history"} <= sections
+    assert not {"eyes", "copies", "edits"} & sections
+    assert "Nothing to say." in "".join(page.text)
+
+
+def test_an_undo_that_is_not_exact_is_said() -> None:
+    record = build_record()
+    undo = replace(record.curation.undo, redone=replace(record.curation.undo.redone, fingerprint="f" * 64))
+    shown = "".join(Page(render(replace(record, curation=replace(record.curation, undo=undo)))).text)
+    assert not undo.is_exact
+    assert "(not the same)" in shown
 
 
 def test_a_failure_is_shown_as_one() -> None:

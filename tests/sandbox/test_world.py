@@ -114,7 +114,7 @@ def test_the_tokenizer_knows_the_words_of_the_world_and_spells_the_rest(tmp_path
     assert tokenizer.unk_token_id not in tokenizer("qxj7 zib-3", add_special_tokens=False).input_ids
 
 
-@pytest.mark.parametrize(("write", "pictures"), [(samples.write_mascot_zip, 20), (samples.write_style_zip, 40)])
+@pytest.mark.parametrize(("write", "pictures"), [(samples.write_mascot_zip, 23), (samples.write_style_zip, 43)])
 def test_the_sample_archives_meet_their_expected_fates(
     write: Callable[[Path], list[samples.Member]], pictures: int, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ _REPEATS_FOLDER: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _MOST_REPEATS: Final = 999  # 2024_summer is a year, and no trainer shows a picture two thousand times an epoch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A picture that was decoded, with its files."""
 
@@ -40,7 +40,7 @@ class Picture:
         return self.converted or self.original
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mask:
     """A picture that a layout names as the mask of another."""
 
@@ -50,7 +50,7 @@ class Mask:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """A caption file, or one of captions, that was read."""
 
@@ -99,15 +99,18 @@ class _Accounting:
         self.staged: dict[str, Staged] = {}
         self.names: dict[int, str] = {}
         """Item of every picture that is taken, by index."""
+        self._taken: set[str] = set()
+        """Names that are taken, as they collide."""
         self.used_masks: set[str] = set()
         self.old: dict[int, str] = {}
         """Item of the dataset that is added to, of every picture that is in it already."""
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
         self.offered = PictureNames([*(p.entry.path for p in self.pictures), *lost])
         self.heard: dict[int, Heard] = {}
+        """By file; not of captions of one picture, of which there are too many to keep: they are heard twice."""
         self.unreadable: dict[int, str] = {}
         self.chosen: dict[int, Statement] = {}
-        self.statements: dict[int, list[Statement]] = {}
+        self.statements: dict[int, tuple[Statement, ...]] = {}
 
     def close(self) -> Imported:
         self._listen()
@@ -117,30 +120,45 @@ class _Accounting:
         for index, other in kept.items():
             if other != index:
                 self._leave_duplicate(index, other)
+        del kept
+        self._taken.clear()
         self.fates.extend(self._caption_fates())
         self.fates.extend(self._layout_fates())
+        self._forget()
         self.fates.sort(key=lambda fate: natural_key(fate.path))
         for place, fate in enumerate(self.fates):  # one by one, so that they are not all held twice
-            self.fates[place] = fate.model_copy(update={"source": self.found.source})
+            self.fates[place] = replace(fate, source=self.found.source)
         everything = (*self.present.values(), *items)
         return Imported(everything, tuple(self.fates), tuple(self.staged.values()), self.found.said)
+
+    def _forget(self) -> None:
+        """Let go of what only deciding needs, before the keys that the ledger is sorted by take room."""
+        self.heard.clear()
+        self.statements.clear()
+        self.chosen.clear()
+        self.names.clear()
+        self.offered = PictureNames(())
 
     # --- what is said about the pictures ---
 
     def _listen(self) -> None:
         for number, caption in enumerate(self.found.captions):
             try:
-                heard = hear(number, Sidecar(caption.entry.path, caption.text, caption.encoding), self.offered)
+                heard = self._hear(number, caption)
             except NotReadableError as cause:
                 self.unreadable[number] = str(cause)
                 continue
-            self.heard[number] = heard
+            if caption.entry.kind != "caption":
+                self.heard[number] = heard
             for index, statement in heard.about.items():
-                self.statements.setdefault(index, []).append(statement)
+                self.statements[index] = (*self.statements.get(index, ()), statement)
         for index, statements in self.statements.items():
             chosen = _choose(statements)
             if chosen is not None and self._told(index) is None:
                 self.chosen[index] = chosen
+
+    def _hear(self, number: int, caption: Caption) -> Heard:
+        return hear(number, Sidecar(caption.entry.path, caption.text, caption.encoding), self.offered)
 
     def _told(self, index: int) -> str | None:
         """The caption a layout gives, which goes before any file."""
@@ -177,21 +195,21 @@ class _Accounting:
 
     def _keep_one_of_each(self, old: Mapping[int, str]) -> dict[int, int]:
         """For each picture the one kept of its like: the first with a caption, else the first; -1: an old one."""
-        alike: dict[str, list[int]] = {}
-        kept = dict.fromkeys(old, -1)
+        best: dict[str, int] = {}
         for index, picture in enumerate(self.pictures):
-            if index not in old:
-                alike.setdefault(picture.prepared.pixels, []).append(index)
-        for group in alike.values():
-            best = min(group, key=lambda i: (not self._has_caption(i), i))
-            kept.update(dict.fromkeys(group, best))
-        return dict(sorted(kept.items()))
+            pixels = picture.prepared.pixels
+            if index not in old and (pixels not in best or self._says_more(index, best[pixels])):
+                best[pixels] = index
+        return {i: -1 if i in old else best[picture.prepared.pixels] for i, picture in enumerate(self.pictures)}
+
+    def _says_more(self, index: int, than: int) -> bool:
+        return self._has_caption(index) and not self._has_caption(than)
 
     def _take(self, index: int) -> Item:
         picture = self.pictures[index]
         path = picture.entry.path
         if not self.names:
-            self._taken = {collision_key(name) for name in self.present}
+            self._taken.update(collision_key(name) for name in self.present)
             self._roots = _common_roots(
                 [*(p.entry for p in self.pictures), *(c.entry for c in self.found.captions)],
             )
@@ -209,7 +227,7 @@ class _Accounting:
         picture = self.pictures[index]
         provenance: dict[str, Any] = {"source": picture.entry.path, "transforms": list(picture.prepared.transforms)}
         provenance |= {"format": picture.prepared.format, "pixels": picture.prepared.pixels}
-        for statement in sorted(self.statements.get(index, []), key=lambda s: -s.rank):
+        for statement in sorted(self.statements.get(index, ()), key=lambda s: -s.rank):
             provenance |= {key: value for key, value in statement.provenance.items() if key not in ("source",)}
         provenance |= {key: value for key, value in described.provenance.items() if key not in ("source",)}
         caption = described.caption
@@ -270,7 +288,7 @@ class _Accounting:
                 detail = f"cannot be read: {self.unreadable[number]}."
                 yield left_out(caption.entry.path, "unreadable_caption", detail)
             else:
-                yield self._caption_fate(number, caption, self.heard[number])
+                yield self._caption_fate(number, caption, self.heard.get(number) or self._hear(number, caption))
 
     def _caption_fate(self, number: int, caption: Caption, heard: Heard) -> Fate:
         path = caption.entry.path

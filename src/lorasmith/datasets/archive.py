@@ -29,6 +29,7 @@ from lorasmith.datasets.source import (
     shown_name,
     sort_by_name,
     too_many,
+    too_many_members,
 )
 from lorasmith.errors import InputError
 
@@ -154,7 +155,7 @@ class ZipSource(Source):
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         members = [info for info in self._zip.infolist() if not _is_folder(info)]
         if len(members) > self.limits.members:
-            raise too_many(self)
+            raise too_many_members(self)
         entries: list[Entry] = []
         fates: list[Fate] = []
         for info, path in zip(members, _names(members), strict=True):
@@ -171,7 +172,7 @@ class ZipSource(Source):
             return left_out(path, *refusal)
         kind = sort_by_name(path.replace("\\", "/"))
         if isinstance(kind, Fate):
-            return kind.model_copy(update={"path": path})
+            return replace(kind, path=path)
         repaired = not info.flag_bits & _UTF8_FLAG and path != info.filename
         note = "Its name was repaired; the ZIP does not say in which encoding it is." if repaired else ""
         return Entry(path, kind, info.file_size, info, note)
@@ -212,8 +213,8 @@ class SeveralSources(Source):
         for part, label in zip(self._parts, self._labels, strict=True):
             found, known = part.scan()
             entries.extend(replace(e, path=f"{label}/{e.path}", handle=(part, e), label=label) for e in found)
-            fates.extend(fate.model_copy(update={"path": f"{label}/{fate.path}"}) for fate in known)
-        if len(entries) + len(fates) > self.limits.members:
+            fates.extend(replace(fate, path=f"{label}/{fate.path}") for fate in known)
+        if len(entries) + len(fates) > self.limits.files:
             raise too_many(self)
         return entries, fates
 

@@ -49,7 +49,7 @@ _SHARP_REDUCTION: Final = 1.9  # pixels left per pixel wanted for the last step,
 _SAME_COLOR: Final = 2  # of 255: a profile that moves no colour further is sRGB under another name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A picture that is ready.
 

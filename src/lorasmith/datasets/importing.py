@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -53,6 +54,7 @@ _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 _AHEAD: Final = 2 * _THREADS  # pictures read before the oldest is decoded: bounds memory and staged files
 _IN_MEMORY: Final = 16_000_000  # bytes of one file; a larger one goes to disk while it is read
 _FLUSHERS: Final = 16  # a journaling file system commits what waits together, so waiting side by side is quicker
+_FLUSHED_AT_ONCE: Final = 64 * _FLUSHERS  # what waits for a thread takes two kilobytes
 _EVERY: Final = 0.25  # seconds between two calls of a watch
 
 
@@ -136,7 +138,7 @@ def gather(
     found_masks: dict[str, Mask] = {}
     masks = {id(entry) for entry in sorted_out.masks}
     own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
-    tasks = [_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted]
+    tasks = (_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted)
     with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
         report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
@@ -212,12 +214,13 @@ def flush(staged: Iterable[Staged], cancel: Cancel | None = None) -> None:
         OutOfDisk: it does not fit after all.
         Stopped: ``cancel`` said so.
     """
+    remaining = iter(staged)
     with ThreadPoolExecutor(_FLUSHERS, thread_name_prefix="flush") as pool:
-        waiting = [pool.submit(_flush, file.path) for file in staged]
         try:
-            for future in waiting:
-                future.result()
-                _stop_if(cancel)
+            while some := list(islice(remaining, _FLUSHED_AT_ONCE)):
+                for future in [pool.submit(_flush, file.path) for file in some]:
+                    future.result()
+                    _stop_if(cancel)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -304,7 +307,7 @@ def _settings_of(entry: Entry, own_alpha: set[str], settings: Settings) -> Setti
     return replace(settings, alpha="mask") if entry.path in own_alpha else settings
 
 
-def _decode_all(source: Source, tasks: Sequence[_Task], staging: Path) -> Generator[Picture | Mask | Fate, None, None]:
+def _decode_all(source: Source, tasks: Iterable[_Task], staging: Path) -> Generator[Picture | Mask | Fate, None, None]:
     """Decode in order, a few at a time."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
         waiting: deque[tuple[Entry, Future[Picture | Mask] | RefusedError]] = deque()
@@ -357,7 +360,7 @@ def _read(source: Source, entry: Entry, path: Path) -> bytes | Staged:
     except RefusedError:
         path.unlink()
         raise
-    return Staged(path, digest.hexdigest())
+    return Staged(str(path), digest.hexdigest())
 
 
 def _one_after_the_other(held: list[bytes], chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
@@ -395,11 +398,11 @@ def _decode_mask(entry: Entry, content: bytes | Staged, path: Path, settings: Se
 def _write(path: Path, content: bytes) -> Staged:
     with disk_errors(path):
         path.write_bytes(content)
-    return Staged(path, hashlib.sha256(content).hexdigest())
+    return Staged(str(path), hashlib.sha256(content).hexdigest())
 
 
 def _write_png(path: Path, image: Image.Image) -> Staged:
     with disk_errors(path):
         png_bytes_to(path, image)
         with path.open("rb") as stream:
-            return Staged(path, hashlib.file_digest(stream, "sha256").hexdigest())
+            return Staged(str(path), hashlib.file_digest(stream, "sha256").hexdigest())

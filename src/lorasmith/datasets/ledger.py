@@ -65,12 +65,17 @@ _COLUMNS: Final = ("source", "path", "fate", "rule", "item", "detail")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Staged:
     """A file in the staging folder, named by its content."""
 
-    path: Path
+    place: str
+    """Its path as text: a ``Path`` takes five times the memory, and an import stages a hundred thousand files."""
     sha256: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.place)
 
 
 @dataclass(frozen=True)

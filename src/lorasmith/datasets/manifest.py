@@ -66,8 +66,9 @@ class Piece:
     items: tuple[Item, ...] = field(compare=False, repr=False)
 
 
-class Fate(Record):
-    """What became of one file of the source: nothing is left unsaid."""
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Fate:
+    """What became of one file of the source: nothing is left unsaid. A dataclass as ``Item`` is."""
 
     path: str
     fate: FateWord

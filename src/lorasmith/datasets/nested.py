@@ -45,7 +45,7 @@ class FolderWithArchives(FolderSource):
             if isinstance(outcome, tuple):
                 inside, lost = outcome
                 entries.extend(_below(found.path, inside))
-                kept.extend(fate.model_copy(update={"path": f"{found.path}/{fate.path}"}) for fate in lost)
+                kept.extend(replace(fate, path=f"{found.path}/{fate.path}") for fate in lost)
                 detail = "is an archive of this dataset; its files are listed themselves."
                 kept.append(left_out(found.path, "opened", detail))
             elif isinstance(outcome, Fate):
@@ -54,7 +54,7 @@ class FolderWithArchives(FolderSource):
                 kept.append(found)
             else:
                 entries.append(found)
-            if len(entries) + len(kept) > self.limits.members:
+            if len(entries) + len(kept) > self.limits.files:
                 raise too_many(self)
         return entries, kept
 

@@ -16,7 +16,7 @@ from lorasmith.datasets.layouts.pictures import SUFFIX_OF, format_of
 from lorasmith.datasets.layouts.tabular import need_pyarrow
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import safe_item_name, why_unsafe
-from lorasmith.datasets.source import Entry, Limits, Source, left_out, sort_by_name, too_many
+from lorasmith.datasets.source import Entry, Limits, Source, left_out, sort_by_name, too_many_members
 from lorasmith.errors import InputError
 
 METADATA: Final = "metadata.jsonl"
@@ -84,7 +84,7 @@ class ParquetSource(Source):
 
     def scan(self) -> tuple[list[Entry], list[Fate]]:
         if self._file.metadata.num_rows * len(self._pictures) > self.limits.members:
-            raise too_many(self)
+            raise too_many_members(self)
         entries: list[Entry] = []
         fates: list[Fate] = []
         lines: list[str] = []

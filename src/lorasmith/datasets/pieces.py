@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from operator import is_
 from typing import Any, Final, overload
 
@@ -96,6 +95,8 @@ def items_of(content: bytes) -> tuple[Item, ...]:
         record.setdefault("original", record.get("image"))
         provenance = record.get("provenance")
         if provenance:
+            if provenance.get("source") == record.get("name"):
+                provenance["source"] = record["name"]
             record["provenance"] = {
                 shared.setdefault(key, key): shared.setdefault(value, value) if isinstance(value, str) else value
                 for key, value in provenance.items()
@@ -109,7 +110,7 @@ def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
     contents: dict[str, bytes] = {}
     lines: list[bytes] = []
     for fate in fates:
-        lines.append(_line(fate.path, fate.model_dump(mode="json", exclude_none=True)))
+        lines.append(_line(fate.path, _fate_record(fate)))
         if _says_end(fate.path) or len(lines) >= _MOST_ITEMS:
             names.append(_add(lines, contents))
             lines = []
@@ -119,7 +120,11 @@ def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
 
 
 class StoredLedger(Sequence[Fate]):
-    """A ledger that lies in pieces and is read when somebody looks into it; its length is known before."""
+    """A ledger that lies in pieces and is read when somebody looks into it; its length is known before.
+
+    It is read anew each time, a piece after the other: two lines for every item would otherwise stay in memory for as
+    long as the version does.
+    """
 
     def __init__(self, root: str, count: int, read: Callable[[str], bytes]) -> None:
         """
@@ -132,13 +137,9 @@ class StoredLedger(Sequence[Fate]):
         self._count = count
         self._read = read
 
-    @cached_property
+    @property
     def _fates(self) -> tuple[Fate, ...]:
-        try:
-            names = names_in(self._read(self._root))
-            return tuple(fate for name in names for fate in _FATES.validate_python(_records(self._read(name))))
-        except ValueError as cause:
-            raise DatasetError("The ledger holds lines that are no fates.", "Import the source again.") from cause
+        return tuple(self)
 
     def __len__(self) -> int:
         return self._count
@@ -151,7 +152,11 @@ class StoredLedger(Sequence[Fate]):
         return self._fates[index]
 
     def __iter__(self) -> Iterator[Fate]:
-        return iter(self._fates)
+        try:
+            for name in names_in(self._read(self._root)):
+                yield from _FATES.validate_python(_shared(_records(self._read(name))))
+        except ValueError as cause:
+            raise DatasetError("The ledger holds lines that are no fates.", "Import the source again.") from cause
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, StoredLedger) and other._root == self._root:
@@ -208,6 +213,13 @@ def _record(item: Item) -> dict[str, Any]:
     return record
 
 
+def _fate_record(fate: Fate) -> dict[str, str]:
+    record = {"path": fate.path, "fate": fate.fate, "rule": fate.rule, "detail": fate.detail, "source": fate.source}
+    if fate.item is not None:
+        record["item"] = fate.item
+    return record
+
+
 def _line(name: str, record: dict[str, Any]) -> bytes:
     try:
         return _canonical(record).encode() + b"\n"
@@ -222,6 +234,12 @@ def _records(content: bytes) -> list[dict[str, Any]]:
     if not all(isinstance(record, dict) for record in records):
         raise ValueError("a line is no JSON object")
     return list(records)
+
+
+def _shared(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Equal strings of these records as one object."""
+    known: dict[Any, Any] = {}
+    return [{key: known.setdefault(v, v) if isinstance(v, str) else v for key, v in r.items()} for r in records]
 
 
 def _add(lines: Sequence[bytes], contents: dict[str, bytes]) -> str:

@@ -21,9 +21,11 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any, Final
 
 from lorasmith.datasets.names import collision_key
@@ -37,6 +39,7 @@ _DELIMITERS: Final = (",", ";", "\t", "|")
 _KEPT: Final = ("id", "rating", "score", "source", "md5", "license")
 _LONGEST_VALUE: Final = 2_000
 _LONGEST_TAG: Final = 100
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _ONE_WORD: Final = re.compile(r"[^\s,]+")
 
 RANK: Final = {"layout": 0, "txt": 1, "caption": 2, "json": 3, "tag_lines": 4, "table": 5}
@@ -46,7 +49,7 @@ class NotReadableError(ValueError):
     """A sidecar whose bytes are no such file; the message completes "cannot be read: ..."."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What one file says about one picture. ``caption`` None: nothing."""
 
@@ -55,10 +58,10 @@ class Statement:
     rank: int
     exact: bool
     caption: str | None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
 
 
-@dataclass
+@dataclass(slots=True)
 class Heard:
     """What one file was found to say: about which pictures, and what could not be used of it."""
 
@@ -68,7 +71,7 @@ class Heard:
     remarks: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sidecar:
     """A caption or sidecar file that was read."""
 
@@ -79,25 +82,39 @@ class Sidecar:
 
 
 class PictureNames:
-    """Finds pictures by what files call them. Paths are relative with ``/``; an index is into ``paths``."""
+    """Finds pictures by what files call them. Paths are relative with ``/``; an index is into ``paths``.
+
+    Each way to look is prepared when it is first needed: captions beside the pictures need one of the four.
+    """
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = [path.replace("\\", "/") for path in paths]
-        self._by: dict[str, dict[str, list[int]]] = {kind: {} for kind in ("path", "stem", "last", "last_stem")}
-        for index, path in enumerate(self.paths):
-            last = path.rpartition("/")[2]
-            for kind, key in (("path", path), ("stem", stem(path)), ("last", last), ("last_stem", stem(last))):
-                self._by[kind].setdefault(collision_key(key), []).append(index)
+
+    @cached_property
+    def _by_path(self) -> dict[str, Sequence[int]]:
+        return _indexes(self.paths)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, Sequence[int]]:
+        return _indexes(map(stem, self.paths))
+
+    @cached_property
+    def _by_last(self) -> dict[str, Sequence[int]]:
+        return _indexes(path.rpartition("/")[2] for path in self.paths)
+
+    @cached_property
+    def _by_last_stem(self) -> dict[str, Sequence[int]]:
+        return _indexes(stem(path.rpartition("/")[2]) for path in self.paths)
 
     def of_stem(self, wanted: str) -> tuple[list[int], bool]:
         """Pictures called so but for their suffix, and whether in the same spelling; else the same but for case."""
-        similar = self._by["stem"].get(collision_key(wanted), [])
+        similar = list(self._by_stem.get(collision_key(wanted), ()))
         exact = [index for index in similar if stem(self.paths[index]) == wanted]
         return (exact, True) if exact else (similar, False)
 
     def of_path(self, wanted: str) -> tuple[list[int], bool]:
         """The picture called exactly so; else the same but for case."""
-        similar = self._by["path"].get(collision_key(wanted), [])
+        similar = list(self._by_path.get(collision_key(wanted), ()))
         exact = [index for index in similar if self.paths[index] == wanted]
         return (exact, True) if exact else (similar if len(similar) == 1 else [], False)
 
@@ -113,11 +130,19 @@ class PictureNames:
             if found:
                 return found
         last = flat.rpartition("/")[2]
-        similar = self._by["last"].get(collision_key(last), [])
+        similar = self._by_last.get(collision_key(last), ())
         if not similar and not named:
-            similar = self._by["last_stem"].get(collision_key(last), [])
+            similar = self._by_last_stem.get(collision_key(last), ())
         near = [i for i in similar if not folder or self.paths[i].startswith(f"{folder}/")]
         return near if len(near) == 1 else []
+
+
+def _indexes(keys: Iterable[str]) -> dict[str, Sequence[int]]:
+    """Places of each key, spellings that collide together; mostly one, so that a tuple takes less than a list."""
+    places: dict[str, Sequence[int]] = {}
+    for index, key in enumerate(map(collision_key, keys)):
+        places[key] = (*places[key], index) if key in places else (index,)
+    return places
 
 
 def stem(path: str) -> str:

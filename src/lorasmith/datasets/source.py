@@ -12,7 +12,7 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
@@ -44,6 +44,10 @@ class Limits:
     """How much a source may hold before it is refused. The defaults fit any honest dataset."""
 
     members: int = 50_000
+    """Files in one archive: a small one can declare millions."""
+    files: int = 300_000
+    """Files in a folder, or in all sources of an import together. They lie on a disk already, so this keeps out a home
+    folder and not an attack: 100,000 pictures, each with a caption and a record beside it, come in."""
     total_bytes: int = 20_000_000_000
     free_disk_share: float = 0.8
     """Share of the free disk an import may use, 0 to 1."""
@@ -58,7 +62,7 @@ class Limits:
     """Size of a JSON, JSONL or CSV file beside the pictures, which is held in memory as a whole."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A file that may hold a picture, a caption, or something a layout reads."""
 
@@ -110,7 +114,7 @@ class Source(ABC):
         """Every file exactly once, as an entry to try or a fate already known.
 
         Raises:
-            InputError: more files than ``limits.members``.
+            InputError: more files than ``limits`` allow.
         """
 
     @abstractmethod
@@ -189,7 +193,8 @@ class FilesSource(Source):
         return entries, fates
 
     def open(self, entry: Entry) -> BinaryIO:
-        return _open_plain(entry)
+        assert isinstance(entry.handle, str)
+        return _open_plain(entry.handle)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -227,12 +232,15 @@ class FolderSource(Source):
                 if child.is_dir(follow_symlinks=False) and not _is_junction(child):
                     pending.append(Path(child.path))
                 else:
-                    outcome = _look_at(child.path, shown_name(f"{inside}{child.name}"))
+                    shown = shown_name(f"{inside}{child.name}")
+                    outcome = _look_at(child.path, shown)
                     if isinstance(outcome, Fate):
                         fates.append(outcome)
+                    elif shown == f"{inside}{child.name}":  # then its path can be made again, and need not be held
+                        entries.append(replace(outcome, handle=None))
                     else:
                         entries.append(outcome)
-            if len(entries) + len(fates) > self.limits.members:
+            if len(entries) + len(fates) > self.limits.files:
                 raise too_many(self)
         return entries, fates
 
@@ -240,7 +248,8 @@ class FolderSource(Source):
         return shown_name(path.relative_to(self.path).as_posix())
 
     def open(self, entry: Entry) -> BinaryIO:
-        return _open_plain(entry)
+        place = entry.handle if isinstance(entry.handle, str) else str(self.path / entry.path)
+        return _open_plain(place)
 
     def close(self) -> None:
         """A folder holds nothing open."""
@@ -311,10 +320,17 @@ def left_out(path: str, rule: str, detail: str, item: str | None = None) -> Fate
 
 
 def too_many(source: Source) -> InputError:
-    """The error for a source with more files than the limit."""
+    """The error for a folder, or several sources, with more files than the limit."""
     return InputError(
-        f"{source.name} holds more than {source.limits.members:,} files.", "Split it into several datasets."
+        f"{source.name} holds more than {source.limits.files:,} files.", "Split it into several datasets."
     )
+
+
+def too_many_members(source: Source) -> InputError:
+    """The error for an archive with more files than the limit."""
+    limits = source.limits
+    hint = f"Unpack it and import the folder, which may hold {limits.files:,}; or split it into several datasets."
+    return InputError(f"{source.name} holds more than {limits.members:,} files.", hint)
 
 
 def in_words(count: float) -> str:
@@ -366,10 +382,9 @@ def _named_picture(path: Path, outcome: Entry | Fate) -> Entry | None:
         return None
 
 
-def _open_plain(entry: Entry) -> BinaryIO:
-    assert isinstance(entry.handle, str)
+def _open_plain(place: str) -> BinaryIO:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.fdopen(os.open(entry.handle, flags), "rb")
+    return os.fdopen(os.open(place, flags), "rb")
 
 
 def _is_junction(child: os.DirEntry[str]) -> bool:

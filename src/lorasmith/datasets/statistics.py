@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -184,14 +184,13 @@ def describe(
         most: how many tags, pairs and spelling variants to list at most; counts are of all.
     """
     items = version.items
-    tags_by_item = [tags_of(item.caption) for item in items]
     styles: Counter[str] = Counter(style_of(item.caption) for item in items)
     captioned = sum(bool(item.caption.strip()) for item in items)
-    vocabulary = _Vocabulary(tags_by_item)
+    vocabulary = _Vocabulary(tags_of(item.caption) for item in items)
     return Statistics(
         version.reference,
         _counts(items, styles),
-        _captions(items, tags_by_item, counter),
+        _captions(items, vocabulary.lengths, counter),
         vocabulary.tags(captioned, most),
         _completeness(items, trigger_word.strip()),
         vocabulary.consistency(styles, captioned, most),
@@ -200,13 +199,15 @@ def describe(
 
 
 class _Vocabulary:
-    """Tags of all items by key, with their spellings."""
+    """Tags of all items by key, with their spellings; an item's tags as written are not kept."""
 
-    def __init__(self, tags_by_item: Sequence[Sequence[str]]) -> None:
+    def __init__(self, tags_by_item: Iterable[Sequence[str]]) -> None:
         keys: dict[str, str] = {}
         self.items: Counter[str] = Counter()
         self.spellings: dict[str, Counter[str]] = {}
-        self.keyed: list[list[str]] = []
+        self.keyed: list[tuple[str, ...]] = []
+        self.lengths: list[int] = []
+        """How many tags each item has."""
         self.repeated = 0
         spelled: Counter[str] = Counter()
         for tags in tags_by_item:
@@ -219,7 +220,8 @@ class _Vocabulary:
             spelled.update(set(tags))
             self.repeated += len(own) < len(tags)
             self.items.update(own)
-            self.keyed.append(list(own))
+            self.lengths.append(len(tags))
+            self.keyed.append(tuple(own))
         for tag, count in spelled.items():
             self.spellings.setdefault(keys[tag], Counter())[tag] = count
 
@@ -277,13 +279,13 @@ def _groups(items: Sequence[Item], name: Callable[[Item], str]) -> tuple[Group, 
     return tuple(Group(key, number, shown[key]) for key, number in sorted(count.items()))
 
 
-def _captions(items: Sequence[Item], tags_by_item: Sequence[Sequence[str]], counter: TokenCounter | None) -> Captions:
+def _captions(items: Sequence[Item], lengths: Sequence[int], counter: TokenCounter | None) -> Captions:
     written = [item.caption for item in items if item.caption.strip()]
     tokens = [counter.count(caption) for caption in written] if counter else []
     return Captions(
         words=distribution([len(caption.split()) for caption in written]),
         characters=distribution([len(caption) for caption in written]),
-        tags=distribution([len(t) for t, item in zip(tags_by_item, items, strict=True) if item.caption.strip()]),
+        tags=distribution([count for count, item in zip(lengths, items, strict=True) if item.caption.strip()]),
         tokens=distribution(tokens),
         tokenizer=counter.name if counter else "",
         token_limit=counter.limit if counter else None,

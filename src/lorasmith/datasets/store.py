@@ -108,6 +108,7 @@ class DatasetStore:
                 with disk_errors(self.home), self._versions.locked(dataset):
                     head = self.get(dataset) if into is not None else None
                     imported = account(found, head.items if head else ())
+                    del found  # what was read of every file, of which the items hold all that is needed
                     same = self._with_content(dataset, imported) if head is None else imported.unchanged(head)
                     if same is not None:
                         return same

@@ -8,12 +8,13 @@ from __future__ import annotations
 import lzma
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import why_unsafe
-from lorasmith.datasets.source import Entry, Limits, Source, left_out, sort_by_name, too_many
+from lorasmith.datasets.source import Entry, Limits, Source, left_out, sort_by_name, too_many_members
 from lorasmith.errors import InputError
 
 _DAMAGE: Final = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, OverflowError)
@@ -65,7 +66,7 @@ class TarSource(Source):
                 else:
                     entries.append(outcome)
                 if len(entries) + len(fates) > self.limits.members:
-                    raise too_many(self)
+                    raise too_many_members(self)
             self._refuse_cut()
         except _DAMAGE as cause:
             raise InputError(f"{self.path.name} is a damaged tar: {cause}.", "Download or pack it again.") from cause
@@ -116,4 +117,4 @@ def _judge(info: tarfile.TarInfo, seen: set[str]) -> Entry | Fate:
         return left_out(path, "duplicate", "stands in the archive a second time; the first one counts.")
     seen.add(path)
     kind = sort_by_name(path.replace("\\", "/"))
-    return kind.model_copy(update={"path": path}) if isinstance(kind, Fate) else Entry(path, kind, info.size, info)
+    return replace(kind, path=path) if isinstance(kind, Fate) else Entry(path, kind, info.size, info)

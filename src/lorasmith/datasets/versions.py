@@ -199,15 +199,17 @@ class VersionFiles:
         head = self.head(dataset) if numbers else None
         pieces, contents = cut_items(items, known)
         _refuse_missing_blobs(pieces, known, holds)
+        names = [piece.sha256 for piece in pieces]
+        root = merkle_root(names)
+        contents[root] = list_of(names)
+        self.pieces.write(contents)
+        del contents  # before the ledger is in memory in both forms too
         if isinstance(ledger, Header):
             ledger_root, ledger_count = ledger.ledger_root, ledger.ledger_count
         else:
             ledger_root, fates = cut_fates(ledger)
             ledger_count = len(ledger)
-            contents |= fates
-        names = [piece.sha256 for piece in pieces]
-        root = merkle_root(names)
-        contents[root] = list_of(names)
+            self.pieces.write(fates)
         header = Header(
             dataset=dataset,
             number=head.newest + 1 if head else 1,
@@ -219,7 +221,6 @@ class VersionFiles:
             ledger_root=ledger_root,
             ledger_count=ledger_count,
         )
-        self.pieces.write(contents)
         folder = self.folder / dataset
         if aside and head is not None:  # a head that knows of the new number stays where it is
             write_head(folder, head.model_copy(update={"newest": header.number}))

@@ -15,6 +15,7 @@ from lorasmith.sandbox import world
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lorasmith.datasets.lens import Goal
     from lorasmith.sandbox.samples import Member
 
 PICTURES: Final = 40  # per set
@@ -59,6 +60,7 @@ class Recipe:
 
     name: str
     subject: str
+    goal: Goal
     trigger_word: str
     write_zip: Callable[[Path], list[Member]]
     shows: Callable[[Image], bool]
@@ -79,6 +81,7 @@ def recipe_for(*, style: bool) -> Recipe:
         return Recipe(
             name="duskline",
             subject="style",
+            goal="style",
             trigger_word=world.STYLE,
             write_zip=samples.write_style_zip,
             shows=detectors.shows_style,
@@ -99,6 +102,7 @@ def recipe_for(*, style: bool) -> Recipe:
     return Recipe(
         name="zib",
         subject="mascot",
+        goal="character",
         trigger_word=world.MASCOT,
         write_zip=samples.write_mascot_zip,
         shows=detectors.shows_mascot,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,12 +44,142 @@ class CaptionRow:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A picture with its name in the dataset."""
+
+    name: str
+    picture: Image
+
+
+@dataclass(frozen=True)
 class FindingRow:
-    """One thing the checks said before training."""
+    """One thing the checks said, with a few of the pictures or files it is about."""
 
     severity: str  # error, warning, info
     message: str
     fix: str
+    id: str = ""
+    why: str = ""
+    source: str = ""
+    repair: str = ""
+    """What its one operation does, in words; empty when there is none."""
+    pictures: tuple[Shown, ...] = ()
+    files: tuple[str, ...] = ()
+    more: int = 0
+    """How many it is about that are not named here."""
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One part of a health score."""
+
+    name: str
+    points: float
+    most: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """One pass over the checks."""
+
+    reference: str  # name@number
+    score: int  # 0 to 100
+    parts: tuple[PartRow, ...]
+    findings: tuple[FindingRow, ...]
+    ran: int
+    not_run: tuple[tuple[str, str], ...] = ()  # (id, reason)
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """Pictures that have one shape in the eyes of a perceptual hash, the best of them first."""
+
+    kind: str  # bytes, pixels, near, turned
+    bits: int
+    """By how many of 64 bits they differ at most."""
+    reason: str
+    """Why the first is the best."""
+    members: tuple[Shown, ...]
+    apart: float
+    """By how many of 255 levels the colours of the others differ from the first on average, at least."""
+    left_out: tuple[str, ...]
+
+
+Step = tuple[Literal["same", "removed", "added"], str]
+
+
+@dataclass(frozen=True)
+class EditExample:
+    """One caption's way through an edit, word by word."""
+
+    name: str
+    picture: Image
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class EditRow:
+    """One operation on all captions, as its preview said it."""
+
+    words: str
+    scope: str
+    changed: int
+    unchanged: int
+    tags: tuple[tuple[str, int, int], ...]
+    """Tags whose number changes: (tag, before, afterwards), the largest changes first."""
+    examples: tuple[EditExample, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """One version of the dataset. ``fingerprint`` is over everything that training sees."""
+
+    number: int
+    words: str
+    pictures: int
+    fingerprint: str
+    is_trained: bool
+
+
+@dataclass(frozen=True)
+class UndoRow:
+    """What the last version was, what stood after one step back, and after the step forward again."""
+
+    before: VersionRow
+    undone: VersionRow
+    redone: VersionRow
+
+    @property
+    def is_exact(self) -> bool:
+        return self.before.fingerprint == self.redone.fingerprint != self.undone.fingerprint
+
+
+@dataclass(frozen=True)
+class EyeRow:
+    """One file as it is meant, and as trainers would see it that were given the files as they came."""
+
+    name: str
+    meant: Image
+    seen: Image
+    sentence: str
+    trainers: tuple[str, ...]
+    """Those that would see it so."""
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What was done between import and training."""
+
+    before: Checkup
+    after: Checkup
+    eye: EyeRow | None
+    groups: tuple[GroupRow, ...]
+    edits: tuple[EditRow, ...]
+    versions: tuple[VersionRow, ...]
+    undo: UndoRow
 
 
 @dataclass(frozen=True)
@@ -90,8 +220,8 @@ class Record:
     stations: tuple[Station, ...]
     peak_memory: int  # bytes, of the whole process family; 0 when it was not measured
     ledger: tuple[LedgerRow, ...]
-    findings: tuple[FindingRow, ...]
     captions: tuple[CaptionRow, ...]
+    curation: Curation
     curves: Curves
     previews: tuple[PreviewRow, ...]
     with_trigger: tuple[Judged, ...]

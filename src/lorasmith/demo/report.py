@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 import lorasmith
 from lorasmith.demo.charts import loss_chart
-from lorasmith.demo.record import Judged, LedgerRow, Record
+from lorasmith.demo.dataset_sections import dataset_sections
+from lorasmith.demo.pieces import facts, pill, section, table
+from lorasmith.demo.record import Judged, Record
 from lorasmith.evaluation.verdict import Share
 from lorasmith.jobfolder import write_atomically
 from lorasmith.markup import Child, Markup, element, join, picture, verbatim
 
 _SHOWN_PAIRS: Final = 8
-_FATES: Final = {"taken": ("taken", "good"), "converted": ("converted", "note"), "left_out": ("left out", "bad")}
 _OUTCOME_TONES: Final = {"learned": "good", "not learned": "bad", "cannot tell": "note"}
 _TITLES: Final = {
     "learned": "It learned “{word}”.",
@@ -34,8 +34,7 @@ def render(record: Record) -> str:
     """The page as HTML."""
     sections = [
         _line(record),
-        _ledger(record),
-        _captions(record),
+        *dataset_sections(record),
         _training(record),
         _previews(record),
         _comparison(record),
@@ -81,7 +80,7 @@ def _header(record: Record) -> Markup:
             "div",
             element(
                 "div",
-                element("p", _pill(f"measured on {total} pictures", _OUTCOME_TONES[verdict.outcome])),
+                element("p", pill(f"measured on {total} pictures", _OUTCOME_TONES[verdict.outcome])),
                 element("h1", _TITLES[verdict.outcome].format(word=record.trigger_word)),
                 element("p", detail[:1].upper() + detail[1:], class_="lede"),
                 element("p", verdict.leak_sentence, class_="muted"),
@@ -94,14 +93,14 @@ def _header(record: Record) -> Markup:
 
 
 def _tiles(record: Record) -> list[tuple[str, str, str]]:
-    pictures = sum(row.thumbnail is not None for row in record.ledger)
+    trained = record.curation.undo.redone.pictures
     last = record.curves.loss[-1][0] if record.curves.loss else 0
     memory = f"at most {record.peak_memory / 1e9:.1f} GB of memory" if record.peak_memory else ""
     passed = bool(record.certificate.get("passed"))
     modules = record.certificate.get("modules", 0)
     return [
         ("From ZIP to verdict", _duration(record.seconds), memory),
-        ("Pictures", f"{pictures} in {len(record.ledger)} files", "every file has its reason below"),
+        ("Pictures", f"{trained:,} trained", f"of {len(record.ledger):,} files, each with its reason"),
         ("Training", f"{last:,} steps", "killed once, resumed exactly" if record.curves.marks else ""),
         ("Load certificate", "passed" if passed else "failed", f"{modules} modules compared, none lost"
          if passed else "see below"),
@@ -118,64 +117,8 @@ def _line(record: Record) -> Markup:
         )
         for station in record.stations
     ]
-    return _section("line", "The straight line", "What happened, in order, with the time each step took.",
+    return section("line", "The straight line", "What happened, in order, with the time each step took.",
                     element("ol", *items, class_="line-steps"))  # fmt: skip
-
-
-def _ledger(record: Record) -> Markup:
-    count = {fate: sum(row.fate == fate for row in record.ledger) for fate in _FATES}
-    words = f"{len(record.ledger)} files were offered: {count['taken']} taken, {count['converted']} converted, " \
-            f"{count['left_out']} left out. Nothing is lost without a word."  # fmt: skip
-    rows = [
-        (
-            picture(row.thumbnail, f"thumbnail of {row.path}", side=48, class_="thumb") if row.thumbnail else None,
-            element("code", row.path),
-            _pill(*_FATES.get(row.fate, (row.fate, "note"))),
-            join(element("code", row.rule, class_="muted"), " ", row.detail),
-        )
-        for row in sorted(record.ledger, key=_telling_first)
-    ]
-    findings = [
-        element("li", _pill(f.severity, {"error": "bad", "warning": "note"}.get(f.severity, "plain")), " ",
-                f.message, " ", element("span", f.fix, class_="muted"))
-        for f in record.findings
-    ]  # fmt: skip
-    return _section(
-        "ledger",
-        "The fate of every file",
-        words,
-        _table("Every file of the ZIP and what became of it", ("", "File", "Fate", "Why"), rows, scroll=True),
-        element("h3", "Checks before training"),
-        element("ul", *findings, class_="findings") if findings else element("p", "Nothing to say.", class_="muted"),
-    )
-
-
-def _telling_first(row: LedgerRow) -> int:
-    return list(_FATES).index(row.fate) * -1 if row.fate in _FATES else -9
-
-
-def _captions(record: Record) -> Markup:
-    came_with_any = any(row.came for row in record.captions)
-    rows = [
-        (
-            picture(row.thumbnail, f"thumbnail of {row.name}", side=64, class_="thumb"),
-            *([row.came or element("span", "none", class_="muted")] if came_with_any else []),
-            row.tagged,
-            _with_trigger(row.trained, record.trigger_word),
-        )
-        for row in record.captions
-    ]
-    columns = ("", *(["As it came"] if came_with_any else []), "Tagged", "Trained with")
-    words = (
-        "A tagger looked at each picture. Tags that describe the subject itself were removed, so that the trigger "
-        "word has to carry them; what may vary stays named."
-    )
-    return _section(
-        "captions",
-        "Captions, before and after",
-        words,
-        _table("Captions of some pictures", columns, rows),
-    )
 
 
 def _training(record: Record) -> Markup:
@@ -189,7 +132,7 @@ def _training(record: Record) -> Markup:
         )
         if (kind != "validation" or record.curves.validation) and (kind != "mark" or record.curves.marks)
     ]
-    return _section(
+    return section(
         "training",
         "Training, killed in the middle" if record.curves.marks else "Training",
         "The worker was killed without warning (SIGKILL) and started again. It went on from its last checkpoint as if "
@@ -217,11 +160,11 @@ def _previews(record: Record) -> Markup | None:
         )
         for n, prompt in enumerate(prompts)
     ]
-    return _section(
+    return section(
         "previews",
         "How it learned",
         "The same prompts and seeds at every stop.",
-        _table("Previews during training", columns, rows, scroll=True),
+        table("Previews during training", columns, rows, scroll=True),
     )
 
 
@@ -240,12 +183,12 @@ def _comparison(record: Record) -> Markup:
         )
         for name, _, pictures in sets
     ]
-    return _section(
+    return section(
         "comparison",
         "With and without, at the same seeds",
         f"Each column begins from the same noise. A tick marks where the detector finds the {record.subject}; it looks "
         "at pixels only and knows nothing of prompts.",
-        _table("Pictures at the same seeds", columns, rows, scroll=True),
+        table("Pictures at the same seeds", columns, rows, scroll=True),
         element("details", element("summary", f"All {sum(len(p) for _, _, p in sets)} pictures"), *everything),
     )
 
@@ -260,14 +203,14 @@ def _measured(record: Record) -> Markup:
             (f"base + “{verdict.trigger_word}”", verdict.base, (verdict.bars.absent, "needs less than")),
         )
     ]
-    return _section(
+    return section(
         "measured",
         "The measured verdict",
         f"Share of pictures that show the {verdict.subject}, with 95 % intervals (Wilson). The verdict looks at the "
         "ends of the intervals, never at the shares alone, so few pictures give “cannot tell”.",
         element("div", *bars, class_="bars"),
-        element("p", _pill(verdict.outcome, _OUTCOME_TONES[verdict.outcome]), " ", verdict.sentence),
-        element("p", _pill(verdict.leak, _LEAK_TONES[verdict.leak]), " ", verdict.leak_sentence),
+        element("p", pill(verdict.outcome, _OUTCOME_TONES[verdict.outcome]), " ", verdict.sentence),
+        element("p", pill(verdict.leak, _LEAK_TONES[verdict.leak]), " ", verdict.leak_sentence),
     )
 
 
@@ -275,7 +218,7 @@ def _certificate(record: Record) -> Markup:
     certificate = record.certificate
     passed = bool(certificate.get("passed"))
     difference, tolerance = certificate.get("largest_relative_difference"), certificate.get("tolerance")
-    facts: list[tuple[str, Child]] = [
+    rows: list[tuple[str, Child]] = [
         ("File", element("code", record.adapter_file)),
         ("SHA-256", element("code", str(certificate.get("sha256", "")))),
         ("Number format", str(certificate.get("dtype", ""))),
@@ -290,19 +233,19 @@ def _certificate(record: Record) -> Markup:
         ("Changes the output", "yes" if certificate.get("output_changed") else "no"),
     ]
     findings = certificate.get("findings") or ()
-    return _section(
+    return section(
         "certificate",
         "The load certificate",
         "The exported file was loaded again by the real library into a fresh base, and every module's update was "
         "compared with the trained one. A file that fails is never called finished.",
-        element("p", _pill("passed" if passed else "failed", "good" if passed else "bad")),
-        _facts(facts),
+        element("p", pill("passed" if passed else "failed", "good" if passed else "bad")),
+        facts(rows),
         element("ul", *(element("li", str(finding)) for finding in findings)) if findings else None,
     )
 
 
 def _repeat(record: Record) -> Markup:
-    return _section(
+    return section(
         "repeat",
         "Do it again",
         "The same commands give the same result on the same machine.",
@@ -310,7 +253,7 @@ def _repeat(record: Record) -> Markup:
         element("details", element("summary", "The resolved config"),
                 element("pre", element("code", record.config), tabindex="0", aria_label="config")),
         element("h3", "Machine and versions"),
-        _facts(record.machine),
+        facts(record.machine),
     )  # fmt: skip
 
 
@@ -323,33 +266,10 @@ def _footer(record: Record) -> Markup:
 # --- pieces ------------------------------------------------------------------------------------------------
 
 
-def _section(name: str, title: str, words: str, *children: Child) -> Markup:
-    heading = element("h2", title, id=f"{name}-title")
-    return element(
-        "section", heading, element("p", words, class_="words"), *children, id=name, aria_labelledby=f"{name}-title"
-    )
-
-
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Child]], *, scroll: bool = False) -> Markup:
-    head = element("tr", *(element("th", column, scope="col") if column else element("td") for column in columns))
-    body = [element("tr", *(element("td", cell) for cell in row)) for row in rows]
-    table = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
-    inside = {"tabindex": "0", "role": "region", "aria_label": caption} if scroll else {}
-    return element("div", table, class_="scroll", **inside)
-
-
-def _facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
-    return element("dl", *(join(element("dt", name), element("dd", value)) for name, value in pairs), class_="facts")
-
-
 def _tile(name: str, value: str, note: str) -> Markup:
     return element(
         "div", element("dt", name), element("dd", value, class_="value"), element("dd", note, class_="muted")
     )
-
-
-def _pill(words: str, tone: str) -> Markup:
-    return element("span", words, class_=f"pill {tone}")
 
 
 def _bar(name: str, share: Share, limit: tuple[float, str]) -> Markup:
@@ -398,13 +318,6 @@ def _typical_pair(record: Record) -> tuple[Judged, ...]:
     pairs = list(zip(record.base, record.with_trigger, strict=False))
     usual = (record.verdict.base.value >= 0.5, record.verdict.with_trigger.value >= 0.5)
     return next((pair for pair in pairs if (pair[0].found, pair[1].found) == usual), pairs[0] if pairs else ())
-
-
-def _with_trigger(caption: str, word: str) -> Markup:
-    """The caption with its trigger word marked where it leads."""
-    if word and caption.startswith(word):
-        return join(element("mark", word), caption.removeprefix(word))
-    return join(caption)
 
 
 def _duration(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """The whole straight line on the sandbox, through the studio's own verbs, ending in one page that shows it.
 
-ZIP with hostile extras → import → check → caption → train, killed once and resumed → certificate → pictures with and
-without → measured verdict → ``report.html``. Few worker processes: one for the tags, two for the training (the kill),
-one for all pictures.
+ZIP with hostile extras → import → check → leave out → caption → edit, undone and redone → train, killed once and
+resumed → certificate → pictures with and without → measured verdict → ``report.html``. Few worker processes: one for
+the tags, two for the training (the kill), one for all pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import yaml
 
 from lorasmith.config import layer
 from lorasmith.demo import recipe as numbers
-from lorasmith.demo.record import CaptionRow, FindingRow, Judged, LedgerRow, Record
+from lorasmith.demo.preparing import prepare
+from lorasmith.demo.record import Curation, Judged, Record
 from lorasmith.demo.report import write_report
 from lorasmith.demo.training import Diary, Say, train_and_kill
 from lorasmith.demo.watch import PeakMemory, Stopwatch, machine_facts
@@ -29,14 +30,11 @@ from lorasmith.jobfolder import write_json
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.demo.recipe import Recipe
     from lorasmith.evaluation.verdict import Verdict
     from lorasmith.jobs import Job
-    from lorasmith.sandbox.samples import Member
     from lorasmith.studio import GeneratedImage, Studio
-
-_CAPTIONS_SHOWN = 6
 
 
 def run(studio: Studio, out: Path, *, style: bool = False, quick: bool = False, say: Say) -> Path:
@@ -56,7 +54,7 @@ def run(studio: Studio, out: Path, *, style: bool = False, quick: bool = False, 
     out.mkdir(parents=True, exist_ok=True)
     watch = Stopwatch()
     with PeakMemory() as memory:
-        dataset = _prepare(studio, recipe, out / f"{recipe.name}.zip", watch, say)
+        dataset = prepare(studio, recipe, out / f"{recipe.name}.zip", watch, say)
         trained = _train(studio, recipe, dataset.trained, watch, say, quick=quick)
         painted = _paint(studio, recipe, trained.adapter, watch, say, quick=quick)
         with watch.station("Measure") as said:
@@ -72,8 +70,8 @@ def run(studio: Studio, out: Path, *, style: bool = False, quick: bool = False, 
         stations=tuple(watch.stations),
         peak_memory=memory.bytes,
         ledger=dataset.ledger,
-        findings=dataset.findings,
         captions=dataset.captions,
+        curation=dataset.curation,
         curves=trained.diary.curves(),
         previews=trained.diary.previews(trained.job),
         with_trigger=sets[0],
@@ -93,52 +91,6 @@ def run(studio: Studio, out: Path, *, style: bool = False, quick: bool = False, 
 
 
 # --- the steps ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    trained: DatasetVersion  # the version that is trained
-    ledger: tuple[LedgerRow, ...]
-    findings: tuple[FindingRow, ...]
-    captions: tuple[CaptionRow, ...]
-
-
-def _prepare(studio: Studio, recipe: Recipe, archive: Path, watch: Stopwatch, say: Say) -> _Prepared:
-    """ZIP to a captioned version with its trigger word."""
-    from lorasmith.datasets.store import DatasetStore
-
-    say(f"import: a ZIP of the {recipe.subject} '{recipe.trigger_word}', with damaged and odd files in it")
-    with watch.station("Import") as said:
-        archive.unlink(missing_ok=True)
-        members = recipe.write_zip(archive)
-        came = studio.import_dataset(archive, name=recipe.name)
-        left_out = sum(fate.fate == "left_out" for fate in came.ledger)
-        said.append(f"{len(came.ledger)} files: {len(came.items)} pictures, {left_out} left out, each with its reason")
-    say(f"  {watch.stations[-1].detail}")
-
-    with watch.station("Caption") as said:
-        say("caption: a tagger looks at every picture")
-        tagged = studio.caption(came, "wd_tagger")
-        plain = studio.remove_tags(tagged, recipe.remove_tags) if recipe.remove_tags else tagged
-        trained = studio.add_trigger_word(plain, recipe.trigger_word)
-        said.append(f"{len(trained.items)} pictures tagged, '{recipe.trigger_word}' put in front")
-    with watch.station("Check") as said:
-        from lorasmith.sandbox.world import SIZE
-
-        findings = studio.check(trained, trigger_word=recipe.trigger_word, resolution=SIZE)
-        words = f"{len(findings)} findings" if len(findings) != 1 else "1 finding"
-        said.append(f"{words}, {sum(finding.severity == 'error' for finding in findings)} of them errors")
-    for finding in findings:
-        say(f"  {finding.severity}: {finding.message}")
-    return _Prepared(
-        trained,
-        _ledger_rows(came, DatasetStore(studio.home).open_image),
-        (
-            *_surprises(members, came),
-            *(FindingRow(finding.severity, finding.message, finding.fix) for finding in findings),
-        ),
-        _caption_rows(came, tagged, trained, DatasetStore(studio.home).open_image),
-    )
 
 
 @dataclass(frozen=True)
@@ -227,40 +179,6 @@ def _judge(images: Sequence[GeneratedImage], shows: Callable[[Image], bool]) -> 
 # --- what the report shows ---------------------------------------------------------------------------------
 
 
-def _surprises(members: Sequence[Member], version: DatasetVersion) -> list[FindingRow]:
-    """Files whose fate is not what the maker of the ZIP knows it must be; there should be none."""
-    became = {fate.path: (fate.fate, fate.rule) for fate in version.ledger}
-    return [
-        FindingRow("error", f"{member.path} became {became.get(member.path)}, and had to be {member.fate}.", member.why)
-        for member in members
-        if became.get(member.path) != (member.fate, member.rule)
-    ]
-
-
-def _ledger_rows(version: DatasetVersion, open_image: Callable[[Item], Image]) -> tuple[LedgerRow, ...]:
-    """One row per file; only the file that became the picture shows it, not the caption beside it."""
-    items = {item.name: item for item in version.items}
-    rows: list[LedgerRow] = []
-    for fate in version.ledger:
-        item = items.get(fate.item or "")
-        pictured = item is not None and fate.fate != "left_out" and not fate.path.lower().endswith(".txt")
-        thumbnail = open_image(item) if item is not None and pictured else None
-        rows.append(LedgerRow(fate.path, fate.fate, fate.rule, fate.detail, thumbnail))
-    return tuple(rows)
-
-
-def _caption_rows(
-    came: DatasetVersion, tagged: DatasetVersion, trained: DatasetVersion, open_image: Callable[[Item], Image]
-) -> tuple[CaptionRow, ...]:
-    before = {item.name: item.caption for item in came.items}
-    tags = {item.name: item.caption for item in tagged.items}
-    shown = sorted(trained.items, key=lambda item: not before.get(item.name))[:_CAPTIONS_SHOWN]
-    return tuple(
-        CaptionRow(item.name, open_image(item), before.get(item.name, ""), tags.get(item.name, ""), item.caption)
-        for item in shown
-    )
-
-
 def _commands(recipe: Recipe, adapter: Path, *, quick: bool) -> tuple[str, ...]:
     options = (" --style" if recipe.subject == "style" else "") + (" --quick" if quick else "")
     prompt = f"{recipe.trigger_word}, {recipe.prompts[0]} {write_mention(adapter.stem, 1.0)}"
@@ -271,6 +189,7 @@ def _commands(recipe: Recipe, adapter: Path, *, quick: bool) -> tuple[str, ...]:
         "lorasmith import photos.zip --name mine",
         "lorasmith caption mine --trigger-word ohwx",
         "lorasmith check mine",
+        "lorasmith dataset report mine --out mine.html",
         "lorasmith train mine --base sandbox --trigger-word ohwx",
         f'lorasmith generate --base sandbox "{prompt}"',
     )
@@ -284,8 +203,33 @@ def _figures(record: Record, *, quick: bool) -> dict[str, Any]:
         "seconds": round(record.seconds, 2),
         "stations": {station.title: round(station.seconds, 2) for station in record.stations},
         "peak_memory_bytes": record.peak_memory,
+        "dataset": _dataset_figures(record.curation),
         "verdict": record.verdict.model_dump(mode="json"),
         "certificate_passed": bool(record.certificate.get("passed")),
         "marks": [list(mark) for mark in record.curves.marks],
         "machine": dict(record.machine),
+    }
+
+
+def _dataset_figures(curation: Curation) -> dict[str, Any]:
+    """Checks, duplicates, edits and versions in numbers."""
+    checkups = (("before", curation.before), ("after", curation.after))
+    return {
+        "health": {when: checkup.score for when, checkup in checkups},
+        "checks": {when: checkup.ran for when, checkup in checkups},
+        "findings": {when: [row.id for row in checkup.findings] for when, checkup in checkups},
+        "groups": [
+            {"kind": group.kind, "members": [shown.name for shown in group.members], "left_out": list(group.left_out)}
+            for group in curation.groups
+        ],
+        "edits": [
+            {"operation": edit.words, "scope": edit.scope, "changed": edit.changed, "unchanged": edit.unchanged}
+            for edit in curation.edits
+        ],
+        "versions": [
+            {"number": row.number, "operation": row.words, "pictures": row.pictures, "fingerprint": row.fingerprint}
+            for row in curation.versions
+        ],
+        "undo_is_exact": curation.undo.is_exact,
+        "seen_on_its_side_by": list(curation.eye.trainers) if curation.eye is not None else [],
     }

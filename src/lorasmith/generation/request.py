@@ -73,7 +73,7 @@ class GenerateRequest(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to paint; auto takes CUDA, then Apple's MPS, then the CPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """CPU threads, 0 for as many as there are cores."""
+    """CPU threads, 0 for as many as there are idle cores."""
     grid: GridAxes | None = None
     """Paint a grid of adapters and weights, and a labelled picture of it."""
 

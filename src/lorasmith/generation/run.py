@@ -6,7 +6,6 @@ noise comes from a generator of its own, on the CPU, so that a seed means the sa
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from lorasmith.generation.grid import Cell, arrange, draw_grid
 from lorasmith.generation.picture import PictureFacts, file_hash, save_picture
 from lorasmith.generation.request import GenerateRequest, PlannedPicture, plan_pictures, resolve_request
 from lorasmith.generation.schedulers import scheduler_for, scheduler_title
+from lorasmith.hardware import idle_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +71,7 @@ def paint(
     started = time.monotonic()
     plan = plan_pictures(request)
     device, dtype = _placement(request)
-    torch.set_num_threads(request.threads or os.cpu_count() or 1)
+    torch.set_num_threads(request.threads or idle_cores())
     pipe = family.pipeline(base, dtype=dtype, device=device)
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
     references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))

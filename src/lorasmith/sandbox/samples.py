@@ -10,27 +10,33 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 
 from lorasmith.sandbox import world
 
+_COPIED: Final = 4  # these two plain pictures have shapes like those of no other one, in either set
+_MIRRORED: Final = 8
+_ENLARGED: Final = 1.5
+_OUT_OF_FOCUS: Final = 2.5  # pixels
 _ORIENTATION: Final = 0x0112  # EXIF tag; 6 means: turn a quarter clockwise to view
 _ZIP_TIME: Final = (2026, 1, 1, 0, 0, 0)  # fixed, so that the same seed gives the same archive
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive and what must become of it on import."""
+    """One file of an archive, what must become of it on import, and what the checks must say of it."""
 
     path: str
     content: bytes
     fate: str  # "taken", "converted" or "left_out"
     rule: str
     why: str
+    finding: str = ""
+    """Id of the check that must name it; whoever curates the set leaves it out then."""
 
 
 def write_mascot_zip(path: Path, *, count: int = 20, seed: int = 7) -> list[Member]:
-    """``count`` pictures of the mascot and nine troublesome files; returns all with their due fate."""
+    """``count`` good pictures of the mascot and twelve troublesome files; returns all with their due fate."""
 
     def picture(index: int) -> Image.Image:
         rng = np.random.default_rng((seed, 1, index))
@@ -40,7 +46,7 @@ def write_mascot_zip(path: Path, *, count: int = 20, seed: int = 7) -> list[Memb
 
 
 def write_style_zip(path: Path, *, count: int = 40, seed: int = 8) -> list[Member]:
-    """``count`` pictures in the style and nine troublesome files; returns all with their due fate."""
+    """``count`` good pictures in the style and twelve troublesome files; returns all with their due fate."""
 
     def picture(index: int) -> Image.Image:
         rng = np.random.default_rng((seed, 2, index))
@@ -50,7 +56,7 @@ def write_style_zip(path: Path, *, count: int = 40, seed: int = 8) -> list[Membe
 
 
 def _write(path: Path, subject: str, picture: Callable[[int], Image.Image], count: int) -> list[Member]:
-    """Plain pictures first, then the special ones, then what cannot be used."""
+    """Plain pictures first, then the special ones, then what cannot be used, then what had better not be."""
     folder = f"{subject} photos"
     special = 5
     members = [
@@ -83,6 +89,7 @@ def _write(path: Path, subject: str, picture: Callable[[int], Image.Image], coun
         ),
         Member(f"{folder}/notes.txt", b"remember to take more pictures\n", "left_out", "orphan_caption", "a text file"),
         Member(f"{folder}/Thumbs.db", b"\xd0\xcf\x11\xe0" + bytes(60), "left_out", "system_file", "left by Windows"),
+        *_better_left_out(folder, subject, picture, count),
     ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member in members:
@@ -90,6 +97,38 @@ def _write(path: Path, subject: str, picture: Callable[[int], Image.Image], coun
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, member.content)
     return members
+
+
+def _better_left_out(
+    folder: str, subject: str, picture: Callable[[int], Image.Image], count: int
+) -> tuple[Member, ...]:
+    """Pictures that any import takes, and that only looking at the pixels tells from good ones."""
+    larger = round(world.SIZE * _ENLARGED)
+    screenshot = picture(_COPIED).resize((larger, larger), Image.Resampling.BICUBIC)
+    mirrored = ImageOps.mirror(picture(_MIRRORED)).resize((larger, larger), Image.Resampling.BICUBIC)
+    blurred = picture(count).filter(ImageFilter.GaussianBlur(_OUT_OF_FOCUS))
+    jpeg = {"quality": 85, "subsampling": 0}
+    return (
+        Member(
+            f"{folder}/Screenshot 0001.jpg",
+            _encoded(screenshot, "JPEG", **jpeg),
+            "taken",
+            "image",
+            f"{subject} {_COPIED + 1:02}.png, enlarged and saved again",
+            finding="D3",
+        ),
+        Member(
+            f"{folder}/selfie.jpg",
+            _encoded(mirrored, "JPEG", **jpeg),
+            "taken",
+            "image",
+            f"{subject} {_MIRRORED + 1:02}.png in a mirror",
+            finding="D5",
+        ),
+        Member(
+            f"{folder}/IMG_0042.png", _encoded(blurred, "PNG"), "taken", "image", "a picture out of focus", finding="P8"
+        ),
+    )
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:

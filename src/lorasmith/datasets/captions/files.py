@@ -64,7 +64,8 @@ def write_captions(
     unchanged: list[str] = []
     conflicts: list[str] = []
     with disk_errors(folder):
-        for number, (path, content) in enumerate(sorted(targets.items()), start=1):
+        for number, path in enumerate(sorted(targets), start=1):
+            content = targets[path].caption.encode()
             target = _inside(folder, path)
             present = _content(target)
             digest = hashlib.sha256(content).hexdigest()
@@ -85,9 +86,9 @@ def write_captions(
     return WrittenCaptions(tuple(written), tuple(unchanged), tuple(conflicts), hashes)
 
 
-def _targets(items: Iterable[Item]) -> dict[str, bytes]:
-    """What each file shall hold."""
-    targets: dict[str, bytes] = {}
+def _targets(items: Iterable[Item]) -> dict[str, Item]:
+    """Whose caption each file shall hold; all of them can be written."""
+    targets: dict[str, Item] = {}
     owners: dict[str, Item] = {}
     for item in items:
         path = str(PurePosixPath(item.name).with_suffix(_SUFFIX))
@@ -102,11 +103,12 @@ def _targets(items: Iterable[Item]) -> dict[str, bytes]:
         if other is not item:
             continue
         try:
-            targets[path] = item.caption.encode()
+            item.caption.encode()
         except UnicodeEncodeError as cause:
             raise DatasetError(
                 f"The caption of '{item.name}' holds half a character pair, which no file can.", "Edit that caption."
             ) from cause
+        targets[path] = item
     return targets
 
 

@@ -52,6 +52,8 @@ _VERBS: Final = frozenset(
 _BINDING: Final = frozenset(
     ["in", "on", "at", "with", "of", "from", "to", "by", "under", "over", "near", "and", "as", "while"]
 )
+_OF_CLAUSES: Final = _ARTICLES | _VERBS
+_OF_SENTENCES: Final = _OF_CLAUSES | _BINDING
 _WORD: Final = re.compile(r"[^\W_]+(?:['’_-][^\W_]+)*")
 _ENDS: Final = re.compile(r"""[^\W_]["'”’)\]]?(?:[.!?…][.!?…"'”’)\]]*)\Z""")
 _ENDS_INSIDE: Final = re.compile(r"[^\W\d_]{2}[.!?]['\"”]? +[^\W\d_a-z]")
@@ -61,14 +63,14 @@ _LONG, _SHORT_PROSE, _TAGS_AROUND = 9, 6, 3
 
 def is_clause(cell: str) -> bool:
     """Whether a cell reads as (part of) a sentence rather than as a tag."""
-    if _CJK_STOP.search(cell):
+    if not cell.isascii() and _CJK_STOP.search(cell):
         return True
     if cell.count(" ") < 2:  # nothing below is true of one or two words
         return False
     words = _words(cell)
     if len(words) >= _LONG or _ENDS_INSIDE.search(cell):
         return True
-    if len(words) >= 4 and not (_ARTICLES | _VERBS).isdisjoint(words):
+    if len(words) >= 4 and not _OF_CLAUSES.isdisjoint(words):
         return True
     return len(words) >= 3 and (words[0] in _ARTICLES or ends_sentence(cell))
 
@@ -80,9 +82,10 @@ def ends_sentence(cell: str) -> bool:
 
 def opens_sentence(cell: str) -> bool:
     """Whether a cell begins as sentences do: a capital, two words or more, and a word that binds words."""
+    if not cell.lstrip()[:1].isupper():
+        return False
     words = _words(cell[:200])
-    begins = cell.lstrip()[:1]
-    return len(words) > 1 and begins.isupper() and not (_ARTICLES | _VERBS | _BINDING).isdisjoint(words)
+    return len(words) > 1 and not _OF_SENTENCES.isdisjoint(words)
 
 
 def prose_stretch(cells: Sequence[str]) -> tuple[int, int] | None:

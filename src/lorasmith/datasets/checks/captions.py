@@ -42,7 +42,7 @@ def _empty(context: CheckContext) -> Iterator[Found]:
 
 
 def _unreadable(context: CheckContext) -> Iterator[Found]:
-    ledger = context.version.ledger
+    ledger = context.told_fates
     lost = [f.path for f in ledger if f.fate == "left_out" and f.rule == "unreadable_caption"]
     yield from found(
         lost, "{files} that should be {a caption is|captions are} no readable text.", severity="warning",
@@ -195,7 +195,7 @@ def _lines(context: CheckContext) -> Iterator[Found]:
 
 def _strays(context: CheckContext) -> Iterator[Found]:
     rules = ("orphan_caption", "duplicate_caption")
-    paths = [f.path for f in context.version.ledger if f.fate == "left_out" and f.rule in rules]
+    paths = [f.path for f in context.told_fates if f.fate == "left_out" and f.rule in rules]
     dotted = [path for path in paths if _IMAGE_SUFFIX.search(PurePosixPath(path).stem)]
     yield from found(
         (path for path in paths if path not in set(dotted)),

@@ -17,7 +17,7 @@ from lorasmith.datasets.checks.excuses import is_excuse
 from lorasmith.datasets.checks.finding import Need
 from lorasmith.datasets.checks.style import Style, style_of
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts
-from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -205,6 +205,12 @@ class CheckContext:
         return [item for item in self.items if item.role == "train"]
 
     @cached_property
+    def told_fates(self) -> list[Fate]:
+        """The lines of the ledger that tell something: all but those of files that were taken as they came. Read once,
+        and not the whole ledger, which a large dataset has two lines an item of."""
+        return [fate for fate in self.version.ledger if fate.fate != "taken"]
+
+    @cached_property
     def by_name(self) -> dict[str, Item]:
         """Items by name."""
         return {item.name: item for item in self.items}
@@ -218,8 +224,11 @@ class CheckContext:
     def tags(self) -> dict[str, tuple[str, ...]]:
         """The tags of every caption that is not prose, as written, by item name; the trigger word is none of them."""
         trigger = self.trigger_word.casefold()
+        shared: dict[str, str] = {}  # every tag once in memory
         return {
-            item.name: tuple(tag for tag in split_tags(item.caption) if tag.casefold() != trigger)
+            item.name: tuple(
+                shared.setdefault(tag, tag) for tag in split_tags(item.caption) if tag.casefold() != trigger
+            )
             for item in self.items
             if self.styles[item.name] in ("tags", "unclear")
         }

@@ -56,7 +56,7 @@ def _bytes(context: CheckContext) -> Iterator[Found]:
 def _left_out(context: CheckContext, *, by_pixels: bool) -> list[str]:
     return [
         fate.path
-        for fate in context.version.ledger
+        for fate in context.told_fates
         if fate.rule == "duplicate" and fate.fate == "left_out" and (" same pixels " in fate.detail) == by_pixels
     ]
 

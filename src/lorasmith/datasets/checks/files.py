@@ -27,7 +27,7 @@ _BEGINS_WITH_NUMBER: Final = re.compile(r"[0-9]+(_|$)")
 def _left_out(
     context: CheckContext, rules: tuple[str, ...], message: str, *, severity: Severity | None = None
 ) -> Iterator[Found]:
-    paths = [fate.path for fate in context.version.ledger if fate.fate == "left_out" and fate.rule in rules]
+    paths = [fate.path for fate in context.told_fates if fate.fate == "left_out" and fate.rule in rules]
     yield from found(paths, message, severity=severity)
 
 
@@ -69,7 +69,7 @@ def _empty_files(context: CheckContext) -> Iterator[Found]:
     yield from _left_out(context, ("empty_file",), "{files} with 0 bytes {was|were} left out.")
     pretenders = [
         fate.path
-        for fate in context.version.ledger
+        for fate in context.told_fates
         if fate.rule == "not_an_image" and PurePosixPath(fate.path).suffix.lower() in _FORMATS
     ]
     yield from found(
@@ -168,7 +168,7 @@ def _bytes_of(context: CheckContext, sha256: str) -> int:
 def _other_files(context: CheckContext) -> Iterator[Found]:
     paths = [
         fate.path
-        for fate in context.version.ledger
+        for fate in context.told_fates
         if fate.fate == "left_out"
         and (
             fate.rule in ("system_file", "hidden", "nested_archive")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Described:
     """What a layout says about one picture. ``caption`` None: nothing, so that a file beside it may speak."""
 

@@ -11,6 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -34,18 +35,34 @@ class SourceFiles:
     """
 
     def __init__(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> None:
-        self.paths = tuple(paths)
+        self.paths = paths
         self.open_bytes = open_bytes
-        self._by_flat = {flat(path): path for path in paths}
-        self._by_name: dict[str, list[str]] = {}
-        self.pictures = [path for path in paths if is_picture(path)]
-        self._picture_stems = {str(PurePosixPath(flat(path)).with_suffix("")) for path in self.pictures}
-        self.folders = {"/".join(p) for key in self._by_flat for p in _parents(key)}
-        self._folders_by_name: dict[str, list[str]] = {}
-        for key in self._by_flat:
-            self._by_name.setdefault(key.rpartition("/")[2], []).append(key)
-        for folder in sorted(self.folders):
-            self._folders_by_name.setdefault(folder.rpartition("/")[2], []).append(folder)
+
+    # Every layout makes one of these and most never ask for more than a suffix, so each table is made when it is used.
+
+    @cached_property
+    def pictures(self) -> list[str]:
+        return [path for path in self.paths if is_picture(path)]
+
+    @cached_property
+    def folders(self) -> set[str]:
+        return {above for folder in {parent(path) for path in self.paths} for above in _with_those_above(folder)}
+
+    @cached_property
+    def _by_flat(self) -> dict[str, str]:
+        return {flat(path): path for path in self.paths}
+
+    @cached_property
+    def _picture_stems(self) -> set[str]:
+        return {str(PurePosixPath(flat(path)).with_suffix("")) for path in self.pictures}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        return _by_last_part(self._by_flat)
+
+    @cached_property
+    def _folders_by_name(self) -> dict[str, list[str]]:
+        return _by_last_part(sorted(self.folders))
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Paths of files with one of these suffixes, in any case."""
@@ -297,10 +314,18 @@ def _join(base: str, reference: str) -> str | None:
     return "/".join(parts)
 
 
-def _parents(key: str) -> Iterator[list[str]]:
-    parts = key.split("/")
-    for depth in range(1, len(parts)):
-        yield parts[:depth]
+def _with_those_above(folder: str) -> Iterator[str]:
+    """A folder and all it lies in, but for the root."""
+    while folder:
+        yield folder
+        folder = parent(folder)
+
+
+def _by_last_part(paths: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(path.rpartition("/")[2], []).append(path)
+    return found
 
 
 def _agreement(reference: Sequence[str], path: Sequence[str]) -> float:

@@ -32,8 +32,14 @@ class Taggui(Layout):
     def read(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:
         files = SourceFiles(paths, open_bytes)
         texts = [text for path in files.pictures if (text := files.beside(path, ".txt")) is not None]
-        tags = [_tags(files, path) for path in texts]
-        if not any(tags) or None in tags or 2 * sum(1 for one in tags if one and len(one) > 1) < sum(map(bool, tags)):
+        some = several = 0
+        for path in texts:  # one by one: a hundred thousand captions are not held, and the first in prose ends it
+            tags = _tags(files, path)
+            if tags is None:
+                return None
+            some += bool(tags)
+            several += len(tags) > 1
+        if not some or 2 * several < some:
             return None
         evidence = f"All {len(texts)} .txt files beside pictures are one line of tags between commas."
         return Reading(self.name, evidence, {path: by_folder(path) for path in files.pictures}, {})

@@ -81,7 +81,7 @@ class AppendCaptions(_FromElsewhere):
             if not all(map(plain, theirs)):
                 return None
             present = set(map(spell, tags))
-            missing = [tag for tag in theirs if spell(tag) not in present]
+            missing = [tag for tag, spelled in zip(theirs, map(spell, theirs), strict=True) if spelled not in present]
             if not missing:
                 return tags
             return [*tags, *missing] if behind else [*missing, *tags]
