@@ -18,7 +18,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from lorasmith.events import Finished, Metric, Notice, Phase, Progress, Sample
-from lorasmith.jobfolder import JobFolder, Result, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import JobFolder, Result
 
 PATIENCE = 60.0  # seconds after which a forgotten stand-in ends by itself
 

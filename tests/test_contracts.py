@@ -13,8 +13,13 @@ import pytest
 from lorasmith import captioners, families, plugins, trainers
 from lorasmith.captioners import Captioner
 from lorasmith.config import Section, TargetPreset, choices, known_keys, layer, resolve
-from lorasmith.datasets import layouts
+from lorasmith.datasets import eyes, layouts
+from lorasmith.datasets.captions.operations import OPERATIONS
+from lorasmith.datasets.captions.operations.contract import CaptionOperation
+from lorasmith.datasets.checks.trainers import trainer_facts
+from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye
 from lorasmith.datasets.layouts import Layout
+from lorasmith.datasets.pictures import TOOLS, PictureTool
 from lorasmith.families import Family
 from lorasmith.trainers import Trainer
 
@@ -23,6 +28,7 @@ ROOMS: tuple[tuple[ModuleType, type[Any]], ...] = (
     (captioners, Captioner),
     (trainers, Trainer),
     (layouts, Layout),
+    (eyes, TrainerEye),
 )
 ALL = [(kind, plugin) for room, kind in ROOMS for plugin in plugins.discover(room, kind).values()]
 HEAVY = ("torch", "diffusers", "transformers", "onnxruntime", "pyarrow")
@@ -38,15 +44,18 @@ every_plugin = pytest.mark.parametrize(
 
 
 def test_no_room_is_empty() -> None:
-    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer, Layout}
+    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer, Layout, TrainerEye}
 
 
 def test_finding_every_plugin_loads_no_model_library() -> None:
     code = (
         "import sys\nfrom lorasmith import captioners, families, plugins, trainers\n"
-        "from lorasmith.datasets import layouts\n"
+        "from lorasmith.datasets import eyes, layouts\n"
+        "from lorasmith.datasets.captions import operations\nfrom lorasmith.datasets import pictures\n"
+        "assert operations.OPERATIONS and pictures.TOOLS\n"
         "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), "
-        "(trainers, trainers.Trainer), (layouts, layouts.Layout)):\n    assert plugins.discover(room, kind)\n"
+        "(trainers, trainers.Trainer), (layouts, layouts.Layout), (eyes, eyes.TrainerEye)):\n"
+        "    assert plugins.discover(room, kind)\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -103,3 +112,30 @@ def test_the_options_of_a_captioner(captioner: Captioner) -> None:
 def test_a_trainer_knows_what_it_honours(trainer: Trainer) -> None:
     assert trainer.honours() and trainer.honours() <= set(known_keys())
     assert any(trainer.supports(family) for family in plugins.discover(families, Family).values())  # type: ignore[type-abstract]
+
+
+@pytest.mark.parametrize("eye", of(TrainerEye))
+def test_an_eye_states_its_facts_and_keeps_to_them(eye: TrainerEye) -> None:
+    assert eye.commit.strip() and eye.facts and all(fact.rule.endswith(".") and fact.source for fact in eye.facts)
+    settings = EyeSettings()
+    seen = eye.see_caption(CaptionFile(b"a cat", "a.png"), settings)
+    assert (seen.outcome, seen.texts, seen.notes) == ("read", ("a cat",), ())
+    assert eye.refuses("a.png", settings) is None and eye.refuses("a.txt", settings) is not None
+    fit = eye.fitter(settings)(640, 480)
+    assert not isinstance(fit, str) and min(fit.target) % eye.step(settings) == 0
+    assert trainer_facts(eye.name).title == eye.title  # what checks know of it
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS, *TOOLS])
+def test_operations_and_image_tools_describe_themselves(name: str) -> None:
+    kind: type[CaptionOperation] | type[PictureTool] = OPERATIONS.get(name) or TOOLS[name]
+    assert kind.name == name and name.isidentifier() and name == name.lower()
+    assert (kind.__doc__ or "").strip() and (sys.modules[kind.__module__].__doc__ or "").strip()
+    assert not inspect.isabstract(kind)
+    assert all(info.description for info in kind.model_fields.values())
+    with pytest.raises(ValueError, match="nowhere"):
+        kind.model_validate({"nowhere": 1})
+
+
+def test_no_name_means_two_things() -> None:
+    assert not OPERATIONS.keys() & TOOLS.keys()

@@ -189,7 +189,10 @@ def wanted(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "extras"),
-    [("requirements.lock", ("train", "caption")), ("requirements-dev.lock", ("train", "caption", "dev"))],
+    [
+        ("requirements.lock", ("train", "caption")),
+        ("requirements-dev.lock", ("train", "caption", "parquet", "heif", "dev")),
+    ],
 )
 def test_the_lock_holds_all_but_torch(name: str, extras: tuple[str, ...]) -> None:
     packages = locked(name)

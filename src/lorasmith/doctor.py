@@ -17,6 +17,7 @@ from typing import Literal
 import psutil
 
 from lorasmith.errors import BaseError
+from lorasmith.files import bytes_in_words
 from lorasmith.hardware import nvidia_cards, torch_build
 
 Verdict = Literal["good", "note", "missing"]
@@ -91,15 +92,17 @@ def _processor() -> Check:
 
 def _memory() -> Check:
     memory = psutil.virtual_memory()
-    found = f"{_gigabytes(memory.total)} in all, {_gigabytes(memory.available)} free"
+    found = f"{bytes_in_words(memory.total)} in all, {bytes_in_words(memory.available)} free"
     if memory.available >= _LEAST_MEMORY:
         return Check("memory", "good", found)
-    return Check("memory", "note", found, f"The sandbox alone needs {_gigabytes(_LEAST_MEMORY)}: close other programs.")
+    return Check(
+        "memory", "note", found, f"The sandbox alone needs {bytes_in_words(_LEAST_MEMORY)}: close other programs."
+    )
 
 
 def _disk(home: Path) -> Check:
     free = shutil.disk_usage(_existing(home)).free
-    found = f"{_gigabytes(free)} free for {home}"
+    found = f"{bytes_in_words(free)} free for {home}"
     if free >= _LEAST_DISK:
         return Check("disk", "good", found)
     return Check("disk", "note", found, "Make room, or choose another place with --home.")
@@ -169,7 +172,3 @@ def _sandbox() -> Check:
     if lacking:
         return Check("sandbox", "note", f"lacks its {' and '.join(lacking)} in {weights}", "Install lorasmith again.")
     return Check("sandbox", "good", f"base and tagger in {weights}")
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -14,9 +14,7 @@ The folder lies in ``<home>/jobs/<id>``. The worker reads datasets and blobs of 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from lorasmith import events
 from lorasmith.credentials import redact
 from lorasmith.errors import JobError
+from lorasmith.files import write_atomically
 
 JobKind = Literal["train", "caption", "generate", "certify"]
 
@@ -148,41 +147,3 @@ class JobFolder:
                 event = events.parse(line.decode(errors="replace"))
                 if event is not None:
                     yield start, event
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename: a reader sees the old bytes or the new ones, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError:  # a full disk: give back the half that was written
-        temporary.unlink(missing_ok=True)
-        raise
-    for attempt in range(10):  # Windows refuses to replace a file that a reader has open at this moment
-        try:
-            temporary.replace(path)
-            break
-        except PermissionError:
-            if attempt == 9:
-                raise
-            time.sleep(0.05)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable. Windows has no such call and journals them itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """``write_atomically`` for JSON."""
-    write_atomically(path, json.dumps(value, ensure_ascii=False, indent=2).encode())

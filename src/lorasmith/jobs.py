@@ -35,7 +35,8 @@ from lorasmith import errors, processes
 from lorasmith.credentials import refuse_to_write
 from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.events import Event
-from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result, write_atomically, write_json
+from lorasmith.files import write_atomically, write_json
+from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result
 
 State = Literal["queued", "running", "succeeded", "failed", "stopped", "paused", "lost"]
 Command = Callable[[Path], Sequence[str]]

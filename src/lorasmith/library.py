@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lorasmith.jobfolder import write_json
+from lorasmith.files import file_digest, write_json
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,3 @@ class Library:
                 shutil.copyfile(file, temporary)
                 temporary.replace(target)
         return target
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

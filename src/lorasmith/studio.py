@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lorasmith.adapters.inspect import AdapterReport
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
-    from lorasmith.datasets.manifest import DatasetVersion, Item
+    from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
@@ -156,25 +156,22 @@ class Studio:
         return list(curate.inspect(version, lens, pictures=pictures).findings)
 
     def add_trigger_word(self, version: str | DatasetVersion, word: str) -> DatasetVersion:
-        """A new version whose captions begin with the word; captions that have it stay as they are.
+        """A new version whose captions begin with the word, every line of them; those that have it stay as they are.
+
+        ``curate.edit`` does the same at other places, on some of the pictures, or with a preview.
 
         Raises:
             ConfigError: the word is empty.
             ConflictError: somebody else changed the same captions since ``version``, differently.
         """
-        from lorasmith.datasets.captions import add_trigger_word
-
         if not word.strip():
             raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
-        return self._edit(version, lambda caption: add_trigger_word(caption, word), "add_trigger_word", word=word)
+        return self.curate.edit(version, "add_trigger_word", {"word": word})
 
     def remove_tags(self, version: str | DatasetVersion, tags: Sequence[str]) -> DatasetVersion:
-        """A new version without these tags; only whole tags are removed, never parts of one."""
-        from lorasmith.datasets.captions import remove_tags
-
-        if isinstance(tags, str):
-            tags = [tags]
-        return self._edit(version, lambda caption: remove_tags(caption, tags), "remove_tags", tags=list(tags))
+        """A new version without these tags; only whole tags are removed, never parts of one, and no sentences."""
+        wanted = [tags] if isinstance(tags, str) else [tag for tag in tags if tag.strip()]
+        return self.curate.edit(version, "remove_tags", {"tags": wanted}) if wanted else self.dataset(version)
 
     def caption(
         self,
@@ -198,7 +195,7 @@ class Studio:
             ConfigError: no such captioner or option.
             DatasetError: no pictures, or it failed on all of them.
         """
-        from lorasmith.jobfolder import write_json
+        from lorasmith.files import write_json
 
         parent = self.dataset(version)
         if not parent.items:
@@ -219,6 +216,8 @@ class Studio:
             JobError: it is no caption job, or it has not succeeded.
             DatasetError: it captioned nothing.
         """
+        from lorasmith.curation.captioned import commit_captions
+
         job = self.job(job)
         payload, output = self._payload(job, "caption"), job.output()
         parent = self.dataset(str(payload["dataset"]))
@@ -227,7 +226,7 @@ class Studio:
                 return self.dataset(f"{parent.dataset}@{entry.number}")
         plan = json.loads((job.folder.path / _COMMIT).read_bytes())
         arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
-        return self._commit_captions(parent, output, plan, arguments)
+        return commit_captions(self._store, parent, output, plan, arguments)
 
     # Training
 
@@ -304,7 +303,7 @@ class Studio:
             AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
             LorasmithError: the job did not succeed.
         """
-        from lorasmith.library import file_digest
+        from lorasmith.files import file_digest
 
         job = self.job(job)
         payload = self._payload(job, "train")
@@ -440,55 +439,11 @@ class Studio:
             raise
         return job.output()
 
-    def _edit(
-        self, version: str | DatasetVersion, edit: Callable[[str], str], operation: str, **arguments: Any
-    ) -> DatasetVersion:
-        """Commit the captions after ``edit``; the same version when nothing changes."""
-        from lorasmith.datasets.manifest import Operation
-
-        parent = self.dataset(version)
-        items = [_with_caption(item, edit(item.caption), operation) for item in parent.items]
-        if items == list(parent.items):
-            return parent
-        made = Operation(name=operation, arguments=arguments)
-        return self._store.commit(parent, items, made, onto=_onto(version))
-
-    def _commit_captions(
-        self, parent: DatasetVersion, output: Mapping[str, Any], plan: Mapping[str, Any], arguments: dict[str, Any]
-    ) -> DatasetVersion:
-        from lorasmith.datasets.manifest import Operation
-
-        captions: Mapping[str, Any] = output["captions"]
-        failures: dict[str, str] = dict(output.get("failures", {}))
-        if not captions:
-            first = next(iter(failures.values()), "it gave no answer")
-            raise DatasetError(
-                f"The captioner failed on all {len(parent.items)} pictures of {parent.reference}: {first}",
-                f"See the job {arguments['job']}.",
-            )
-        existing = str(plan["existing"])
-        kept = {item.name for item in parent.items if existing == "keep" and item.caption.strip()}
-        items = [
-            _with_caption(item, str(captions[item.name]["caption"]), arguments["captioner"])
-            if item.name in captions and item.name not in kept
-            else item
-            for item in parent.items
-        ]
-        operation = Operation(name="caption", arguments=arguments | {"existing": existing, "failures": failures})
-        return self._store.commit(parent, items, operation, onto="parent" if plan.get("onto") == "parent" else "head")
-
 
 def _onto(version: str | DatasetVersion) -> Literal["head", "parent"]:
     """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
     from it; an edit of a name or of a version in hand is joined with what others did meanwhile."""
     return "parent" if isinstance(version, str) and "@" in version else "head"
-
-
-def _with_caption(item: Item, caption: str, by: str) -> Item:
-    """The item with that caption and who wrote it; the same item when nothing changes."""
-    if caption == item.caption:
-        return item
-    return replace(item, caption=caption, provenance={**item.provenance, "caption": by})
 
 
 def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:

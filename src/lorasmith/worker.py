@@ -29,8 +29,9 @@ from filelock import FileLock, Timeout
 from lorasmith.credentials import Credentials, RedactingFormatter, RedactingStream, redact
 from lorasmith.errors import JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Emit, Event, Finished, Outcome, Phase
+from lorasmith.files import write_json
 from lorasmith.heartbeat import Heartbeat
-from lorasmith.jobfolder import Control, JobFolder, JobKind, Result, write_json
+from lorasmith.jobfolder import Control, JobFolder, JobKind, Result
 
 KINDS: Final[dict[JobKind, str]] = {
     "train": "lorasmith.trainers.native",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def test_others_find_what_they_look_for(base: Base, version: DatasetVersion) -> 
     found = describe(config(), version, base, trained=FACTS)
     assert found["ss_network_dim"] == "32" and found["ss_network_alpha"] == "22.5"  # the file's, not the config's
     assert found["ss_base_model_version"] == "sd_v1" and found["ss_v2"] == "False"
-    assert found["ss_steps"] == "500" and found["ss_num_train_images"] == "2"
+    assert found["ss_steps"] == "500" and found["ss_num_train_images"] == "3"
     assert json.loads(found["ss_bucket_info"])["buckets"]["0"] == {"resolution": [512, 768], "count": 2}
     assert json.loads(found["ss_tag_frequency"]) == {"1_mascot": {"zib": 3, "blue star": 1, "red star": 1}}
     assert found["modelspec.sai_model_spec"] == "1.0.1"
@@ -99,7 +100,45 @@ def test_captions_are_written_when_asked_for(base: Base, version: DatasetVersion
 
 def test_tags_are_counted_once_a_picture(version: DatasetVersion) -> None:
     item = replace(version.items[0], caption="a, a , ,b")
-    assert tag_frequency(version.model_copy(update={"items": (item, item)})) == {"a": 2, "b": 2}
+    assert tag_frequency((item, item)) == {"a": 2, "b": 2}
+    dialect = replace(item, caption="poster \\(object, old\\), ^_^\nA cat sits on the mat, asleep.")
+    assert tag_frequency((dialect,)) == {"^_^": 1, "poster \\(object, old\\)": 1}
+
+
+def test_repeats_concepts_and_roles_are_counted_as_they_were_trained(base: Base, version: DatasetVersion) -> None:
+    first, second, third = version.items
+    items = (
+        replace(first, repeats=5, concept="cat", caption="zib, a"),
+        replace(second, repeats=5, concept="cat", caption="zib, b"),
+        replace(third, role="validation", caption="zib, held out"),
+        replace(third, name="4.png", role="regularisation", repeats=2, caption="cat"),
+        replace(third, name="5.png", caption="zib, c"),
+    )
+    mixed = version.model_copy(update={"items": items})
+    found = describe(config(**{"data.repeats": 3}), mixed, base, trained=FACTS)
+    assert json.loads(found["ss_dataset_dirs"]) == {
+        "15_cat": {"n_repeats": 15, "img_count": 2},
+        "3_mascot": {"n_repeats": 3, "img_count": 1},
+    }
+    assert json.loads(found["ss_reg_dataset_dirs"]) == {"reg/6_mascot": {"n_repeats": 6, "img_count": 1}}
+    assert (found["ss_num_train_images"], found["ss_num_reg_images"]) == ("33", "6")
+    assert found["ss_num_epochs"] == str(round(500 * config().train_batch_size / 39))
+    assert json.loads(found["ss_tag_frequency"])["15_cat"] == {"zib": 2, "a": 1, "b": 1}
+    assert "held out" not in json.dumps(found)
+    fewer = describe(config(), mixed, base, trained=replace(FACTS, items=frozenset({"5.png"})))
+    assert json.loads(fewer["ss_dataset_dirs"]) == {"1_mascot": {"n_repeats": 1, "img_count": 1}}
+
+
+def test_a_single_file_base_is_told_by_both_hashes_of_the_web_interfaces(
+    base: Base, version: DatasetVersion, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * 5_000
+    (tmp_path / "a base.safetensors").write_bytes(content)
+    single = replace(base, path=tmp_path / "a base.safetensors", layout="single_file")
+    found = describe(config(), version, single, trained=FACTS)
+    assert found["ss_new_sd_model_hash"] == hashlib.sha256(content).hexdigest()
+    assert found["ss_sd_model_hash"] == hashlib.sha256(content[2**20 : 2**20 + 2**16]).hexdigest()[:8]
+    assert not {"ss_new_sd_model_hash", "ss_sd_model_hash"} & set(describe(config(), version, base, trained=FACTS))
 
 
 def test_inspect_sees_it_all(

@@ -13,7 +13,8 @@ from lorasmith.adapters.run import run
 from lorasmith.errors import AdapterError
 from lorasmith.events import Event, Notice, Phase
 from lorasmith.families import Base, Family
-from lorasmith.jobfolder import JobFolder, JobRecord, write_atomically
+from lorasmith.files import write_atomically
+from lorasmith.jobfolder import JobFolder, JobRecord
 from tests.adapters.conftest import MakeModules
 
 

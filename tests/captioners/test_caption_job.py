@@ -20,7 +20,8 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from lorasmith.events import Event, Notice, Progress
-from lorasmith.jobfolder import Control, JobFolder, JobRecord, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import Control, JobFolder, JobRecord
 from tests.captioners.stub_tagger import write_stub
 
 COLORS = ("red", "blue", "lime", "black", "navy")

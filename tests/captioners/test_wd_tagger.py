@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 import lorasmith.captioners
 from lorasmith.captioners import Captioner
-from lorasmith.captioners.wd_tagger import KAOMOJI, KNOWN_MODELS, WdTagger, display_name, prepare
+from lorasmith.captioners.wd_tagger import KNOWN_MODELS, WdTagger, display_name, prepare
 from lorasmith.config import Section
+from lorasmith.datasets.captions.kaomoji import KAOMOJI
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
 from lorasmith.plugins import discover
 from tests.captioners.stub_tagger import LABELS, own_thresholds, write_stub

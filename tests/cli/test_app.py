@@ -260,5 +260,5 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_sizes_and_tables() -> None:
-    assert [size(n) for n in (12, 1500, 2.5e6, 3e12)] == ["12 bytes", "1.5 kB", "2.5 MB", "3.0 TB"]
+    assert [size(n) for n in (12, 1500, 2.5e6, 3e12)] == ["12 bytes", "1.5 kB", "2.5 MB", "3 TB"]
     assert table(("name", "n"), [("a", 5), ("long", 10)]) == ["name   n", "a      5", "long  10"]

@@ -161,7 +161,7 @@ def test_rehearse_states_the_time(say: Say, cats: str, base: str, home: Path) ->
     figures = {"seconds_per_step": 0.5, "estimated_seconds": 90.0, "seconds": {"loading": 1.0}}
     tell(home, "train", output=figures | {"peak_rss_bytes": 2e9, "peak_device_bytes": 0})
     code, out, _ = say("train", cats, "--base", base, "--dry-run", "--rehearse")
-    assert code == 0 and "Time: about 1 min 30 s at 0.50 s per step." in out and "Memory: 2.0 GB" in out
+    assert code == 0 and "Time: about 1 min 30 s at 0.50 s per step." in out and "Memory: 2 GB" in out
 
 
 def test_detach_returns_while_the_worker_goes_on(ask: Callable[..., Any], cats: str, base: str, home: Path) -> None:

@@ -232,10 +232,13 @@ CASES: Mapping[str, Case] = {
     "C10": Case(tagged(", ".join(f"word {n}" for n in range(110))), tagged(", ".join(f"word {n}" for n in range(40)))),
     "C11": Case(
         quietly(
-            lambda s, r: s.known.update(trainer=r.choice(("kohya", "musubi", "diffusion-pipe"))) or [],
+            lambda s, r: s.known.update(trainer=r.choice(("kohya", "musubi", "diffusion-pipe", "lorasmith"))) or [],
             lambda s, r: [s.change(p, caption=s.items[p].caption + "\nanother line") for p in some(r, s)],
         ),
-        lambda s, r: [s.change(p, caption=s.items[p].caption + "\nanother line") for p in some(r, s)],
+        quietly(
+            lambda s, r: s.known.update(trainer=r.choice(("onetrainer", "simpletuner"))) or [],
+            lambda s, r: [s.change(p, caption=s.items[p].caption + "\nanother line") for p in some(r, s)],
+        ),
     ),
     "C12": Case(
         lambda s, r: captioned(s, some(r, s), [prose(r)]),

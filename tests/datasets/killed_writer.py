@@ -24,7 +24,7 @@ from PIL import Image
 from lorasmith.datasets.manifest import Operation
 from lorasmith.datasets.store import DatasetStore
 
-WATCHED = ("objects.py", "versions.py", "headers.py", "head.py", "blobs.py", "leases.py", "store.py", "jobfolder.py")
+WATCHED = ("objects.py", "versions.py", "headers.py", "head.py", "blobs.py", "leases.py", "store.py", "files.py")
 EDIT = Operation(name="edit")
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from lorasmith.datasets.checks import CheckContext, FamilyFacts, apply_repair, inspect, look_at_pictures
+from lorasmith.curation import Curation
+from lorasmith.datasets.checks import CheckContext, FamilyFacts, inspect, look_at_pictures
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 
@@ -82,7 +83,7 @@ def test_a_repair_takes_its_finding_away(id_: str, store: DatasetStore) -> None:
     for number, finding in enumerate(findings):
         assert finding.repair is not None
         begun = store.branch("pictures@1", f"{id_} {number}".replace(" ", "-"))
-        repaired = apply_repair(begun, store, finding.repair, finding.items, counter=context.tokenizer)
+        repaired = Curation(store.home, store).repair(begun, finding)
         assert repaired.number > begun.number and repaired.operation.name == finding.repair.operation
         again = inspect(looked_at(repaired, store), only={id_}).findings
         assert finding.repair not in [other.repair for other in again]

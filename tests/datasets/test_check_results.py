@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from lorasmith.datasets.checks import (
     Finding,
     Repair,
     TrainingPlan,
-    apply_repair,
     fails,
     health,
     inspect,
@@ -25,31 +23,9 @@ from lorasmith.datasets.checks import (
     verify_trigger,
 )
 from lorasmith.datasets.checks.repairs import preview_repair
-from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.errors import ConfigError, DatasetError
 from tests.datasets.check_cases import CASES, scene_for
 from tests.datasets.check_scenes import TRIGGER, Scene, Shelf, clean
-
-
-@dataclass
-class Commits:
-    """Remembers what is committed, as the store would."""
-
-    made: list[DatasetVersion] = field(default_factory=list)
-
-    def commit(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
-        if tuple(items) == parent.items:
-            return parent
-        version = parent.model_copy(
-            update={
-                "items": tuple(items),
-                "number": parent.number + 1,
-                "parent": parent.number,
-                "operation": operation,
-            }
-        )
-        self.made.append(version)
-        return version
 
 
 def finding(id_: str, severity: str, *items: str, repair: Repair | None = None) -> Finding:
@@ -162,19 +138,17 @@ def test_a_repair_is_one_version_in_which_the_finding_is_gone(id_: str, tmp_path
     tried = 0
     for seed in range(6):
         scene, _ = scene_for(id_, seed, bad=True)
-        version, store = scene.version(), Commits()
+        version = scene.version()
         for found in inspect(scene.context(tmp_path)).findings:
             if found.id != id_ or found.repair is None or not set(found.items) <= {i.name for i in version.items}:
                 continue
             tried += 1
-            repaired = apply_repair(version, store, found.repair, found.items)
-            assert store.made[-1:] == [repaired] and repaired.parent == version.number
-            assert repaired.operation.name == found.repair.operation
-            assert repaired.operation.arguments["items"] == sorted(found.items)
-            after = Scene(list(repaired.items), scene.ledger, scene.sizes, scene.signals, [], scene.known)
+            repaired = preview_repair(version, found.repair, found.items)
+            assert repaired != version.items
+            after = Scene(list(repaired), scene.ledger, scene.sizes, scene.signals, [], scene.known)
             again = [f for f in inspect(after.context(tmp_path)).findings if f.id == id_ and f.repair == found.repair]
             assert again == [], f"seed {seed}"
-            assert json.dumps(repaired.operation.arguments)
+            assert json.dumps(dict(found.repair.arguments))
     assert tried
 
 
@@ -210,16 +184,16 @@ def test_repairs_that_cannot_be() -> None:
     version = scene_of("a").version()
     name = version.items[0].name
     with pytest.raises(DatasetError, match=r"no picture 'lost\.png'"):
-        apply_repair(version, Commits(), Repair("leave_out", {}, ""), ["lost.png"])
+        preview_repair(version, Repair("leave_out", {}, ""), ["lost.png"])
     with pytest.raises(ConfigError, match="'king' is not a role"):
-        apply_repair(version, Commits(), Repair("set_role", {"role": "king"}, ""), [name])
+        preview_repair(version, Repair("set_role", {"role": "king"}, ""), [name])
     with pytest.raises(ConfigError, match="no text"):
-        apply_repair(version, Commits(), Repair("fill_caption", {"text": " "}, ""), [name])
+        preview_repair(version, Repair("fill_caption", {"text": " "}, ""), [name])
 
 
 def test_a_repair_of_nothing_gives_the_version_back() -> None:
     version = scene_of("a", "b").version()
-    assert apply_repair(version, Commits(), Repair("leave_out", {}, ""), []) is version
+    assert preview_repair(version, Repair("leave_out", {}, ""), []) == version.items
 
 
 # The trigger word
@@ -227,7 +201,7 @@ def test_a_repair_of_nothing_gives_the_version_back() -> None:
 
 def test_where_the_trigger_word_stands() -> None:
     scene = scene_of(
-        "ohwx, a, b", "a, ohwx, b", "a, b, ohwx", "a, b", "ohwx, ohwx", "a photo of ohwx woman, smile", "OHWX, a",
+        "ohwx, a, b", "a, ohwx, b", "a, b, ohwx", "a, b", "ohwx, ohwx", "red ohwx woman, smile", "OHWX, a",
         "ohwxx, a", "ohwx", "The woman called ohwx walks along the beach with a dog.", "a ohwx\nb ohwx", "",
     )  # fmt: skip
     name = [item.name for item in scene.items]
@@ -271,7 +245,7 @@ def test_an_empty_trigger_word_is_refused() -> None:
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size is 0"):
         TrainingPlan(batch_size=0)
-    with pytest.raises(ConfigError, match="no trainer 'onetrianer'"):
+    with pytest.raises(ConfigError, match="no trainer's eye called 'onetrianer'"):
         CheckContext(scene_of("a").version(), Shelf(tmp_path), trainer="onetrianer")
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, InputError
-from lorasmith.jobfolder import JobFolder, JobRecord, Result, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import JobFolder, JobRecord, Result
 from tests.datasets.dataset_pictures import png, write_folder
 
 EDIT = Operation(name="edit")

@@ -12,7 +12,8 @@ from PIL import Image
 from lorasmith.config import TrainConfig, resolve
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.jobfolder import JobFolder, JobRecord, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import JobFolder, JobRecord
 
 SIZES = ((64, 64), (64, 64), (96, 64), (64, 64), (96, 64), (64, 96))
 CAPTIONS = ("zib, a large red star", "zib, a small blue circle, left", "", "zib, a green ring on a grey background")

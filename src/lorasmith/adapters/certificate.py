@@ -8,7 +8,6 @@ sentences; a file that fails is not finished.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +20,7 @@ from lorasmith.adapters.places import places_of
 from lorasmith.adapters.reload import Subject, reload
 from lorasmith.adapters.static_checks import ProgramCheck, check_against_base, check_file, check_names
 from lorasmith.errors import AdapterError
+from lorasmith.files import file_digest
 
 if TYPE_CHECKING:
     from lorasmith.families import Base
@@ -110,7 +110,7 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
     family = family_of(base)
     identity = {
         "file": file.name,
-        "sha256": _sha256(file),
+        "sha256": file_digest(file),
         "base": base.name,
         "family": base.detection.family,
         "compared_with": "file" if trained is None else "trained",
@@ -145,11 +145,6 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
         findings=tuple(findings),
         **identity,  # type: ignore[arg-type]
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:

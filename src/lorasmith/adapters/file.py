@@ -19,7 +19,7 @@ from lorasmith.adapters.keys import KEY, Dialect, dialect_of, split_key
 from lorasmith.adapters.module import LoraModule, low_rank_update
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import AdapterError, BaseError, OutOfDisk
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -264,10 +264,8 @@ def read_adapter(path: Path) -> AdapterFile:
 
 
 def data_hash(path: Path) -> str:
-    """SHA-256 of the tensors' bytes alone: what ``sshs_model_hash`` of an undamaged file says."""
-    digest = hashlib.sha256()
+    """SHA-256 of the tensors' bytes alone, which metadata does not change: what ``sshs_model_hash`` of an undamaged
+    file says, and what A1111 writes into pictures."""
     with path.open("rb") as stream:
         stream.seek(8 + struct.unpack("<Q", stream.read(8))[0])
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,20 +7,22 @@ refuses a file that has both it and ``.alpha`` keys, and the alphas are what eve
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lorasmith import __version__
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.manifest import DatasetVersion, Item, Role
+from lorasmith.files import file_digest
 
 if TYPE_CHECKING:
     from lorasmith.families import Base, ObjectiveName
 
-MAX_TAG_WORDS = 5  # a longer part of a caption is a sentence and counts as a caption, not as a tag
 _OPTIMIZERS = {
     "adamw": "torch.optim.adamw.AdamW",
     "adamw_8bit": "bitsandbytes.optim.adamw.AdamW8bit",
@@ -37,7 +39,8 @@ class TrainingFacts:
     ``rank`` and ``alpha`` are the file's own, which differ from the config's where DoRA was exported as a plain LoRA or
     rank-stabilised scaling was folded in. ``started`` is when the job was created (seconds since the epoch), not when
     the file was written, so that a resumed run writes the same file. ``buckets`` maps "width x height" to the pictures
-    in it; ``scores`` holds measured numbers worth keeping (``validation_loss`` ...).
+    in it; ``items`` names the pictures that were trained, None where all were but those for validation; ``scores``
+    holds measured numbers worth keeping (``validation_loss`` ...).
     """
 
     steps: int
@@ -46,6 +49,7 @@ class TrainingFacts:
     alpha: float
     started: float = 0.0
     buckets: Mapping[str, int] = field(default_factory=dict)
+    items: frozenset[str] | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -61,10 +65,12 @@ def describe(config: TrainConfig, version: DatasetVersion, base: Base, *, traine
 
 def _kohya(config: TrainConfig, version: DatasetVersion, base: Base, trained: TrainingFacts) -> dict[str, str]:
     """The keys kohya's trainer writes, in its spelling; the web interfaces show them."""
-    pictures = sum(trained.buckets.values()) or len(version.items)  # without those held out or left out
+    folders = _folders(config, version, trained)
+    learned = {name: folder for name, folder in folders.items() if folder.role == "train"}
+    beside = {name: folder for name, folder in folders.items() if folder.role == "regularisation"}
+    a_pass = sum(folder.shown for folder in folders.values())
     side = config.data.resolution or 0
     optimizer = config.optimizer
-    folder = f"{config.data.repeats}_{version.dataset}"
     shown = config.train_batch_size * config.gradient_accumulation_steps * trained.steps
     return {
         "ss_network_module": "networks.lora",
@@ -72,13 +78,18 @@ def _kohya(config: TrainConfig, version: DatasetVersion, base: Base, trained: Tr
         "ss_network_alpha": str(trained.alpha),
         "ss_output_name": config.output_name,
         "ss_sd_model_name": base.name,
+        **_base_hashes(base),
         "ss_resolution": f"({side}, {side})" if side else "",
         "ss_enable_bucket": str(config.data.buckets),
         "ss_bucket_info": _json({"buckets": _buckets(trained.buckets)}) if trained.buckets else "",
-        "ss_dataset_dirs": _json({folder: {"n_repeats": config.data.repeats, "img_count": pictures}}),
-        "ss_tag_frequency": _json({folder: tag_frequency(version)}) if config.export.include_tags else "",
-        "ss_num_train_images": str(pictures * config.data.repeats),
-        "ss_num_epochs": str(max(1, round(shown / max(1, pictures * config.data.repeats)))),
+        "ss_dataset_dirs": _json({name: folder.counted for name, folder in learned.items()}),
+        "ss_reg_dataset_dirs": _json({name: folder.counted for name, folder in beside.items()}) if beside else "",
+        "ss_tag_frequency": _json({name: tag_frequency(folder.items) for name, folder in folders.items()})
+        if config.export.include_tags
+        else "",
+        "ss_num_train_images": str(sum(folder.shown for folder in learned.values())),
+        "ss_num_reg_images": str(sum(folder.shown for folder in beside.values())),
+        "ss_num_epochs": str(max(1, round(shown / max(1, a_pass)))),
         "ss_batch_size_per_device": str(config.train_batch_size),
         "ss_gradient_accumulation_steps": str(config.gradient_accumulation_steps),
         "ss_gradient_checkpointing": str(config.gradient_checkpointing),
@@ -145,12 +156,54 @@ def _recipe(config: TrainConfig, version: DatasetVersion, base: Base, trained: T
     }
 
 
-def tag_frequency(version: DatasetVersion) -> dict[str, int]:
+@dataclass(frozen=True)
+class _Folder:
+    """What would lie in one folder of kohya's layout: pictures of one role, concept and number of repeats."""
+
+    role: Role
+    repeats: int
+    items: tuple[Item, ...]
+
+    @property
+    def shown(self) -> int:
+        """Pictures that a pass shows."""
+        return self.repeats * len(self.items)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        return {"n_repeats": self.repeats, "img_count": len(self.items)}
+
+
+def _folders(config: TrainConfig, version: DatasetVersion, trained: TrainingFacts) -> dict[str, _Folder]:
+    """The pictures that were trained, by the name that kohya's folder for them would have."""
+    members: dict[tuple[Role, int, str], list[Item]] = {}
+    for item in version.items:
+        if item.role == "validation" if trained.items is None else item.name not in trained.items:
+            continue
+        key = (item.role, item.repeats * config.data.repeats, item.concept or version.dataset)
+        members.setdefault(key, []).append(item)
+    return {
+        f"{'reg/' if role == 'regularisation' else ''}{repeats}_{concept}": _Folder(role, repeats, tuple(items))
+        for (role, repeats, concept), items in members.items()
+    }
+
+
+def _base_hashes(base: Base) -> dict[str, str]:
+    """How A1111 tells checkpoints apart: of the whole file, and of 64 KiB from 1 MiB on. A folder has neither."""
+    if base.layout != "single_file":
+        return {}
+    with base.path.open("rb") as stream:
+        stream.seek(0x100000)
+        legacy = hashlib.sha256(stream.read(0x10000)).hexdigest()[:8]
+    return {"ss_new_sd_model_hash": file_digest(base.path), "ss_sd_model_hash": legacy}
+
+
+def tag_frequency(items: Iterable[Item]) -> dict[str, int]:
     """How many pictures carry each tag, most frequent first; sentences are not tags."""
     counts: Counter[str] = Counter()
-    for item in version.items:
-        parts = {part.strip() for part in item.caption.split(",")}
-        counts.update(part for part in parts if part and len(part.split()) <= MAX_TAG_WORDS)
+    reader = CaptionReader()
+    for item in items:
+        counts.update(set(reader.tags(item.caption)))
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 

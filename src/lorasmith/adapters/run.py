@@ -9,7 +9,7 @@ from lorasmith import events
 from lorasmith.adapters.certificate import certify
 from lorasmith.bases import open_base
 from lorasmith.errors import AdapterError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 if TYPE_CHECKING:
     from lorasmith.jobfolder import JobFolder

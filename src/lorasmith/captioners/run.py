@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 import lorasmith.captioners
 from lorasmith.captioners import Answer, Captioner
 from lorasmith.config import Section
-from lorasmith.datasets.captions import looks_like_error
+from lorasmith.datasets.captions import is_excuse
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, InputError
 from lorasmith.events import Emit, Notice, Phase, Progress
-from lorasmith.jobfolder import Control, JobFolder, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import choose, discover
 
 _SAVE_SECONDS: Final = 5.0
@@ -161,7 +162,7 @@ class _CaptionRun:
     def _take(self, item: Item, answer: Answer, emit: Emit) -> None:
         if not answer.caption.strip():
             self._fail(item, "The captioner found nothing to say; lower its thresholds.", emit)
-        elif looks_like_error(answer.caption):
+        elif is_excuse(answer.caption):
             self._fail(item, f"The captioner answered with an excuse: {answer.caption[:80]!r}.", emit)
         else:
             tags = [[tag.name, tag.category, round(tag.probability, 4)] for tag in answer.tags]

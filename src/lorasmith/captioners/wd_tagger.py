@@ -23,6 +23,7 @@ from pydantic import Field
 import lorasmith
 from lorasmith.captioners import Answer, Captioner, Tag
 from lorasmith.config import Section
+from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 _CATEGORIES: Final = {"9": "rating", "0": "general", "4": "character"}
 _USUAL_SIZE: Final = 448  # pixels, where a model leaves its input size open
 _FILES: Final = ("model.onnx", "selected_tags.csv")
-# fmt: off
-KAOMOJI: Final = frozenset((
-    "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^", "o_o",
-    "u_u", "x_x", "|_|", "||_||",
-))
-# fmt: on
-"""Tags whose underscore is a mouth and not a space."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +206,7 @@ def prepare(image: Image.Image, side: int) -> NDArray[np.float32]:
 
 def display_name(tag: str) -> str:
     """A tag with spaces for underscores, unless it is a kaomoji."""
-    return tag if tag in KAOMOJI else tag.replace("_", " ")
+    return tag if is_kaomoji(tag) else tag.replace("_", " ")
 
 
 # --- the model -----------------------------------------------------------------------------------------------

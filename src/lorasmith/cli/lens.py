@@ -68,21 +68,7 @@ def lens_of(session: Session, given: Mapping[str, Any], **more: Any) -> Lens:
     if given.get("base") and given.get("family"):
         raise ConfigError("A base tells its family, so --base and --family are one too many.", "Leave out one of them.")
     values = {name: value for name, value in given.items() if value is not None} | more
-    if "trainer" in values:
-        values["trainer"] = reader_name(values["trainer"])
     return session.studio.curate.lens(**values)
-
-
-def reader_name(trainer: str) -> str:
-    """A trainer as the checks call it; eyes and layouts write ``_`` where these write ``-``, and one has two names."""
-    name = trainer.strip().lower().replace("_", "-")
-    return "kohya" if name in ("sd-scripts", "kohya-ss") else name
-
-
-def eye_name(trainer: str) -> str:
-    """A trainer as its eye is called."""
-    name = trainer.strip().lower().replace("-", "_")
-    return "sd_scripts" if name in ("kohya", "kohya_ss") else name
 
 
 def dataset_argument(command: F) -> F:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from lorasmith.cli.completion import complete_trainer
-from lorasmith.cli.lens import dataset_argument, eye_name, lens_of, lens_options, where_option
+from lorasmith.cli.lens import dataset_argument, lens_of, lens_options, where_option
 from lorasmith.cli.progress import meter
 from lorasmith.cli.session import Session, count, listed, plain, table, verb, visible
 from lorasmith.errors import ConfigError
@@ -80,7 +80,8 @@ def see(
     curate, looked_at = session.studio.curate, lens_of(session, lens)
     version = curate.version(reference)
     with meter(session, "looking") as progress:
-        seen = curate.see(version, eye_name(trainer), looked_at, originals=originals, where=where, progress=progress)
+        seen = curate.see(version, trainer, looked_at, originals=originals, where=where, progress=progress)
+    from lorasmith.datasets.eyes import eye_name
     from lorasmith.datasets.eyes.seeing import tally
 
     found = tally(seen)

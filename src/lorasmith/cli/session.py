@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from lorasmith.errors import LorasmithError
+from lorasmith.files import bytes_in_words
 
 if TYPE_CHECKING:
     from lorasmith.events import Event
@@ -205,11 +206,7 @@ def _columns(text: str) -> int:
 
 def size(count: float) -> str:
     """Bytes for people."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    return bytes_in_words(count)
 
 
 def duration(seconds: float) -> str:

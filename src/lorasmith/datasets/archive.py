@@ -24,7 +24,6 @@ from lorasmith.datasets.source import (
     FilesSource,
     Limits,
     Source,
-    in_words,
     left_out,
     shown_name,
     sort_by_name,
@@ -32,6 +31,7 @@ from lorasmith.datasets.source import (
     too_many_members,
 )
 from lorasmith.errors import InputError
+from lorasmith.files import bytes_in_words
 
 _UTF8_FLAG: Final = 0x800
 _ENCRYPTED_FLAG: Final = 0x1
@@ -228,7 +228,7 @@ class SeveralSources(Source):
             self.read_bytes += len(chunk)
             if self.read_bytes > self.limits.total_bytes:
                 raise InputError(
-                    f"{self.name} unpack to more than {in_words(self.limits.total_bytes)}.",
+                    f"{self.name} unpack to more than {bytes_in_words(self.limits.total_bytes)}.",
                     "Split them into several datasets.",
                 )
             yield chunk

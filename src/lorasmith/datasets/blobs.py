@@ -15,7 +15,7 @@ from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.objects import SHA256, ObjectFolder
 from lorasmith.errors import DatasetError, InputError
-from lorasmith.jobfolder import sync_folder
+from lorasmith.files import sync_folder
 
 _CHUNK: Final = 1 << 20
 _LOSSLESS: Final = {"RGB": ("RGB", "L", "1"), "L": ("L", "1")}

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lorasmith.datasets.manifest import Record
 from lorasmith.errors import DatasetError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 FILE = "head.json"
 

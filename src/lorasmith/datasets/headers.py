@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from lorasmith.datasets.manifest import FORMAT, Operation, Record
 from lorasmith.errors import DatasetError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -39,12 +39,12 @@ from lorasmith.datasets.source import (
     Source,
     disk_errors,
     foreign,
-    in_words,
     left_out,
     may_be_picture,
     shown_name,
 )
 from lorasmith.errors import ConfigError, InputError, OutOfDisk, Stopped
+from lorasmith.files import bytes_in_words, file_digest
 
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool] | threading.Event
@@ -261,13 +261,15 @@ def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) ->
     declared = sum(entry.size for entry in entries)
     if declared > source.limits.total_bytes:
         raise InputError(
-            f"{source.name} unpacks to {in_words(declared)}, more than {in_words(source.limits.total_bytes)}.",
+            f"{source.name} unpacks to {bytes_in_words(declared)}, "
+            f"more than {bytes_in_words(source.limits.total_bytes)}.",
             "Split it into several datasets.",
         )
     free = shutil.disk_usage(staging).free
     if declared > free * source.limits.free_disk_share:
         raise OutOfDisk(
-            f"{source.name} needs {in_words(declared)}; the disk of {staging.parent} has {in_words(free)} free.",
+            f"{source.name} needs {bytes_in_words(declared)}; "
+            f"the disk of {staging.parent} has {bytes_in_words(free)} free.",
             "Free some space, or choose a home on another disk.",
         )
 
@@ -404,5 +406,4 @@ def _write(path: Path, content: bytes) -> Staged:
 def _write_png(path: Path, image: Image.Image) -> Staged:
     with disk_errors(path):
         png_bytes_to(path, image)
-        with path.open("rb") as stream:
-            return Staged(str(path), hashlib.file_digest(stream, "sha256").hexdigest())
+        return Staged(str(path), file_digest(path))

@@ -13,9 +13,10 @@ from typing import BinaryIO, Final
 from lorasmith.datasets.archive import ZipSource
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.parquet import ParquetSource, holds_pictures
-from lorasmith.datasets.source import Entry, FolderSource, Limits, Source, in_words, left_out, too_many
+from lorasmith.datasets.source import Entry, FolderSource, Limits, Source, left_out, too_many
 from lorasmith.datasets.tar import TarSource, is_tar
 from lorasmith.errors import EnvironmentProblem, InputError
+from lorasmith.files import bytes_in_words
 
 _BUNDLE: Final = "_processed_images.zip"
 
@@ -87,7 +88,7 @@ class FolderWithArchives(FolderSource):
             self.read_bytes += len(chunk)
             if self.read_bytes > self.limits.total_bytes:
                 raise InputError(
-                    f"{self.path.name} unpacks to more than {in_words(self.limits.total_bytes)}.",
+                    f"{self.path.name} unpacks to more than {bytes_in_words(self.limits.total_bytes)}.",
                     "Split it into several datasets.",
                 )
             yield chunk

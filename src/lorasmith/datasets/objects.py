@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from lorasmith.jobfolder import sync_folder
+from lorasmith.files import sync_folder
 
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FEW: Final = 4

@@ -23,7 +23,7 @@ from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.query import parse_query
 from lorasmith.datasets.source import disk_errors
 from lorasmith.errors import DatasetError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion

@@ -19,6 +19,7 @@ from typing import BinaryIO, ClassVar, Final, Literal
 from lorasmith.datasets.magic import PEEK, SUFFIX_OF, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.errors import EnvironmentProblem, InputError, OutOfDisk
+from lorasmith.files import bytes_in_words
 
 IMAGE_SUFFIXES: Final = frozenset(suffix for suffixes in SUFFIX_OF.values() for suffix in suffixes)
 CAPTION_SUFFIXES: Final = frozenset((".txt", ".caption"))
@@ -150,12 +151,12 @@ class Source(ABC):
                     count += len(chunk)
                     self.read_bytes += len(chunk)
                     if count > cap:
-                        raise RefusedError("too_large", f"is larger than {in_words(cap)}.")
+                        raise RefusedError("too_large", f"is larger than {bytes_in_words(cap)}.")
                     if packed is not None and count > max(self.limits.ratio_from_bytes, self.limits.ratio * packed):
                         raise RefusedError("bomb", f"unpacks to more than {self.limits.ratio:g} times its packed size.")
                     if self.read_bytes > self.limits.total_bytes:
                         raise InputError(
-                            f"{self.name} unpacks to more than {in_words(self.limits.total_bytes)}.",
+                            f"{self.name} unpacks to more than {bytes_in_words(self.limits.total_bytes)}.",
                             "Split it into several datasets.",
                         )
                     yield chunk
@@ -331,15 +332,6 @@ def too_many_members(source: Source) -> InputError:
     limits = source.limits
     hint = f"Unpack it and import the folder, which may hold {limits.files:,}; or split it into several datasets."
     return InputError(f"{source.name} holds more than {limits.members:,} files.", hint)
-
-
-def in_words(count: float) -> str:
-    """A number of bytes for people: ``12.5 MB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from lorasmith.datasets.captions import has_word
+from lorasmith.datasets.captions import has_word, same_spelling
+from lorasmith.datasets.captions.index import CaptionReader
 from lorasmith.datasets.cooccurrence import CONSIDERED_TAGS, TagPair, frequent_pairs
 from lorasmith.datasets.distributions import Distribution, Histogram, binned, distribution
-from lorasmith.datasets.wording import style_of, tag_key, tags_of
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion, Item
@@ -184,9 +184,10 @@ def describe(
         most: how many tags, pairs and spelling variants to list at most; counts are of all.
     """
     items = version.items
-    styles: Counter[str] = Counter(style_of(item.caption) for item in items)
+    reader = CaptionReader()
+    styles: Counter[str] = Counter(reader.style(item.caption) for item in items)
     captioned = sum(bool(item.caption.strip()) for item in items)
-    vocabulary = _Vocabulary(tags_of(item.caption) for item in items)
+    vocabulary = _Vocabulary(reader.tags(item.caption) for item in items)
     return Statistics(
         version.reference,
         _counts(items, styles),
@@ -215,7 +216,7 @@ class _Vocabulary:
             for tag in tags:
                 key = keys.get(tag)
                 if key is None:
-                    key = keys[tag] = tag_key(tag)
+                    key = keys[tag] = same_spelling(tag)
                 own.add(key)
             spelled.update(set(tags))
             self.repeated += len(own) < len(tags)

@@ -36,7 +36,7 @@ from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.source import Limits, disk_errors
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.errors import ConfigError, DatasetError, InputError
-from lorasmith.jobfolder import sync_folder
+from lorasmith.files import sync_folder
 
 
 class DatasetStore:

@@ -12,7 +12,7 @@ from lorasmith.demo.dataset_sections import dataset_sections
 from lorasmith.demo.pieces import facts, pill, section, table
 from lorasmith.demo.record import Judged, Record
 from lorasmith.evaluation.verdict import Share
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 from lorasmith.markup import Child, Markup, element, join, picture, verbatim
 
 _SHOWN_PAIRS: Final = 8

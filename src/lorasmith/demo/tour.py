@@ -24,8 +24,8 @@ from lorasmith.demo.report import write_report
 from lorasmith.demo.training import Diary, Say, train_and_kill
 from lorasmith.demo.watch import PeakMemory, Stopwatch, machine_facts
 from lorasmith.evaluation.verdict import Share, decide
+from lorasmith.files import write_json
 from lorasmith.generation.prompt import write_mention
-from lorasmith.jobfolder import write_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from lorasmith.errors import ConsentNeeded, InputError
-from lorasmith.jobfolder import write_json
+from lorasmith.files import write_json
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from lorasmith.fetching.naming import name_from_disposition, name_from_url, safe
 from lorasmith.fetching.part import Part, Record
 from lorasmith.fetching.progress import Pace, Watch
 from lorasmith.fetching.sniffing import PEEK, Expected, in_words, kind_of, said_by, suffix_for, why_incomplete
-from lorasmith.jobfolder import sync_folder
+from lorasmith.files import sync_folder
 
 _RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
 _LOOK_AT_DISK: Final = 32 << 20  # bytes between two looks at what is free

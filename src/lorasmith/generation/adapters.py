@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorasmith.adapters.file import data_hash
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import AdapterError, BaseError
-from lorasmith.generation.picture import tensor_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ def load_adapters(pipe: Any, family: Family, references: Sequence[str], home: Pa
         path = find_adapter(reference, home)
         slot = f"adapter_{len(loaded)}"
         modules = _load_one(pipe, family, path, slot)
-        loaded[reference] = LoadedAdapter(reference, short_name(path), path, slot, modules, tensor_hash(path))
+        loaded[reference] = LoadedAdapter(reference, short_name(path), path, slot, modules, data_hash(path))
     if loaded:
         pipe.disable_lora()
     return loaded

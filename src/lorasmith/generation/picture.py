@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -169,20 +168,6 @@ def facts_of(parameters: A1111Parameters, where: str) -> PictureFacts:
             f"The parameters inside {where} are incomplete ({cause}).", "Use the original file."
         ) from cause
     return PictureFacts(**values)
-
-
-def tensor_hash(path: Path) -> str:
-    """SHA-256 of a safetensors file's tensor bytes without its header: A1111's hash, which metadata does not change."""
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        stream.seek(8 + length)
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _quoted(value: str) -> str:

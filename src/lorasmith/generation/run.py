@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from lorasmith.errors import EnvironmentProblem, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
 from lorasmith.generation.grid import Cell, arrange, draw_grid
-from lorasmith.generation.picture import PictureFacts, file_hash, save_picture
+from lorasmith.generation.picture import PictureFacts, save_picture
 from lorasmith.generation.request import GenerateRequest, PlannedPicture, plan_pictures, resolve_request
 from lorasmith.generation.schedulers import scheduler_for, scheduler_title
 from lorasmith.hardware import idle_cores
@@ -264,9 +265,9 @@ def _placement(request: GenerateRequest) -> tuple[str, Any]:
 def _base_hash(base: Base) -> str:
     """SHA-256 of the file that is the base, or of its denoiser's weights when it is a folder."""
     if base.layout == "single_file":
-        return file_hash(base.path)
+        return file_digest(base.path)
     weights = sorted(path for part in ("unet", "transformer") for path in (base.path / part).glob("*.safetensors"))
-    return file_hash(weights[0]) if weights else ""
+    return file_digest(weights[0]) if weights else ""
 
 
 def _warn_of_cut_prompts(pipe: Any, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit) -> None:

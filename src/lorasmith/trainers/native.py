@@ -11,7 +11,8 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import AdapterError, DatasetError, OutOfDisk
 from lorasmith.events import Emit, Notice, Phase
 from lorasmith.families import Family
-from lorasmith.jobfolder import JobFolder, write_json
+from lorasmith.files import bytes_in_words, write_json
+from lorasmith.jobfolder import JobFolder
 from lorasmith.trainers import ControlReader, Trainer
 from lorasmith.training.plan import Plan, plan
 from lorasmith.training.setting import Setting
@@ -123,6 +124,7 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
         alpha=round(largest.alpha, 6),
         started=datetime.fromisoformat(folder.record().created).timestamp(),
         buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
+        items=frozenset(placed.item for b in setting.plan.buckets for placed in b.placed),
         scores={name: value for name, value in losses.items() if value is not None},
     )
     metadata = describe(config, setting.version, base, trained=facts)
@@ -162,7 +164,7 @@ def _check_disk(folder: JobFolder, the_plan: Plan) -> None:
     needed = max(0, the_plan.disk.total - written)
     if free < needed:
         raise OutOfDisk(
-            f"This run may write {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on the disk "
+            f"This run may write {bytes_in_words(needed)}, and {bytes_in_words(free)} are free on the disk "
             f"of {folder.home}.",
             "Free some space, or lower checkpoint.keep, then resume.",
         )

@@ -23,7 +23,7 @@ from lorasmith.datasets.buckets import Placed
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError
 from lorasmith.families import Base
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 _FORMAT: Final = 1  # raise it when what is stored under a key changes its meaning
 MEMORY_BYTES: Final = 512 * 2**20

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lorasmith.errors import CheckpointError
 from lorasmith.events import Emit, Notice
-from lorasmith.jobfolder import sync_folder, write_atomically
+from lorasmith.files import sync_folder, write_atomically
 
 _FORMAT: Final = 1
 _MANIFEST: Final = "manifest.json"

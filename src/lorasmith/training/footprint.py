@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import shapes, side_multiple
+from lorasmith.datasets.buckets import table_of
 from lorasmith.families import Conditioning
 from lorasmith.training.loop import Run
 
@@ -63,7 +63,7 @@ def footprint(run: Run, config: TrainConfig) -> Footprint:
 def _step(run: Run, config: TrainConfig) -> int:
     """The peak of one forward and backward pass over a batch of the largest bucket, bytes."""
     resolution = config.data.resolution or run.family.default_resolution
-    table = shapes(resolution, side_multiple(resolution, run.family.bucket_multiple))
+    table = table_of(resolution, run.family.bucket_multiple)
     side = max(table, key=lambda shape: shape[0] * shape[1]) if config.data.buckets else (resolution, resolution)
     like = run.batches.latents(run.batches.names()[0])
     shape = (config.train_batch_size, len(like), run.family.latent_scale(side[1]), run.family.latent_scale(side[0]))

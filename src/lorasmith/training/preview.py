@@ -19,7 +19,7 @@ from torch import Tensor
 from lorasmith.config import SampleConfig
 from lorasmith.events import Emit, Phase, Sample
 from lorasmith.families import Conditioning, Family, Model
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
 
 

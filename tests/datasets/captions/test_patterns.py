@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorasmith.datasets.captions.operations.patterns import LONGEST_PATTERN, bounded
-from lorasmith.datasets.captions.operations.spelling import matcher
+from lorasmith.datasets.captions.spelling import matcher
 
 
 @pytest.mark.parametrize(

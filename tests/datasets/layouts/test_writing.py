@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from lorasmith.datasets import layouts
-from lorasmith.datasets.layouts.record import RECORD_NAME, hash_of
+from lorasmith.datasets.layouts.record import RECORD_NAME
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, OutOfDisk
+from lorasmith.files import file_digest
 from tests.datasets.dataset_pictures import snapshot
 from tests.datasets.layouts.harness import item_of, version_of
 
@@ -160,7 +161,7 @@ def test_pictures_are_copies_and_captions_plain(version: DatasetVersion, store: 
     out = tmp_path / "out"
     layouts.export(edited(version, 0, caption="\ufeffé\r\nb\n"), store, "plain", out)
     blob = store.blob_path(version.items[0].image)
-    assert not (out / "0.png").samefile(blob) and hash_of(out / "0.png") == version.items[0].image
+    assert not (out / "0.png").samefile(blob) and file_digest(out / "0.png") == version.items[0].image
     assert (out / "0.txt").read_bytes() == "é\nb".encode()
 
 

@@ -2,9 +2,11 @@
 
 grammar.py      the one parser: lines, sections, units, tags; lossless
 style.py        tags or prose, told cell by cell
+spelling.py     when two tags are one
 kaomoji.py      faces that are no grammar
+excuses.py      error texts and refusals that stand in a caption's place
+trigger_word.py where the trigger word stands
 decoding.py     from the bytes of a file to text
-editing.py      split, join, remove, trigger word: plain functions
 rewriting.py    how an edit of tags is written back without touching anything else
 operations/     everything that can be done to captions in bulk, each described by its options
 index.py        captions of a dataset held ready
@@ -13,27 +15,21 @@ worddiff.py     two captions word by word
 files.py        captions as .txt beside pictures, never over someone else's edit
 """
 
-from lorasmith.datasets.captions.decoding import decode_caption, looks_like_error
-from lorasmith.datasets.captions.editing import (
-    add_trigger_word,
-    count_word,
-    has_word,
-    join_tags,
-    remove_tags,
-    split_tags,
-)
-from lorasmith.datasets.captions.grammar import Caption, Variant, parse
+from lorasmith.datasets.captions.decoding import decode_caption
+from lorasmith.datasets.captions.excuses import is_excuse
+from lorasmith.datasets.captions.grammar import Caption, Variant, parse, split_tags
+from lorasmith.datasets.captions.spelling import fold, same_spelling
+from lorasmith.datasets.captions.trigger_word import count_word, has_word
 
 __all__ = [
     "Caption",
     "Variant",
-    "add_trigger_word",
     "count_word",
     "decode_caption",
+    "fold",
     "has_word",
-    "join_tags",
-    "looks_like_error",
+    "is_excuse",
     "parse",
-    "remove_tags",
+    "same_spelling",
     "split_tags",
 ]

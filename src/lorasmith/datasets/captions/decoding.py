@@ -1,16 +1,10 @@
-"""From the bytes of a caption file to its text, and whether that text is an excuse of the program that wrote it."""
+"""From the bytes of a caption file to its text."""
 
 from __future__ import annotations
 
 import codecs
-import re
 from typing import Final
 
-_ERROR_TEXTS: Final = re.compile(
-    r"^\W*(error generating caption|caption(ing)? (generation )?failed|traceback \(most recent call last\)"
-    r"|i'?m sorry|i am sorry|i cannot|i can'?t (assist|help|describe)|as an ai\b|cuda out of memory)",
-    re.IGNORECASE,
-)
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
     (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
@@ -58,8 +52,3 @@ def _unmarked_utf16(content: bytes) -> str:
     if odd > enough and not even:
         return "utf-16-le"
     return "utf-16-be" if even > enough and not odd else ""
-
-
-def looks_like_error(caption: str) -> bool:
-    """Whether a program's excuse was saved in place of a caption ("Error generating caption ...")."""
-    return _ERROR_TEXTS.search(caption) is not None

@@ -72,12 +72,18 @@ class Variant:
         return read_sections(self.text)
 
     @property
+    def _says_something(self) -> bool:
+        return bool(self.text) and not self.text.isspace()  # told before its parts are looked for, which costs more
+
+    @property
     def tags(self) -> list[str]:
         """Its tags in order, without surrounding blanks; prose holds none."""
-        return tags_of(self.sections)
+        return tags_of(self.sections) if self._says_something else []
 
     @property
     def style(self) -> Style:
+        if not self._says_something:
+            return "empty"
         units = [unit for section in self.sections for unit in section if str(unit).strip()]
         if not units:
             return "empty"
@@ -143,6 +149,16 @@ def tags_of(sections: Sequence[Sequence[Unit]]) -> list[str]:
         if not unit.is_prose
         for cell in unit.cells
         if (tag := cell.strip())
+    ]
+
+
+def split_tags(caption: str) -> list[str]:
+    """What trainers shuffle: the stretches between commas, in sentences too, without surrounding blanks or empty ones.
+
+    ``parse(caption).tags`` knows prose from tags.
+    """
+    return [
+        tag for variant in parse(caption).variants for tag in tags_of(read_sections(variant.text, split_prose=True))
     ]
 
 

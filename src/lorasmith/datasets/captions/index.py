@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lorasmith.datasets.captions.grammar import is_plain_tag, parse
+from lorasmith.datasets.captions.style import Style
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +89,22 @@ class HeldCaptions:
         if not tags:
             self.is_tagless[place] = True
         return tags
+
+
+class CaptionReader:
+    """Reads captions as ``parse`` does, with a memory of its own for the tags that a dataset repeats."""
+
+    def __init__(self) -> None:
+        self._known = _SharedTags()
+
+    def tags(self, text: str) -> Sequence[str]:
+        """The tags of a caption in order; prose holds none."""
+        plain = _plain(text, self._known)
+        return parse(text).tags if plain is None else plain
+
+    def style(self, text: str) -> Style:
+        """Whether it is tags, prose or both."""
+        return parse(text).style if _plain(text, self._known) is None else "tags"
 
 
 class _SharedTags(dict[str, str | None]):

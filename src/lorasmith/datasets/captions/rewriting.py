@@ -130,7 +130,7 @@ def rewrite(edit: Edit, text: str, context: CaptionContext) -> str:
         return _without_dropped_lines(caption, [_each(variant, edit, context) for variant in caption.variants])
     if isinstance(edit, ReorderTags):
         return _join(caption, [_reordered(variant, edit, context) for variant in caption.variants])
-    if not text.strip():
+    if caption.style == "empty":  # commas alone are no text either
         return edit.into_empty(context) if edit.into_empty else text
     return _join(caption, [_inserted(variant, edit, context) for variant in caption.variants])
 

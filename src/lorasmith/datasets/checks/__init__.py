@@ -39,16 +39,15 @@ from lorasmith.datasets.checks.finding import SEVERITIES, Check, Finding, Repair
 from lorasmith.datasets.checks.health import Health, HealthPart, health
 from lorasmith.datasets.checks.looking import look_at_pictures
 from lorasmith.datasets.checks.registry import CHECKS, parse_ids
-from lorasmith.datasets.checks.repairs import apply_repair
+from lorasmith.datasets.checks.repairs import preview_repair
 from lorasmith.datasets.checks.sarif import to_sarif
-from lorasmith.datasets.checks.trainers import TRAINERS, TrainerName
+from lorasmith.datasets.checks.trainers import TrainerName
 from lorasmith.datasets.checks.trigger import TriggerReport, verify_trigger
 from lorasmith.datasets.manifest import DatasetVersion
 
 __all__ = [
     "CHECKS",
     "SEVERITIES",
-    "TRAINERS",
     "Bucket",
     "Check",
     "CheckContext",
@@ -63,7 +62,6 @@ __all__ = [
     "TrainerName",
     "TrainingPlan",
     "TriggerReport",
-    "apply_repair",
     "check",
     "estimate_tokens",
     "fails",
@@ -71,6 +69,7 @@ __all__ = [
     "inspect",
     "look_at_pictures",
     "parse_ids",
+    "preview_repair",
     "to_sarif",
     "verify_trigger",
 ]

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorasmith.datasets.captions import count_word, has_word, split_tags
-from lorasmith.datasets.checks.context import CheckContext, plain_tag
-from lorasmith.datasets.checks.excuses import is_excuse
+from lorasmith.datasets.captions import count_word, has_word, is_excuse, same_spelling, split_tags
+from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 from lorasmith.datasets.checks.words import COMMON_WORDS
 
@@ -37,7 +36,7 @@ def _missing(context: CheckContext) -> Iterator[Found]:
 
 
 def _empty(context: CheckContext) -> Iterator[Found]:
-    ending = f"; {context.trainer} stops at the first" if context.reader.dies_of_empty_captions else ""
+    ending = f"; {context.reader.title} stops at the first" if context.reader.dies_of_empty_captions else ""
     yield from found(_blank(context, had_file=True), f"{{n}} with an empty caption{ending}.", repair=_fill(context))
 
 
@@ -117,7 +116,7 @@ def _double_trigger(context: CheckContext) -> Iterator[Found]:
     late = [
         item.name
         for item in context.trained
-        if (tags := [plain_tag(tag) for tag in split_tags(item.caption)]) and plain_tag(word) not in tags[:kept]
+        if (tags := [same_spelling(tag) for tag in split_tags(item.caption)]) and same_spelling(word) not in tags[:kept]
         and has_word(item.caption, word)
     ]  # fmt: skip
     yield from found(
@@ -184,11 +183,13 @@ def _cut_off(caption: str, limit: int, context: CheckContext) -> str:
 def _lines(context: CheckContext) -> Iterator[Found]:
     several = [item.name for item in context.items if sum(bool(x.strip()) for x in item.caption.splitlines()) > 1]
     if context.reader.lines == "first":
-        yield from found(several, f"{{n}} with several lines of caption, of which {context.trainer} reads the first.")
+        yield from found(
+            several, f"{{n}} with several lines of caption, of which {context.reader.title} reads the first."
+        )
     elif context.reader.lines == "whole":
         yield from found(
             several,
-            f"{{n}} with several lines of caption, which {context.trainer} reads as one long text.",
+            f"{{n}} with several lines of caption, which {context.reader.title} reads as one long text.",
             severity="info",
         )
 
@@ -230,7 +231,8 @@ CHECKS: Final = (
     Check(
         "C4", "error", "Error text or refusal as caption",
         "The picture would be tied to the words of an apology, and nobody notices until the samples are strange.",
-        "Captioning programs that write their exception into the .txt; chat models that decline.",
+        "Captioning programs that write their exception into the .txt; chat models that decline. Of wordings that it "
+        "was not adjusted to, it finds under half: look at a few captions yourself.",
         "Caption them again.", _excuses,
     ),
     Check(

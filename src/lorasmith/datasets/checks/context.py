@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from lorasmith.datasets.buckets import Placed, place, shapes, side_multiple
-from lorasmith.datasets.captions import split_tags
-from lorasmith.datasets.checks.excuses import is_excuse
+from lorasmith.datasets.buckets import Placed, place, table_of
+from lorasmith.datasets.captions import is_excuse
+from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.style import Style
 from lorasmith.datasets.checks.finding import Need
-from lorasmith.datasets.checks.style import Style, style_of
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item
 from lorasmith.errors import ConfigError
@@ -165,7 +165,10 @@ class CheckContext:
     plan: TrainingPlan | None = None
     bucket: Bucket | None = None
     """The bucket of a picture when it is not the one that ``datasets.buckets`` gives it."""
+    counter: Tokenizer | None = None
+    """The family's tokenizer, where it is at hand."""
     count_tokens: Callable[[str], int] | None = None
+    """A count taken for exact, in place of the tokenizer's."""
     signals: Mapping[str, PictureSignals] | None = None
     """By item name; None when nothing was measured."""
     groups: Sequence[Group] | None = None
@@ -218,20 +221,26 @@ class CheckContext:
     @cached_property
     def styles(self) -> dict[str, Style]:
         """How each caption is written, by item name; an error text in its place is no caption."""
-        return {item.name: "empty" if is_excuse(item.caption) else style_of(item.caption) for item in self.items}
+        style = self.captions.style
+        return {item.name: "empty" if is_excuse(item.caption) else style(item.caption) for item in self.items}
 
     @cached_property
     def tags(self) -> dict[str, tuple[str, ...]]:
-        """The tags of every caption that is not prose, as written, by item name; the trigger word is none of them."""
+        """The tags of every caption that holds some, as written, by item name; the trigger word is none of them."""
         trigger = self.trigger_word.casefold()
         shared: dict[str, str] = {}  # every tag once in memory
         return {
             item.name: tuple(
-                shared.setdefault(tag, tag) for tag in split_tags(item.caption) if tag.casefold() != trigger
+                shared.setdefault(tag, tag) for tag in self.captions.tags(item.caption) if tag.casefold() != trigger
             )
             for item in self.items
-            if self.styles[item.name] in ("tags", "unclear")
+            if self.styles[item.name] in ("tags", "mixed")
         }
+
+    @cached_property
+    def captions(self) -> CaptionReader:
+        """Takes captions apart."""
+        return CaptionReader()
 
     @cached_property
     def tag_counts(self) -> Counter[str]:
@@ -252,13 +261,15 @@ class CheckContext:
 
     @cached_property
     def _shapes(self) -> tuple[tuple[int, int], ...]:
-        return shapes(self.family.resolution, side_multiple(self.family.resolution, self.family.bucket_multiple))
+        return table_of(self.family.resolution, self.family.bucket_multiple)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The family's tokenizer; None without a family, or when another count was given."""
-        if self.count_tokens is not None or not self.family.name:
+        if self.count_tokens is not None:
             return None
+        if self.counter is not None or not self.family.name:
+            return self.counter
         from lorasmith.datasets.tokens import counter_for
 
         return counter_for(self.family.name)
@@ -297,11 +308,6 @@ class CheckContext:
 def estimate_tokens(caption: str) -> int:
     """About how many CLIP tokens: words, punctuation marks and CJK signs count one each, long words two."""
     return sum(2 if len(piece) > _LONG_WORD else 1 for piece in _PIECE.findall(caption))
-
-
-def plain_tag(tag: str) -> str:
-    """A tag as it is compared: lower case, spaces for underscores, single spaces."""
-    return " ".join(tag.replace("_", " ").casefold().split())
 
 
 def stem(name: str) -> str:

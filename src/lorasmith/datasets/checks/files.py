@@ -90,7 +90,7 @@ def _unread_formats(context: CheckContext) -> Iterator[Found]:
     ]
     yield from found(
         unread,
-        f"{{n}} in a format that {context.trainer} does not list.",
+        f"{{n}} in a format that {context.reader.title} does not list.",
         fix="Convert them to PNG when exporting for that trainer.",
     )
 

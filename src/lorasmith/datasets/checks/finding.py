@@ -23,7 +23,7 @@ class Repair:
     """One operation that makes a new version in which the finding is gone; undoing it gives the old version back.
 
     ``operation`` is the name of a caption operation, or one of those in ``repairs.py``, such as ``leave_out``;
-    ``repairs.apply_repair`` carries it out.
+    ``repairs.preview_repair`` carries it out.
     """
 
     operation: str

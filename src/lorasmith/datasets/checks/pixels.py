@@ -241,7 +241,8 @@ CHECKS: Final = (
     Check(
         "P14", "warning", "Picture that was enlarged before",
         "It passes every test of size and still holds no more detail than the small original.",
-        "Energy in the upper quarter of spatial frequencies, which enlarging leaves empty.",
+        "Energy in the upper quarter of spatial frequencies, which enlarging leaves empty; JPEG fills it again, so "
+        "that an enlargement saved as JPEG is not seen.",
         "Find the original size, or train at a lower resolution.", _upscaled, ("signals",),
     ),
     Check(

@@ -1,4 +1,4 @@
-"""Carrying out the repair of a finding: one operation, one new version, undone by going back to its parent."""
+"""What the repair of a finding makes of a version's items; ``Studio.curate.repair`` commits it as one operation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,8 @@ from typing import Any, Final, Protocol, get_args
 from lorasmith.datasets.checks.captions import NOT_TEXT
 from lorasmith.datasets.checks.finding import Repair
 from lorasmith.datasets.checks.text import BOILERPLATE
-from lorasmith.datasets.manifest import DatasetVersion, Item, Operation, Role
+from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.errors import ConfigError, DatasetError
-
-
-class Commits(Protocol):
-    """What a repair asks of a store."""
-
-    def commit(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
-        """Write an edited version."""
 
 
 class Counts(Protocol):
@@ -31,7 +24,13 @@ class Counts(Protocol):
 def preview_repair(
     version: DatasetVersion, repair: Repair, items: Collection[str], *, counter: Counts | None = None
 ) -> tuple[Item, ...]:
-    """The items that ``apply_repair`` would commit, in order; ``counter`` is needed where tokens are counted.
+    """All items of the version in order, repaired where they are named; unchanged ones are the same objects.
+
+    Args:
+        version: what the finding was about.
+        repair: of a finding.
+        items: the finding's items, or those of them that shall be repaired.
+        counter: the family's tokenizer, for repairs that cut captions (``datasets.tokens.counter_for``).
 
     Raises:
         ConfigError: there is no such operation, or its arguments do not fit.
@@ -52,32 +51,6 @@ def preview_repair(
 
 def _step(repair: Repair) -> Mapping[str, Any]:
     return {"operation": repair.operation, "arguments": repair.arguments}
-
-
-def apply_repair(
-    version: DatasetVersion,
-    store: Commits,
-    repair: Repair,
-    items: Collection[str],
-    *,
-    counter: Counts | None = None,
-) -> DatasetVersion:
-    """A new version in which the repair was carried out on these items; the same version when it changes nothing.
-
-    Args:
-        version: what the finding was about.
-        store: where the new version is committed.
-        repair: of a finding.
-        items: the finding's items, or those of them that shall be repaired.
-        counter: the family's tokenizer, for repairs that cut captions (``datasets.tokens.counter_for``).
-
-    Raises:
-        ConfigError: there is no such operation, or its arguments do not fit.
-        DatasetError: an item is not in the version, or no picture would be left.
-    """
-    edited = preview_repair(version, repair, items, counter=counter)
-    arguments = {**repair.arguments, "items": sorted(items)}
-    return store.commit(version, edited, Operation(name=repair.operation, arguments=arguments))
 
 
 def _leave_out(items: Sequence[Item], wanted: frozenset[str], arguments: Mapping[str, Any]) -> tuple[Item, ...]:

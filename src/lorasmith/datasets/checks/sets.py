@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from lorasmith.datasets.checks.context import CheckContext, Subject, plain_tag
+from lorasmith.datasets.captions import same_spelling
+from lorasmith.datasets.checks.context import CheckContext, Subject
 from lorasmith.datasets.checks.duplicates import same_bytes
 from lorasmith.datasets.checks.files import has_number_of_repeats
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found, pictures
 from lorasmith.datasets.manifest import Item
+from lorasmith.files import bytes_in_words
 
 COUNTS: Final[dict[Subject, tuple[int, int]]] = {
     "character": (15, 50), "style": (50, 200), "concept": (20, 100), "object": (10, 20),
@@ -129,7 +131,7 @@ def _variety(context: CheckContext) -> Iterator[Found]:
     for kind in (_FRAMINGS, _VIEWS):
         seen: dict[str, list[str]] = defaultdict(list)
         for name in trained:
-            for tag in {plain_tag(tag) for tag in context.tags.get(name, ())}:
+            for tag in {same_spelling(tag) for tag in context.tags.get(name, ())}:
                 if tag in kind:
                     seen[tag].append(name)
         tag, names = max(seen.items(), key=lambda entry: (len(entry[1]), entry[0]), default=("", []))
@@ -176,7 +178,7 @@ def _origins(context: CheckContext) -> Iterator[Found]:
 def _ratings(context: CheckContext) -> Iterator[Found]:
     explicit, general = [], []
     for item in context.trained:
-        marks = {plain_tag(tag) for tag in context.tags.get(item.name, ())}
+        marks = {same_spelling(tag) for tag in context.tags.get(item.name, ())}
         marks.add(f"rating:{str(item.provenance.get('rating', '')).casefold()}")
         if marks & _EXPLICIT:
             explicit.append(item.name)
@@ -191,7 +193,7 @@ def _disk(context: CheckContext) -> Iterator[Found]:
     texts = len(context.items) * (context.family.max_tokens + 2) * _BYTES_PER_TOKEN
     needed, free = pixels * _BYTES_PER_PIXEL + texts, context.free_bytes()
     if needed > _SPARE * free:
-        yield Found((), f"Caches may need {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.")
+        yield Found((), f"Caches may need {bytes_in_words(needed)}; {bytes_in_words(free)} are free.")
 
 
 CHECKS: Final = (

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from lorasmith.datasets.checks.context import plain_tag
+from lorasmith.datasets.captions import same_spelling
 from lorasmith.datasets.checks.words import COMMON_WORDS
 
 _SHORTEST: Final = 5  # letters of a word in which one wrong letter is told from another word
@@ -35,7 +35,7 @@ def same_but_for_form(counts: Mapping[str, int]) -> list[Variant]:
     """Spellings that differ in case, underscores or spacing only; the commonest is the usual one."""
     forms: dict[str, list[str]] = defaultdict(list)
     for tag in counts:
-        forms[plain_tag(tag)].append(tag)
+        forms[same_spelling(tag)].append(tag)
     found = []
     for spellings in forms.values():
         usual, *others = sorted(spellings, key=lambda tag: (-counts[tag], tag))
@@ -55,7 +55,7 @@ def one_edit_apart(counts: Mapping[str, int], known: Collection[str] = ()) -> li
     """
     plain: dict[str, int] = defaultdict(int)
     for tag, count in counts.items():
-        plain[plain_tag(tag)] += count
+        plain[same_spelling(tag)] += count
     in_tags: dict[str, int] = defaultdict(int)
     for tag in plain:
         for word in set(tag.split()):

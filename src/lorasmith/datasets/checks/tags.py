@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Literal
 
-from lorasmith.datasets.captions import split_tags
+from lorasmith.datasets.captions import parse, same_spelling
+from lorasmith.datasets.captions.grammar import tags_of
+from lorasmith.datasets.captions.style import ends_sentence
 from lorasmith.datasets.checks.conflicts import conflicts_in
-from lorasmith.datasets.checks.context import CheckContext, plain_tag
+from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 from lorasmith.datasets.checks.spelling import Variant, nearest_known, one_edit_apart, same_but_for_form
 
@@ -19,12 +21,34 @@ _ENOUGH: Final = 10
 _EVERYWHERE: Final = 0.95
 _MANY_TAGS, _RARE_SHARE = 30, 0.6
 _EXAMPLES: Final = 3
+_MOSTLY: Final = 2 / 3
+_LEAST_PROSE, _LEAST_ENDED = 8, 5  # words
+
+
+def way_of(caption: str, trigger_word: str = "") -> Literal["tags", "prose", "both", "unclear"]:
+    """In which of the two ways a caption is written, for a whole set that should be written in one.
+
+    A mixed caption counts as what two thirds of its words are, the trigger word apart; one between is both. A single
+    tag, and prose of under eight words (five where it ends a sentence), may be either: unclear.
+    """
+    units = [unit for variant in parse(caption).variants for section in variant.sections for unit in section]
+    prose = sum(len(str(unit).split()) for unit in units if unit.is_prose)
+    tags = [tag for tag in tags_of([units]) if tag.casefold() != trigger_word.casefold()]
+    tagged = sum(len(tag.split()) for tag in tags)
+    if tagged >= _MOSTLY * (tagged + prose):
+        return "tags" if len(tags) > 1 else "unclear"
+    if prose >= _MOSTLY * (tagged + prose):
+        return "prose" if prose >= (_LEAST_ENDED if ends_sentence(caption) else _LEAST_PROSE) else "unclear"
+    return "both"
 
 
 def _mixed_styles(context: CheckContext) -> Iterator[Found]:
-    tagged = [item.name for item in context.trained if context.styles[item.name] == "tags"]
-    prose = [item.name for item in context.trained if context.styles[item.name] == "prose"]
-    if not tagged or not prose:
+    ways: dict[str, list[str]] = {"tags": [], "prose": [], "both": [], "unclear": []}
+    for item in context.trained:
+        if context.styles[item.name] != "empty":
+            ways[way_of(item.caption, context.trigger_word)].append(item.name)
+    tagged, prose = ways["tags"], ways["prose"]
+    if not tagged or not prose or len(ways["both"]) > max(len(tagged), len(prose)):
         return
     fewer, what, rest = (prose, "prose", "tags") if len(prose) <= len(tagged) else (tagged, "tags", "prose")
     yield from found(fewer, f"{{n}} captioned in {what} in a set that is captioned in {rest}.")
@@ -33,8 +57,8 @@ def _mixed_styles(context: CheckContext) -> Iterator[Found]:
 def _untidy(context: CheckContext) -> Iterator[Found]:
     doubled, holed = [], []
     for item in context.items:
-        lines = [[plain_tag(tag) for tag in split_tags(line)] for line in item.caption.splitlines()]
-        if context.styles[item.name] != "prose" and any(len(set(tags)) < len(tags) for tags in lines):
+        lines = [list(map(same_spelling, variant.tags)) for variant in parse(item.caption).variants]
+        if any(len(set(tags)) < len(tags) for tags in lines):
             doubled.append(item.name)
         if _HOLES.search(item.caption.strip()) or _DOUBLE_SPACE.search(item.caption):
             holed.append(item.name)
@@ -56,20 +80,20 @@ def _spellings(context: CheckContext) -> Iterator[Found]:
     forms = same_but_for_form(counts)
     yield from found(
         _with_tags(context, {v.spelling for v in forms}),
-        "{n} with {a tag|tags} spelled otherwise elsewhere in case or underscores: {word}.",
+        "{n} with {a tag|tags} spelled otherwise elsewhere in case, underscores or escapes: {word}.",
         word=_examples(forms),
         repair=_renaming({v.spelling: v.usual for v in forms}, "Use the commonest spelling of each."),
     )
-    known = {plain_tag(tag) for tag in context.known_tags or ()}
+    known = {same_spelling(tag) for tag in context.known_tags or ()}
     slips = one_edit_apart(counts, known)
     wrong = {v.spelling: v.usual for v in slips}
-    surfaces = {tag for tag in counts if plain_tag(tag) in wrong}
+    surfaces = {tag for tag in counts if same_spelling(tag) in wrong}
     yield from found(
         _with_tags(context, surfaces),
         "{n} with {a tag|tags} one letter from a commoner one: {word}.",
         word=_examples(slips),
         fix="Use one spelling, where they mean the same.",
-        repair=_renaming({tag: wrong[plain_tag(tag)] for tag in sorted(surfaces)}, "Use the commoner spelling."),
+        repair=_renaming({tag: wrong[same_spelling(tag)] for tag in sorted(surfaces)}, "Use the commoner spelling."),
     )
 
 
@@ -91,7 +115,7 @@ def _conflicts(context: CheckContext) -> Iterator[Found]:
     kinds: Counter[str] = Counter()
     names = []
     for name, tags in context.tags.items():
-        clashes = list(conflicts_in([plain_tag(tag) for tag in tags]))
+        clashes = list(conflicts_in([same_spelling(tag) for tag in tags]))
         if clashes:
             names.append(name)
             kinds.update(f"{' and '.join(repr(tag) for tag in both)} ({why})" for both, why in clashes)
@@ -104,7 +128,7 @@ def _everywhere_or_once(context: CheckContext) -> Iterator[Found]:
     tagged = [tags for name, tags in context.tags.items() if name in trained and tags]
     if len(tagged) < _ENOUGH:
         return
-    counts = Counter(tag for tags in tagged for tag in {plain_tag(tag) for tag in tags})
+    counts = Counter(tag for tags in tagged for tag in {same_spelling(tag) for tag in tags})
     constant = [tag for tag, count in counts.most_common() if count > _EVERYWHERE * len(tagged)]
     if constant:
         listed = ", ".join(f"'{tag}'" for tag in constant[:5]) + (", ..." if len(constant) > 5 else "")
@@ -119,13 +143,13 @@ def _everywhere_or_once(context: CheckContext) -> Iterator[Found]:
 
 
 def _unknown(context: CheckContext) -> Iterator[Found]:
-    known = {plain_tag(tag.replace("\\", "")) for tag in context.known_tags or ()}
+    known = {same_spelling(tag) for tag in context.known_tags or ()}
     strange: Counter[str] = Counter()
     names = []
     for name, tags in context.tags.items():
         if context.styles[name] != "tags":
             continue
-        not_known = {plain for tag in tags if (plain := plain_tag(tag.replace("\\", ""))) not in known}
+        not_known = {plain for tag in tags if (plain := same_spelling(tag)) not in known}
         if not_known:
             names.append(name)
             strange.update(not_known)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lorasmith.datasets.captions import split_tags
-from lorasmith.datasets.checks.context import CheckContext, plain_tag
+from lorasmith.datasets.captions import same_spelling
+from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
 
 _SHORT_PROSE, _SHORT_TAGS = 20, 5
@@ -48,7 +48,7 @@ BOILERPLATE: Final = re.compile(
 _WEIGHT: Final = re.compile(r"(?<!\\)[(\[][^()\[\]]*:\s*[0-9]*\.?[0-9]+\s*(?<!\\)[)\]]")
 _LORA: Final = re.compile(r"<\s*(lora|lyco|hypernet|embedding)\s*:", re.IGNORECASE)
 _ESCAPED: Final = re.compile(r"\\.")
-_KAOMOJI: Final = re.compile(
+_FACES: Final = re.compile(
     r"(?:^|(?<=[\s,]))(?:[>}]?[:;=8xX]['’^o-]?[()\[\]{}|<>]+|[()\[\]{}<>]+['’^o-]?[:;=8]|<3|\(o\)_\(o\)|<[|o]>_<[|o]>"
     r"|>_<|>\.<|<_<|>_>|[\\/]?\([^\w\s()]{1,6}[^()]{0,6}[^\w\s()]{1,6}\)[\\/]?)(?=$|[\s,])"
 )
@@ -79,7 +79,7 @@ def _short(context: CheckContext) -> Iterator[Found]:
     tagged = [
         item.name
         for item in context.trained
-        if context.styles[item.name] in ("tags", "unclear") and len(split_tags(item.caption)) < _SHORT_TAGS
+        if context.styles[item.name] == "tags" and len(context.captions.tags(item.caption)) < _SHORT_TAGS
     ]
     yield from found(prose, f"{{n}} with {{a sentence|sentences}} of fewer than {_SHORT_PROSE} tokens.")
     yield from found(tagged, f"{{n}} with fewer than {_SHORT_TAGS} tags.")
@@ -137,7 +137,7 @@ def _boilerplate(context: CheckContext) -> Iterator[Found]:
 
 def is_unbalanced(caption: str) -> bool:
     """Whether brackets or double quotes are left open; escaped ones and faces such as ``:)`` do not count."""
-    text = _LIST_MARK.sub("", _KAOMOJI.sub("", _ESCAPED.sub("", _RAISED_ARMS.sub("", caption))))
+    text = _LIST_MARK.sub("", _FACES.sub("", _ESCAPED.sub("", _RAISED_ARMS.sub("", caption))))
     open_ones: list[str] = []
     for sign in text:
         if sign in "([{":
@@ -161,7 +161,7 @@ def _marks(context: CheckContext) -> Iterator[Found]:
     marked = [
         item.name
         for item in context.items
-        if any(_MARK.fullmatch(plain_tag(tag)) for tag in split_tags(item.caption))
+        if any(_MARK.fullmatch(same_spelling(tag)) for tag in context.captions.tags(item.caption))
         or _MARKS_IN_PROSE.search(item.caption)
     ]
     yield from found(marked, "{n} whose caption speaks of a watermark, signature or address.")

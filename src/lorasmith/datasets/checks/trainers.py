@@ -1,55 +1,64 @@
-"""How each trainer reads a dataset, as far as a check depends on it. Facts of their loaders, not of their manuals."""
+"""What a check asks of a trainer, found out by showing its eye (``datasets.eyes``) a file; nothing is stated here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, Literal
 
-from lorasmith.errors import ConfigError
+from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye, eye_of
+from lorasmith.datasets.eyes.picture_file import PictureFile
+from lorasmith.datasets.magic import SUFFIX_OF
 
-TrainerName = Literal["lorasmith", "kohya", "musubi", "ai-toolkit", "onetrainer", "simpletuner", "diffusion-pipe"]
+TrainerName = Literal["lorasmith", "sd_scripts", "musubi", "ai_toolkit", "onetrainer", "simpletuner", "diffusion_pipe"]
 Lines = Literal["variants", "first", "whole"]
-
-_ALL: Final = frozenset({"JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"})
+_SETTINGS: Final = EyeSettings()
 
 
 @dataclass(frozen=True)
 class TrainerFacts:
     """What a trainer does with the files it is given."""
 
+    title: str
     formats: frozenset[str]
-    """Formats it lists as pictures; it never sees files of another."""
+    """Formats it reads as pictures; files of another it never sees, or stops at."""
     lines: Lines
     """A caption of several lines is read as variants, by its first line only, or as one text."""
-    dies_of_empty_captions: bool = False
-    numbered_folders: bool = False
+    dies_of_empty_captions: bool
+    numbered_folders: bool
     """Folders that do not begin with a number of repeats are skipped."""
-    borrows_captions: bool = False
+    borrows_captions: bool
     """A picture without a caption takes one whose name is its own less the last four parts between underscores."""
 
 
-TRAINERS: Final[Mapping[str, TrainerFacts]] = MappingProxyType(
-    {
-        "lorasmith": TrainerFacts(_ALL, "variants"),
-        "kohya": TrainerFacts(frozenset({"JPEG", "PNG", "WEBP", "BMP"}), "first", True, True, True),
-        "musubi": TrainerFacts(frozenset({"JPEG", "PNG", "WEBP", "BMP"}), "whole"),
-        "ai-toolkit": TrainerFacts(frozenset({"JPEG", "PNG", "WEBP"}), "whole"),
-        "onetrainer": TrainerFacts(_ALL - {"GIF"}, "variants"),
-        "simpletuner": TrainerFacts(frozenset({"JPEG", "PNG", "WEBP", "BMP", "TIFF"}), "variants"),
-        "diffusion-pipe": TrainerFacts(_ALL, "whole"),
-    }
-)
-
-
 def trainer_facts(name: str) -> TrainerFacts:
-    """The facts of a trainer.
+    """The facts of a trainer, by any name of its eye.
 
     Raises:
         ConfigError: no such trainer.
     """
-    try:
-        return TRAINERS[name]
-    except KeyError:
-        raise ConfigError(f"There is no trainer '{name}' to check for.", f"Use one of {', '.join(TRAINERS)}.") from None
+    eye = eye_of(name)
+    empty = eye.see_caption(CaptionFile(b"", "a.png"), _SETTINGS)
+    borrowing = eye.see_caption(CaptionFile(None, "a_b_c_d_e.png", {"a.txt": b"borrowed"}), _SETTINGS)
+    return TrainerFacts(
+        eye.title,
+        frozenset(format_ for format_, suffixes in SUFFIX_OF.items() if _reads(eye, format_, suffixes[0])),
+        _lines(eye),
+        dies_of_empty_captions=empty.outcome == "stops",
+        numbered_folders=eye.numbered_folders,
+        borrows_captions="borrowed" in borrowing.texts,
+    )
+
+
+def _reads(eye: TrainerEye, format_: str, suffix: str) -> bool:
+    name = f"a{suffix}"
+    if eye.refuses(name, _SETTINGS) is not None:
+        return False
+    plain = PictureFile(name, (64, 64), 1, "RGB", format_, 1, "", 0.0)
+    return eye.see_picture(plain, _SETTINGS)[0] == "read"
+
+
+def _lines(eye: TrainerEye) -> Lines:
+    texts = eye.see_caption(CaptionFile(b"one\ntwo", "a.png"), _SETTINGS).texts
+    if len(texts) > 1:
+        return "variants"
+    return "whole" if any("two" in text for text in texts) else "first"

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lorasmith.datasets.captions import split_tags
-from lorasmith.datasets.checks.style import style_of
+from lorasmith.datasets.captions import parse
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import ConfigError
 
@@ -103,9 +102,8 @@ def _places(item: Item, wanted: str, pattern: re.Pattern[str]) -> Iterator[str]:
         yield "middle" if re.search(r"\w", after) else "end"
     if any(len(pattern.findall(line)) > 1 for line in item.caption.splitlines()):
         yield "twice"
-    if style_of(item.caption) == "prose":
-        yield "in_prose"
-    elif all(tag.casefold() != wanted.casefold() for tag in split_tags(item.caption)):
-        yield "inside_a_tag"
+    tags = parse(item.caption).tags
+    if all(tag.casefold() != wanted.casefold() for tag in tags):
+        yield "inside_a_tag" if any(map(pattern.search, tags)) else "in_prose"
     if any(match.group() != wanted for match in matches):
         yield "other_case"

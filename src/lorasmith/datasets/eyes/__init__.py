@@ -129,6 +129,8 @@ class TrainerEye(ABC):
     """Families for which text past the text encoder's window is read in further windows; for all others it is cut."""
     empty_export: ClassVar[bytes] = b""
     """What an export for it writes as an empty caption."""
+    numbered_folders: ClassVar[bool] = False
+    """Whether folders whose names do not begin with a number of repeats are skipped."""
     drops_short_batches: ClassVar[bool] = False
     """Whether pictures that fill no batch of their bucket sit out the epoch."""
 
@@ -168,12 +170,18 @@ def eyes() -> dict[str, TrainerEye]:
     return discover(room, TrainerEye)  # type: ignore[type-abstract]
 
 
+def eye_name(trainer: str) -> str:
+    """A trainer by the name of its eye, from any name that people use: ``kohya`` and ``ai-toolkit`` too."""
+    name = trainer.strip().lower().replace("-", "_")
+    return "sd_scripts" if name in ("kohya", "kohya_ss") else name
+
+
 def eye_of(trainer: str) -> TrainerEye:
-    """The eye of that trainer.
+    """The eye of that trainer, by any name that ``eye_name`` knows.
 
     Raises:
         ConfigError: there is none of that name; the hint has the nearest.
     """
     from lorasmith.plugins import choose
 
-    return choose(eyes(), trainer, "trainer's eye")
+    return choose(eyes(), eye_name(trainer), "trainer's eye")

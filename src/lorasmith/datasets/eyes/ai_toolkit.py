@@ -18,6 +18,8 @@ _PLACEHOLDERS: Final = ("[trigger]", "[name]")
 
 
 class AiToolkit(TrainerEye):
+    """Lines are one text, commas are split and joined, EXIF is applied."""
+
     name: ClassVar[str] = "ai_toolkit"
     title: ClassVar[str] = "ai-toolkit"
     commit: ClassVar[str] = "ostris/ai-toolkit 27a03a91, 2026-08-21"

@@ -19,6 +19,8 @@ _RATIOS: Final = tuple(round(2 ** (n / 3 - 1), 3) for n in range(7))  # min_ar 0
 
 
 class DiffusionPipe(TrainerEye):
+    """Opens whatever the folder holds; ratios are spread in logarithm."""
+
     name: ClassVar[str] = "diffusion_pipe"
     title: ClassVar[str] = "diffusion-pipe"
     commit: ClassVar[str] = "tdrussell/diffusion-pipe 8f83dbf, 2026-08-20"

@@ -18,6 +18,8 @@ _NO_BLOB: Final = "0" * 64
 
 
 class Lorasmith(TrainerEye):
+    """Sees what the import settled."""
+
     name: ClassVar[str] = "lorasmith"
     title: ClassVar[str] = "lorasmith"
     commit: ClassVar[str] = "this repository"
@@ -25,7 +27,7 @@ class Lorasmith(TrainerEye):
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("Orientation, profile, transparency and depth are settled at the import.", "datasets/images.py"),
         Fact("Captions in UTF-8, UTF-16 and Windows-1252 are read at the import, and their encoding is said.",
-             "datasets/captions.py decode_caption"),
+             "datasets/captions/decoding.py decode_caption"),
         Fact("The whole caption is trained, all its lines as one; a missing one is empty.", "training/sampler.py"),
         Fact("Buckets keep the area; nearest in the logarithm of the ratio; Lanczos of the middle.",
              "datasets/buckets.py, training/precompute.py"),

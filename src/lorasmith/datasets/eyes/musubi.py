@@ -15,6 +15,8 @@ _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")
 
 
 class Musubi(TrainerEye):
+    """As sd-scripts with pictures, and whole files as captions."""
+
     name: ClassVar[str] = "musubi"
     title: ClassVar[str] = "musubi-tuner"
     commit: ClassVar[str] = "kohya-ss/musubi-tuner 30c658c, 2026-06-24"

@@ -19,6 +19,8 @@ _BESIDE: Final = ("-masklabel", "-condlabel")
 
 
 class OneTrainer(TrainerEye):
+    """Each line is a caption; 16 bits overflow."""
+
     name: ClassVar[str] = "onetrainer"
     title: ClassVar[str] = "OneTrainer"
     commit: ClassVar[str] = "Nerogar/OneTrainer 23df3832, 2026-08-19; Nerogar/mgds 3a6994a, 2026-07-05"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import zlib
@@ -155,11 +154,6 @@ def decode(source: Path | bytes, reading: Reading, name: str = "") -> Image.Imag
     except _DECODING as cause:
         reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
         raise InputError(f"'{name}' cannot be read as a picture: {reason}.", "Replace or remove it.") from cause
-
-
-def digest(source: Path | bytes) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(source.read_bytes() if isinstance(source, Path) else source).hexdigest()
 
 
 def _to_rgb(image: Image.Image, reading: Reading) -> Image.Image:

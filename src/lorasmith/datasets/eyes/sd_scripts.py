@@ -19,11 +19,14 @@ _FACE_PARTS: Final = 4  # name parts that its face cropper appends
 
 
 class SdScripts(TrainerEye):
+    """Ignores EXIF, profiles and alpha; reads the first line."""
+
     name: ClassVar[str] = "sd_scripts"
     title: ClassVar[str] = "sd-scripts (kohya)"
     commit: ClassVar[str] = "kohya-ss/sd-scripts 48d368fa, 2026-02-16"
     default_step: ClassVar[int] = 64
     empty_export: ClassVar[bytes] = b"\n"
+    numbered_folders: ClassVar[bool] = True
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("EXIF orientation, colour profiles and transparency are ignored.", "library/train_util.py load_image"),
         Fact("Only suffixes in all lower or all upper case are found.", "library/train_util.py glob_images"),
@@ -34,6 +37,8 @@ class SdScripts(TrainerEye):
              "library/train_util.py load_dreambooth_dir"),
         Fact("A name of five or more parts between underscores may borrow the caption of the name without its last "
              "four.", "library/train_util.py read_caption"),
+        Fact("Folders under train_data_dir whose names do not begin with a number and an underscore are skipped.",
+             "library/config_util.py generate_dreambooth_subsets_config_by_subdirs"),
         Fact("Buckets in steps of 64 from 256 to 1024 pixels, nearest by width / height; middle crop.",
              "library/model_util.py make_bucket_resolutions, library/train_util.py BucketManager.select_bucket"),
         Fact("Reduced with OpenCV's INTER_AREA, enlarged with Lanczos.", "library/utils.py resize_image"),

@@ -21,6 +21,8 @@ _ROUND_AREAS: Final = ((0.25, 512), (0.5, 768), (1.0, 1024), (2.0, 1536), (4.0, 
 
 
 class SimpleTuner(TrainerEye):
+    """Loses orientation in its decoder; the first picture of a ratio decides for the others."""
+
     name: ClassVar[str] = "simpletuner"
     title: ClassVar[str] = "SimpleTuner"
     commit: ClassVar[str] = "bghira/SimpleTuner bc8e6ab77, 2026-08-22; trainingsample 0.3.2"

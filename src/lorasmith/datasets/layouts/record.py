@@ -6,7 +6,6 @@ what somebody else edited.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from lorasmith.datasets.manifest import Record
 from lorasmith.datasets.names import why_unsafe
 from lorasmith.errors import DatasetError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import file_digest, write_atomically
 
 RECORD_NAME: Final = ".lorasmith-export.json"
 
@@ -82,10 +81,4 @@ def is_as_written(path: Path, known: WrittenFile) -> bool:
         return False
     if path.is_symlink() or status.st_size != known.size:
         return False
-    return status.st_mtime_ns == known.mtime_ns or hash_of(path) == known.sha256
-
-
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return status.st_mtime_ns == known.mtime_ns or file_digest(path) == known.sha256

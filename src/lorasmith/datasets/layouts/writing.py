@@ -22,16 +22,16 @@ from lorasmith.datasets.layouts.record import (
     RECORD_NAME,
     ExportRecord,
     WrittenFile,
-    hash_of,
     is_as_written,
     load_record,
     save_record,
     written,
 )
 from lorasmith.datasets.manifest import DatasetVersion, Item
-from lorasmith.datasets.source import disk_errors, in_words
+from lorasmith.datasets.source import disk_errors
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, OutOfDisk
+from lorasmith.files import bytes_in_words, file_digest
 
 _RECORD_EVERY: Final = 500  # files, or a twentieth of all; a killed export then knows nearly all it wrote
 _TEMPORARY: Final = ".lorasmith-{}.tmp"
@@ -235,7 +235,7 @@ class Export:
             if known is not None and ours:
                 there = self._is_wanted(planned, known)
             else:
-                there = not target.is_symlink() and hash_of(target) == self._content_hash(planned)
+                there = not target.is_symlink() and file_digest(target) == self._content_hash(planned)
             if there:
                 same.add(path)
             elif not ours and not self._force:
@@ -272,7 +272,8 @@ class Export:
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             raise OutOfDisk(
-                f"The export needs {in_words(needed)}; the disk of {self.folder} has {in_words(free)} free.",
+                f"The export needs {bytes_in_words(needed)}; "
+                f"the disk of {self.folder} has {bytes_in_words(free)} free.",
                 "Free some space, or choose a folder on another disk.",
             )
 
@@ -285,7 +286,7 @@ class Export:
             if path not in same:
                 known[path] = written(target, self._write(target, planned), planned.made_from)
             elif path not in known or known[path].mtime_ns != target.stat().st_mtime_ns:
-                known[path] = written(target, hash_of(target), planned.made_from)
+                known[path] = written(target, file_digest(target), planned.made_from)
             if count % every == 0:
                 save_record(self.folder, self._record(known))
             for name in planned.items:
@@ -300,7 +301,7 @@ class Export:
         try:
             if planned.blob is not None:
                 shutil.copyfile(planned.blob, temporary)  # a copy, never a link: trainers must not reach into the store
-                sha256 = hash_of(temporary)
+                sha256 = file_digest(temporary)
                 if sha256 != planned.sha256:
                     raise DatasetError(f"{planned.blob} does not hold what its name says.", "Import its source again.")
             else:

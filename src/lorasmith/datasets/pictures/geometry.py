@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from PIL import Image
 from pydantic import Field, field_validator, model_validator
 
-from lorasmith.datasets.buckets import nearest_shape, shapes, side_multiple
+from lorasmith.datasets.buckets import nearest_shape, table_of
 from lorasmith.datasets.images import parse_background
 from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError
 from lorasmith.datasets.pictures.saliency import best_window
@@ -123,7 +123,7 @@ class ToBucket(PictureTool):
         return f"Crop pictures {where} to their buckets at {self.resolution} pixels."
 
     def size_after(self, width: int, height: int) -> tuple[int, int]:
-        table = shapes(self.resolution, side_multiple(self.resolution, self.multiple))
+        table = table_of(self.resolution, self.multiple)
         bucket = nearest_shape(width, height, table)
         factor = max(bucket[0] / width, bucket[1] / height)
         if factor <= 1 or self.upscale:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from lorasmith.datasets.captions import has_word
+from lorasmith.datasets.captions import fold, has_word, same_spelling
+from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.spelling import remember
 from lorasmith.datasets.query.fields import FIELDS, Field
 from lorasmith.datasets.query.tree import WORD, All, Any, Between, Compared, Condition, Node, Not, Text, conditions
-from lorasmith.datasets.wording import fold, style_of, tag_key, tags_of
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class _Search:
         self.version = version
         self.items: Sequence[Item] = version.items
         self._facts = facts
+        self._captions = CaptionReader()
 
     def among(self, node: Node, candidates: list[int]) -> list[int]:
         """Those of the candidates that match, in their order."""
@@ -107,15 +109,16 @@ class _Search:
     def _tag_test(self, text: Text) -> Test:
         """A whole tag. A look into the text comes first, since taking it apart is dear."""
         spaced, items = self._spaced, self.items
-        literals = [tag_key(piece) for piece in text.pieces if isinstance(piece, str)]
+        literals = [_sought(piece) for piece in text.pieces if isinstance(piece, str)]
         needle = max(literals, key=len, default="")
-        wanted = None if text.literal is None else tag_key(text.literal)
-        pattern = None if wanted is not None else _whole(text, tag_key)
+        wanted = None if text.literal is None else _sought(text.literal)
+        pattern = None if wanted is not None else _whole(text, _sought)
+        sought, tags_of = remember(_sought), self._captions.tags
 
         def test(index: int) -> bool:
             if needle not in spaced[index]:
                 return False
-            keys = map(tag_key, tags_of(items[index].caption))
+            keys = map(sought, tags_of(items[index].caption))
             return any(key == wanted for key in keys) if pattern is None else any(map(pattern.fullmatch, keys))
 
         return test
@@ -176,6 +179,8 @@ class _Search:
 
     def _figures(self, field: Field, candidates: list[int]) -> Callable[[int], float | None]:
         items = self.items
+        if field.name == "tags":
+            return lambda index: len(self._captions.tags(items[index].caption))
         if field.source == "manifest":
             read = _FIGURES[field.name]
             return lambda index: read(items[index])
@@ -196,6 +201,8 @@ class _Search:
             shapes = self._asked.buckets([items[index] for index in candidates])
             written = {name: f"{width}x{height}" for name, (width, height) in shapes.items()}
             return lambda index: written.get(items[index].name, "")
+        if field.name == "style":
+            return lambda index: self._captions.style(items[index].caption)
         read = _TEXTS[field.name]
         return lambda index: read(items[index])
 
@@ -214,6 +221,11 @@ class _Search:
         return [" ".join(c.replace("_", " ").replace("\\(", "(").replace("\\)", ")").split()) for c in self._folded]
 
 
+def _sought(tag: str) -> str:
+    """A tag as it is looked for: in any spelling of it; the eyes of faces may be found by wildcards."""
+    return fold(same_spelling(tag).replace("_", " "))
+
+
 def _source(item: Item) -> str:
     return str(item.provenance.get("source", ""))
 
@@ -229,10 +241,8 @@ _TEXTS: Final[dict[str, Callable[[Item], str]]] = {
     "source": _source,
     "format": lambda item: str(item.provenance.get("format", "")),
     "role": lambda item: item.role,
-    "style": lambda item: style_of(item.caption),
 }
 _FIGURES: Final[dict[str, Callable[[Item], float | None]]] = {
-    "tags": lambda item: len(tags_of(item.caption)),
     "words": lambda item: len(item.caption.split()),
     "chars": lambda item: len(item.caption),
     "width": lambda item: item.width,
@@ -272,7 +282,7 @@ def _keyed(text: Text, key: Callable[[str], str]) -> Text:
             before = " " if spaced[:1].isspace() and place else ""
             after = " " if spaced[-1:].isspace() and place < last else ""
             plain = key(piece)
-            pieces.append((before + plain + after if plain else before or after) if key is tag_key else plain)
+            pieces.append((before + plain + after if plain else before or after) if key is _sought else plain)
         else:
             pieces.append(piece)
     return Text(tuple(pieces))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lorasmith.datasets.source import disk_errors
 from lorasmith.errors import ConfigError
-from lorasmith.jobfolder import write_atomically
+from lorasmith.files import write_atomically
 
 if TYPE_CHECKING:
     from lorasmith.datasets.report.record import DatasetPage

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from lorasmith.datasets.captions.grammar import Variant, parse, write_sections
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
-from lorasmith.datasets.captions.operations.spelling import remember
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, TokenCount, WholeText
+from lorasmith.datasets.captions.spelling import remember
 from lorasmith.errors import DatasetError
 
 _WORD_END: Final = re.compile(r"\S(?=\s|\Z)")

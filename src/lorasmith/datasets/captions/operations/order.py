@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
-from lorasmith.datasets.captions.editing import has_word
 from lorasmith.datasets.captions.grammar import UNIT_SEPARATOR
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, Tag, plural
-from lorasmith.datasets.captions.operations.spelling import one_of, remember, same_spelling
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, InsertTags, ReorderTags, Tags
+from lorasmith.datasets.captions.spelling import one_of, remember, same_spelling
+from lorasmith.datasets.captions.trigger_word import has_word
 
 _BY: Final = {"alphabet": "alphabetically", "frequency": "by how often they occur, most frequent first"}
 _LATER: Final = 2**40  # behind everything that is listed

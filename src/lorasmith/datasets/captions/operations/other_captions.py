@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from lorasmith.datasets.captions.grammar import is_plain_tag, parse
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, plural
-from lorasmith.datasets.captions.operations.spelling import remember, same_spelling
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, WholeText
+from lorasmith.datasets.captions.spelling import remember, same_spelling
 from lorasmith.errors import DatasetError
 
 _HOW: Final = {

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Tag, plural
-from lorasmith.datasets.captions.operations.spelling import remember, same_spelling
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, InsertTags, Tags
+from lorasmith.datasets.captions.spelling import remember, same_spelling
 
 
 class MergeGeneral(CaptionOperation):

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Tag, TagList, plural, quoted
-from lorasmith.datasets.captions.operations.spelling import matcher, one_of, remember, same_spelling
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, MapTags, Tags
+from lorasmith.datasets.captions.spelling import matcher, one_of, remember, same_spelling
 
 _WHICH: Final = {"all": "", "first": "the first occurrence of ", "last": "the last occurrence of "}
 

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, Tag
 from lorasmith.datasets.captions.operations.patterns import BoundedPattern, bounded
-from lorasmith.datasets.captions.operations.spelling import one_of, remember
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, EachTag, Edit, Tags, WholeText
+from lorasmith.datasets.captions.spelling import one_of, remember
 from lorasmith.errors import DatasetError
 
 _IN: Final = {

@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 from lorasmith.datasets.captions.grammar import Unit, kind_of, parse, read_sections, write_sections
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
-from lorasmith.datasets.captions.operations.spelling import remember
 from lorasmith.datasets.captions.rewriting import Corpus, Edit, MapTags, Tags, WholeText
+from lorasmith.datasets.captions.spelling import remember
 
 _BLANKS: Final = re.compile(r"[ \t\u00a0\u3000]{2,}|[\t\u00a0\u3000]")
 _PASSES: Final = 20  # a comma that became one may open what was closed; two passes do for what people write

@@ -7,10 +7,8 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator
 
-from lorasmith.datasets.captions.editing import check_trigger_word, has_word
 from lorasmith.datasets.captions.grammar import PLACEHOLDER
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, Seed, draw
-from lorasmith.datasets.captions.operations.spelling import remember
 from lorasmith.datasets.captions.rewriting import (
     CaptionContext,
     Corpus,
@@ -21,6 +19,8 @@ from lorasmith.datasets.captions.rewriting import (
     put_before,
     put_behind,
 )
+from lorasmith.datasets.captions.spelling import remember
+from lorasmith.datasets.captions.trigger_word import check_trigger_word, has_word
 from lorasmith.errors import ConfigError
 
 _BETWEEN_SENTENCES: Final = re.compile(r"""(?<=[.!?…])(?<=[^\W_].)["'”’)]? +(?=[^\W\d_a-z])""")

@@ -1,4 +1,4 @@
-"""Edits touch what they name and nothing else; peers' bugs are here as regressions."""
+"""From bytes to text to tags; edits touch what they name and nothing else, and peers' bugs are here as regressions."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorasmith.datasets.captions import (
-    add_trigger_word,
-    count_word,
-    decode_caption,
-    join_tags,
-    looks_like_error,
-    remove_tags,
-    split_tags,
-)
+from lorasmith.datasets.captions import count_word, decode_caption, is_excuse, split_tags
+from lorasmith.datasets.captions.operations import operation_from
 from lorasmith.errors import ConfigError
+from tests.datasets.error_texts import FIRST, SECOND, Texts
 
 words = st.text(st.sampled_from("ab zé猫-_'.()\\:"), max_size=8)
 captions = st.lists(words, max_size=6).map(",".join) | st.text(max_size=40)
+
+
+def remove_tags(caption: str, tags: list[str]) -> str:
+    return operation_from("remove_tags", {"tags": tags, "split_prose": True}).apply(caption)
+
+
+def add_trigger_word(caption: str, word: str) -> str:
+    return operation_from("add_trigger_word", {"word": word}).apply(caption)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +38,15 @@ captions = st.lists(words, max_size=6).map(",".join) | st.text(max_size=40)
         ("A red star, on gray. Solo.", ["solo"], "A red star, on gray. Solo."),
         ("a, b\nb\nc, b\n", ["b"], "a\nc\n"),
         ("a\nb", ["b"], "a"),
-        ("a, b", ["", " "], "a, b"),
     ],
 )
 def test_remove_tags(caption: str, tags: list[str], expected: str) -> None:
     assert remove_tags(caption, tags) == expected
 
 
-@given(captions, st.lists(words, max_size=3))
+@given(
+    captions, st.lists(words.filter(str.strip).filter(lambda tag: len(tag.splitlines()) == 1), min_size=1, max_size=3)
+)
 def test_removing_touches_only_what_it_names(caption: str, tags: list[str]) -> None:
     wanted = {tag.strip() for tag in tags}
     edited = remove_tags(caption, tags)
@@ -54,7 +57,7 @@ def test_removing_touches_only_what_it_names(caption: str, tags: list[str]) -> N
 
 @given(st.lists(st.text(st.sampled_from("ab 猫é.'"), min_size=1).map(str.strip).filter(bool)))
 def test_split_is_the_inverse_of_join(tags: list[str]) -> None:
-    assert split_tags(join_tags(tags)) == tags
+    assert split_tags(", ".join(tags)) == tags
 
 
 def test_commas_in_escaped_parentheses_do_not_split() -> None:
@@ -76,7 +79,8 @@ def test_commas_in_escaped_parentheses_do_not_split() -> None:
         ("a zebra, zibra", "zib, a zebra, zibra"),
         ("zib_style", "zib, zib_style"),
         ("zib's hat", "zib's hat"),
-        ("one\ntwo", "zib, one\ntwo"),
+        ("one\ntwo", "zib, one\nzib, two"),
+        ("a [trigger] in the rain", "a [trigger] in the rain"),
     ],
 )
 def test_add_trigger_word(caption: str, expected: str) -> None:
@@ -89,7 +93,6 @@ def test_the_trigger_word_is_never_doubled(caption: str, word: str) -> None:
     once = add_trigger_word(caption, word)
     assert add_trigger_word(once, word) == once
     assert count_word(once, word) >= 1
-    assert not caption.strip() or once.endswith(caption)
 
 
 @pytest.mark.parametrize("word", ["", "  ", "a\nb"])
@@ -110,7 +113,7 @@ def test_what_is_no_trigger_word(word: str) -> None:
     ],
 )
 def test_error_texts(caption: str, is_error: bool) -> None:
-    assert looks_like_error(caption) is is_error
+    assert is_excuse(caption) is is_error
 
 
 @given(st.text().filter(lambda text: "\0" not in text and not text.startswith("\ufeff")))
@@ -127,3 +130,16 @@ def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     except ValueError:
         return
     assert "\0" not in text
+
+
+@pytest.mark.parametrize("texts", [FIRST, SECOND])
+def test_error_texts_of_many_kinds(texts: Texts) -> None:
+    missed = [text for text in texts.faults if not is_excuse(text)]
+    assert len(missed) <= len(texts.faults) * 0.15, missed
+    assert [text for text in texts.sound if is_excuse(text)] == []
+
+
+def test_an_excuse_stands_at_the_beginning() -> None:
+    assert is_excuse("I'm sorry, I can't describe this picture. " + "a cat, " * 5_000)
+    for long in ("a cat, I can " * 900, "a „cat „" * 900, "['a cat' " * 900):
+        assert not is_excuse(long)

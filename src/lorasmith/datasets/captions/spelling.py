@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -26,9 +27,21 @@ def remember(function: Callable[[str], T]) -> Callable[[str], T]:
     return _Memory(function).__getitem__
 
 
+def fold(text: str) -> str:
+    """Text as it is compared: without regard to case, and to how its accents are encoded."""
+    return text.casefold() if text.isascii() else unicodedata.normalize("NFC", text.casefold())
+
+
 def same_spelling(tag: str) -> str:
-    """What the variants of a tag have in common: case, blanks and underscores do not count, except in faces."""
-    return tag if is_kaomoji(tag) else " ".join(tag.replace("_", " ").casefold().split())
+    r"""What the variants of a tag have in common: case, blanks, underscores and escapes of parentheses do not count.
+
+    ``Poster_\(object\)`` and ``poster (object)`` are one tag. Faces are told apart by all of their signs.
+    """
+    if is_kaomoji(tag):
+        return tag
+    if "\\" in tag:
+        tag = tag.replace("\\(", "(").replace("\\)", ")")
+    return " ".join(fold(tag.replace("_", " ")).split())
 
 
 def one_of(tags: Iterable[str], *, loosely: bool) -> Callable[[str], bool]:

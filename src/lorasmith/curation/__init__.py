@@ -3,25 +3,32 @@
 Each verb takes a version, as an object or by name. A name alone means the present version; an edit joins what others
 did meanwhile. A name with a number (``cats@3``) means just that version, and an edit goes on from there. Whatever
 changes a dataset makes a new version and gives it back; what would change can be asked for first.
+
+    lens_making.py   what a dataset is looked at for, from a base or a family
+    looking.py       captions, checks and queries made ready for a version
+    by_hand.py       edits that name their pictures
+    captioned.py     what a caption job made becomes a version
+    page.py          the HTML page about a version, stage by stage
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lorasmith.curation.by_hand import without, written_by_hand
+from lorasmith.curation.lens_making import make_lens
+from lorasmith.curation.looking import bucket_plan, check_context, indexed, measure, query_facts, stored_size
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import ConfigError, DatasetError
+from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
-    from lorasmith.datasets.captions.bulk import BulkPreview, CaptionIndex
-    from lorasmith.datasets.captions.operations import CaptionOperation
+    from lorasmith.datasets.captions.bulk import BulkPreview
     from lorasmith.datasets.checks import Finding, Health, Report, TriggerReport
     from lorasmith.datasets.duplicates import DuplicateGroup
     from lorasmith.datasets.eyes.seeing import Seen
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
     from lorasmith.datasets.history import HistoryEntry, VersionDiff
     from lorasmith.datasets.layouts import Exported, Loss
     from lorasmith.datasets.pictures.work import ToolOutcome, ToolPreview
-    from lorasmith.datasets.query import Facts
     from lorasmith.datasets.report.stages import Watch
     from lorasmith.datasets.roles import Balance, RolesPreview
     from lorasmith.datasets.selections import Selection, Selections
@@ -38,9 +44,6 @@ if TYPE_CHECKING:
 
 Reference = str | DatasetVersion
 Progress = Callable[[int, int, str], None]
-_USUAL_FAMILY = "sd"
-_USUAL_RESOLUTION = 512
-_USUAL_MULTIPLE = 64
 
 
 class Curation:
@@ -79,25 +82,7 @@ class Curation:
         Raises:
             BaseError, ConfigError: no such base or family.
         """
-        from lorasmith.datasets.tokens import counter_for
-
-        multiple, native = _USUAL_MULTIPLE, _USUAL_RESOLUTION
-        if base:
-            from lorasmith.bases import family_of, open_base
-
-            opened = open_base(base, home=self.home)
-            known = family_of(opened)
-            family, multiple, native = known.name, known.bucket_multiple, known.native_resolution(opened)
-        elif family:
-            from lorasmith.bases.detection import registered_families
-
-            known_families = registered_families()
-            if family in known_families:
-                multiple, native = known_families[family].bucket_multiple, known_families[family].default_resolution
-            else:
-                native = 1024  # of every newer family; the tokenizer's table refuses names that are none
-        counter = counter_for(family or _USUAL_FAMILY, tokenizer)
-        return Lens(family or _USUAL_FAMILY, multiple, native if resolution is None else resolution, counter, **values)
+        return make_lens(self.home, base=base, family=family, resolution=resolution, tokenizer=tokenizer, **values)
 
     # Versions
 
@@ -157,7 +142,15 @@ class Curation:
         from lorasmith.datasets.query import parse_query
 
         version = self.version(version)
-        facts = self._facts(version, lens or self.lens())
+        lens = lens or self.lens()
+        facts = query_facts(
+            version,
+            lens,
+            measured=lambda items: measure(self.home, self._store, items),
+            groups=lambda: self.duplicates(version),
+            findings=lambda: self.inspect(version, lens).findings,
+            get=self._store.get,
+        )
         if where.strip().startswith("@"):
             return self.selections(version.dataset).get(where.strip()[1:]).select(version, facts)
         return parse_query(where).select(version, facts)
@@ -195,7 +188,7 @@ class Curation:
             ConfigError: no such operation or option, or the query cannot be read.
         """
         version, lens = self.version(version), lens or self.lens()
-        index, edit = self._index(version, operation, arguments, lens)
+        index, edit = indexed(self._store, version, operation, arguments, lens)
         return index.preview(edit, self._scope(version, where, lens))
 
     def edit(
@@ -212,7 +205,7 @@ class Curation:
             ConflictError: others changed the same captions meanwhile.
         """
         parent, lens = self.version(version), lens or self.lens()
-        index, edit = self._index(parent, operation, arguments, lens)
+        index, edit = indexed(self._store, parent, operation, arguments, lens)
         scope = self._scope(parent, where, lens)
         items = index.apply(edit, scope)
         told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
@@ -227,16 +220,8 @@ class Curation:
             DatasetError: a name is of no picture.
         """
         parent = self.version(version)
-        _refuse_unknown(parent, captions)
-        items = [
-            replace(item, caption=captions[item.name], provenance={**item.provenance, "caption": "by hand"})
-            if captions.get(item.name, item.caption) != item.caption
-            else item
-            for item in parent.items
-        ]
-        return self._commit(
-            version, parent, items, Operation(name="set_captions", arguments={"items": sorted(captions)})
-        )
+        made = Operation(name="set_captions", arguments={"items": sorted(captions)})
+        return self._commit(version, parent, written_by_hand(parent, captions), made)
 
     # Looking
 
@@ -244,10 +229,8 @@ class Curation:
         """Counts, lengths, tags, shapes and files in figures."""
         from lorasmith.datasets.statistics import describe
 
-        lens = lens or self.lens()
-        return describe(
-            self.version(version), counter=lens.counter, trigger_word=lens.trigger_word, blob_size=self._blob_size
-        )
+        lens, size = lens or self.lens(), partial(stored_size, self._store)
+        return describe(self.version(version), counter=lens.counter, trigger_word=lens.trigger_word, blob_size=size)
 
     def inspect(
         self,
@@ -271,7 +254,7 @@ class Curation:
         """
         from lorasmith.datasets.checks import inspect, look_at_pictures
 
-        context = self._context(self.version(version), lens or self.lens())
+        context = check_context(self._store, self.version(version), lens or self.lens())
         if pictures:
             look_at_pictures(context, progress=progress)
         return inspect(context, only=only, ignore=ignore)
@@ -308,25 +291,20 @@ class Curation:
 
     def signals(self, version: Reference, *, progress: Progress | None = None) -> Mapping[str, Signals]:
         """What is measured on the pictures, by name: sharpness, light, borders, hashes."""
-        return self._measured(self.version(version).items, progress)
+        return measure(self.home, self._store, self.version(version).items, progress)
 
     def duplicates(self, version: Reference, *, progress: Progress | None = None) -> list[DuplicateGroup]:
         """Groups of pictures that are the same or nearly so, each with the one to keep."""
         from lorasmith.datasets.duplicates import find_duplicates
 
         items = self.version(version).items
-        measured = self._measured(items, progress)
+        measured = measure(self.home, self._store, items, progress)
         return find_duplicates(items, {item.image: measured[item.name] for item in items if item.name in measured})
 
     def buckets(self, version: Reference, lens: Lens | None = None, **options: Any) -> BucketPlan:
         """Which bucket each picture lands in, what is cut and enlarged, and the exact steps; options as in
         ``bucket_plan.plan_buckets``."""
-        from lorasmith.datasets.bucket_plan import plan_buckets
-
-        lens = lens or self.lens()
-        length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
-        given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
-        return plan_buckets(self.version(version), family=lens, resolution=lens.resolution, **given)
+        return bucket_plan(self.version(version), lens or self.lens(), options)
 
     def see(
         self,
@@ -405,9 +383,8 @@ class Curation:
     def leave_out(self, version: Reference, names: Collection[str]) -> DatasetVersion:
         """A version without these pictures; they stay in the older ones."""
         parent = self.version(version)
-        _refuse_unknown(parent, names)
-        kept = [item for item in parent.items if item.name not in set(names)]
-        return self._commit(version, parent, kept, Operation(name="leave_out", arguments={"items": sorted(names)}))
+        made = Operation(name="leave_out", arguments={"items": sorted(names)})
+        return self._commit(version, parent, without(parent, names), made)
 
     def set_role(self, version: Reference, names: Collection[str], role: Role) -> DatasetVersion:
         """Make pictures training, validation or regularisation pictures."""
@@ -492,22 +469,12 @@ class Curation:
             ConfigError: no such trainer.
             OutOfDisk, EnvironmentProblem: the page or the home cannot be written.
         """
-        from lorasmith.datasets.eyes import eye_of
-        from lorasmith.datasets.report import write_report
-        from lorasmith.datasets.report.gather import gather
-        from lorasmith.datasets.report.stages import Stages
+        from lorasmith.curation.page import write_page
 
-        for name in trainers or ():
-            eye_of(name)  # so that a wrong name is told before anything is measured
-        version, lens, target = self.version(version), lens or self.lens(), path.expanduser()
-        stages = Stages(progress, watch)
-        stages("pictures measured", 0, len(version.items))
-        found = self.inspect(version, lens, progress=lambda done, total, _: stages("pictures measured", done, total))
-        stages("checks", 1, 1)
-        page = gather(version, self._store, found, lens, trainers=trainers, stages=stages)
-        stages("page written", 0, 1)
-        write_report(page, target)
-        stages("page written", 1, 1)
+        looked_at, target = lens or self.lens(), path.expanduser()
+        version = self.version(version)
+        inspect = partial(self.inspect, version, looked_at)
+        write_page(target, version, self._store, looked_at, inspect, trainers=trainers, progress=progress, watch=watch)
         return target
 
     # --- inside ------------------------------------------------------------------------------------------------
@@ -528,93 +495,3 @@ class Curation:
 
     def _scope(self, version: DatasetVersion, where: str, lens: Lens | None) -> list[str] | None:
         return self.select(version, where, lens) if where.strip() else None
-
-    def _index(
-        self, version: DatasetVersion, operation: str, arguments: Mapping[str, Any], lens: Lens
-    ) -> tuple[CaptionIndex, CaptionOperation]:
-        from lorasmith.datasets.captions.bulk import CaptionIndex
-        from lorasmith.datasets.captions.operations import operation_from
-
-        edit = operation_from(operation, arguments)
-        other = getattr(edit, "version", None)
-        captions = {}
-        if isinstance(other, str) and other:
-            captions[other] = {item.name: item.caption for item in self.version(other).items}
-        return CaptionIndex(version.items, captions=captions, counter=lens.counter), edit
-
-    def _context(self, version: DatasetVersion, lens: Lens) -> Any:
-        from lorasmith.datasets.checks import CheckContext, FamilyFacts, TrainingPlan
-
-        settled = lens.epochs is not None or lens.steps is not None
-        plan = TrainingPlan(lens.batch_size, lens.repeats, lens.epochs, lens.steps) if settled else None
-        return CheckContext(
-            version,
-            self._store,
-            trigger_word=lens.trigger_word,
-            goal=lens.goal,
-            family=FamilyFacts(lens.family, lens.counter.limit, lens.bucket_multiple, lens.resolution),
-            trainer=lens.trainer,
-            plan=plan,
-            count_tokens=lens.counter.count,
-            known_tags=_read_tags(lens.known_tags) if lens.known_tags is not None else None,
-        )
-
-    def _facts(self, version: DatasetVersion, lens: Lens) -> Facts:
-        from lorasmith.datasets.buckets import nearest_shape, shapes, side_multiple
-        from lorasmith.datasets.query import GivenFacts, added_in
-
-        table = shapes(lens.resolution, side_multiple(lens.resolution, lens.bucket_multiple))
-
-        def twins() -> dict[str, set[str]]:
-            found: dict[str, set[str]] = {}
-            for group in self.duplicates(version):
-                found.setdefault(group.kind, set()).update(group.members)
-            return found
-
-        def findings() -> dict[str, set[str]]:
-            found: dict[str, set[str]] = {}
-            for finding in self.inspect(version, lens).findings:
-                found.setdefault(finding.id, set()).update(finding.items)
-            return found
-
-        return GivenFacts(
-            trigger=lens.trigger_word,
-            counter=lens.counter,
-            signals_of=self._measured,
-            bucket_of=lambda item: nearest_shape(item.width, item.height, table),
-            twins=twins,
-            versions=lambda: added_in(version, self._store.get),
-            found=findings,
-        )
-
-    def _measured(self, items: Sequence[Item], progress: Progress | None = None) -> Mapping[str, Signals]:
-        from lorasmith.datasets.signals import SignalStore
-
-        def pass_over(sha256: str, cause: DatasetError) -> None:
-            """A picture that is missing has no figures; the check F1 names it."""
-
-        return SignalStore(self.home).of_items(items, self._store.blob_path, progress=progress, unreadable=pass_over)
-
-    def _blob_size(self, sha256: str) -> int:
-        return self._store.blob_path(sha256).stat().st_size if self._store.holds(sha256) else 0
-
-
-def _refuse_unknown(version: DatasetVersion, names: Iterable[str]) -> None:
-    unknown = sorted(set(names) - {item.name for item in version.items})
-    if unknown:
-        raise DatasetError(f"{version.reference} has no picture '{unknown[0]}'.", "`lorasmith captions` lists them.")
-
-
-def _read_tags(path: Path) -> frozenset[str]:
-    """The first column of a list of tags.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as cause:
-        raise ConfigError(
-            f"The tag list {path} cannot be read: {cause}.", "Give a text or CSV file in UTF-8."
-        ) from cause
-    return frozenset(tag for line in lines if (tag := line.split(",")[0].strip()))

@@ -1,0 +1,43 @@
+"""Makes the lens a dataset is looked through, from the base or family it is meant for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from lorasmith.datasets.lens import Lens
+
+_USUAL_FAMILY: Final = "sd"
+_USUAL_RESOLUTION: Final = 512
+_USUAL_MULTIPLE: Final = 64
+
+
+def make_lens(
+    home: Path,
+    *,
+    base: str = "",
+    family: str = "",
+    resolution: int | None = None,
+    tokenizer: Path | None = None,
+    **values: Any,
+) -> Lens:
+    """What ``Curation.lens`` gives, with its arguments and errors."""
+    from lorasmith.datasets.tokens import counter_for
+
+    multiple, native = _USUAL_MULTIPLE, _USUAL_RESOLUTION
+    if base:
+        from lorasmith.bases import family_of, open_base
+
+        opened = open_base(base, home=home)
+        known = family_of(opened)
+        family, multiple, native = known.name, known.bucket_multiple, known.native_resolution(opened)
+    elif family:
+        from lorasmith.bases.detection import registered_families
+
+        known_families = registered_families()
+        if family in known_families:
+            multiple, native = known_families[family].bucket_multiple, known_families[family].default_resolution
+        else:
+            native = 1024  # of every newer family; the tokenizer's table refuses names that are none
+    counter = counter_for(family or _USUAL_FAMILY, tokenizer)
+    return Lens(family or _USUAL_FAMILY, multiple, native if resolution is None else resolution, counter, **values)
