@@ -2,9 +2,12 @@
 
     LorasmithError           exit 1
     ├── ConfigError               2   a value, key or command line that cannot be used
+    │   └── ConsentNeeded         2   something that waits for the user's word
     ├── InputError                3   a file, folder or picture that cannot be used
-    │   └── DatasetError          3   a dataset or a version of one
-    │       └── ConflictError     3   two edits of the same pictures
+    │   ├── DatasetError          3   a dataset or a version of one
+    │   │   └── ConflictError     3   two edits of the same pictures
+    │   └── FetchError            3   something that could not be fetched, or is not what was asked for
+    │       └── AddressRefused    3   an address that must not be followed
     ├── BaseError                 4   base weights that are missing, damaged or of another family
     ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
@@ -53,6 +56,14 @@ class ConfigError(LorasmithError):
     exit_code = 2
 
 
+class ConsentNeeded(ConfigError):
+    """Something that is done only after the user has agreed to it once; ``notice`` is the id of what to agree to."""
+
+    def __init__(self, message: str, hint: str = "", notice: str = "") -> None:
+        super().__init__(message, hint)
+        self.notice = notice
+
+
 class InputError(LorasmithError):
     """A file, folder or picture that cannot be used."""
 
@@ -72,6 +83,21 @@ class ConflictError(DatasetError):
     def __init__(self, message: str, hint: str = "", conflicts: Sequence[Conflict] = ()) -> None:
         super().__init__(message, hint)
         self.conflicts = tuple(conflicts)
+
+
+class FetchError(InputError):
+    """Something that could not be fetched, or that is not what was asked for.
+
+    ``status`` is the HTTP status when a server's answer was the reason, else None.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class AddressRefused(FetchError):
+    """An address that must not be followed: private, disguised, or of a kind that is not allowed."""
 
 
 class BaseError(LorasmithError):

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lorasmith import events
+from lorasmith.credentials import redact
 from lorasmith.errors import JobError
 from lorasmith.files import write_atomically
 
@@ -106,13 +107,13 @@ class JobFolder:
             return None
 
     def set_result(self, result: Result) -> None:
-        write_atomically(self.path / "result.json", result.model_dump_json(indent=2).encode())
+        write_atomically(self.path / "result.json", redact(result.model_dump_json(indent=2)).encode())
 
     def emit(self, event: events.Event) -> None:
         """Append an event; one write call, so that lines never mix. What a full disk tears is taken back."""
         path = self.path / "events.jsonl"
         with path.open("ab", buffering=0) as stream:
-            end, line = stream.tell(), event.to_json().encode() + b"\n"
+            end, line = stream.tell(), redact(event.to_json()).encode() + b"\n"
             try:
                 written = stream.write(line)
                 if written != len(line):

@@ -32,6 +32,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from lorasmith import errors, processes
+from lorasmith.credentials import refuse_to_write
 from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.events import Event
 from lorasmith.files import write_atomically, write_json
@@ -73,8 +74,10 @@ class Jobs:
 
         Raises:
             JobError: the payload is not JSON.
+            ConfigError: it holds a secret.
             EnvironmentProblem: the folder cannot be written.
         """
+        refuse_to_write(json.dumps(payload, ensure_ascii=False, default=str), f"The {kind} job")
         now = datetime.now(UTC)
         path = self._claim(f"{now:%Y%m%d-%H%M%S}-{kind}" + (f"-{slug}" if (slug := _slug(name)) else ""))
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from lorasmith.credentials import refuse_to_write
 from lorasmith.errors import EnvironmentProblem
 
 _START_TIME_TOLERANCE = 2.0  # seconds; the kernel's boot time, which start times are counted from, may be corrected
@@ -50,7 +51,9 @@ def spawn(command: Sequence[str], *, folder: Path, log: Path) -> subprocess.Pope
 
     Raises:
         EnvironmentProblem: no process can be started.
+        ConfigError: an argument holds a secret, which everybody on this machine could read.
     """
+    refuse_to_write(" ".join(command), "The command line of a process")
     environment = os.environ | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": _search_path()}
     try:
         with log.open("ab") as stream:

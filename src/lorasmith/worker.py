@@ -26,6 +26,7 @@ from typing import Any, Final, TextIO
 import psutil
 from filelock import FileLock, Timeout
 
+from lorasmith.credentials import Credentials, RedactingFormatter, RedactingStream, redact
 from lorasmith.errors import JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Emit, Event, Finished, Outcome, Phase
 from lorasmith.files import write_json
@@ -153,6 +154,7 @@ def _work(folder: JobFolder, kind: JobKind) -> int:
         heartbeat.count += 1
         folder.emit(event)
 
+    Credentials(folder.home).remember_all()  # before anything is logged or said
     with _recorded(folder.path / "log.txt") as console, _signals(wishes), heartbeat.beating():
         result = _run(folder, kind, emit, wishes)
         _settle(folder, result, console)
@@ -223,7 +225,7 @@ def _settle(folder: JobFolder, result: Result, console: TextIO) -> None:
         log.exception("the last event could not be written")
     folder.set_result(result)
     if result.message:
-        console.write(f"{result.message} {result.hint}\n")
+        console.write(redact(f"{result.message} {result.hint}\n"))
 
 
 def _resume(folder: JobFolder) -> str:
@@ -258,11 +260,14 @@ def _recorded(path: Path) -> Iterator[TextIO]:
     kept = [os.dup(1), os.dup(2)]
     stream = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    printed = sys.stdout, sys.stderr
+    hiding = RedactingStream(sys.stdout), RedactingStream(sys.stderr)
+    sys.stdout, sys.stderr = hiding
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
     faulthandler.enable(stream)
@@ -271,6 +276,9 @@ def _recorded(path: Path) -> Iterator[TextIO]:
         yield console
     finally:
         console.close()
+        for hidden in hiding:
+            hidden.finish()
+        sys.stdout, sys.stderr = printed
         faulthandler.disable()
         logging.captureWarnings(False)
         root.removeHandler(handler)

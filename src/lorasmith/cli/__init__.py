@@ -14,6 +14,7 @@ editing     edit                                     retouching  pictures, renam
 shipping    export, report
 train       train, resume                          jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
+secrets     set, list, forget
 """
 
 from lorasmith.cli.app import main, run

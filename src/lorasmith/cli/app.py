@@ -54,6 +54,7 @@ COMMANDS: Table = {
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
     },
     "Look": {
+        "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
         "completion": ("completion", "completion", "Print the completion script of a shell."),
@@ -126,8 +127,7 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """The console script."""
     arguments = sys.argv[1:]
-    if "--debug" not in arguments:
-        sys.excepthook = _say_unforeseen
+    sys.excepthook = _show_unforeseen if "--debug" in arguments else _say_unforeseen
     for stream in (sys.stdout, sys.stderr):  # a name that the console cannot write is escaped; it ends nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -164,7 +164,7 @@ def _refuse(session: Session, error: LorasmithError) -> int:
     if session.debug:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(session.said("".join(traceback.format_exception(error))), err=True, nl=False)
     session.refuse(error)
     return error.exit_code
 
@@ -182,6 +182,13 @@ def _from_click(error: click.ClickException) -> LorasmithError:
 
 def _say_unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """One sentence for an error nobody foresaw: Python's exit code for it is 1."""
-    text = " ".join(str(error).split())
+    text = Session().said(" ".join(str(error).split()))
     click.echo(f"Error: an unforeseen {kind.__name__}: {text}. This is a fault in lorasmith.", err=True)
     click.echo("  --debug shows where it happened; please report it with that.", err=True)
+
+
+def _show_unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The whole story of it, without secrets."""
+    import traceback
+
+    click.echo(Session().said("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)

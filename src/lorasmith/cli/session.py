@@ -10,7 +10,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -37,6 +37,7 @@ class Session:
     json_events: bool = False
     debug: bool = False
     home: Path | None = None
+    _secrets_known: bool = field(default=False, init=False, repr=False)
 
     @property
     def studio(self) -> Studio:
@@ -44,22 +45,33 @@ class Session:
 
         return Studio(self.home)
 
+    def said(self, text: str) -> str:
+        """A text as it may be shown: without secrets."""
+        from lorasmith.credentials import Credentials, redact
+
+        if not self._secrets_known:
+            from lorasmith.studio import default_home
+
+            self._secrets_known = True
+            Credentials(self.home or default_home()).remember_all()
+        return redact(text)
+
     def answer(self, document: Mapping[str, Any], *lines: str) -> None:
         """The one answer of a command: the document with ``--json``, else the lines for people."""
         if self.json:
-            click.echo(_json(document))
+            click.echo(self.said(_json(document)))
             return
         for line in lines:
-            click.echo(line)
+            click.echo(self.said(line))
 
     def note(self, text: str) -> None:
         """Something said on the way, for people only."""
         if not self.json:
-            click.echo(text, err=True)
+            click.echo(self.said(text), err=True)
 
     def event(self, event: Event) -> None:
         """An event as a JSON line, for programs that follow along."""
-        click.echo(event.to_json(), err=True)
+        click.echo(self.said(event.to_json()), err=True)
 
     def refuse(self, error: LorasmithError) -> None:
         """An error: a sentence and the next thing to do; a document with ``--json``.
@@ -71,17 +83,17 @@ class Session:
             facts = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
             facts |= {"column": column} if column is not None else {}
             facts |= {"conflicts": plain(conflicts)} if conflicts else {}
-            click.echo(_json({"error": facts | {"exit_code": error.exit_code}}))
+            click.echo(self.said(_json({"error": facts | {"exit_code": error.exit_code}})))
             return
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {self.said(error.message)}", err=True)
         for line in str(getattr(error, "picture", "")).splitlines():
-            click.echo(f"  {line}", err=True)
+            click.echo(f"  {self.said(line)}", err=True)
         for conflict in conflicts[:_CONFLICTS]:
             for side, item in (("yours", conflict.mine), ("theirs", conflict.theirs)):
                 words = "left out" if item is None else f"'{visible(item.caption)}'"
-                click.echo(f"  {visible(conflict.item)}, {side}: {words}", err=True)
+                click.echo(self.said(f"  {visible(conflict.item)}, {side}: {words}"), err=True)
         if error.hint:
-            click.echo(f"  {error.hint}", err=True)
+            click.echo(f"  {self.said(error.hint)}", err=True)
 
     def interrupted(self) -> None:
         """Ctrl-C, where nothing else was said about it."""
