@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorasmith.bases import detect, family_of, open_base, read_header
-from lorasmith.bases.signatures import SINGLE_FILES
+from lorasmith.bases.signatures import DENOISERS
 from lorasmith.errors import BaseError
 from lorasmith.sandbox.single_file import write_single_file
 from tests.tiny import build_tiny_base
