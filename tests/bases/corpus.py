@@ -15,7 +15,7 @@ from typing import Any
 from lorasmith.bases.header import Header
 from lorasmith.bases.opening import CONFIGS
 from lorasmith.bases.original_layout import original_unet_module, unet_blocks
-from tests.bases.originals import RULES, Shapes, original
+from tests.bases.originals import Shapes, original
 
 
 @dataclass(frozen=True)
@@ -229,18 +229,19 @@ class Case:
 DTYPES = ("BF16", "F32", "fp8", "fp8, scaled", "nf4", "GGUF Q4_K")
 
 
-def cases(*, packed: bool = True) -> Iterator[Case]:
-    """Every model in every layout, prefix and number format."""
+def cases(*, packed: bool = False) -> Iterator[Case]:
+    """Every model in every layout and prefix; every number format in one of them each, or ``packed``: in all."""
     for model in MODELS:
         shapes = build(model)
         layouts = {"diffusers": shapes}
         if model.rules:
             layouts["original"] = in_original_names(model, shapes)
+        last = list(layouts)[-1]
         for layout, names in layouts.items():
             prefixes = ("", "model.diffusion_model.") if layout == "original" else ("", "transformer.")
             prefixes = (*prefixes, "net.") if model.family in ("cosmos", "anima") and layout == "original" else prefixes
             for prefix in prefixes:
-                for dtype in DTYPES if packed else DTYPES[:1]:
+                for dtype in DTYPES if packed or (layout == last and not prefix) else DTYPES[:1]:
                     yield _case(model, layout, {prefix + key.removeprefix("net."): s for key, s in names.items()}, prefix, dtype)
         if model.pipeline:
             part = "unet" if model.model_class == _UNET else "transformer"
@@ -389,7 +390,6 @@ CONVERTERS: dict[str, str] = {
     "lumina2": "convert_lumina2_to_diffusers",
     "sana": "convert_sana_transformer_to_diffusers",
     "wan": "convert_wan_transformer_to_diffusers",
-    "cosmos1": "convert_cosmos_transformer_checkpoint_to_diffusers",
     "cosmos2": "convert_cosmos_transformer_checkpoint_to_diffusers",
     "z_image": "convert_z_image_transformer_checkpoint_to_diffusers",
     "ltx": "convert_ltx_transformer_checkpoint_to_diffusers",
@@ -398,5 +398,7 @@ CONVERTERS: dict[str, str] = {
     "qwen_image_21": "convert_qwen_image21_transformer_checkpoint_to_diffusers",
     "krea2": "convert_krea2_transformer_checkpoint_to_diffusers",
 }
-"""diffusers' converter from the original names, by rules."""
-assert set(CONVERTERS) - {"unet"} <= set(RULES)
+"""diffusers' converter from the original names, by rules.
+
+Not Cosmos 1.0: the converter of 0.42.1 looks for its mark in a table that it has emptied before.
+"""

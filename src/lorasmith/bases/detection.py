@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.recognition import Recognition, recognise
+from lorasmith.bases.recognition import UNKNOWN, Recognition, recognise
 from lorasmith.errors import BaseError
 
 TRAINABLE = "--trainable"
@@ -39,7 +39,7 @@ def detect(header: Header) -> Detection:
         claims = " and ".join(f"{answer.title} ({'; '.join(answer.evidence)})" for answer in found)
         raise BaseError(f"{name} is claimed by two families: {claims}.", "Remove the plugin that is wrong.")
     trained = ", ".join(family.title for family in known.values())
-    evidence = f": {recognised.evidence[-1]}" if recognised.kind == "unknown" else ""
+    evidence = f": {recognised.evidence[-1]}" if recognised.title == UNKNOWN else ""
     raise BaseError(
         f"{name} is {recognised.title}{evidence}; what can be trained today is {trained}.", _next_step(recognised)
     )
@@ -58,7 +58,7 @@ def _refuse_packed(header: Header, recognised: Recognition) -> None:
 def _next_step(recognised: Recognition) -> str:
     if recognised.is_base:
         return f"It is recognised, but not trainable here yet; `lorasmith bases catalogue {TRAINABLE}` lists what is."
-    return "Choose a base."
+    return "Choose such a base."
 
 
 def family_of(base: Base) -> Family:

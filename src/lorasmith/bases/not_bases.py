@@ -75,6 +75,7 @@ PARTS: tuple[Sign, ...] = (
     _sign("vae", "a VAE, not a base", r"^(taesd|taef1|taesdxl|tae\w*)_?(decoder|encoder)\.|^(vae|first_stage_model)\."),
     _sign("vae", "a VAE, not a base", r"^decoder\.(conv_in|conv1|layers\.\d+)\.\w*"),
     _sign("image_encoder", "an image encoder (CLIP vision), not a base", r"(^|\.)vision_model\.(encoder|embeddings|head)\b"),
+    _sign("image_encoder", "an image encoder, not a base", r"(^|\.)embeddings\.patch_embedding\."),
     _sign("image_encoder", "an image encoder (CLIP vision), not a base", r"^visual\.(transformer|trunk)\.|^visual\.(proj|conv1)\b"),
     _sign("image_encoder", "an image encoder, not a base", r"(^|\.)(encoder|embeddings)\.(layer\.0\.attention|patch_embeddings)\."),
     _sign("text_encoder", "a CLIP text encoder, not a base", r"(^|\.)text_model\.(encoder|embeddings)\."),
@@ -84,9 +85,9 @@ PARTS: tuple[Sign, ...] = (
     _sign("text_encoder", "a T5 text encoder, not a base", r"^enc\.blk\.\d+\.attn_q\.weight$"),
     _sign("text_encoder", "a language model, a text encoder at most, not a base", r"(^|\.)layers\.\d+\.self_attn\.[qk]_proj\."),
     _sign("text_encoder", "a language model, a text encoder at most, not a base", r"^blk\.\d+\.attn_(q|qkv)\.weight$"),
-    _sign("upscaler", "an upscaler, not a base", r"^model\.1\.sub\.\d+\.|(^|\.)(body|RRDB_trunk)\.\d+\.(rdb|RDB)\d\.conv"),
+    _sign("upscaler", "an upscaler, not a base", r"^model\.\d\.sub\.\d+\.|(^|\.)(body|RRDB_trunk)\.\d+\.(rdb|RDB)\d\.conv"),
     _sign("upscaler", "an upscaler, not a base", r"(^|\.)layers\.\d+\.(residual_group\.)?blocks\.\d+\.(attn|norm1)\b.*"),
-    _sign("upscaler", "an upscaler, not a base", r"^(conv_first|conv_before_upsample|upsample|block_1\.c1_r|upconv1)\b"),
+    _sign("upscaler", "an upscaler, not a base", r"^(conv_first|conv_before_upsample|upsample|block_\d\.c1_r|upconv1)\b"),
 )
 
 INSIDE: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -24,7 +24,9 @@ OPEN = 0.9
 """The family is proved; a question about the variant stays open."""
 THIN = 0.5
 """The names that mark the family are there, but far fewer tensors than any such base has."""
+UNKNOWN = "of no known family"
 _FEW_TENSORS = 40
+_NUMBER = re.compile(r"(?<=[._])\d+(?=[._])")
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
 """What single files put before the names of their denoiser, the longest first where one holds another."""
@@ -94,6 +96,8 @@ class _Body:
         tried = ("transformer/", "unet/", "prior/") if header.layout == "folder" else PREFIXES
         for prefix in tried:
             cut = len(prefix)
+            if prefix and not any(key.startswith(prefix) for key in header.shapes):
+                continue
             body = cls(header, prefix, frozenset(key[cut:] for key in header.shapes if key.startswith(prefix)))
             if body.keys and _match(body) is not None:
                 return body
@@ -142,7 +146,7 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
     evidence = [*_evidence(body, rule)]
     if body.prefix:
         evidence.append(f"its names begin with '{body.prefix}'")
-    questions = [*_questions(header, rule.asks), *_variant_question(found)]
+    questions = list(_variant_question(found)) or list(_questions(header, rule.asks))
     packed = quantisation(header)
     if packed:
         evidence.append(f"its numbers are {packed}")
@@ -255,12 +259,13 @@ def _evidence(body: _Body, rule: Rule) -> Iterable[str]:
         yield f"'{rule.width[0]}' has a width of {found} (axis {rule.width[1]})"
 
 
-def _sign_of(signs: Iterable[Sign], keys: list[str]) -> tuple[Sign, str] | None:
+def _sign_of(signs: tuple[Sign, ...], keys: list[str]) -> tuple[Sign, str] | None:
     """The first sign that a key bears, with that key."""
+    numberless = {_NUMBER.sub("0", key): key for key in keys}  # of a thousand equal layers one is looked at
     for sign in signs:
         if sign.largest and len(keys) > sign.largest:
             continue
-        hit = next((key for key in keys if sign.pattern.search(key)), None)
+        hit = next((key for bare, key in numberless.items() if sign.pattern.search(bare)), None)
         if hit is not None:
             return sign, hit
     return None
@@ -276,7 +281,7 @@ def _other(header: Header, sign: Sign, key: str) -> Recognition:
 def _unknown(header: Header, *evidence: str) -> Recognition:
     keys = list(header.shapes)
     seen = f"it has keys such as '{keys[0]}'" if keys else "it has no tensors at all"
-    return Recognition("unknown", "", "", "of no known family", (*evidence, seen), 0.0, parameters=parameters(header, ""))
+    return Recognition("unknown", "", "", UNKNOWN, (*evidence, seen), 0.0, parameters=parameters(header, ""))
 
 
 def parameters(header: Header, prefix: str) -> int:
