@@ -37,3 +37,14 @@ def test_a_damaged_wish_is_an_error_in_words(tmp_path: Path) -> None:
     (tmp_path / "control.json").write_text('{"wanted": "fly"}', encoding="utf-8")
     with pytest.raises(JobError, match=r"control\.json"):
         folder.control()
+
+
+def test_a_line_that_a_power_cut_tore_is_taken_back(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    folder.mend_events()  # nothing to mend
+    folder.emit(Phase("training"))
+    with (tmp_path / "events.jsonl").open("ab") as stream:
+        stream.write(b'{"kind": "progr')
+    folder.mend_events()
+    folder.emit(Phase("saving"))
+    assert [event.name for _, event in folder.read_events() if isinstance(event, Phase)] == ["training", "saving"]

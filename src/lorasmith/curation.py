@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.layouts import Exported, Loss
     from lorasmith.datasets.pictures.work import ToolOutcome, ToolPreview
     from lorasmith.datasets.query import Facts
+    from lorasmith.datasets.report.stages import Watch
     from lorasmith.datasets.roles import Balance, RolesPreview
     from lorasmith.datasets.selections import Selection, Selections
     from lorasmith.datasets.signals import Signals
@@ -96,7 +97,7 @@ class Curation:
             else:
                 native = 1024  # of every newer family; the tokenizer's table refuses names that are none
         counter = counter_for(family or _USUAL_FAMILY, tokenizer)
-        return Lens(family or _USUAL_FAMILY, multiple, resolution or native, counter, **values)
+        return Lens(family or _USUAL_FAMILY, multiple, native if resolution is None else resolution, counter, **values)
 
     # Versions
 
@@ -475,16 +476,39 @@ class Curation:
         *,
         trainers: Sequence[str] | None = None,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Path:
-        """Write one HTML page about a version: findings, gallery, figures, buckets, trainers' eyes, ledger, history."""
+        """Write one HTML page about a version: findings, gallery, figures, buckets, trainers' eyes, ledger, history.
+
+        Args:
+            version: whose.
+            path: of the page; one that is there is replaced once the new one is whole.
+            lens: what the version is looked at for.
+            trainers: whose eyes look; None for all.
+            progress: called with done, all and the stage. An exception it raises ends the work, and no file is left.
+            watch: told the same, with how long the stage still takes.
+
+        Raises:
+            ConfigError: no such trainer.
+            OutOfDisk, EnvironmentProblem: the page or the home cannot be written.
+        """
+        from lorasmith.datasets.eyes import eye_of
         from lorasmith.datasets.report import write_report
         from lorasmith.datasets.report.gather import gather
+        from lorasmith.datasets.report.stages import Stages
 
-        version, lens = self.version(version), lens or self.lens()
-        found = self.inspect(version, lens, progress=progress)
-        page = gather(version, self._store, found, lens, trainers=trainers, progress=progress)
-        write_report(page, path.expanduser())
-        return path
+        for name in trainers or ():
+            eye_of(name)  # so that a wrong name is told before anything is measured
+        version, lens, target = self.version(version), lens or self.lens(), path.expanduser()
+        stages = Stages(progress, watch)
+        stages("pictures measured", 0, len(version.items))
+        found = self.inspect(version, lens, progress=lambda done, total, _: stages("pictures measured", done, total))
+        stages("checks", 1, 1)
+        page = gather(version, self._store, found, lens, trainers=trainers, stages=stages)
+        stages("page written", 0, 1)
+        write_report(page, target)
+        stages("page written", 1, 1)
+        return target
 
     # --- inside ------------------------------------------------------------------------------------------------
 

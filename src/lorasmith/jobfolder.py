@@ -122,6 +122,17 @@ class JobFolder:
                 stream.truncate(end)
                 raise
 
+    def mend_events(self) -> None:
+        """Take back a last line that a power cut tore, so that the next event begins a line of its own."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return
+        with path.open("r+b") as stream:
+            content = stream.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                stream.truncate(whole)
+
     def read_events(self, start: int = 0) -> Iterator[tuple[int, events.Event]]:
         """Events from byte ``start`` on, each with the offset behind it; a torn last line is left for later."""
         path = self.path / "events.jsonl"

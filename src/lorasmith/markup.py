@@ -48,9 +48,15 @@ def join(*children: Child) -> Markup:
 
 
 def escape(text: str) -> Markup:
-    """Text as HTML; control characters, and those that turn the direction of writing, become U+FFFD."""
-    visible = "".join("\ufffd" if (c < " " and c not in "\n\t") or c in _DIRECTIONS else c for c in text)
-    return Markup(html.escape(visible.encode("utf-8", "replace").decode("utf-8")))
+    """Text as HTML, made ``visible`` first."""
+    return Markup(html.escape(visible(text)))
+
+
+def visible(text: str) -> str:
+    """Text that is what it looks like: control characters, and those that turn the direction of writing, become U+FFFD,
+    and halves of surrogate pairs ``?``."""
+    shown = "".join("\ufffd" if (c < " " and c not in "\n\t") or c in _DIRECTIONS else c for c in text)
+    return shown.encode("utf-8", "replace").decode("utf-8")
 
 
 def verbatim(stylesheet: str) -> Markup:

@@ -142,6 +142,7 @@ def _work(folder: JobFolder, kind: JobKind) -> int:
     if earlier is not None:  # an earlier request has been honoured: being started again means to go on
         folder.set_control(folder.control().model_copy(update={"wanted": "run"}))
         (folder.path / "result.json").unlink()
+    folder.mend_events()
     wishes = Wishes(folder)
     heartbeat = Heartbeat(folder.path / "heartbeat")
 

@@ -115,6 +115,19 @@ def test_gradient_checkpointing_changes_nothing_but_what_is_kept(tiny_base: Path
     assert less < all_of_it / 2
 
 
+def test_the_learning_rates_that_counted_are_told(tiny_base: Path, tmp_path: Path) -> None:
+    changes = {"adapter.text_encoder": True, "optimizer.text_encoder_learning_rate": 1e-5}
+    steady = {"optimizer.lr_scheduler": "constant", "optimizer.lr_warmup_steps": 0, "optimizer.learning_rate": 1e-3}
+    said = Said()
+    train(make_run(tmp_path, tiny_base, **changes, **steady), said, Control)
+    assert set(said.values("learning_rate").values()) == {1e-3}
+    assert set(said.values("text_encoder_learning_rate").values()) == {1e-5}
+    prodigy = {"optimizer.name": "prodigy", "optimizer.learning_rate": 1.0}
+    said = Said()
+    train(make_run(tmp_path, tiny_base, "prodigy", **{**steady, **prodigy}), said, Control)
+    assert 0 < max(said.values("learning_rate").values()) < 0.1, "its own step size, and not the factor 1"
+
+
 @pytest.mark.parametrize(
     ("name", "text_encoder"),
     [("adamw", False), ("adamw", True), ("prodigy", False), ("adafactor", False), ("lion", False)],

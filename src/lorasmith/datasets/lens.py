@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.tokens import TokenCounter
 
 Goal = Literal["character", "style", "concept", "object"]
+_LEAST_SIDE: Final = 64
+_MOST_SIDE: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,15 @@ class Lens:
     steps: int | None = None
     known_tags: Path | None = None
     """A list of the tags a tag-trained base knows: CSV or text, the tag first."""
+
+    def __post_init__(self) -> None:
+        if self.goal is not None and self.goal not in get_args(Goal):
+            raise ConfigError(f"There is no goal '{self.goal}'.", f"There are: {', '.join(get_args(Goal))}.")
+        if not _LEAST_SIDE <= self.resolution <= _MOST_SIDE:
+            hint = f"Give {_LEAST_SIDE} to {_MOST_SIDE}."
+            raise ConfigError(f"Nothing is trained at a resolution of {self.resolution} pixels.", hint)
+        if min(self.batch_size, self.repeats, self.epochs or 1, self.steps or 1) < 1:
+            raise ConfigError("Batch size, repeats, epochs and steps begin at 1.", "Correct the one that is below.")
 
     @property
     def default_resolution(self) -> int:

@@ -32,6 +32,7 @@ _UNSUPPORTED: Final = frozenset(
 _ARCHIVES: Final = frozenset((".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".cbz"))
 _SYSTEM_FILES: Final = frozenset((".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"))
 _CHUNK: Final = 1 << 20
+_NO_SUCH_PLACE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EEXIST)
 _MOUNT_POINT: Final = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 Kind = Literal["image", "caption", "sidecar", "other"]
@@ -337,6 +338,10 @@ def disk_errors(where: Path) -> Iterator[None]:
         if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise EnvironmentProblem(
                 f"{where} cannot be written to.", "Choose another home, or mend its permissions."
+            ) from cause
+        if cause.errno in _NO_SUCH_PLACE:
+            raise EnvironmentProblem(
+                f"Nothing can be written at {where}: {cause.strerror}.", "Choose another place, or correct the path."
             ) from cause
         raise
 

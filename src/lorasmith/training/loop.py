@@ -133,7 +133,7 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
         run.step += 1
         pace.end()
 
-        _say(run, sum(each_loss) / len(each_loss), grad_norm, run.rates[0] * factor, emit)
+        _say(run, sum(each_loss) / len(each_loss), grad_norm, emit)
         emit(pace.progress(run.step, total))
 
 
@@ -167,19 +167,29 @@ def restore(run: Run, saved: Snapshot) -> None:
     restore_generators(saved.generators)
 
 
-def _say(run: Run, loss: float, grad_norm: float, learning_rate: float, emit: Emit) -> None:
-    """The figures of a step. An infinite gradient norm, which fp16's scaler deals with, is left out."""
+def _say(run: Run, loss: float, grad_norm: float, emit: Emit) -> None:
+    """The figures of a step. An infinite gradient norm, which fp16's scaler deals with, is left out.
+
+    The learning rates are those that counted: Prodigy multiplies the schedule's by the step size ``d`` it has found.
+    """
     before = loss if run.smoothed_loss is None else run.smoothed_loss
     run.smoothed_loss = _SMOOTHING * before + (1 - _SMOOTHING) * loss
     values = {
         "loss": loss,
         "smoothed_loss": run.smoothed_loss,
-        "learning_rate": learning_rate,
+        **_learning_rates(run),
         "grad_norm": grad_norm,
         "rss_bytes": float(memory.rss_bytes()),
         "device_bytes": float(memory.device_bytes(run.device)),
     }
     emit(Metric(run.step, {name: value for name, value in values.items() if math.isfinite(value)}))
+
+
+def _learning_rates(run: Run) -> dict[str, float]:
+    """The rate of each part of the model that learns; the denoiser's has no prefix."""
+    own = {run.family.denoiser_part: "learning_rate"}
+    rates = [float(group["lr"]) * float(group.get("d", 1.0)) for group in run.optimizer.param_groups]
+    return {own.get(part, f"{part}_learning_rate"): rate for part, rate in zip(run.lora.parts, rates, strict=True)}
 
 
 def _due(step: int, interval: int) -> bool:

@@ -51,10 +51,17 @@ def _look_for_overlay(context: CheckContext) -> None:
     copies = {name for group in context.groups or () for name in group.members if name != group.keeper}
     seen = [item for item in context.trained if item.name in (context.signals or {}) and item.name not in copies]
     compared = sorted(seen, key=lambda item: item.image)[:MOST]  # by hash: neighbours in a folder are often alike
-    context.overlay = common_overlay(_opened(context, compared))
-    context.compared = [item.name for item in compared]
+    there: list[str] = []
+    context.compared = there
+    context.overlay = common_overlay(_opened(context, compared, there))
 
 
-def _opened(context: CheckContext, items: list[Item]) -> Iterator[Image.Image]:
+def _opened(context: CheckContext, items: list[Item], there: list[str]) -> Iterator[Image.Image]:
+    """Those that can be opened still, though they were measured once; their names are put into ``there``."""
     for item in items:
-        yield context.store.open_image(item)
+        try:
+            image = context.store.open_image(item)
+        except DatasetError:  # F1 says which pictures are missing
+            continue
+        there.append(item.name)
+        yield image

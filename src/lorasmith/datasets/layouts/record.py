@@ -53,7 +53,7 @@ def load_record(folder: Path) -> ExportRecord | None:
     path = folder / RECORD_NAME
     try:
         record = ExportRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as cause:
         raise DatasetError(f"{path} is damaged.", "Choose an empty folder, or remove that file.") from cause
@@ -78,7 +78,7 @@ def is_as_written(path: Path, known: WrittenFile) -> bool:
     """Whether a file still holds what the record says; its bytes are read only when size or time speak against it."""
     try:
         status = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if path.is_symlink() or status.st_size != known.size:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.checks.health import Health
     from lorasmith.datasets.statistics import Statistics
+
+Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,18 @@ class PictureRow:
     caption: str
     width: int
     height: int
-    role: str
-    concept: str
-    bucket: str
-    """Width x height in pixels of the bucket it is trained in."""
-    findings: tuple[str, ...]
-    """Ids of the checks that found something in it."""
-    thumbnail: Thumbnail | None
-    """None when its file is missing."""
+    role: str = "train"
+    concept: str = ""
+    repeats: int = 1
+    bucket: str = ""
+    """Width x height in pixels of the bucket it is trained in; empty when it is in none."""
+    findings: tuple[int, ...] = ()
+    """Places in the page's findings of those that name it."""
+    thumbnail: Thumbnail | None = None
+    """None when its file is missing or damaged."""
+    has_mask: bool = False
+    mask: Thumbnail | None = None
+    """None when it has none, or its file is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,15 @@ class SeenRow:
     """One picture as it is meant, beside what a trainer makes of it."""
 
     name: str
-    meant: Image
+    meant: Image | None
+    """None when its file is missing or damaged."""
     seen: Image | None
     """None when the trainer would not read it at all."""
     texts: tuple[str, ...]
     """What of its caption the model reads."""
     cut: str
     """What of its caption is not read."""
-    notes: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[Severity, str], ...]
     """(severity, sentence) of every difference."""
 
 
@@ -62,19 +69,29 @@ class TrainerRow:
 
     trainer: str
     title: str
-    notes: tuple[tuple[str, str, int], ...]
+    looked_at: int
+    """How many pictures; of a large set an even choice."""
+    notes: tuple[tuple[Severity, str, int], ...]
     """(severity, one of the sentences, of how many pictures it is true), gravest first."""
     examples: tuple[SeenRow, ...]
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One line of the ledger."""
+    """One file of the ledger."""
 
     path: str
     fate: str
     rule: str
     detail: str
+
+
+@dataclass(frozen=True)
+class CaptionRow:
+    """One caption that a version changed, word by word."""
+
+    name: str
+    steps: tuple[tuple[Literal["same", "removed", "added"], str], ...]
 
 
 @dataclass(frozen=True)
@@ -85,18 +102,27 @@ class HistoryRow:
     what: str
     created: str
     items: int
-    head: bool
+    changed: tuple[tuple[str, int], ...] = ()
+    """(kind, how many) of what differs from the version before; empty when it was not compared."""
+    captions: tuple[CaptionRow, ...] = ()
+    """A few of the captions it changed."""
 
 
 @dataclass(frozen=True)
 class BucketRow:
-    """One bucket."""
+    """One bucket; sizes in pixels."""
 
-    size: str
+    width: int
+    height: int
     pictures: int
-    batches: str
-    cropped: str
+    batches: int
+    """Whole batches in one epoch."""
+    left_over: int
+    """Pictures that fill no batch of their own."""
+    cropped: float
+    """The greatest share of a picture that is cut away, 0 to 1."""
     enlarged: int
+    """Pictures that are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -118,4 +144,6 @@ class DatasetPage:
     ledger_counts: tuple[tuple[str, str, int], ...]
     """(fate, rule, files)."""
     left_out: tuple[LedgerRow, ...]
+    """The first of the files that were left out."""
     history: tuple[HistoryRow, ...]
+    """The newest first."""
