@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
     from lorasmith.recipe import Recipe
+    from lorasmith.shelf import Shelf
     from lorasmith.training.plan import Plan
 
 Watch = Callable[[Event], None]
@@ -388,6 +389,13 @@ class Studio:
         from lorasmith.curation import Curation
 
         return Curation(self.home, self._store)
+
+    @property
+    def bases(self) -> Shelf:
+        """The base weights of this home: find, add, look at, convert."""
+        from lorasmith.shelf import Shelf
+
+        return Shelf(self.home)
 
     @property
     def library(self) -> Library:

@@ -242,7 +242,9 @@ def cases(*, packed: bool = False) -> Iterator[Case]:
             prefixes = (*prefixes, "net.") if model.family in ("cosmos", "anima") and layout == "original" else prefixes
             for prefix in prefixes:
                 for dtype in DTYPES if packed or (layout == last and not prefix) else DTYPES[:1]:
-                    yield _case(model, layout, {prefix + key.removeprefix("net."): s for key, s in names.items()}, prefix, dtype)
+                    yield _case(
+                        model, layout, {prefix + key.removeprefix("net."): s for key, s in names.items()}, prefix, dtype
+                    )
         if model.pipeline:
             part = "unet" if model.model_class == _UNET else "transformer"
             configs = {"model_index": {"_class_name": model.pipeline}, "scheduler": {"prediction_type": "epsilon"}}

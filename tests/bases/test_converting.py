@@ -104,13 +104,13 @@ def hostile(canary: str) -> dict[str, Callable[[], bytes]]:
             pickle.dumps({}), compression=zipfile.ZIP_DEFLATED, extra={"data/0": bytes(30_000_000)}
         ),
         "bytearray bomb": zipped({"x": Bad(bytearray, 200_000_000_000)}),
-        "memo bomb": lambda: archive(b"\x80\x02" + b"(" * 200_000 + b"." ),
+        "memo bomb": lambda: archive(b"\x80\x02" + b"(" * 200_000 + b"."),
         "long bomb": lambda: archive(b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"."),
         "string bomb": lambda: archive(b"\x80\x04\x8d" + struct.pack("<Q", 2**60) + b"."),
         "negative length": lambda: archive(b"\x80\x02T\xff\xff\xff\xff."),
         "cut": lambda: archive(pickle.dumps(TENSORS, 2))[:200],
         "empty": lambda: b"",
-        "zip without a pickle": lambda: archive(b"") ,
+        "zip without a pickle": lambda: archive(b""),
         "text": lambda: b"<html>you need to sign in</html>",
         "a list": zipped([1, 2, 3]),
         "no tensors": zipped({"a": 1}),
@@ -162,7 +162,8 @@ def test_the_lock_holds_even_where_the_loader_would_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("a.safetensors", "safetensors already"), ("a.txt", "no pickle"), ("no.ckpt", "There is no file")]
+    ("name", "message"),
+    [("a.safetensors", "safetensors already"), ("a.txt", "no pickle"), ("no.ckpt", "There is no file")],
 )
 def test_what_cannot_be_converted_is_said(tmp_path: Path, name: str, message: str) -> None:
     if name != "no.ckpt":

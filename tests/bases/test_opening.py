@@ -262,7 +262,9 @@ def test_an_unknown_file_and_an_unknown_pipeline_are_refused(folder: Path, tmp_p
     other = shutil.copytree(folder, tmp_path / "other")
     index = json.loads((other / "model_index.json").read_text()) | {"_class_name": "StableDiffusionXLPipeline"}
     (other / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(BaseError, match="other is a folder that says SDXL and holds Stable Diffusion in the layout of 1.x; what can"):
+    with pytest.raises(
+        BaseError, match="other is a folder that says SDXL and holds Stable Diffusion in the layout of 1.x; what can"
+    ):
         open_base(str(other))
 
 
@@ -290,9 +292,9 @@ def test_a_folder_of_pickles_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_what_is_missing_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BaseError, match="There is no base at"):
         open_base(str(tmp_path / "nothing.safetensors"))
-    with pytest.raises(BaseError, match="cannot be downloaded from here yet") as caught:
+    with pytest.raises(BaseError, match="it is not here yet") as caught:
         open_base("stabilityai/stable-diffusion-2-1")
-    assert "hf download stabilityai/stable-diffusion-2-1" in caught.value.hint
+    assert "lorasmith bases add stabilityai/stable-diffusion-2-1" in caught.value.hint
     (tmp_path / "empty").mkdir()
     with pytest.raises(BaseError, match=r"has no model_index\.json"):
         open_base(str(tmp_path / "empty"))

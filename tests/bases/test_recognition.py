@@ -104,7 +104,9 @@ def test_the_table_and_the_family_agree(plugin: str) -> None:
     for model in corpus.MODELS:
         if model.model_class != "UNet2DConditionModel":
             continue
-        shapes = {f"model.diffusion_model.{k}": v for k, v in corpus.in_original_names(model, corpus.build(model)).items()}
+        shapes = {
+            f"model.diffusion_model.{k}": v for k, v in corpus.in_original_names(model, corpus.build(model)).items()
+        }
         header = Header(Path("x.safetensors"), "single_file", shapes, dict.fromkeys(shapes, "F16"))
         try:
             found = family.detect(header)

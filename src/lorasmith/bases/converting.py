@@ -80,7 +80,9 @@ def _refuse(source: Path, target: Path) -> None:
     if source.suffix.lower() == ".safetensors":
         raise BaseError(f"{source.name} is safetensors already.", "Use it as it is.")
     if source.suffix.lower() not in PICKLES:
-        raise BaseError(f"{source.name} is no pickle of weights.", f"What can be converted ends in {', '.join(PICKLES)}.")
+        raise BaseError(
+            f"{source.name} is no pickle of weights.", f"What can be converted ends in {', '.join(PICKLES)}."
+        )
     if target.exists():
         raise BaseError(f"{target} exists already.", "Choose another place with --out, or use that file.")
     if not target.parent.is_dir():

@@ -93,7 +93,9 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], di
     frame = _STRING.sub(b"", text)  # what remains is structure and numbers: counted before anything is built of it
     if frame.count(b"{") > MAX_TENSORS + 2 or frame.count(b"[") > 2 * MAX_TENSORS:
         raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
-    if frame.count(b",") > (MAX_AXES + 4) * MAX_TENSORS or re.search(rb"[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]", frame):
+    if frame.count(b",") > (MAX_AXES + 4) * MAX_TENSORS or re.search(
+        rb"[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]", frame
+    ):
         raise _Malformed("it is no table of tensors")
     raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     if not isinstance(raw, dict):

@@ -53,10 +53,22 @@ ADDITIONS: tuple[Sign, ...] = (
         r"|\.lora_magnitude_vector",
     ),
     _sign("lora", "a LoRA, not a base", r"^lora_(unet|te\d?|transformer|prior_unet)_"),
-    _sign("lora", "a LoRA, not a base", r"^(diffusion_model|transformer|unet)\..*\.(diff|diff_b|set_weight|w_norm|b_norm)$"),
+    _sign(
+        "lora",
+        "a LoRA, not a base",
+        r"^(diffusion_model|transformer|unet)\..*\.(diff|diff_b|set_weight|w_norm|b_norm)$",
+    ),
     _sign("controlnet", "a ControlNet, not a base", r"^control_model\.|^controlnet_|(^|\.)controlnet_cond_embedding\."),
-    _sign("controlnet", "a ControlNet, not a base", r"(^|\.)(input_hint_block|zero_convs|controlnet_blocks|control_layers)\."),
-    _sign("controlnet", "a ControlNet, not a base", r"(^|\.)(control_all_x_embedder|pos_embed_input|controlnet_\w+_blocks)\."),
+    _sign(
+        "controlnet",
+        "a ControlNet, not a base",
+        r"(^|\.)(input_hint_block|zero_convs|controlnet_blocks|control_layers)\.",
+    ),
+    _sign(
+        "controlnet",
+        "a ControlNet, not a base",
+        r"(^|\.)(control_all_x_embedder|pos_embed_input|controlnet_\w+_blocks)\.",
+    ),
     _sign("adapter", "a T2I-Adapter, not a base", r"^(adapter\.)?body\.\d+\.(block1|resnets\.0\.block1|in_conv)\."),
     _sign("adapter", "an IP-Adapter, not a base", r"^ip_adapter\.|^image_proj\.|\.to_k_ip\.|^ip_adapter_"),
     _sign("motion_module", "an AnimateDiff motion module, not a base", r"(^|\.)motion_modules\.\d"),
@@ -67,27 +79,57 @@ ADDITIONS: tuple[Sign, ...] = (
 PARTS: tuple[Sign, ...] = (
     _sign("vae", "the VAE of Wan or Qwen-Image, not a base", r"(^|\.)decoder\.middle\.0\.residual\.0\.gamma$"),
     _sign("vae", "the VAE of Wan or Qwen-Image, not a base", r"(^|\.)decoder\.mid_block\.resnets\.0\.norm1\.gamma$"),
-    _sign("vae", "the VAE of LTX, not a base", r"(^|\.)(per_channel_statistics\.(mean-of-means|channel)|latents_mean$)"),
+    _sign(
+        "vae", "the VAE of LTX, not a base", r"(^|\.)(per_channel_statistics\.(mean-of-means|channel)|latents_mean$)"
+    ),
     _sign("vae", "the VAE of LTX, not a base", r"(^|\.)decoder\.last_scale_shift_table$"),
-    _sign("vae", "the autoencoder of Sana (DC-AE), not a base", r"^(encoder|decoder)\.(stages|up_blocks)\.\d+\.(op_list|\d+\.attn)"),
-    _sign("vae", "the autoencoder of Sana (DC-AE), not a base", r"^(encoder|decoder)\.(down|up)_blocks\.\d+\.\d+\.conv"),
+    _sign(
+        "vae",
+        "the autoencoder of Sana (DC-AE), not a base",
+        r"^(encoder|decoder)\.(stages|up_blocks)\.\d+\.(op_list|\d+\.attn)",
+    ),
+    _sign(
+        "vae", "the autoencoder of Sana (DC-AE), not a base", r"^(encoder|decoder)\.(down|up)_blocks\.\d+\.\d+\.conv"
+    ),
     _sign("vae", "a VAE, not a base", r"(^|\.)decoder\.(mid|mid_block|up|up_blocks|down|layers)\.\w+[.\d]"),
     _sign("vae", "a VAE, not a base", r"^(taesd|taef1|taesdxl|tae\w*)_?(decoder|encoder)\.|^(vae|first_stage_model)\."),
     _sign("vae", "a VAE, not a base", r"^decoder\.(conv_in|conv1|layers\.\d+)\.\w*"),
-    _sign("image_encoder", "an image encoder (CLIP vision), not a base", r"(^|\.)vision_model\.(encoder|embeddings|head)\b"),
+    _sign(
+        "image_encoder",
+        "an image encoder (CLIP vision), not a base",
+        r"(^|\.)vision_model\.(encoder|embeddings|head)\b",
+    ),
     _sign("image_encoder", "an image encoder, not a base", r"(^|\.)embeddings\.patch_embedding\."),
-    _sign("image_encoder", "an image encoder (CLIP vision), not a base", r"^visual\.(transformer|trunk)\.|^visual\.(proj|conv1)\b"),
-    _sign("image_encoder", "an image encoder, not a base", r"(^|\.)(encoder|embeddings)\.(layer\.0\.attention|patch_embeddings)\."),
+    _sign(
+        "image_encoder",
+        "an image encoder (CLIP vision), not a base",
+        r"^visual\.(transformer|trunk)\.|^visual\.(proj|conv1)\b",
+    ),
+    _sign(
+        "image_encoder",
+        "an image encoder, not a base",
+        r"(^|\.)(encoder|embeddings)\.(layer\.0\.attention|patch_embeddings)\.",
+    ),
     _sign("text_encoder", "a CLIP text encoder, not a base", r"(^|\.)text_model\.(encoder|embeddings)\."),
     _sign("text_encoder", "a CLIP text encoder, not a base", r"(^|\.)embeddings\.token_embedding\.weight$"),
     _sign("text_encoder", "a CLIP text encoder, not a base", r"(^|\.)transformer\.resblocks\.\d+\."),
     _sign("text_encoder", "a T5 text encoder, not a base", r"(^|\.)encoder\.block\.\d+\.layer\.0\.SelfAttention\."),
     _sign("text_encoder", "a T5 text encoder, not a base", r"^enc\.blk\.\d+\.attn_q\.weight$"),
-    _sign("text_encoder", "a language model, a text encoder at most, not a base", r"(^|\.)layers\.\d+\.self_attn\.[qk]_proj\."),
+    _sign(
+        "text_encoder",
+        "a language model, a text encoder at most, not a base",
+        r"(^|\.)layers\.\d+\.self_attn\.[qk]_proj\.",
+    ),
     _sign("text_encoder", "a language model, a text encoder at most, not a base", r"^blk\.\d+\.attn_(q|qkv)\.weight$"),
-    _sign("upscaler", "an upscaler, not a base", r"^model\.\d\.sub\.\d+\.|(^|\.)(body|RRDB_trunk)\.\d+\.(rdb|RDB)\d\.conv"),
-    _sign("upscaler", "an upscaler, not a base", r"(^|\.)layers\.\d+\.(residual_group\.)?blocks\.\d+\.(attn|norm1)\b.*"),
-    _sign("upscaler", "an upscaler, not a base", r"^(conv_first|conv_before_upsample|upsample|block_\d\.c1_r|upconv1)\b"),
+    _sign(
+        "upscaler", "an upscaler, not a base", r"^model\.\d\.sub\.\d+\.|(^|\.)(body|RRDB_trunk)\.\d+\.(rdb|RDB)\d\.conv"
+    ),
+    _sign(
+        "upscaler", "an upscaler, not a base", r"(^|\.)layers\.\d+\.(residual_group\.)?blocks\.\d+\.(attn|norm1)\b.*"
+    ),
+    _sign(
+        "upscaler", "an upscaler, not a base", r"^(conv_first|conv_before_upsample|upsample|block_\d\.c1_r|upconv1)\b"
+    ),
 )
 
 INSIDE: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -25,7 +25,9 @@ Progress = Callable[[int, int, str], None]
 """Called with bytes done, bytes in all, and what is being read."""
 _ENDING = ".base.json"
 _CHUNK = 8_000_000
-_RESERVED = frozenset({"con", "prn", "aux", "nul", "sandbox"} | {f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10)})
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", "sandbox"} | {f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10)}
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class BaseRegistry:
             raise BaseError(f"There is no base '{name}' in this home.", "`lorasmith bases list` shows what is here.")
         record = self._read(file)
         if record is None:
-            raise BaseError(f"The record {file} is damaged.", f"Remove that file and run `lorasmith bases add` again for {name}.")
+            raise BaseError(
+                f"The record {file} is damaged.", f"Remove that file and run `lorasmith bases add` again for {name}."
+            )
         return record
 
     def find(self, name: str) -> Path | None:

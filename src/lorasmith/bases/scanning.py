@@ -144,5 +144,7 @@ def _sighting(place: Place, path: Path) -> Sighting:
     try:
         header = read_header(path)
     except (BaseError, OSError) as problem:
-        return Sighting(place, path, problem=problem.message if isinstance(problem, BaseError) else str(problem), name=name)
+        return Sighting(
+            place, path, problem=problem.message if isinstance(problem, BaseError) else str(problem), name=name
+        )
     return Sighting(place, path, header, recognise(header), name=name)

@@ -1,7 +1,7 @@
 """Opens one pickle and writes its tensors as safetensors: a program of its own, started by ``converting`` and locked.
 
-It imports nothing of lorasmith and is given no environment. Before the file is opened it gives up what it does not
-need: memory beyond a measure, processor time, the network (where the system lets it), and by an audit hook the
+It imports nothing of lorasmith and is given no environment. It looks at the pickle's opcodes first, without running
+them, and refuses what names anything but tensors. Before the file is opened it gives up what it does not need: memory beyond a measure, processor time, the network (where the system lets it), and by an audit hook the
 starting of processes, sockets, and the writing of any file but its result. Then ``torch.load(weights_only=True)``
 reads tensors and refuses everything else. Its answer is one line of JSON.
 """
@@ -9,10 +9,14 @@ reads tensors and refuses everything else. Its answer is one line of JSON.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import pickletools
+import re
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,8 @@ def main(arguments: list[str]) -> int:
     source, target = Path(arguments[0]), Path(arguments[1])
     try:
         _check_archive(source)
+        for pickled in _pickles(source):
+            _look(pickled)
         import safetensors.torch
         import torch
 
@@ -69,6 +75,61 @@ def _check_archive(source: Path) -> None:
         raise _Refused("its table of tensors is far larger than any is")
     if len({entry.filename for entry in entries}) != len(entries):
         raise _Refused("its archive names an entry twice")
+
+
+_NUMBERS = re.compile(
+    r"torch\.(\w+Storage|(b?float|u?int|complex|q[u]?int)\d\w*|half|double|float|long|short|int|bool)"
+)
+_NAMED = ("torch._utils._rebuild_", "torch._tensor._rebuild_", "torch.storage.", "torch.serialization._get_layout")
+_NAMES = frozenset(
+    {
+        "collections.OrderedDict", "collections.defaultdict", "collections.Counter", "_codecs.encode", "torch.Size",
+        "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.Parameter", "builtins.set",
+        "__builtin__.set", "builtins.dict", "__builtin__.dict", "builtins.list", "builtins.int", "builtins.float",
+        "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    }
+)  # fmt: skip
+
+
+def _pickles(source: Path) -> Iterator[io.BufferedIOBase | io.BytesIO]:
+    """The pickles in the file, each ready to be looked at; the old format has five of them before its numbers."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = [entry.filename for entry in archive.infolist() if entry.filename.endswith(".pkl")]
+            if not names:
+                raise _Refused("it is an archive of another kind")
+            for name in names:
+                yield io.BytesIO(archive.read(name))
+        return
+    with source.open("rb") as stream:
+        for _ in range(5):
+            yield stream
+
+
+def _look(pickled: io.BufferedIOBase | io.BytesIO) -> None:
+    """Read a pickle's opcodes without running them; refused when it names anything that is not needed for tensors."""
+    texts: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(pickled):
+            if opcode.name in ("GLOBAL", "INST"):
+                _allow(str(argument).replace(" ", ".", 1))
+            elif opcode.name == "STACK_GLOBAL":
+                if len(texts) < 2:
+                    raise _Refused("it hides the names of what it holds")
+                _allow(f"{texts[-2]}.{texts[-1]}")
+            elif opcode.name in ("EXT1", "EXT2", "EXT4"):
+                raise _Refused("it refers to things outside the file")
+            elif isinstance(argument, str):
+                texts = [*texts[-1:], argument]
+            elif opcode.name.endswith("GET"):
+                texts = []  # a name from the memo is not followed: real files write theirs out
+    except (ValueError, IndexError, UnicodeDecodeError, OverflowError) as damage:
+        raise _Refused("it is no pickle, or a damaged one") from damage
+
+
+def _allow(name: str) -> None:
+    if not (name in _NAMES or name.startswith(_NAMED) or _NUMBERS.fullmatch(name)):
+        raise _Refused(f"it holds {name[:80]}, which is no tensor")
 
 
 def _lock(size: int, target: Path) -> None:
@@ -164,7 +225,12 @@ def _check_sizes(tensors: dict[str, Any], size: int) -> None:
 def _in_words(error: Exception) -> str:
     """The first sentence of an error; torch's own explain at length how to trust the file after all."""
     text = " ".join(str(error).split())
-    for mark in ("Unsupported global: GLOBAL ", "Unsupported class ", "Unsupported operand ", "Trying to load unsupported GLOBAL "):
+    for mark in (
+        "Unsupported global: GLOBAL ",
+        "Unsupported class ",
+        "Unsupported operand ",
+        "Trying to load unsupported GLOBAL ",
+    ):
         if mark in text:
             return f"it holds {text.partition(mark)[2].split()[0]}, which is no tensor"
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -58,7 +58,9 @@ class Wanted:
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
-def resolve(link: CivitaiLink | HubLink | WebLink, get_json: GetJson, *, civitai: str = CIVITAI, hub: str = HUB) -> Wanted:
+def resolve(
+    link: CivitaiLink | HubLink | WebLink, get_json: GetJson, *, civitai: str = CIVITAI, hub: str = HUB
+) -> Wanted:
     """What the link means today.
 
     Raises:
@@ -83,7 +85,11 @@ def _civitai(link: CivitaiLink, get_json: GetJson, host: str) -> Wanted:
     number = int(version["id"])
     name = str(file.get("name") or f"{number}.safetensors")
     # Addresses of single files work where the version's own is gone.
-    url = f"{host}/api/download/models/{number}?fileId={file['id']}" if file.get("id") else str(file.get("downloadUrl", ""))
+    url = (
+        f"{host}/api/download/models/{number}?fileId={file['id']}"
+        if file.get("id")
+        else str(file.get("downloadUrl", ""))
+    )
     notes = []
     if version.get("earlyAccessEndsAt"):
         notes.append(f"It is in early access until {version['earlyAccessEndsAt']}.")
@@ -99,7 +105,11 @@ def _civitai(link: CivitaiLink, get_json: GetJson, host: str) -> Wanted:
     return Wanted(
         name=_stem(name),
         layout="single_file",
-        files=(WantedFile(url, PurePosixPath(name.replace("\\", "/")).name, None, digest if _SHA256.fullmatch(digest) else ""),),
+        files=(
+            WantedFile(
+                url, PurePosixPath(name.replace("\\", "/")).name, None, digest if _SHA256.fullmatch(digest) else ""
+            ),
+        ),
         service="civitai",
         page=f"{host}/models/{page_model}?modelVersionId={number}",
         license=_civitai_terms(model),
@@ -144,7 +154,9 @@ def _choose_file(link: CivitaiLink, files: list[dict[str, Any]], model: str) -> 
     fitting = [file for file in files if fits(file)] if wanted else files
     weights = [f for f in fitting if str(f.get("name", "")).lower().endswith((".safetensors", ".ckpt", ".pt", ".gguf"))]
     if not weights:
-        raise BaseError(f"That version of {model or 'the model'} holds no weights that fit.", "Choose another file on its page.")
+        raise BaseError(
+            f"That version of {model or 'the model'} holds no weights that fit.", "Choose another file on its page."
+        )
     safe = [f for f in weights if str(f["name"]).lower().endswith(".safetensors")] or weights
     return next((f for f in safe if f.get("primary")), safe[0])
 
@@ -167,7 +179,9 @@ def _civitai_terms(model: Mapping[str, Any]) -> str:
 
 def _hub(link: HubLink, get_json: GetJson, host: str) -> Wanted:
     revision = quote(link.revision, safe="")
-    answer = _table(get_json(f"{host}/api/models/{link.repository}/revision/{revision}", {"blobs": "true"}), "Hugging Face")
+    answer = _table(
+        get_json(f"{host}/api/models/{link.repository}/revision/{revision}", {"blobs": "true"}), "Hugging Face"
+    )
     listed = [entry for entry in answer.get("siblings") or () if isinstance(entry, dict) and entry.get("rfilename")]
     files = {str(entry["rfilename"]): entry for entry in listed if _is_inside(str(entry["rfilename"]))}
     told = answer.get("cardData")
@@ -207,7 +221,9 @@ def _single_file(link: HubLink, files: Mapping[str, Any]) -> str:
         return ""
     inside = [path for path in files if path.startswith(folder)]
     if not inside:
-        raise BaseError(f"There is no '{link.path}' in {link.repository}.", "Look at its files and copy a link from there.")
+        raise BaseError(
+            f"There is no '{link.path}' in {link.repository}.", "Look at its files and copy a link from there."
+        )
     weights = [path for path in inside if path.endswith(".safetensors")]
     if len(weights) == 1:
         return weights[0]
@@ -216,7 +232,9 @@ def _single_file(link: HubLink, files: Mapping[str, Any]) -> str:
     kinds = ", ".join(PurePosixPath(path).name for path in weights[:5]) or "none"
     raise BaseError(
         f"{link.repository} is no diffusers base; its .safetensors files are: {kinds}.",
-        f"Name one, such as {HUB}/{link.repository}/blob/{link.revision}/{weights[0]}." if weights else "Choose another base.",
+        f"Name one, such as {HUB}/{link.repository}/blob/{link.revision}/{weights[0]}."
+        if weights
+        else "Choose another base.",
     )
 
 
@@ -231,8 +249,12 @@ def _folder_files(files: Mapping[str, Any], folder: str, repository: str) -> lis
             f"{repository} has no .safetensors weights.", "Choose another base; pickles are not opened here."
         )
     plain = set(weights)
-    chosen = [p for p in weights if (bare := _without_variant(p)) == p or bare not in plain and not _sharded(bare, plain)]
-    small = [p for p in deep if p.endswith(_SMALL) and not p.endswith(".index.json") and (not whole or _belongs(p, folder))]
+    chosen = [
+        p for p in weights if (bare := _without_variant(p)) == p or bare not in plain and not _sharded(bare, plain)
+    ]
+    small = [
+        p for p in deep if p.endswith(_SMALL) and not p.endswith(".index.json") and (not whole or _belongs(p, folder))
+    ]
     index = [p for p in deep if p.endswith(".safetensors.index.json") and ".fp16" not in p]
     return sorted({*chosen, *small, *index})
 
@@ -265,7 +287,9 @@ def _lfs_hash(entry: Mapping[str, Any]) -> str:
 
 
 def _is_inside(path: str) -> bool:
-    return not path.startswith("/") and "\\" not in path and all(piece not in ("", ".", "..") for piece in path.split("/"))
+    return (
+        not path.startswith("/") and "\\" not in path and all(piece not in ("", ".", "..") for piece in path.split("/"))
+    )
 
 
 def _stem(name: str) -> str:

@@ -4,6 +4,7 @@ app         the commands, and ``main``             session     what every comman
 watching    a running job on the screen            completion  scripts for shells
 prepare     import, datasets, check, caption, captions
 train       train, resume                          options     TrainConfig as flags
+bases       list, add, scan, show, forget, convert, catalogue
 jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
 reference   docs/commands.md, from the commands themselves

@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
     },
     "Look": {
+        "bases": ("bases", "bases", "Find, add and look at base weights."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
         "completion": ("completion", "completion", "Print the completion script of a shell."),
