@@ -6,7 +6,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -90,13 +90,7 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dic
 
 def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], dict[str, str], int]:
     """Shapes, dtypes, metadata, and where the last tensor ends."""
-    frame = _STRING.sub(b"", text)  # what remains is structure and numbers: counted before anything is built of it
-    if frame.count(b"{") > MAX_TENSORS + 2 or frame.count(b"[") > 2 * MAX_TENSORS:
-        raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
-    if frame.count(b",") > (MAX_AXES + 4) * MAX_TENSORS or re.search(
-        rb"[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]\s*:?\s*[\[{]", frame
-    ):
-        raise _Malformed("it is no table of tensors")
+    _measure(text)  # counted before anything is built of it
     raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     if not isinstance(raw, dict):
         raise _Malformed("it is no table of tensors")
@@ -108,6 +102,30 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], di
         shapes[name], dtypes[name], span = _tensor(name, entry)
         spans.append(span)
     return shapes, dtypes, metadata, _filled(spans)
+
+
+def _measure(text: bytes) -> None:
+    """Refuse JSON that is no table of tensors by its brackets and commas outside of texts, without building any of it."""
+    braces = brackets = commas = depth = last = 0
+    for text_begin, text_end in _texts(text):
+        opened = text.count(b"{", last, text_begin)
+        listed = text.count(b"[", last, text_begin)
+        commas += text.count(b",", last, text_begin)
+        closed = text.count(b"}", last, text_begin) + text.count(b"]", last, text_begin)
+        braces, brackets = braces + opened, brackets + listed
+        if depth + opened + listed > 3 + closed or opened + listed > 3:
+            raise _Malformed("it is no table of tensors")
+        depth += opened + listed - closed
+        last = text_end
+        if braces > MAX_TENSORS + 2 or brackets > 2 * MAX_TENSORS or commas > (MAX_AXES + 4) * MAX_TENSORS:
+            raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
+
+
+def _texts(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where every JSON text begins and ends; the last one is the end of all."""
+    for found in _STRING.finditer(text):
+        yield found.span()
+    yield len(text), len(text)
 
 
 def _tensor(name: str, entry: object) -> tuple[tuple[int, ...], str, tuple[int, int]]:

@@ -17,7 +17,7 @@ from lorasmith.errors import BaseError
 CIVITAI_HOSTS = ("civitai.com", "civitai.red", "civitai.green")
 HUB_HOSTS = ("huggingface.co", "hf.co")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_AIR = re.compile(r"urn:air:([^:]+):([^:]+):([^:]+):([^@]+?)(?:@([^:?]+))?(?:[:.?].*)?", re.IGNORECASE)
+_AIR = re.compile(r"urn:air:([^:]+):([^:]+):([^:]+):([^@:?]+)(?:@([^:?]+))?(?:[:?].*)?", re.IGNORECASE)
 _FILTERS = ("type", "format", "size", "fp")
 _SECRET = ("token", "access_token", "api_key", "key")
 
@@ -117,8 +117,11 @@ def _air(text: str) -> Link:
     if found is None:
         raise BaseError(f"{_shown(text)} is no AIR.", "One looks like urn:air:sdxl:checkpoint:civitai:101055@128078.")
     source, model, version = found[3].lower(), found[4], found[5]
-    if source == "civitai" and model.isdigit() and (version is None or version.isdigit()):
-        return CivitaiLink(int(model), int(version) if version else None)
+    if source == "civitai":
+        numbers = [part.partition(".")[0] if part else "" for part in (model, version)]  # "@128078.safetensors"
+        if numbers[0].isdigit() and (not version or numbers[1].isdigit()):
+            return CivitaiLink(int(numbers[0]), int(numbers[1]) if version else None)
+        raise BaseError(f"{_shown(text)} has no numbers of a model.", "Copy the AIR from the model's page again.")
     if source == "huggingface" and HUB_ID.fullmatch(model):
         return HubLink(model, version or "main")
     raise BaseError(f"{_shown(text)} is of '{source}', which is not known here.", "Civitai and Hugging Face are.")

@@ -1,10 +1,9 @@
 """Roughly how much memory training a LoRA takes, from the number of parameters alone, and what this machine has.
 
-The estimate: 2 bytes for each frozen bf16 parameter of the denoiser, a quarter more for activations with gradient
+The estimate: 2 bytes for each frozen bf16 parameter of the denoiser, a third more for activations with gradient
 checkpointing, and 1.5 GB for the adapter, its optimizer and the libraries; text encoder and VAE are cached before and
-not counted. Published figures of peers (SDXL 6.5, Z-Image 12.9, Krea 2 33.3 GB at 1024 or 512 pixels, batch 1, layers
-checkpointed) lie between 3 and 30 % below it or beside it. It says what is hopeless and what is not; the rehearsal of a
-run measures.
+not counted. Peaks that peers published (SD 1.5 2.0, SDXL 6.5, Z-Image 12.9, Chroma 17.7, Krea 2 33.3 GiB at batch 1
+with checkpointed layers) lie below it, small models by half. It says what is hopeless; the rehearsal of a run measures.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_BYTES_PER_PARAMETER = 2.5
+_BYTES_PER_PARAMETER = 2.7
 _FIXED = 1_500_000_000
 
 
