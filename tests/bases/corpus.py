@@ -2,6 +2,7 @@
 
 Config values are those of the published models (the classes' own defaults where these are the published ones).
 """
+# ruff: noqa: E501, PLW0108  tables: one model a line
 
 from __future__ import annotations
 
@@ -291,7 +292,7 @@ def packed_as(header: Header, dtype: str) -> Header:
 def negatives() -> Iterator[tuple[str, str, Header]]:
     """What is no base: name, kind, header."""
     for name, kind, keys in _NEGATIVES:
-        shapes = {key: shape for key, shape in keys}
+        shapes = dict(keys)
         yield name, kind, Header(Path("file.safetensors"), "single_file", shapes, dict.fromkeys(shapes, "F16"))
     yield from _built_negatives()
 
@@ -341,7 +342,7 @@ _NEGATIVES: tuple[tuple[str, str, list[tuple[str, tuple[int, ...]]]], ...] = (
     ("one number", "unknown", [("weight", ())]),
     ("junk", "unknown", _many("module.{}.strange", 99, 3, 3)),
     ("optimizer state", "unknown", _many("state.{}.exp_avg", 99, 3, 3)),
-    ("an image classifier", "unknown", _many("layer1.{}.conv1.weight", 3, 64, 64, 3, 3) + [("fc.weight", (1000, 2048))]),
+    ("an image classifier", "unknown", [*_many("layer1.{}.conv1.weight", 3, 64, 64, 3, 3), ("fc.weight", (1000, 2048))]),
 )  # fmt: skip
 
 

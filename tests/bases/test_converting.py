@@ -17,9 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lorasmith.bases import converting
 from lorasmith.bases.converting import convert
 from lorasmith.errors import BaseError
 
+FOLDER = str(Path(converting.__file__).parent)
 TENSORS = {
     "model.diffusion_model.input_blocks.0.0.weight": torch.arange(72, dtype=torch.float32).reshape(2, 4, 3, 3),
     "half": torch.tensor([1.5, float("nan"), float("inf")], dtype=torch.float16),
@@ -139,8 +141,6 @@ def test_a_view_that_claims_more_than_it_has_is_refused(tmp_path: Path) -> None:
 
 def test_the_lock_holds_even_where_the_loader_would_not(tmp_path: Path) -> None:
     """What ``weights_only`` refuses already is refused by the lock as well: no process, no socket, no other file."""
-    from lorasmith.bases import unpickling
-
     tries = {
         "subprocess": "import subprocess; subprocess.run(['true'])",
         "system": "os.system('true')",
@@ -152,13 +152,41 @@ def test_the_lock_holds_even_where_the_loader_would_not(tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
     for name, code in tries.items():
         program = (
-            f"import os, sys, pathlib, socket, subprocess; sys.path.insert(0, {str(Path(unpickling.__file__).parent)!r})\n"
+            f"import os, sys, pathlib, socket, subprocess\nsys.path.insert(0, {FOLDER!r})\n"
             f"import unpickling; unpickling._lock(1000, pathlib.Path({str(tmp_path / 'made')!r}))\n"
             f"try:\n    {code}\nexcept PermissionError as error:\n    print('refused', error)\nelse:\n    print('done')"
         )
         done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
         assert done.stdout.startswith("done" if name == "result" else "refused the file tried"), (name, done)
     assert (tmp_path / "kept").exists() and not (tmp_path / "other").exists()
+
+
+def test_each_wall_stands_alone(tmp_path: Path) -> None:
+    """Without the look at the opcodes, torch's own rule refuses; without that rule, the lock does."""
+    canary = tmp_path / "canary"
+    names = ["os.system", "eval", "exec", "nested", "subprocess", "open", "bare pickle", "archive, stack global"]
+    files = [tmp_path / f"{n}.pt" for n in range(len(names))]
+    for name, file in zip(names, files, strict=True):
+        file.write_bytes(hostile(str(canary))[name]())
+    program = f"""
+import functools, pathlib, sys
+sys.path.insert(0, {FOLDER!r})
+import torch, safetensors.torch, unpickling
+unpickling._look = lambda pickled: None
+unpickling._lock(10_000, pathlib.Path({str(tmp_path / "made")!r}))
+unpickling._lock = lambda size, target: None
+if sys.argv[1] == "unsafe":
+    load = torch.load
+    torch.load = lambda *a, **k: load(*a, **(k | {{"weights_only": False, "mmap": None}}))
+for file in {[str(file) for file in files]!r}:
+    unpickling.main([file, {str(tmp_path / "made")!r}])
+"""
+    for rule in ("weights_only", "unsafe"):
+        command = [sys.executable, "-I", "-c", program, rule]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        answers = done.stdout.splitlines()
+        assert len(answers) == len(names) and all('"refused"' in answer for answer in answers), (rule, done)
+        assert not canary.exists() and not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,19 @@ def write(path: Path, table: bytes | dict[str, Any], data: int = 0) -> Path:
 
 
 def test_a_good_header_is_read(tmp_path: Path) -> None:
-    table = {"__metadata__": {"a": '{"b": [1]}'}, "x": entry(0, 8, 2, 2), "é 猫": entry(8, 12, dtype="F32"), "e": entry(12, 12, 0)}
+    table = {
+        "__metadata__": {"a": '{"b": [1]}'},
+        "x": entry(0, 8, 2, 2),
+        "é 猫": entry(8, 12, dtype="F32"),
+        "e": entry(12, 12, 0),
+    }
     shapes, dtypes, metadata = read_safetensors_header(write(tmp_path / "a.safetensors", table, 12))
-    assert shapes == {"x": (2, 2), "é 猫": (), "e": (0,)} and dtypes["é 猫"] == "F32" and metadata == {"a": '{"b": [1]}'}
+    assert (
+        shapes == {"x": (2, 2), "é 猫": (), "e": (0,)} and dtypes["é 猫"] == "F32" and metadata == {"a": '{"b": [1]}'}
+    )
 
 
+ONE = b'{"dtype":"F16","shape":[1],"data_offsets":[0,2]}'
 HOSTILE: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "overlap": ({"a": entry(0, 4, 2), "b": entry(2, 6, 2)}, 6, "overlap"),
     "same place": ({"a": entry(0, 4, 2), "b": entry(0, 4, 2)}, 4, "overlap"),
@@ -48,7 +56,7 @@ HOSTILE: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "unknown dtype": ({"a": entry(0, 4, 2, dtype="F7")}, 4, "number format"),
     "three offsets": ({"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1, 2]}}, 2, "the place of 'a'"),
     "more fields": ({"a": entry(0, 2, 1) | {"code": 1}}, 2, "not as the format demands"),
-    "key twice": (b'{"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}}', 2, "'a' stands twice"),
+    "key twice": (b'{"a":' + ONE + b',"a":' + ONE + b"}", 2, "'a' stands twice"),
     "field twice": (b'{"a":{"dtype":"F16","dtype":"F32","shape":[1],"data_offsets":[0,2]}}', 2, "'dtype' stands twice"),
     "empty key": ({"": entry(0, 2, 1)}, 2, "no name of a tensor"),
     "long key": ({"k" * 501: entry(0, 2, 1)}, 2, "no name of a tensor"),
@@ -113,7 +121,9 @@ def test_many_small_things_are_counted_before_they_are_built(tmp_path: Path, pie
 def test_turned_bytes_are_read_or_refused(tmp_path: Path) -> None:
     """Two thousand random damages: never anything but an answer or a ``BaseError``."""
     rng = random.Random(7)
-    good = write(tmp_path / "a.safetensors", {"__metadata__": {"f": "pt"}, "a.b": entry(0, 8, 2, 2), "c": entry(8, 12, 2)}, 12)
+    good = write(
+        tmp_path / "a.safetensors", {"__metadata__": {"f": "pt"}, "a.b": entry(0, 8, 2, 2), "c": entry(8, 12, 2)}, 12
+    )
     content, file = good.read_bytes(), tmp_path / "b.safetensors"
     refused = 0
     for _ in range(2000):

@@ -38,7 +38,7 @@ GOOD: list[tuple[str, Link]] = [
     ("https://huggingface.co/a/b/tree/main", HubLink("a/b")),
     ("https://huggingface.co/a/b/tree/fp16/vae", HubLink("a/b", "fp16", "vae")),
     ("https://huggingface.co/a/b/blob/main/x%20y.safetensors", HubLink("a/b", "main", "x y.safetensors")),
-    ("https://huggingface.co/a/b/resolve/main/v/x.safetensors?download=true", HubLink("a/b", "main", "v/x.safetensors")),
+    ("https://huggingface.co/a/b/resolve/main/v/x.sft?download=true", HubLink("a/b", "main", "v/x.sft")),
     ("https://huggingface.co/a/b/blob/refs%2Fpr%2F1/x.safetensors", HubLink("a/b", "refs/pr/1", "x.safetensors")),
     ("https://huggingface.co/a/b/discussions/4", HubLink("a/b")),
     ("https://huggingface.co/api/models/a/b", HubLink("a/b")),
@@ -167,7 +167,9 @@ def test_a_model_on_civitai_means_its_newest_version() -> None:
 
 
 def hub(*files: str, **more: Any) -> Callable[[str, Mapping[str, str]], Any]:
-    listed = [{"rfilename": name, "size": 10, "lfs": {"sha256": SHA} if name.endswith("rs") else None} for name in files]
+    listed = [
+        {"rfilename": name, "size": 10, "lfs": {"sha256": SHA} if name.endswith("rs") else None} for name in files
+    ]
     return asked({"https://huggingface.co/api/models/a/b/revision/main": {"sha": "c0ffee", "siblings": listed, **more}})
 
 
@@ -175,7 +177,8 @@ FOLDER = (
     "model_index.json", "README.md", "v1-5-pruned.safetensors", "v1-5-pruned.ckpt", "scheduler/scheduler_config.json",
     "tokenizer/vocab.json", "tokenizer/merges.txt", "unet/config.json", "unet/diffusion_pytorch_model.safetensors",
     "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.bin",
-    "unet/diffusion_pytorch_model.non_ema.safetensors", "vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.non_ema.safetensors", "vae/config.json",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
     "text_encoder/model-00001-of-00002.safetensors", "text_encoder/model-00002-of-00002.safetensors",
     "text_encoder/model.safetensors.index.json", "text_encoder/model.fp16-00001-of-00002.safetensors",
     "text_encoder/model.safetensors.index.fp16.json", "safety_checker/model.safetensors", "../evil.json",
@@ -205,7 +208,7 @@ def test_files_and_folders_of_a_repository() -> None:
     assert vae.files[0].path == "diffusion_pytorch_model.fp16.safetensors"
     alone = resolve(HubLink("a/b"), hub("README.md", "only.safetensors"))
     assert (alone.name, alone.files[0].path) == ("only", "only.safetensors")
-    with pytest.raises(BaseError, match="files are: x.safetensors, y.safetensors") as caught:
+    with pytest.raises(BaseError, match=r"files are: x\.safetensors, y\.safetensors") as caught:
         resolve(HubLink("a/b"), hub("x.safetensors", "y.safetensors"))
     assert "https://huggingface.co/a/b/blob/main/x.safetensors" in caught.value.hint
     with pytest.raises(BaseError, match=r"no \.safetensors weights"):

@@ -263,7 +263,7 @@ def test_an_unknown_file_and_an_unknown_pipeline_are_refused(folder: Path, tmp_p
     index = json.loads((other / "model_index.json").read_text()) | {"_class_name": "StableDiffusionXLPipeline"}
     (other / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(
-        BaseError, match="other is a folder that says SDXL and holds Stable Diffusion in the layout of 1.x; what can"
+        BaseError, match=r"other is a folder that says SDXL and holds Stable Diffusion in the layout of 1\.x; what can"
     ):
         open_base(str(other))
 

@@ -1,4 +1,4 @@
-"""Bases of a home: remembered without copying, found by name, never two names for the same bytes; scans and downloads."""
+"""Bases of a home: remembered without copying, found by name, one name for the same bytes; scans and downloads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from lorasmith.studio import Studio
 from tests.bases.test_opening import PROBE, write_header
 from tests.tiny import build_tiny_base
 
-SHAPES: dict[str, tuple[int, ...]] = {PROBE: (320, 768), "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    PROBE: (320, 768),
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_a_base_that_moved_or_changed_is_not_used(tmp_path: Path) -> None:
         open_base("a", home=tmp_path / "home")
     assert "bases forget a" in caught.value.hint
     file.unlink()
-    with pytest.raises(BaseError, match="is not at .* any more"):
+    with pytest.raises(BaseError, match=r"is not at .* any more"):
         open_base("a", home=tmp_path / "home")
 
 
@@ -91,7 +94,10 @@ def test_names_collide_and_bytes_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [("a/b", "a-b"), ("..", "base"), ("CON", "CON-base"), ("sandbox", "sandbox-base"), ("x" * 200, "x" * 100), ("猫 é", "猫 é"), ("a:b?.", "a-b")],
+    [
+        ("a/b", "a-b"), ("..", "base"), ("CON", "CON-base"), ("sandbox", "sandbox-base"), ("x" * 200, "x" * 100),
+        ("猫 é", "猫 é"), ("a:b?.", "a-b"),
+    ],
 )  # fmt: skip
 def test_names_are_file_names_everywhere(given: str, name: str) -> None:
     assert safe_name(given) == name
@@ -150,7 +156,15 @@ def test_a_scan_finds_what_other_programs_have(tmp_path: Path, folder: Path) -> 
     places = usual_places(root, {})
     assert {place.program for place in places} == {"ComfyUI", "A1111 or Forge", "InvokeAI", "Hugging Face cache"}
     seen = {sighting.path.name: sighting for sighting in scan(places)}
-    assert {"one.safetensors", "two.safetensors", "three", "abc", "lora.safetensors", "old.ckpt", "broken.safetensors"} == seen.keys()
+    assert {
+        "one.safetensors",
+        "two.safetensors",
+        "three",
+        "abc",
+        "lora.safetensors",
+        "old.ckpt",
+        "broken.safetensors",
+    } == seen.keys()
     assert seen["abc"].name == "four" and seen["abc"].found is not None and seen["abc"].found.family == "sd"
     assert "is a pickle" in seen["old.ckpt"].problem and "not a safetensors" in seen["broken.safetensors"].problem
     shelf = Shelf(tmp_path / "home")
@@ -160,7 +174,9 @@ def test_a_scan_finds_what_other_programs_have(tmp_path: Path, folder: Path) -> 
     assert shelf.scan([root / "ComfyUI"], add=True).added == ()
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
     hub = shelf.scan([root / ".cache" / "huggingface"], add=True)
-    assert [base.name for base in hub.added] == ["four"] and open_base("four", home=tmp_path / "home").layout == "folder"
+    assert [base.name for base in hub.added] == ["four"] and open_base(
+        "four", home=tmp_path / "home"
+    ).layout == "folder"
     with pytest.raises(BaseError, match="There is no folder"):
         shelf.scan([tmp_path / "nothing"])
     assert places_of(tmp_path / "nothing") == []
@@ -183,7 +199,9 @@ class StandIn:
             raise LorasmithError(f"{url} answered 404.", "Check the link.")
         return self.answers[url]
 
-    def download(self, url: str, folder: Path | str, *, name: str | None = None, sha256: str | None = None, **_: Any) -> Any:
+    def download(
+        self, url: str, folder: Path | str, *, name: str | None = None, sha256: str | None = None, **_: Any
+    ) -> Any:
         self.fetched.append(url)
         source = self.source / url.partition("/resolve/")[2].partition("/")[2] if "/resolve/" in url else self.source
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -214,7 +232,11 @@ def test_a_file_is_fetched_checked_and_named(tmp_path: Path) -> None:
 
 
 def test_a_repository_is_fetched_whole(tmp_path: Path, folder: Path) -> None:
-    listed = [{"rfilename": p.relative_to(folder).as_posix(), "size": p.stat().st_size} for p in folder.rglob("*") if p.is_file()]
+    listed = [
+        {"rfilename": p.relative_to(folder).as_posix(), "size": p.stat().st_size}
+        for p in folder.rglob("*")
+        if p.is_file()
+    ]
     answer = {"sha": "c0ffee", "siblings": listed, "cardData": {"license": "openrail"}}
     fetcher = StandIn(folder, {"https://huggingface.co/api/models/org/tiny/revision/main": answer})
     shelf = Shelf(tmp_path / "home", lambda: fetcher)
@@ -227,7 +249,9 @@ def test_a_repository_is_fetched_whole(tmp_path: Path, folder: Path) -> None:
 
 def test_what_was_fetched_and_is_no_base_is_said(tmp_path: Path) -> None:
     lora = write_header(tmp_path / "l.safetensors", {"lora_unet_x.lora_down.weight": (4, 8)})
-    wanted = Wanted("l", "single_file", (WantedFile("https://h.org/l.safetensors", "../l.safetensors"),), "", "https://h.org")
+    wanted = Wanted(
+        "l", "single_file", (WantedFile("https://h.org/l.safetensors", "../l.safetensors"),), "", "https://h.org"
+    )
     shelf = Shelf(tmp_path / "home", lambda: StandIn(lora))
     with pytest.raises(BaseError, match="is a LoRA, not a base") as caught:
         shelf.add(wanted)

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import BaseError, EnvironmentProblem
@@ -65,7 +66,7 @@ def convert(source: Path, out: Path | None = None, *, seconds: float = 3600) -> 
         digest = file_digest(made)
         size = made.stat().st_size
         made.replace(target)
-    return Converted(target, len(shapes), size, digest, tuple(answer["left_out"]))
+    return Converted(target, len(shapes), size, digest, tuple(str(name) for name in answer.get("left_out", ())))
 
 
 def file_digest(path: Path) -> str:
@@ -93,7 +94,7 @@ def _refuse(source: Path, target: Path) -> None:
             raise EnvironmentProblem(message, 'Run `python -m pip install "lorasmith[train]"`.')
 
 
-def _run(source: Path, made: Path, seconds: float) -> dict[str, object] | dict[str, str]:
+def _run(source: Path, made: Path, seconds: float) -> dict[str, Any]:
     program = Path(__file__).with_name("unpickling.py")
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HOME": str(made.parent)}

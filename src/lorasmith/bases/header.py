@@ -105,7 +105,7 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], di
 
 
 def _measure(text: bytes) -> None:
-    """Refuse JSON that is no table of tensors by its brackets and commas outside of texts, without building any of it."""
+    """Refuse JSON that is no table of tensors, by its brackets and commas outside of texts; nothing is built of it."""
     braces = brackets = commas = depth = last = 0
     for text_begin, text_end in _texts(text):
         opened = text.count(b"{", last, text_begin)

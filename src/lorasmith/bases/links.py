@@ -2,7 +2,8 @@
 
 Civitai: a page (``?modelVersionId=``), a copied download link (``/api/download/models/1?type=Model&format=...``,
 ``?fileId=``), an AIR (``urn:air:sdxl:checkpoint:civitai:101055@128078``), on .com, .red and .green. Hugging Face: a
-repository, a folder or file in it (tree, blob, resolve), ``hf://``, or ``org/name``. Else a path, or an address of a file.
+repository, a folder or file in it (tree, blob, resolve), ``hf://``, or ``org/name``. Else a path, or the address of a
+file.
 """
 
 from __future__ import annotations
@@ -73,8 +74,11 @@ def parse_link(text: str) -> Link:
     if text.startswith("hf://"):
         return _hub_path(unquote(text.removeprefix("hf://")).strip("/").split("/"), text)
     path = Path(text).expanduser()
-    if path.exists():
-        return LocalPath(path.absolute())
+    return LocalPath(path.absolute()) if path.exists() else _address(text)
+
+
+def _address(text: str) -> Link:
+    """An address or ``org/name``."""
     address = urlsplit(text if "://" in text else f"https://{text}")
     host = (address.hostname or "").lower().removeprefix("www.")
     if host in CIVITAI_HOSTS:
@@ -128,7 +132,7 @@ def _air(text: str) -> Link:
 
 
 def _civitai(path: str, query: dict[str, str], text: str) -> CivitaiLink:
-    """``/models/1/slug?modelVersionId=2``, ``/api/download/models/2``, ``/api/v1/model-versions/2``, ``/model-versions/2``."""
+    """``/models/1/slug?modelVersionId=2``, ``/api/download/models/2``, ``/api/v1/model-versions/2``."""
     numbers = {key: _number(query.get(key), text) for key in ("modelVersionId", "fileId")}
     filters = {key: query[key] for key in _FILTERS if query.get(key)}
     found = re.fullmatch(r"/(?:api/(?:v1/)?)?(download/models|model-versions|models)/(\d+)(?:/.*)?", path)

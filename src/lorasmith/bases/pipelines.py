@@ -1,4 +1,4 @@
-"""diffusers' pipelines by the class that ``model_index.json`` names: family, variant where the class tells it, title."""
+"""diffusers' pipelines by the class that ``model_index.json`` names: family, variant if the class tells it, title."""
 
 from __future__ import annotations
 

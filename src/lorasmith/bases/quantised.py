@@ -7,6 +7,7 @@ it; nvfp4 keeps the rows and halves the columns. GGUF headers tell true shapes (
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from lorasmith.bases.header import Header
 
@@ -17,23 +18,19 @@ _STATE = ".quant_state.bitsandbytes__"
 def quantisation(header: Header) -> str:
     """The packed format of these weights in words; empty when the numbers are plain (fp32, fp16, bf16)."""
     if header.metadata.get("format") == "gguf":
-        kinds = [kind for kind in header.dtypes.values() if kind not in ("F32", "F16", "BF16")]
-        most = max(set(kinds), key=kinds.count) if kinds else ""
-        return f"GGUF {most}".strip() if most else "GGUF, not quantised"
-    for key in header.shapes:
-        if _STATE in key:
-            return key.partition(_STATE)[2]  # nf4, fp4
+        kinds = Counter(kind for kind in header.dtypes.values() if kind not in ("F32", "F16", "BF16"))
+        return f"GGUF {kinds.most_common(1)[0][0]}" if kinds else "GGUF, not quantised"
+    states = [key.partition(_STATE)[2] for key in header.shapes if _STATE in key]
+    if states:
+        return states[0]  # nf4, fp4
     scaled = any(key.endswith(_SCALES) or key.rpartition(".")[2] == "scaled_fp8" for key in header.shapes)
     formats = set(header.dtypes.values())
     if any(key.endswith(".weight_scale_2") for key in header.shapes):
         return "nvfp4"
     if formats & {"F8_E4M3", "F8_E5M2"}:
         return "fp8, scaled" if scaled else "fp8"
-    if "I8" in formats:
-        return "int8"
-    if any(key.endswith(".absmax") for key in header.shapes):
-        return "bitsandbytes, 8 or 4 bits"
-    return ""
+    absmax = any(key.endswith(".absmax") for key in header.shapes)
+    return "int8" if "I8" in formats else "bitsandbytes, 8 or 4 bits" if absmax else ""
 
 
 def length(header: Header, key: str, axis: int) -> int | None:

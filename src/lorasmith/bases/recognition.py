@@ -180,12 +180,14 @@ def _folder(header: Header, body: _Body, found: _Match | None) -> Recognition:
         if stated is None:
             return _unknown(header, says)
         family, variant, title = stated
-        evidence = (says, "its tensors are none that are known of that family")
-        return Recognition("base", family, variant, title, evidence, THIN, parameters=parameters(header, ""))
+        thin = (says, "its tensors are none that are known of that family")
+        return Recognition("base", family, variant, title, thin, THIN, parameters=parameters(header, ""))
     told = _base(header, body, found)
     if stated is not None and stated[0] != told.family:
-        evidence = (says, f"but its tensors are those of {told.title}", *told.evidence)
-        return Recognition("unknown", "", "", f"a folder that says {stated[2]} and holds {told.title}", evidence, 0.0)
+        contradiction = (says, f"but its tensors are those of {told.title}", *told.evidence)
+        return Recognition(
+            "unknown", "", "", f"a folder that says {stated[2]} and holds {told.title}", contradiction, 0.0
+        )
     answered = {**ANSWERS.get(pipeline, {}), **_config_answers(header, told.family)}
     open_questions = tuple(question for question in told.questions if question.name not in answered)
     variant, title = told.variant, told.title

@@ -21,7 +21,10 @@ _PICKLES = (".ckpt", ".pt", ".pth")
 _MAX_FILES = 20_000
 
 LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ComfyUI", ("models/checkpoints", "models/diffusion_models", "models/unet", "models/vae", "models/text_encoders", "models/clip")),
+    (
+        "ComfyUI",
+        tuple(f"models/{n}" for n in ("checkpoints", "diffusion_models", "unet", "vae", "text_encoders", "clip")),
+    ),
     ("A1111 or Forge", ("models/Stable-diffusion", "models/VAE", "models/text_encoder")),
     ("InvokeAI", ("models", "autoimport")),
 )  # fmt: skip
@@ -92,7 +95,7 @@ def places_of(root: Path) -> list[Place]:
 
 
 def scan(places: Iterable[Place], progress: Callable[[int, str], None] | None = None) -> Iterator[Sighting]:
-    """Everything in these places that holds weights, in a fixed order; links that lead in a circle are followed once."""
+    """Everything in these places that holds weights, in a fixed order; what links lead to is told once."""
     seen: set[Path] = set()
     count = 0
     for place in places:

@@ -230,7 +230,7 @@ def _lumina(caption: str, mark: str, *, original: bool) -> tuple[Rule, ...]:
 
 
 def _cosmos(patch: str, *marks: str, one: bool, adapter: str = "") -> tuple[Rule, ...]:
-    """Cosmos: 17 latent channels in 2x2 patches start from text, 18 from a picture or video; the width tells the size."""
+    """Cosmos: 17 channels in 2x2 patches start from text, 18 from a picture or video; the width tells the size."""
     version, name = ("1", "Cosmos 1.0") if one else ("2", "Cosmos-Predict2")
     text = "Text2World" if one else "Text2Image"
     rules: list[Rule] = []

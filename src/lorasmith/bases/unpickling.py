@@ -1,9 +1,10 @@
 """Opens one pickle and writes its tensors as safetensors: a program of its own, started by ``converting`` and locked.
 
 It imports nothing of lorasmith and is given no environment. It looks at the pickle's opcodes first, without running
-them, and refuses what names anything but tensors. Before the file is opened it gives up what it does not need: memory beyond a measure, processor time, the network (where the system lets it), and by an audit hook the
-starting of processes, sockets, and the writing of any file but its result. Then ``torch.load(weights_only=True)``
-reads tensors and refuses everything else. Its answer is one line of JSON.
+them, and refuses what names anything but tensors. Before the file is opened it gives up what it does not need: memory
+beyond a measure, processor time, the network (where the system lets it), and by an audit hook the starting of
+processes, sockets, and the writing of any file but its result. Then ``torch.load(weights_only=True)`` reads tensors
+and refuses everything else. Its answer is one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _SPARE_MEMORY = 2_000_000_000
 _MAX_ENTRIES = 200_000
@@ -27,7 +28,8 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _FORBIDDEN = (
     "socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.startfile",
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.link", "os.symlink", "os.truncate",
-    "os.putenv", "os.kill", "shutil.", "pty.", "ftplib.", "urllib.", "http.", "smtplib.", "webbrowser.", "ctypes.dlopen",
+    "os.putenv", "os.kill", "shutil.", "pty.", "ftplib.", "urllib.", "http.", "smtplib.", "webbrowser.",
+    "ctypes.dlopen",
     "winreg.", "signal.",
 )  # fmt: skip
 
@@ -91,7 +93,7 @@ _NAMES = frozenset(
 )  # fmt: skip
 
 
-def _pickles(source: Path) -> Iterator[io.BufferedIOBase | io.BytesIO]:
+def _pickles(source: Path) -> Iterator[IO[bytes]]:
     """The pickles in the file, each ready to be looked at; the old format has five of them before its numbers."""
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
@@ -106,7 +108,7 @@ def _pickles(source: Path) -> Iterator[io.BufferedIOBase | io.BytesIO]:
             yield stream
 
 
-def _look(pickled: io.BufferedIOBase | io.BytesIO) -> None:
+def _look(pickled: IO[bytes]) -> None:
     """Read a pickle's opcodes without running them; refused when it names anything that is not needed for tensors."""
     texts: list[str] = []
     try:

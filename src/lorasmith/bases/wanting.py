@@ -1,4 +1,4 @@
-"""From a link to what has to be fetched: files with addresses, sizes, hashes and the licence, as the service tells them.
+"""From a link to what has to be fetched: files with addresses, sizes and hashes, and the licence, as the service tells.
 
 ``get_json`` asks the service: ``Fetcher.json`` in earnest, a table in tests. Nothing is downloaded here.
 """
@@ -207,8 +207,8 @@ def _hub(link: HubLink, get_json: GetJson, host: str) -> Wanted:
         for path in chosen
     )
     return Wanted(
-        name, "single_file" if single else "folder", wanted, "huggingface", page, licence, link.repository, tuple(notes),
-        sum(file.size or 0 for file in wanted),
+        name, "single_file" if single else "folder", wanted, "huggingface", page, licence, link.repository,
+        tuple(notes), sum(file.size or 0 for file in wanted),
     )  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def _folder_files(files: Mapping[str, Any], folder: str, repository: str) -> lis
         )
     plain = set(weights)
     chosen = [
-        p for p in weights if (bare := _without_variant(p)) == p or bare not in plain and not _sharded(bare, plain)
+        p for p in weights if (bare := _without_variant(p)) == p or (bare not in plain and not _sharded(bare, plain))
     ]
     small = [
         p for p in deep if p.endswith(_SMALL) and not p.endswith(".index.json") and (not whole or _belongs(p, folder))
