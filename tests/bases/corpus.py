@@ -107,8 +107,8 @@ MODELS: tuple[Model, ...] = (
         _SD3 | {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "qk_norm": "rms_norm"},
         "sd3", _ask({"sd35_large"}), "StableDiffusion3Pipeline", folder_asks=_ask({"sd35_large"}),
     ),
-    Model("flux dev", "flux", "dev", _FLUX, {"guidance_embeds": True}, "flux", _ask({"flux1_dev"}), "FluxPipeline", folder_asks=_ask({"flux1_dev"})),
-    Model("flux kontext", "flux", "dev", _FLUX, {"guidance_embeds": True}, "flux", _ask({"flux1_dev"}), "FluxKontextPipeline", "kontext"),
+    Model("flux dev", "flux", "dev_or_kontext", _FLUX, {"guidance_embeds": True}, "flux", _ask({"flux1_dev"}), "FluxPipeline", folder_asks=_ask({"flux1_dev"})),
+    Model("flux kontext", "flux", "dev_or_kontext", _FLUX, {"guidance_embeds": True}, "flux", _ask({"flux1_dev"}), "FluxKontextPipeline", "kontext"),
     Model("flux schnell", "flux", "schnell", _FLUX, {}, "flux", pipeline="FluxPipeline"),
     Model("flux fill", "flux", "fill", _FLUX, {"guidance_embeds": True, "in_channels": 384, "out_channels": 64}, "flux", pipeline="FluxFillPipeline"),
     Model(

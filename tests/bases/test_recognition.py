@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lorasmith.bases.detection import detect
 from lorasmith.bases.gguf import read_gguf_header
 from lorasmith.bases.header import Header
 from lorasmith.bases.pipelines import PIPELINES
@@ -130,7 +131,7 @@ def flux_dev() -> Header:
 def test_a_file_name_suggests_and_never_decides(name: str, suggestion: str) -> None:
     found = recognise(replace(flux_dev(), path=Path(f"{name}.safetensors")))
     (question,) = found.questions
-    assert (found.variant, question.suggestion) == ("dev", suggestion)
+    assert (found.variant, question.suggestion) == ("dev_or_kontext", suggestion)
     assert ("its file name holds" in question.because) == bool(suggestion)
     assert as_document(found)["questions"][0]["choices"] == ["dev", "kontext", "krea-dev"]
 
@@ -189,6 +190,17 @@ def test_gguf_headers_are_read(tmp_path: Path) -> None:
 
     with pytest.raises(BaseError, match=r"Wan 2\.1 I2V 14B, packed for inference \(GGUF Q4_K\)"):
         open_base(str(tmp_path / "wan.gguf"))
+
+
+@pytest.mark.parametrize("dtype", ["nf4", "fp8, scaled", "GGUF Q4_K"])
+def test_packed_weights_are_refused_before_they_are_taken_for_numbers(dtype: str) -> None:
+    model = corpus.MODELS[0]
+    shapes = corpus.in_original_names(model, corpus.build(model))
+    header = Header(Path("x.safetensors"), "single_file", shapes, dict.fromkeys(shapes, "F16"))
+    assert detect(header).variant == "sd1"
+    with pytest.raises(BaseError, match="packed for inference") as caught:
+        detect(corpus.packed_as(header, dtype))
+    assert "bf16 or fp16" in caught.value.hint
 
 
 def test_no_gguf_header_is_believed(tmp_path: Path) -> None:

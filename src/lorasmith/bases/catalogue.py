@@ -25,7 +25,7 @@ class CatalogueEntry:
     publishing: str
     """What the licence means for a LoRA that is given to others; no legal advice."""
     parameters_b: float
-    """Of the denoiser, in thousand millions."""
+    """Of the denoiser, in billions."""
     verified: Literal["facts", "memory"]
     gated: bool = False
     warning: str = ""

@@ -144,13 +144,13 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
     inside = [part for part, pattern in INSIDE if any(pattern.match(key) for key in header.shapes)]
     holds = ("denoiser", *inside)
     evidence = [*_evidence(body, rule)]
-    if body.prefix:
+    if body.prefix and header.layout == "single_file":
         evidence.append(f"its names begin with '{body.prefix}'")
     questions = list(_variant_question(found)) or list(_questions(header, rule.asks))
     packed = quantisation(header)
     if packed:
         evidence.append(f"its numbers are {packed}")
-    if inside:
+    if inside and header.layout == "single_file":
         evidence.append(f"it holds {' and '.join(part.replace('_', ' ') for part in inside)} too")
     thin = len(body.keys) < _FEW_TENSORS
     if thin:

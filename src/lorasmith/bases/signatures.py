@@ -153,7 +153,14 @@ def _xl(kv: str, conv_in: str, adds: str) -> tuple[Rule, ...]:
 
 def _flux1(marks: tuple[str, ...], img: str, guidance: str) -> tuple[Rule, ...]:
     return (
-        Rule("flux", "dev", "FLUX.1 dev", (*marks, img, guidance), ((img, 1, 64),), asks=("flux1_dev",)),
+        Rule(
+            "flux",
+            "dev_or_kontext",
+            "FLUX.1 dev, Kontext or Krea dev",
+            (*marks, img, guidance),
+            ((img, 1, 64),),
+            asks=("flux1_dev",),
+        ),
         Rule("flux", "fill", "FLUX.1 Fill", (*marks, img, guidance), ((img, 1, 384),)),
         Rule(
             "flux",
@@ -238,7 +245,7 @@ def _cosmos(patch: str, *marks: str, one: bool, adapter: str = "") -> tuple[Rule
         for channels, task, word in ((68, "t", text), (72, "v", "Video2World")):
             asks = ("anima_body",) if (width, channels) == (2048, 68) else ()
             shapes = ((patch, 0, width), (patch, 1, channels))
-            title = f"{name} {size.upper()} {word}"
+            title = f"{name} {size.upper()} {word}" + (" or the body of Anima" if asks else "")
             lacks = (adapter,) if adapter else ()
             rules.append(Rule("cosmos", f"{version}_{size}_{task}", title, (patch, *marks), shapes, lacks, asks))
     return tuple(rules)
@@ -255,7 +262,13 @@ _QWEN = ("txt_norm.weight", "transformer_blocks.0.img_mlp.net.0.proj.weight", "i
 
 DENOISERS: tuple[Rule, ...] = (
     # Stable Diffusion 3: the length of the position table and the depth tell the models apart.
-    Rule("sd3", "3.5_large", "Stable Diffusion 3.5 Large", (_SD3_ORIGINAL, "joint_blocks.37.*"), asks=("sd35_large",)),
+    Rule(
+        "sd3",
+        "3.5_large",
+        "Stable Diffusion 3.5 Large or Large Turbo",
+        (_SD3_ORIGINAL, "joint_blocks.37.*"),
+        asks=("sd35_large",),
+    ),
     Rule(
         "sd3", "3.5_medium", "Stable Diffusion 3.5 Medium", (_SD3_ORIGINAL, "joint_blocks.0.x_block.attn2.qkv.weight")
     ),
@@ -263,7 +276,7 @@ DENOISERS: tuple[Rule, ...] = (
     Rule(
         "sd3",
         "3.5_large",
-        "Stable Diffusion 3.5 Large",
+        "Stable Diffusion 3.5 Large or Large Turbo",
         (*_SD3_DIFFUSERS, "transformer_blocks.37.*"),
         asks=("sd35_large",),
     ),

@@ -188,8 +188,10 @@ def _recognised_lines(shelf: Shelf, path: Path, found: Recognition) -> list[str]
     lines = [f"{path.name} is {found.title}", f"  at {path}"]
     if found.is_base:
         lines[0] += f" ({_state(shelf, found.kind, found.family)})"
-        lines.append(f"  certainty {found.confidence:.0%}, {found.parameters / 1e9:.2f} thousand million parameters")
+        lines.append(f"  certainty {found.confidence:.0%}, {found.parameters / 1e9:.2f} billion parameters")
         lines.append(f"  {verdict(found.parameters, shelf.machine())}")
+        if found.kind == "denoiser":
+            lines.append("  the denoiser alone: its VAE and text encoders have to come from elsewhere")
     lines += [f"  because {reason}" for reason in found.evidence]
     for question in found.questions:
         lines.append(f"  open: {question.text}")
