@@ -119,14 +119,14 @@ def test_many_small_things_are_counted_before_they_are_built(tmp_path: Path, pie
 
 
 def test_turned_bytes_are_read_or_refused(tmp_path: Path) -> None:
-    """Two thousand random damages: never anything but an answer or a ``BaseError``."""
+    """Six hundred random damages: never anything but an answer or a ``BaseError``."""
     rng = random.Random(7)
     good = write(
         tmp_path / "a.safetensors", {"__metadata__": {"f": "pt"}, "a.b": entry(0, 8, 2, 2), "c": entry(8, 12, 2)}, 12
     )
     content, file = good.read_bytes(), tmp_path / "b.safetensors"
     refused = 0
-    for _ in range(2000):
+    for _ in range(600):
         damaged = bytearray(content)
         for _ in range(rng.randint(1, 4)):
             damaged[rng.randrange(len(damaged))] = rng.choice((0, 255, 34, 44, 91, 123, rng.randrange(256)))
@@ -138,4 +138,4 @@ def test_turned_bytes_are_read_or_refused(tmp_path: Path) -> None:
         except BaseError as refusal:
             refused += 1
             assert refusal.hint
-    assert refused > 500
+    assert refused > 150

@@ -212,7 +212,7 @@ def test_no_gguf_header_is_believed(tmp_path: Path) -> None:
         with pytest.raises(BaseError):
             read_gguf_header(file)
     for position in range(4, len(content)):
-        for value in (0x00, 0x7F, 0xFF):
+        for value in (0x00, 0xFF):
             file.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
             try:
                 read_gguf_header(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from lorasmith.bases.needs import Machine, training_bytes, verdict
 from lorasmith.bases.registry import BaseRegistry, safe_name
 from lorasmith.bases.scanning import places_of, scan, usual_places
 from lorasmith.bases.wanting import Wanted, WantedFile
-from lorasmith.cli import run
 from lorasmith.errors import BaseError, LorasmithError
 from lorasmith.shelf import Shelf
 from lorasmith.studio import Studio
@@ -282,33 +280,3 @@ def test_the_estimate_is_of_the_right_size() -> None:
     assert verdict(int(2.57e9), Machine(24 * 2**30, 2**36)).startswith("fits (about 8 GB)")
     assert verdict(int(20e9), Machine(24 * 2**30, 2**36)).startswith("too large for this card")
     assert verdict(int(1e9), Machine(0, 2**36)).startswith("on the CPU")
-
-
-def test_the_command_line_of_bases(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    home = ["--home", str(tmp_path / "home"), "--json"]
-
-    def asked(*arguments: str, code: int = 0) -> dict[str, Any]:
-        assert run([*arguments, *home]) == code, capsys.readouterr()
-        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return answer
-
-    assert asked("bases")["bases"] == []
-    assert asked("bases", "add", str(folder), "--name", "tiny")["base"]["family"] == "sd"
-    (listed,) = asked("bases", "list")["bases"]
-    assert listed["name"] == "tiny" and listed["trainable"] and listed["present"]
-    shown = asked("bases", "show", "tiny", "--hash")
-    assert shown["recognised"]["kind"] == "base" and len(shown["record"]["sha256"]) == 64
-    assert asked("bases", "scan", str(folder.parent))["found"][0]["recognised"]["family"] == "sd"
-    assert asked("bases", "catalogue", "--trainable")["bases"]
-    torch.save({"state_dict": {"a": torch.zeros(2)}}, tmp_path / "x.ckpt")
-    assert asked("bases", "convert", str(tmp_path / "x.ckpt"))["tensors"] == 1
-    assert "lorasmith bases convert" in asked("bases", "add", str(tmp_path / "x.ckpt"), code=4)["error"]["hint"]
-    for wrong in ("nothing.safetensors", "https://civitai.com/images/3", "hf://x"):
-        assert asked("bases", "add", wrong, code=4)["error"]["hint"]
-    for verb in ("show", "forget"):
-        assert asked("bases", verb, "nobody", code=4)["error"]["hint"]
-    assert asked("bases", "catalogue", "nothing", code=4)["error"]["hint"]
-    assert asked("bases", "lst", code=2)["error"]["hint"] == "Did you mean 'lorasmith bases list'?"
-    assert asked("bases", "forget", "tiny")["deleted"] is False
-    assert run(["bases", *home[:2]]) == 0
-    assert "lorasmith bases scan" in capsys.readouterr().out
