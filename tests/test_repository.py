@@ -84,13 +84,14 @@ def test_the_picture_and_the_links_lead_somewhere() -> None:
 
 def test_the_shell_lines_use_options_that_exist() -> None:
     lines = [line for block in fenced("sh") for line in block.splitlines() if line.startswith("lorasmith ")]
-    assert len(lines) == 6
+    assert len(lines) == 6 + 3, "the straight line, and curating"
     for line in lines:
-        _, command, *words = shlex.split(line)
-        helped = run("-c", "from lorasmith.cli import main; main()", command, "--help")
+        _, *command, line_end = re.split(r"\s+", line, maxsplit=3 if line.startswith("lorasmith dataset ") else 2)
+        words = shlex.split(line_end, comments=True)
+        helped = run("-c", "from lorasmith.cli import main; main()", *command, "--help")
         assert helped.returncode == 0, helped.stderr
         for option in [word for word in words if word.startswith("--")]:
-            assert re.search(rf"{option}\b", helped.stdout), f"{command} {option}"
+            assert re.search(rf"{option}\b", helped.stdout), f"{line}: {option}"
 
 
 def test_the_python_lines_use_verbs_that_exist() -> None:

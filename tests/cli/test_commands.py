@@ -332,7 +332,7 @@ def test_doctor_answers(ask: Callable[..., Any]) -> None:
         (["train", "dogs", "--base", "BASE"], 3, "dogs"),
         (["train", "cats", "--base", "/nowhere/at/all"], 4, "no base at"),
         (["train", "cats", "--config", "nowhere.yaml"], 2, "no config file"),
-        (["import"], 2, "Missing argument 'SOURCE'"),
+        (["import"], 2, "Missing argument 'SOURCE...'"),
         (["check", "dogs"], 3, "dogs"),
         (["caption", "cats", "--captioner", "wd_tager"], 2, "Did you mean 'wd_tagger'?"),
         (["inspect", "nope"], 5, "no adapter 'nope'"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import click
 
@@ -29,14 +30,19 @@ EXIT_CODES = (
     (INTERRUPTED, "interrupted by you"),
 )
 
-# name: (module, attribute, one line for the list). The line is repeated here so that the list needs no module.
-COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
+Table = dict[str, dict[str, tuple[str, str, str]]]
+"""By section and name: (module, attribute, one line for the list). The line stands here so that the list needs no
+module."""
+
+COMMANDS: Table = {
     "Prepare": {
-        "import": ("prepare", "import_", "Take in a ZIP or folder of pictures."),
+        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files."),
         "datasets": ("prepare", "datasets", "List the datasets and their versions."),
-        "check": ("prepare", "check", "Find what would spoil a training."),
+        "dataset": ("dataset", "dataset", "Look into datasets, edit them, undo, export."),
+        "check": ("checking", "check", "Find what would spoil a training."),
         "caption": ("prepare", "caption", "Let a captioner describe the pictures."),
         "captions": ("prepare", "captions", "Show captions, add a trigger word, remove tags."),
+        "bases": ("bases", "bases", "Find, add and look at base weights."),
     },
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),
@@ -49,7 +55,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
     },
     "Look": {
-        "bases": ("bases", "bases", "Find, add and look at base weights."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
         "completion": ("completion", "completion", "Print the completion script of a shell."),
@@ -60,11 +65,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str, str]]] = {
 class Commands(click.Group):
     """Loads a command's module when the command is called, and suggests the nearest name for one it does not know."""
 
+    sections: ClassVar[Table] = COMMANDS
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for section in COMMANDS.values() for name in section]
+        return [name for section in self.sections.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        for section in COMMANDS.values():
+        for section in self.sections.values():
             if cmd_name in section:
                 module, attribute, _ = section[cmd_name]
                 command: click.Command = getattr(importlib.import_module(f"lorasmith.cli.{module}"), attribute)
@@ -79,9 +86,13 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, section in COMMANDS.items():
+        for title, section in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl([(name, line) for name, (_, _, line) in section.items()])
+
+
+class AllCommands(Commands):
+    """The commands of the program, with what its exit codes mean."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
@@ -95,7 +106,7 @@ def unknown_command(name: str, known: Sequence[str], path: str) -> ConfigError:
     return ConfigError(f"There is no command '{path} {name}'.", hint)
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=AllCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lorasmith", message="%(prog)s %(version)s")
 @shared_options
 @click.pass_context
@@ -118,6 +129,9 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     if "--debug" not in arguments:
         sys.excepthook = _say_unforeseen
+    for stream in (sys.stdout, sys.stderr):  # a name that the console cannot write is escaped; it ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 

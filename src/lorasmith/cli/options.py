@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, Union, get_args, get_origin
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import click
 
 from lorasmith.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +66,16 @@ def pairs(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a word without ``=``, a key given twice, or broken JSON.
     """
-    values: dict[str, Any] = {}
+    return {key: value_of(key, text) for key, text in texts(settings).items()}
+
+
+def texts(settings: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` words as a mapping of texts.
+
+    Raises:
+        ConfigError: a word without ``=``, or a key given twice.
+    """
+    values: dict[str, str] = {}
     for setting in settings:
         key, sign, text = setting.partition("=")
         key = key.strip()
@@ -70,11 +83,16 @@ def pairs(settings: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"'{setting}' is not KEY=VALUE.", "Write for example --set adapter.rank=8.")
         if key in values:
             raise ConfigError(f"{key} is given twice.", "Keep one.")
-        values[key] = _value(key, text)
+        values[key] = text
     return values
 
 
-def _value(key: str, text: str) -> Any:
+def value_of(key: str, text: str) -> Any:
+    """The value that a text stands for; see ``pairs``.
+
+    Raises:
+        ConfigError: broken JSON.
+    """
     if text == "null":
         return None
     if text[:1] in ("[", "{"):
@@ -109,11 +127,29 @@ def option_table() -> list[dict[str, Any]]:
     return rows
 
 
+def option_rows(section: type[BaseModel]) -> list[dict[str, Any]]:
+    """Every field of one section: ``name``, ``type``, ``needed``, ``default``, ``description``."""
+    rows: list[dict[str, Any]] = []
+    for name, field in section.model_fields.items():
+        default = None if field.is_required() else json.dumps(field.default, ensure_ascii=False, default=str)
+        description = " ".join((field.description or "").replace("`", "").split())
+        rows.append(
+            {
+                "name": name,
+                "type": _words(field.annotation),
+                "needed": field.is_required(),
+                "default": default,
+                "description": description,
+            }
+        )
+    return rows
+
+
 def _flag(flag: str, key: str) -> Callable[[F], F]:
     from lorasmith.config import known_keys
 
     field = known_keys()[key].model_fields[key.rpartition(".")[2]]
-    name, annotation = key.replace(".", "__"), _bare(field.annotation)
+    name, annotation = key.replace(".", "__"), unwrapped(field.annotation)
     help_text = field.description or ""
     if annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
@@ -126,12 +162,12 @@ def _flag(flag: str, key: str) -> Callable[[F], F]:
     return click.option(f"--{flag}", name, metavar=metavar, help=help_text)
 
 
-def _bare(annotation: Any) -> Any:
+def unwrapped(annotation: Any) -> Any:
     """The type behind Annotated and Optional."""
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
     if get_origin(annotation) in (Union, types.UnionType):
-        return _bare(next(part for part in get_args(annotation) if part is not type(None)))
+        return unwrapped(next(part for part in get_args(annotation) if part is not type(None)))
     return annotation
 
 
@@ -142,9 +178,13 @@ def _is_choice(annotation: Any) -> bool:
 
 
 def _words(annotation: Any) -> str:
-    bare = _bare(annotation)
+    bare = unwrapped(annotation)
     if _is_choice(bare):
         return " | ".join(str(word) for word in get_args(bare))
     if get_origin(bare) is tuple:
-        return "list of text"
-    return {int: "integer", float: "number", bool: "true | false", str: "text"}.get(bare, str(bare))
+        parts = [unwrapped(part) for part in get_args(bare) if part is not Ellipsis]
+        return f"{len(parts)} numbers" if parts and set(parts) == {float} else "list of text"
+    if get_origin(bare) is dict:
+        return "JSON object"
+    words = {int: "integer", float: "number", bool: "true | false", str: "text", Path: "path"}
+    return words.get(bare, str(bare))

@@ -1,62 +1,19 @@
-"""import, datasets, check, caption, captions: from a folder of pictures to a dataset that can be trained."""
+"""datasets, caption, captions: which datasets there are, and what stands under their pictures."""
 
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lorasmith.cli.completion import complete_dataset
 from lorasmith.cli.options import pairs
-from lorasmith.cli.session import Session, count, plain, table, verb
+from lorasmith.cli.session import Session, count, table, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
-
-DATASET_HELP = "DATASET is a name, which means the newest version, or name@number."
-_CHECK_FOUND_ERRORS = 3
-
-
-@verb("import")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--name", help="Name of the dataset; otherwise made from the source's.")
-@click.option("--background", default="white", show_default=True, help="Colour that replaces transparency.")
-def import_(session: Session, source: Path, name: str | None, background: str) -> None:
-    """Take in a ZIP or folder of pictures.
-
-    SOURCE is read and never written to. Every file in it is accounted for: taken, or left out for a stated reason.
-    """
-    with _import_progress(session) as progress:
-        version = session.studio.import_dataset(source, name, background, progress=progress)
-    left_out = [fate for fate in version.ledger if fate.fate == "left_out"]
-    document = _summary(version) | {"ledger": plain(version.ledger)}
-    lines = [
-        f"{version.reference}: {count(len(version.items), 'picture')} taken, {count(len(left_out), 'file')} left out."
-    ]
-    lines += [f"  {fate.path}: {fate.detail}" for fate in left_out]
-    session.answer(document, *lines, f"Next: lorasmith check {version.dataset}")
-
-
-def _import_progress(session: Session) -> Any:
-    """A context that hands out the import's progress callback; only a terminal is shown a bar."""
-    from contextlib import contextmanager, nullcontext
-
-    if not session.live:
-        return nullcontext(None)
-
-    @contextmanager
-    def bar() -> Any:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task("importing", total=None)
-            yield lambda done, total, _: bars.update(task, completed=done, total=total)
-
-    return bar()
 
 
 @verb("datasets")
@@ -70,43 +27,8 @@ def datasets(session: Session) -> None:
     session.answer({"datasets": known}, *lines)
 
 
-@verb("check")
-@click.argument("dataset")
-@click.option("--trigger-word", default="", help="Also check that the captions hold this word.")
-@click.option("--base", default="", help="The base it will be trained with: sets size and caption length to look for.")
-@click.option("--resolution", type=click.IntRange(64, 4096), help="Side in pixels that it will be trained at.")
-@click.pass_context
-def check(
-    context: click.Context,
-    session: Session,
-    /,
-    *,
-    dataset: str,
-    trigger_word: str,
-    base: str,
-    resolution: int | None,
-) -> None:
-    """Find what would spoil a training.
-
-    DATASET is a name, which means the newest version, or name@number. Errors found end it with exit code 3.
-    """
-    version = session.studio.dataset(dataset)
-    findings = session.studio.check(version, trigger_word=trigger_word, base=base, resolution=resolution)
-    lines: list[str] = []
-    for finding in findings:
-        lines.append(f"{finding.severity}: {finding.message}")
-        if finding.items:
-            lines.append("  " + ", ".join(finding.items[:5]) + (" ..." if len(finding.items) > 5 else ""))
-        if finding.fix:
-            lines.append(f"  {finding.fix}")
-    tally = Counter(finding.severity for finding in findings)
-    ending = ", ".join(count(number, severity) for severity, number in tally.items()) or "nothing to mend"
-    session.answer(_summary(version) | {"findings": plain(findings)}, *lines, f"{version.reference}: {ending}.")
-    context.exit(_CHECK_FOUND_ERRORS if tally["error"] else 0)
-
-
 @verb("caption")
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=complete_dataset)
 @click.option("--captioner", default="wd_tagger", show_default=True, help="Who writes the captions.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
 @click.option("--keep-existing", is_flag=True, help="Leave captions alone that are there.")
@@ -116,7 +38,7 @@ def caption(
 ) -> None:
     """Let a captioner describe the pictures.
 
-    DATASET is a name, which means the newest version, or name@number. A new version is made; the old captions stay
+    DATASET is a name, which means the present version, or name@number. A new version is made; the old captions stay
     in the old one.
     """
     if trigger_word and not trigger_word.strip():  # said before the captioner works, not after
@@ -135,20 +57,20 @@ def caption(
     lines = [f"{version.reference}: {count(changed, 'caption')} written, {len(failures)} failed."]
     lines += [f"  {name}: {reason}" for name, reason in failures.items()]
     session.answer(
-        _summary(version) | {"changed": changed, "failures": failures},
+        summary(version) | {"changed": changed, "failures": failures},
         *lines,
         f"See them: lorasmith captions {version.dataset}",
     )
 
 
 @verb("captions")
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=complete_dataset)
 @click.option("--trigger-word", default="", help="Put this word in front of captions that lack it.")
 @click.option("--remove-tag", "tags", multiple=True, metavar="TAG", help="Remove this whole tag; repeatable.")
 def captions(session: Session, dataset: str, trigger_word: str, tags: tuple[str, ...]) -> None:
     """Show captions, add a trigger word, remove tags.
 
-    DATASET is a name, which means the newest version, or name@number. Edits make a new version; the old one stays.
+    DATASET is a name, which means the present version, or name@number. Edits make a new version; the old one stays.
     """
     studio = session.studio
     version = before = studio.dataset(dataset)
@@ -156,7 +78,7 @@ def captions(session: Session, dataset: str, trigger_word: str, tags: tuple[str,
         version = studio.remove_tags(version, tags)
     if trigger_word:
         version = studio.add_trigger_word(version, trigger_word)
-    document = _summary(version) | {"captions": {item.name: item.caption for item in version.items}}
+    document = summary(version) | {"captions": {item.name: item.caption for item in version.items}}
     lines = [f"{item.name}: {item.caption or '(none)'}" for item in version.items]
     if version.reference != before.reference:
         lines.append(f"{version.reference} made from {before.reference}.")
@@ -165,7 +87,8 @@ def captions(session: Session, dataset: str, trigger_word: str, tags: tuple[str,
     session.answer(document, *lines)
 
 
-def _summary(version: DatasetVersion) -> dict[str, Any]:
+def summary(version: DatasetVersion) -> dict[str, Any]:
+    """What every answer about a version says of it."""
     return {
         "dataset": version.dataset,
         "version": version.number,

@@ -14,7 +14,7 @@ _SHARED = ("home", "json", "json_events", "debug", "help")
 
 def reference() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name="lorasmith")
+    context = _context(cli, "lorasmith")
     lines = [
         "# Commands",
         "",
@@ -30,10 +30,15 @@ def reference() -> str:
         for name in commands:
             command = cli.get_command(context, name)
             if command is not None:
-                lines += _command(command, click.Context(command, info_name=name, parent=context), "###")
+                lines += _command(command, _context(command, name, context), "###")
     lines += ["## Exit codes", "", "| code | means |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES]
     return "\n".join(lines) + "\n"
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """As when the command is called: a command remembers how its help option was called the first time."""
+    return click.Context(command, parent=parent, info_name=name, **command.context_settings)
 
 
 def _command(command: click.Command, context: click.Context, heading: str) -> Iterator[str]:
@@ -48,15 +53,17 @@ def _command(command: click.Command, context: click.Context, heading: str) -> It
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             if inner is not None:
-                yield from _command(inner, click.Context(inner, info_name=name, parent=context), heading + "#")
+                yield from _command(inner, _context(inner, name, context), heading + "#")
 
 
 def _parameters(command: click.Command, context: click.Context, *, shared: bool) -> list[str]:
     """A table of options: the shared ones or the command's own."""
     rows: list[str] = []
+    help_option = command.get_help_option(context)
     for parameter in command.get_params(context):
+        is_shared = parameter.name in _SHARED or parameter is help_option
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
-        if record is not None and (parameter.name in _SHARED) == shared and parameter.name != "version":
+        if record is not None and is_shared == shared and parameter.name != "version":
             name, text = (part.replace("|", "\\|") for part in record)
             rows.append(f"| `{name}` | {text} |")
     return ["| option | meaning |", "|---|---|", *rows] if rows else []

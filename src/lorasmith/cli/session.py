@@ -6,11 +6,13 @@ The answer goes to stdout, everything else to stderr. With ``--json`` the answer
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -19,6 +21,9 @@ from lorasmith.errors import LorasmithError
 if TYPE_CHECKING:
     from lorasmith.events import Event
     from lorasmith.studio import Studio
+
+_CONFLICTS: Final = 5  # shown to people; --json has all
+_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,12 +61,24 @@ class Session:
         click.echo(event.to_json(), err=True)
 
     def refuse(self, error: LorasmithError) -> None:
-        """An error: a sentence and the next thing to do; a document with ``--json``."""
+        """An error: a sentence and the next thing to do; a document with ``--json``.
+
+        An error that points at a place of a query shows it, and one of two edits shows both.
+        """
+        column, conflicts = getattr(error, "column", None), getattr(error, "conflicts", ())
         if self.json:
             facts = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+            facts |= {"column": column} if column is not None else {}
+            facts |= {"conflicts": plain(conflicts)} if conflicts else {}
             click.echo(_json({"error": facts | {"exit_code": error.exit_code}}))
             return
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+        for line in str(getattr(error, "picture", "")).splitlines():
+            click.echo(f"  {line}", err=True)
+        for conflict in conflicts[:_CONFLICTS]:
+            for side, item in (("yours", conflict.mine), ("theirs", conflict.theirs)):
+                words = "left out" if item is None else f"'{visible(item.caption)}'"
+                click.echo(f"  {visible(conflict.item)}, {side}: {words}", err=True)
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
 
@@ -78,6 +95,11 @@ class Session:
     def live(self) -> bool:
         """Whether somebody looks at a terminal on which lines can be redrawn."""
         return sys.stderr.isatty() and not self.json and not self.json_events
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the answer goes to a terminal that shows colours."""
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and not self.json
 
 
 _pass_session = click.make_pass_decorator(Session, ensure=True)
@@ -137,14 +159,36 @@ def plain(value: Any) -> Any:
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of columns as wide as what they hold; figures to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in (list(headers), *texts)) for i in range(len(headers))]
+    widths = [max(_columns(row[i]) for row in (list(headers), *texts)) for i in range(len(headers))]
     right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+        fills = (" " * (width - _columns(cell)) for cell, width in zip(cells, widths, strict=True))
+        padded = (fill + cell if r else cell + fill for cell, fill, r in zip(cells, fills, right, strict=True))
         return "  ".join(padded).rstrip()
 
     return [line(headers), *(line(row) for row in texts)]
+
+
+def visible(text: str) -> str:
+    """A name or caption on one line, in which nothing can move the cursor or turn the direction of what follows."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _ESCAPES.get(sign) or f"\\u{ord(sign):04x}" for sign in text)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(map(visible, names[:most]))
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
+
+
+def _columns(text: str) -> int:
+    """How wide a text is on a terminal: ideographs take two columns, accents that combine take none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide - sum(unicodedata.combining(sign) > 0 for sign in text)
 
 
 def size(count: float) -> str:
@@ -176,4 +220,6 @@ def count(number: int, word: str, several: str = "") -> str:
 def _json(document: Mapping[str, Any]) -> str:
     import json
 
-    return json.dumps(plain(document), ensure_ascii=False, indent=2)
+    # What a console cannot write is escaped as JSON escapes it, so that a program can read the answer anywhere.
+    can_write_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(plain(document), ensure_ascii=not can_write_all, indent=2)
