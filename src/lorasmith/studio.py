@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
     from lorasmith.recipe import Recipe
+    from lorasmith.shelf import Shelf
     from lorasmith.training.plan import Plan
 
 Watch = Callable[[Event], None]
@@ -418,6 +419,13 @@ class Studio:
             self._store,
             lambda payload, name, on_event: self._run(self._submit("caption", payload, name=name), on_event),
         )
+
+    @property
+    def bases(self) -> Shelf:
+        """The base weights of this home: find, add, look at, convert."""
+        from lorasmith.shelf import Shelf
+
+        return Shelf(self.home)
 
     @property
     def library(self) -> Library:

@@ -9,5 +9,6 @@ from lorasmith.bases.detection import detect, family_of
 from lorasmith.bases.header import Header
 from lorasmith.bases.opening import open_base
 from lorasmith.bases.reading import read_header
+from lorasmith.bases.recognition import Recognition, recognise
 
-__all__ = ["Header", "detect", "family_of", "open_base", "read_header"]
+__all__ = ["Header", "Recognition", "detect", "family_of", "open_base", "read_header", "recognise"]

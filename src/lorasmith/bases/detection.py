@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.signatures import recognise
+from lorasmith.bases.recognition import UNKNOWN, Recognition, recognise
 from lorasmith.errors import BaseError
+
+TRAINABLE = "--trainable"
 
 if TYPE_CHECKING:
     from lorasmith.families import Base, Detection, Family
@@ -27,6 +29,8 @@ def detect(header: Header) -> Detection:
         BaseError: no family knows them (the message says what they look like), or more than one claims them.
     """
     known = registered_families()
+    recognised = recognise(header)
+    _refuse_packed(header, recognised)
     found = [answer for answer in (family.detect(header) for family in known.values()) if answer is not None]
     if len(found) == 1:
         return found[0]
@@ -35,14 +39,26 @@ def detect(header: Header) -> Detection:
         claims = " and ".join(f"{answer.title} ({'; '.join(answer.evidence)})" for answer in found)
         raise BaseError(f"{name} is claimed by two families: {claims}.", "Remove the plugin that is wrong.")
     trained = ", ".join(family.title for family in known.values())
-    looks_like = recognise(header)
-    if looks_like:
-        raise BaseError(f"{name} is {looks_like}; what can be trained today is {trained}.", "Choose such a base.")
-    keys = list(header.shapes)
-    sample = f"keys such as '{keys[0]}'" if keys else "no tensors at all"
+    evidence = f": {recognised.evidence[-1]}" if recognised.title == UNKNOWN else ""
     raise BaseError(
-        f"{name} is of no known family: it has {sample}; what can be trained today is {trained}.", "Choose such a base."
+        f"{name} is {recognised.title}{evidence}; what can be trained today is {trained}.", _next_step(recognised)
     )
+
+
+def _refuse_packed(header: Header, recognised: Recognition) -> None:
+    """Weights that were packed for drawing pictures are refused before a loader takes their bytes for numbers."""
+    packed = recognised.quantisation
+    if packed and packed != "fp8" and recognised.is_base:  # plain fp8 is a number format like any other
+        raise BaseError(
+            f"{header.path.name} is {recognised.title}, packed for inference ({packed}), and cannot be trained on.",
+            "Download its .safetensors form in bf16 or fp16.",
+        )
+
+
+def _next_step(recognised: Recognition) -> str:
+    if recognised.is_base:
+        return f"It is recognised, but not trainable here yet; `lorasmith bases catalogue {TRAINABLE}` lists what is."
+    return "Choose such a base."
 
 
 def family_of(base: Base) -> Family:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +14,20 @@ from typing import Any, Literal
 from lorasmith.errors import BaseError
 
 Layout = Literal["folder", "single_file"]
-MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+
+# Our own limits, below the format's 100 MB: the largest headers of real files are a few megabytes.
+MAX_HEADER_BYTES = 32_000_000
+MAX_METADATA_BYTES = 16_000_000  # tag tables of large datasets and a thumbnail
+MAX_TENSORS = 100_000
+MAX_KEY_LENGTH = 500
+MAX_AXES = 8
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "C64": 64,
+    "U64": 64, "I64": 64, "F64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,30 +47,138 @@ class Header:
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+class _Malformed(ValueError):
+    """What is wrong with a header, as the end of a sentence."""
+
+
 def read_safetensors_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str], dict[str, str]]:
     """Shapes, dtypes and metadata of a safetensors file, from its first bytes alone.
 
     The format: 8 bytes little-endian length, then that many bytes of JSON
-    (https://github.com/huggingface/safetensors#format).
+    (https://github.com/huggingface/safetensors#format). Everything in it is checked before it is believed: sizes, key
+    names, number formats, and that the tensors fill the file without gaps or overlaps, as the format demands.
 
     Raises:
-        BaseError: not a safetensors file, or cut short.
+        BaseError: not a safetensors file, damaged, hostile, or cut short.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        if not 2 <= length <= size - 8:
             raise BaseError(f"{path.name} is not a safetensors file, or it is cut short.", "Download it again.")
-        try:
-            raw = json.loads(stream.read(length))
-            metadata = {str(k): str(v) for k, v in (raw.pop("__metadata__", None) or {}).items()}
-            shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in raw.items()}
-            dtypes = {name: str(entry["dtype"]) for name, entry in raw.items()}
-            end = max((int(entry["data_offsets"][1]) for entry in raw.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as cause:
-            raise BaseError(f"The header of {path.name} is damaged.", "Download it again.") from cause
+        if length > MAX_HEADER_BYTES:
+            raise BaseError(
+                f"The header of {path.name} claims {length:,} bytes; no real one is over {MAX_HEADER_BYTES:,}.",
+                "Download it again, from a source you trust.",
+            )
+        text = stream.read(length)
+    try:
+        shapes, dtypes, metadata, end = _parsed(text)
+    except _Malformed as cause:
+        raise BaseError(f"The header of {path.name} is damaged: {cause}.", "Download it again.") from cause
+    except (ValueError, RecursionError) as cause:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise BaseError(f"The header of {path.name} is damaged: it is not JSON.", "Download it again.") from cause
     if 8 + length + end > size:
         missing = 8 + length + end - size
         raise BaseError(f"{path.name} is cut short: {missing:,} bytes are missing.", "Download it again.")
+    if 8 + length + end < size:
+        extra = size - 8 - length - end
+        raise BaseError(f"{path.name} has {extra:,} bytes after its last tensor.", "Download it again.")
     return shapes, dtypes, metadata
+
+
+def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], dict[str, str], int]:
+    """Shapes, dtypes, metadata, and where the last tensor ends."""
+    _measure(text)  # counted before anything is built of it
+    raw = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    if not isinstance(raw, dict):
+        raise _Malformed("it is no table of tensors")
+    metadata = _metadata(raw.pop("__metadata__", None))
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    spans: list[tuple[int, int]] = []
+    for name, entry in raw.items():
+        shapes[name], dtypes[name], span = _tensor(name, entry)
+        spans.append(span)
+    return shapes, dtypes, metadata, _filled(spans)
+
+
+def _measure(text: bytes) -> None:
+    """Refuse JSON that is no table of tensors, by its brackets and commas outside of texts; nothing is built of it."""
+    braces = brackets = commas = depth = last = 0
+    for text_begin, text_end in _texts(text):
+        opened = text.count(b"{", last, text_begin)
+        listed = text.count(b"[", last, text_begin)
+        commas += text.count(b",", last, text_begin)
+        closed = text.count(b"}", last, text_begin) + text.count(b"]", last, text_begin)
+        braces, brackets = braces + opened, brackets + listed
+        if depth + opened + listed > 3 + closed or opened + listed > 3:
+            raise _Malformed("it is no table of tensors")
+        depth += opened + listed - closed
+        last = text_end
+        if braces > MAX_TENSORS + 2 or brackets > 2 * MAX_TENSORS or commas > (MAX_AXES + 4) * MAX_TENSORS:
+            raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
+
+
+def _texts(text: bytes) -> Iterator[tuple[int, int]]:
+    """Where every JSON text begins and ends; the last one is the end of all."""
+    for found in _STRING.finditer(text):
+        yield found.span()
+    yield len(text), len(text)
+
+
+def _tensor(name: str, entry: object) -> tuple[tuple[int, ...], str, tuple[int, int]]:
+    if not name or len(name) > MAX_KEY_LENGTH or _CONTROL.search(name):
+        raise _Malformed(f"{name[:60]!r} is no name of a tensor")
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _Malformed(f"the entry of '{name}' is not as the format demands")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise _Malformed(f"the number format of '{name}' is {str(dtype)[:40]!r}, which is not known")
+    if not _naturals(shape) or len(shape) > MAX_AXES:
+        raise _Malformed(f"the shape of '{name}' is none")
+    if not _naturals(offsets) or len(offsets) != 2:
+        raise _Malformed(f"the place of '{name}' is none")
+    count = math.prod(shape)
+    if offsets[1] - offsets[0] != (count * _BITS[dtype] + 7) // 8:
+        raise _Malformed(f"'{name}' has a shape of {count:,} numbers and another number of bytes")
+    return tuple(shape), dtype, (offsets[0], offsets[1])
+
+
+def _naturals(values: object) -> bool:
+    return isinstance(values, list) and all(type(n) is int and 0 <= n < 2**48 for n in values)
+
+
+def _filled(spans: Iterable[tuple[int, int]]) -> int:
+    """Where the last tensor ends; refused when tensors overlap or leave gaps, in which anything could hide."""
+    end = 0
+    for begin, stop in sorted(spans):
+        if begin != end:
+            raise _Malformed("its tensors overlap" if begin < end else "there are gaps between its tensors")
+        end = stop
+    return end
+
+
+def _metadata(raw: object) -> dict[str, str]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
+        raise _Malformed("its metadata are no table of texts")
+    if sum(len(key) + len(value) for key, value in raw.items()) > MAX_METADATA_BYTES:
+        raise _Malformed(f"its metadata are over {MAX_METADATA_BYTES:,} characters")
+    return dict(raw)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key stands twice: readers differ in which one they believe."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Malformed(f"'{twice[:60]}' stands twice")
+    return table
+
+
+def _no_constant(word: str) -> None:
+    raise _Malformed(f"{word} is no number of JSON")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lorasmith.bases.detection import detect, family_named
 from lorasmith.bases.header import Header
 from lorasmith.bases.reading import read_configs, read_header
+from lorasmith.bases.registry import BaseRegistry
 from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
@@ -24,14 +25,15 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def open_base(reference: str, *, home: Path | None = None) -> Base:
     """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, or a ``.safetensors`` file.
 
-    A relative name that is not found where the program runs is looked for in ``<home>/bases``.
+    A relative name that is not found where the program runs is looked for in ``<home>/bases``, then among the
+    registered names (``bases list``).
 
     Raises:
         BaseError: not there, damaged, of no known family, or without the configs it needs.
     """
     from lorasmith.families import Base
 
-    path = _locate(reference, home)
+    path = locate(reference, home)
     header = read_header(path)
     detection = detect(header)
     sandbox = reference == SANDBOX
@@ -44,7 +46,12 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     return Base(path, header.layout, detection, header, name, license, folder)
 
 
-def _locate(reference: str, home: Path | None) -> Path:
+def locate(reference: str, home: Path | None) -> Path:
+    """Where the base lies that a path, a name in the home or ``sandbox`` means.
+
+    Raises:
+        BaseError: nowhere, or its registered files are gone or changed.
+    """
     if reference == SANDBOX:
         from lorasmith.sandbox import sandbox_weights
 
@@ -54,12 +61,16 @@ def _locate(reference: str, home: Path | None) -> Path:
         return path.resolve()
     if home is not None and not path.is_absolute() and (home / "bases" / path).exists():
         return (home / "bases" / path).resolve()
+    if home is not None and (registered := BaseRegistry(home).find(reference)) is not None:
+        return registered
     if _HUB_ID.fullmatch(reference) and not path.suffix:
         raise BaseError(
-            f"There is no folder {reference}; if it is a Hugging Face name, it cannot be downloaded from here yet.",
-            f"Download it (`hf download {reference} --local-dir FOLDER`) and name that folder.",
+            f"There is no folder {reference}; if it is a Hugging Face name, it is not here yet.",
+            f"Run `lorasmith bases add {reference}`, then use the name that it gives.",
         )
-    raise BaseError(f"There is no base at {path}.", "Check the path, or use 'sandbox'.")
+    raise BaseError(
+        f"There is no base at {path}.", "Check the path, use a name of `lorasmith bases list`, or use 'sandbox'."
+    )
 
 
 def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detection]:

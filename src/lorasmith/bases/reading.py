@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
+from lorasmith.bases.gguf import read_gguf_header
 from lorasmith.bases.header import Header, read_safetensors_header
 from lorasmith.errors import BaseError
 
@@ -30,13 +32,11 @@ def read_header(path: Path) -> Header:
     if suffix in _PICKLES:
         raise BaseError(
             f"{path.name} is a pickle, which can run code when it is opened and is therefore never opened here.",
-            "Download the .safetensors form of this base, or convert it on a machine you can lose.",
+            f"Download the .safetensors form of this base, or run `lorasmith bases convert {shlex.quote(str(path))}`, "
+            "which opens it in a locked process.",
         )
     if suffix == ".gguf":
-        raise BaseError(
-            f"{path.name} is quantised for inference (GGUF) and cannot be trained on.",
-            "Download the .safetensors form.",
-        )
+        return read_gguf_header(path)
     shapes, dtypes, metadata = read_safetensors_header(path)
     return Header(path, "single_file", shapes, dtypes, metadata)
 

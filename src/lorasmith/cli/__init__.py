@@ -12,6 +12,7 @@ versions    list, history, undo, restore, branch     differing   diff           
 choosing    ledger, select, selections               figures     stats, buckets    looking     duplicates, see
 editing     edit                                     retouching  pictures, rename  roles       leave-out, split ...
 shipping    export, report
+bases       list, add, scan, show, forget, convert, catalogue
 train       train, resume                          jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
 secrets     set, list, forget

@@ -42,6 +42,7 @@ COMMANDS: Table = {
         "check": ("checking", "check", "Find what would spoil a training."),
         "caption": ("prepare", "caption", "Let a captioner describe the pictures."),
         "captions": ("prepare", "captions", "Show captions, add a trigger word, remove tags."),
+        "bases": ("bases", "bases", "Find, add and look at base weights."),
     },
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),

@@ -70,8 +70,10 @@ class StableDiffusion(Family):
         conv_in = next(
             (n for n, s in header.shapes.items() if n.endswith("input_blocks.0.0.weight") and len(s) == 4), ""
         )
-        if width == _SDXL_WIDTH or any(n.startswith("conditioner.embedders.1") for n in header.shapes):
-            return None
+        if width == _SDXL_WIDTH or any(
+            n.startswith("conditioner.embedders.") or n.endswith("label_emb.0.0.weight") for n in header.shapes
+        ):
+            return None  # SDXL, its refiner, and unCLIP take size or picture embeddings beside the text
         variant, title = _VARIANTS.get(width, _OTHER_WIDTH)
         channels = header.shapes[conv_in][1] if conv_in else 4
         evidence = [f"'{probes[0]}' has a context width of {width}", f"the UNet takes {channels} channels"]

@@ -1,0 +1,217 @@
+"""The bases of a home and what can be done with them: ``Studio.bases``.
+
+Nothing here loads a model or opens a pickle. Weights of other programs are referred to, never copied or changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasmith.errors import BaseError, EnvironmentProblem
+
+if TYPE_CHECKING:
+    from lorasmith.bases.adding import Added, Downloads
+    from lorasmith.bases.catalogue import Catalogue
+    from lorasmith.bases.converting import Converted
+    from lorasmith.bases.needs import Machine
+    from lorasmith.bases.recognition import Recognition
+    from lorasmith.bases.registry import BaseRegistry, RegisteredBase
+    from lorasmith.bases.scanning import Sighting
+    from lorasmith.bases.wanting import Wanted
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found."""
+
+    places: tuple[Path, ...]
+    sightings: tuple[Sighting, ...]
+    added: tuple[RegisteredBase, ...]
+
+
+class Shelf:
+    """The verbs. Cheap to make; nothing is read or written until asked for."""
+
+    def __init__(self, home: Path, fetcher: Callable[[], Downloads] | None = None) -> None:
+        """
+        Args:
+            home: where bases lie, in ``bases``.
+            fetcher: what brings files, if not ``lorasmith.fetching`` with the secrets of this home.
+        """
+        self.home = home
+        self._fetcher = fetcher
+
+    def list(self) -> Sequence[RegisteredBase]:
+        """All bases that this home knows, by name."""
+        return tuple(self._registry)
+
+    def get(self, name: str) -> RegisteredBase:
+        """The base of that name.
+
+        Raises:
+            BaseError: there is none, or its record is damaged.
+        """
+        return self._registry.get(name)
+
+    def recognise(self, reference: str) -> tuple[Path, Recognition]:
+        """What the weights are that a name or path means, by their header alone.
+
+        Raises:
+            BaseError: not there, a pickle, or damaged.
+        """
+        from lorasmith.bases import read_header, recognise
+        from lorasmith.bases.opening import locate
+
+        path = locate(reference, self.home)
+        return path, recognise(read_header(path))
+
+    def trainable(self, family: str) -> bool:
+        """Whether bases of this family can be trained here today."""
+        from lorasmith.bases.detection import registered_families
+
+        return family in registered_families()
+
+    def wanted(self, link: str) -> Wanted | Path:
+        """What a link means, before anything is fetched: files, sizes, licence; a path for what is here.
+
+        Raises:
+            BaseError: it means nothing that is known.
+            LorasmithError: the service does not answer, or not to you.
+        """
+        from lorasmith.bases.links import LocalPath, parse_link
+        from lorasmith.bases.wanting import resolve
+
+        parsed = parse_link(link)
+        return parsed.path if isinstance(parsed, LocalPath) else resolve(parsed, self._downloads().json)
+
+    def add(
+        self,
+        link: str | Wanted,
+        *,
+        name: str = "",
+        progress: Callable[[Any], None] | None = None,
+        cancel: Any = None,
+    ) -> Added:
+        """Make a base known: fetched from a link, or referred to where it is.
+
+        Args:
+            link: a link, an id, a path, or what ``wanted`` gave.
+            name: what it shall be called; left out, made from its own.
+            progress: hears of the download.
+            cancel: stops it; what has arrived is used by the next attempt.
+
+        Raises:
+            BaseError: it cannot be read, or is neither a base nor a part of one.
+            LorasmithError: it cannot be fetched.
+        """
+        from lorasmith.bases.adding import add_local, add_wanted
+
+        wanted = self.wanted(link) if isinstance(link, str) else link
+        if isinstance(wanted, Path):
+            return add_local(self._registry, wanted, name=name)
+        return add_wanted(self._registry, wanted, self._downloads(), name=name, progress=progress, cancel=cancel)
+
+    def scan(
+        self,
+        folders: Iterable[Path | str] = (),
+        *,
+        add: bool = False,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> ScanResult:
+        """Look for weights of ComfyUI, A1111, Forge, InvokeAI and the Hugging Face cache; nothing is copied.
+
+        Args:
+            folders: where to look; left out, at the usual places of those programs.
+            add: whether to remember the bases found.
+            progress: called with the number of files and the name of each.
+
+        Raises:
+            BaseError: a folder is not there.
+        """
+        from lorasmith.bases.scanning import Place, places_of, scan, usual_places
+
+        places: list[Place] = []
+        for folder in folders:
+            path = Path(folder).expanduser().absolute()
+            if not path.is_dir():
+                raise BaseError(
+                    f"There is no folder {path}.", "Name the folder of a program, or one with weights in it."
+                )
+            places += places_of(path)
+        places = places or ([] if folders else usual_places())
+        sightings = tuple(scan(places, progress))
+        added: list[RegisteredBase] = []
+        for sighting in sightings if add else ():
+            if sighting.header is not None and sighting.found is not None and sighting.found.is_base:
+                record, new = self._registry.add(sighting.header, sighting.found, name=sighting.name)
+                added += [record] if new else []
+        return ScanResult(tuple(place.path for place in places), sightings, tuple(added))
+
+    def hash(self, name: str, progress: Callable[[int, int, str], None] | None = None) -> RegisteredBase:
+        """The base with its SHA-256, worked out now if it was not before."""
+        return self._registry.hashed(name, progress)
+
+    def forget(self, name: str, *, delete: bool = False) -> RegisteredBase:
+        """Remove a base from the list; with ``delete`` its weights too, if they lie in this home.
+
+        Raises:
+            BaseError: there is none, or ``delete`` is asked for weights of another program.
+        """
+        record = self._registry.get(name)
+        path = Path(record.path)
+        if delete and not path.is_relative_to(self._registry.folder.absolute()):
+            raise BaseError(
+                f"The weights of '{name}' lie outside this home, at {path}, and are not deleted.",
+                f"`lorasmith bases forget {name}` takes it off the list; delete the file yourself if you mean it.",
+            )
+        self._registry.forget(name)
+        if delete and path.is_dir():
+            shutil.rmtree(path)
+        elif delete:
+            path.unlink(missing_ok=True)
+        return record
+
+    def convert(self, source: Path | str, out: Path | str | None = None) -> Converted:
+        """Write the tensors of a pickle as safetensors, in a locked process.
+
+        Raises:
+            BaseError: it holds anything but tensors, or the target exists.
+        """
+        from lorasmith.bases.converting import convert
+
+        return convert(Path(source), Path(out) if out is not None else None)
+
+    def catalogue(self) -> Catalogue:
+        """Well-known bases with their licences."""
+        from lorasmith.bases.catalogue import catalogue
+
+        return catalogue()
+
+    def machine(self) -> Machine:
+        """What this machine has, for an estimate of what it can train."""
+        from lorasmith.bases.needs import this_machine
+
+        return this_machine()
+
+    @property
+    def _registry(self) -> BaseRegistry:
+        from lorasmith.bases.registry import BaseRegistry
+
+        return BaseRegistry(self.home)
+
+    def _downloads(self) -> Downloads:
+        if self._fetcher is not None:
+            return self._fetcher()
+        from importlib.util import find_spec
+
+        if find_spec("lorasmith.fetching") is None:
+            raise EnvironmentProblem("This lorasmith cannot download.", "Download the file yourself and name its path.")
+        from lorasmith.credentials import Credentials  # type: ignore[import-not-found, unused-ignore]
+        from lorasmith.fetching import Fetcher  # type: ignore[import-not-found, unused-ignore]
+
+        downloads: Downloads = Fetcher(credentials=Credentials(self.home))
+        return downloads
