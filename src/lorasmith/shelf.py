@@ -210,8 +210,8 @@ class Shelf:
 
         if find_spec("lorasmith.fetching") is None:
             raise EnvironmentProblem("This lorasmith cannot download.", "Download the file yourself and name its path.")
-        from lorasmith.credentials import Credentials  # type: ignore[import-not-found, unused-ignore]
-        from lorasmith.fetching import Fetcher  # type: ignore[import-not-found, unused-ignore]
+        from lorasmith.credentials import Credentials
+        from lorasmith.fetching import Fetcher
 
         downloads: Downloads = Fetcher(credentials=Credentials(self.home))
         return downloads

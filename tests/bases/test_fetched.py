@@ -24,7 +24,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def shelf_over(handler: Any, home: Path) -> Shelf:
-    from lorasmith.credentials import Credentials  # type: ignore[import-not-found, unused-ignore]
+    from lorasmith.credentials import Credentials
 
     credentials = Credentials(home)
     fetcher = fetching.Fetcher(fetching.Limits(attempts=1), credentials, transport=httpx2.MockTransport(handler))
