@@ -63,7 +63,8 @@ def test_every_trainer_has_an_eye_with_facts_and_their_source() -> None:
 
 def test_an_unknown_trainer_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'sd_scripts'"):
-        eye_of("sd-scripts")
+        eye_of("sd_scripst")
+    assert eye_of("sd-scripts") is eye_of("sd_scripts")
 
 
 def test_looking_loads_no_model_library() -> None:
