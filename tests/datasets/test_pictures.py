@@ -318,6 +318,50 @@ def test_rembg_is_asked_for_and_its_model_is_the_users_own(tmp_path: Path, monke
         work("mask_subject", gradient(9, 9), model=str(tmp_path / "u2net.onnx"))
 
 
+class FakeDetector:
+    """OpenCV's detector as its documentation describes it: fifteen numbers a face, the score last."""
+
+    @staticmethod
+    def create(model: str, config: str, size: tuple[int, int], confidence: float) -> FakeDetector:
+        assert config == "" and 0 < confidence < 1
+        return FakeDetector()
+
+    def detect(self, pixels: Any) -> tuple[int, Any]:
+        bright = np.argwhere(pixels.min(axis=2) > 250)
+        if not len(bright):
+            return 1, None
+        (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0) + 1
+        return 1, np.array([[left, top, right - left, bottom - top, *([0] * 10), 0.9]], dtype=np.float32)
+
+
+def test_faces_are_masked_and_kept_by_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    from lorasmith.datasets.pictures import faces
+
+    model = tmp_path / "yunet.onnx"
+    picture = Image.new("RGB", (400, 100), (60, 60, 60))
+    picture.paste((255, 255, 255), (350, 30, 390, 70))
+    monkeypatch.setattr(faces, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match="needs OpenCV"):
+        work("mask_faces", picture, model=str(model))
+    monkeypatch.setattr(faces, "find_spec", lambda name: object())
+    with pytest.raises(ConfigError, match="There is no model"):
+        work("mask_faces", picture, model=str(model))
+    model.touch()
+    fake = types.SimpleNamespace(FaceDetectorYN=FakeDetector, error=RuntimeError)
+    monkeypatch.setattr(faces, "import_module", lambda name: fake)
+    done = work("mask_faces", picture, model=str(model))
+    assert done.mask is not None
+    assert [done.mask.getpixel(at) for at in ((370, 50), (345, 50), (100, 50))] == [255, 255, 0]
+    inverted = work("mask_faces", picture, model=str(model), invert=True)
+    assert inverted.mask is not None and inverted.mask.getpixel((370, 50)) == 0
+    kept = work("to_bucket", picture, resolution=100, multiple=20, window="center", faces=str(model))
+    assert np.asarray(kept.image).min(axis=2).max() > 250, "the crop kept the face at the edge"
+    with pytest.raises(ToolError, match="shows no face"):
+        work("mask_faces", gradient(40, 40), model=str(model))
+
+
 # Options
 
 
@@ -344,7 +388,7 @@ def test_every_tool_says_what_it_does_and_describes_its_options() -> None:
     needed: dict[str, dict[str, Any]] = {
         "resize": {"mode": "fit", "width": 9, "height": 9}, "crop": {"box": (0, 0, 1, 0.5)}, "rotate": {"degrees": 90},
         "convert": {"format": "png"}, "mask_from_files": {"folder": "m"}, "mask_rectangle": {"box": (0, 0, 1, 0.5)},
-        "mask_subject": {"model": "m.onnx"},
+        "mask_subject": {"model": "m.onnx"}, "mask_faces": {"model": "m.onnx"},
     }  # fmt: skip
     for name, kind in TOOLS.items():
         assert tool_from(name, needed.get(name, {})).describe().endswith(".")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from lorasmith.datasets.pictures.borders import TrimBorders
 from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError
 from lorasmith.datasets.pictures.encoding import Compress, Convert, StripMetadata
+from lorasmith.datasets.pictures.faces import MaskFaces
 from lorasmith.datasets.pictures.geometry import Crop, Flip, Resize, Rotate, SplitStrips, ToBucket
 from lorasmith.datasets.pictures.masks import MaskFromAlpha, MaskFromFiles, MaskRectangle, MaskSubject, RemoveMask
 from lorasmith.errors import ConfigError
@@ -18,7 +19,7 @@ from lorasmith.plugins import choose
 
 _ALL: Final[tuple[type[PictureTool], ...]] = (
     Resize, ToBucket, Crop, Rotate, Flip, TrimBorders, SplitStrips, Convert, Compress, StripMetadata,
-    MaskFromAlpha, MaskFromFiles, MaskRectangle, MaskSubject, RemoveMask,
+    MaskFromAlpha, MaskFromFiles, MaskRectangle, MaskSubject, MaskFaces, RemoveMask,
 )  # fmt: skip
 
 TOOLS: Final[Mapping[str, type[PictureTool]]] = MappingProxyType({tool.name: tool for tool in _ALL})

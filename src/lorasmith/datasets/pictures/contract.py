@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from PIL import Image
 
 from lorasmith.config import Section
@@ -68,3 +69,15 @@ class PictureTool(Section, ABC):
     def size_after(self, width: int, height: int) -> tuple[int, int] | None:
         """The size that a picture of ``width`` x ``height`` will have, when its pixels need not be seen to tell."""
         return None
+
+
+def masked(frame: Frame, mask: Image.Image, note: str) -> tuple[Frame, ...]:
+    """The frame with that mask; the same frame when it has it already, an error when nothing would be trained."""
+    values = np.asarray(mask)
+    if not values.any():
+        raise ToolError("would have a mask that is black all over, so that nothing of it is trained")
+    if frame.mask is not None and frame.mask.size == mask.size and np.array_equal(values, np.asarray(frame.mask)):
+        return (frame,)
+    if frame.mask is None and (values == 255).all():
+        return (frame,)  # what no mask says too
+    return (replace(frame, mask=mask, notes=(*frame.notes, note)),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from PIL import Image
@@ -12,11 +13,13 @@ from pydantic import Field, field_validator, model_validator
 from lorasmith.datasets.buckets import nearest_shape, table_of
 from lorasmith.datasets.images import parse_background
 from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.faces import around, faces
 from lorasmith.datasets.pictures.saliency import best_window
 from lorasmith.errors import ConfigError
 
 _LONGEST: Final = 32_768
 Side = Annotated[int, Field(ge=1, le=_LONGEST)]
+_SURE: Final = 0.7  # of a face, 0 to 1
 _BY_SIDE: Final = ("short_side", "long_side")
 
 
@@ -110,6 +113,8 @@ class ToBucket(PictureTool):
     """Where to crop: around what stands out (spectral residual, Hou and Zhang 2007), or the centre."""
     protect: Box | None = None
     """A box (left, top, right, bottom as shares of the picture, 0 to 1) that the crop keeps wherever it fits."""
+    faces: Path | None = None
+    """The .onnx file of YuNet, your own download: the faces it finds are kept too; needs OpenCV."""
     upscale: bool = False
     """Enlarge pictures that are smaller than their bucket."""
 
@@ -135,10 +140,17 @@ class ToBucket(PictureTool):
         if target == frame.image.size:
             return (frame,)
         anchor = (0.5, 0.5)
-        if self.window == "salient" or self.protect is not None:
+        protect = self._protected(frame)
+        if self.window == "salient" or protect is not None:
             flat = self.window == "center"
-            anchor = best_window(frame.image, target[0] / target[1], protect=self.protect, ignore_content=flat)
+            anchor = best_window(frame.image, target[0] / target[1], protect=protect, ignore_content=flat)
         return (covered(frame, target, anchor, f"bucket:{target[0]}x{target[1]}"),)
+
+    def _protected(self, frame: Frame) -> Box | None:
+        if self.faces is None:
+            return self.protect
+        found = faces(frame.image, self.faces, _SURE)
+        return around([*found, self.protect] if self.protect is not None else found)
 
 
 class Crop(PictureTool):

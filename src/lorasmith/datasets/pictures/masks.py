@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import field_validator
 
-from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError, masked
 from lorasmith.datasets.pictures.geometry import _box
 from lorasmith.errors import ConfigError, EnvironmentProblem
 
@@ -42,7 +42,7 @@ class MaskFromAlpha(PictureTool):
             alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
         if alpha.size != frame.image.size:
             raise ToolError(f"is {_size(frame.image)} while its transparency is {_size(alpha)}")
-        return _masked(frame, alpha, "mask:alpha")
+        return masked(frame, alpha, "mask:alpha")
 
 
 class MaskFromFiles(PictureTool):
@@ -66,7 +66,7 @@ class MaskFromFiles(PictureTool):
             for ending in _SUFFIXES:
                 path = self.folder / f"{name}{ending}"
                 if path.is_file():
-                    return _masked(frame, self._read(path, frame.image), f"mask:file:{path.name}")
+                    return masked(frame, self._read(path, frame.image), f"mask:file:{path.name}")
         raise ToolError(f"has no mask in {self.folder}")
 
     def _read(self, path: Path, picture: Image.Image) -> Image.Image:
@@ -113,7 +113,7 @@ class MaskRectangle(PictureTool):
         mask.paste(inside, (int(left * width), int(top * height), round(right * width), round(bottom * height)))
         if self.combine == "both" and frame.mask is not None:
             mask = Image.fromarray(np.minimum(np.asarray(mask), np.asarray(frame.mask)))
-        return _masked(frame, mask, "mask:rectangle")
+        return masked(frame, mask, "mask:rectangle")
 
 
 class MaskSubject(PictureTool):
@@ -129,7 +129,7 @@ class MaskSubject(PictureTool):
 
     def work(self, frame: Frame) -> Sequence[Frame]:
         mask = _subject(frame.image, self.model)
-        return _masked(frame, mask, f"mask:subject:{self.model.stem}")
+        return masked(frame, mask, f"mask:subject:{self.model.stem}")
 
 
 class RemoveMask(PictureTool):
@@ -163,18 +163,6 @@ def _session(rembg: Any, model: Path) -> Any:
     """rembg's session over a local file: its way for custom models."""
     custom = "u2net_custom" if "u2net" in model.stem else "dis_custom"
     return rembg.new_session(custom, model_path=str(model))
-
-
-def _masked(frame: Frame, mask: Image.Image, note: str) -> tuple[Frame, ...]:
-    """The frame with that mask; the same frame when it has it already, an error when nothing would be trained."""
-    values = np.asarray(mask)
-    if not values.any():
-        raise ToolError("would have a mask that is black all over, so that nothing of it is trained")
-    if frame.mask is not None and frame.mask.size == mask.size and np.array_equal(values, np.asarray(frame.mask)):
-        return (frame,)
-    if frame.mask is None and (values == 255).all():
-        return (frame,)  # what no mask says too
-    return (replace(frame, mask=mask, notes=(*frame.notes, note)),)
 
 
 def _painted_alpha(image: Image.Image) -> bool:
