@@ -364,7 +364,7 @@ def test_names_are_completed(desk: Desk) -> None:
     assert complete_dataset(context, any_, "pets@") == ["pets@1", "pets@2"]
     assert complete_dataset(context, any_, "x") == []
     assert complete_operation(context, any_, "add_") == ["add_trigger_word", "add_prefix", "add_suffix"]
-    assert complete_tool(context, any_, "mask_f") == ["mask_from_alpha", "mask_from_files"]
+    assert complete_tool(context, any_, "mask_f") == ["mask_from_alpha", "mask_from_files", "mask_faces"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])

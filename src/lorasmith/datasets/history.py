@@ -19,7 +19,12 @@ _WORDS: Final = {
     "add_trigger_word": "trigger word '{word}'",
     "remove_tags": "tags removed: {tags}",
     "caption": "captions by {captioner}",
+    "set_captions": "captions by hand: {count}",
+    "leave_out": "pictures left out: {count}",
+    "split_validation": "pictures held out: {count}",
+    "rename_in_sequence": "pictures numbered: {count}",
 }
+_COUNTED: Final = ("items", "held_out", "names")  # arguments that list pictures
 
 
 @dataclass(frozen=True)
@@ -138,12 +143,17 @@ def in_words(operation: Operation) -> str:
     if isinstance(said.get("in_words"), str):
         return str(said["in_words"])
     plain = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in said.items() if k != "rebased_from"}
+    pictures: Any = next((said[key] for key in _COUNTED if key in said), None)
+    if pictures is not None:
+        plain["count"] = len(pictures)
     try:
         words = _WORDS[operation.name].format_map(plain)
     except KeyError:
         words = operation.name.replace("_", " ")
         if short := [f"{k}: {v}" for k, v in plain.items() if isinstance(v, str | int | float) and len(str(v)) <= 60]:
             words += f" ({', '.join(short)})"
+    if "finding" in said:
+        words += f", because of {said['finding']}"
     return f"{words}, joined with later edits" if "rebased_from" in said else words
 
 

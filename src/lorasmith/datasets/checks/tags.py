@@ -123,13 +123,18 @@ def _conflicts(context: CheckContext) -> Iterator[Found]:
     yield from found(names, "{n} with tags that contradict each other: {word}.", word=said)
 
 
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The most frequent first; equally frequent ones by name, so that every run says the same."""
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
 def _everywhere_or_once(context: CheckContext) -> Iterator[Found]:
     trained = {item.name for item in context.trained}
     tagged = [tags for name, tags in context.tags.items() if name in trained and tags]
     if len(tagged) < _ENOUGH:
         return
     counts = Counter(tag for tags in tagged for tag in {same_spelling(tag) for tag in tags})
-    constant = [tag for tag, count in counts.most_common() if count > _EVERYWHERE * len(tagged)]
+    constant = [tag for tag, count in _ranked(counts) if count > _EVERYWHERE * len(tagged)]
     if constant:
         listed = ", ".join(f"'{tag}'" for tag in constant[:5]) + (", ..." if len(constant) > 5 else "")
         yield Found((), f"In nearly every caption, and so bound to the subject: {listed}.")
@@ -154,7 +159,7 @@ def _unknown(context: CheckContext) -> Iterator[Found]:
             names.append(name)
             strange.update(not_known)
     said = []
-    for tag, _ in strange.most_common(_EXAMPLES):
+    for tag, _ in _ranked(strange)[:_EXAMPLES]:
         near = nearest_known(tag, known)
         said.append(f"'{tag}' (did you mean '{near}'?)" if near else f"'{tag}'")
     more = "; ..." if len(strange) > _EXAMPLES else ""
