@@ -349,6 +349,11 @@ def test_boxes_stay_inside_and_have_the_targets_shape(
         assert all(scaled >= target for scaled, target in zip(fit.scaled, fit.target, strict=True))
 
 
+def inked(text: str) -> str:
+    """A text without blanks and byte order marks; what readers do to these is tested above, one by one."""
+    return "".join(text.replace("\ufeff", "").split())
+
+
 @settings(deadline=None, max_examples=150)
 @given(
     content=st.one_of(st.none(), st.binary(max_size=60), st.text(max_size=60).map(str.encode)), word=st.text(max_size=8)
@@ -358,7 +363,8 @@ def test_any_bytes_are_a_caption_or_a_reason(content: bytes | None, word: str) -
         found = eye.see_caption(CaptionFile(content, "a_b_c_d_e.png"), EyeSettings(trigger_word=word))
         assert (found.outcome == "read") == bool(found.texts)
         assert found.outcome == "read" or any(note.severity == "error" for note in found.notes)
-        if any(text.strip("\ufeff \n") != (content or b"").decode("utf-8", "replace").strip() for text in found.texts):
+        written = inked((content or b"").decode("utf-8", "replace"))
+        if any(inked(text) != written for text in found.texts):
             assert found.notes or word or eye.name in ("lorasmith", "sd_scripts")
 
 
