@@ -368,3 +368,10 @@ def test_an_adapter_that_only_a_prompt_mentions_is_missed_before_a_job_is_made(s
     with pytest.raises(AdapterError, match="There is no adapter 'nope'"):
         studio.generate(base=str(base), prompts=["a star <lora:nope:0.5>"])
     assert studio.jobs() == ()
+
+
+def test_masks_that_training_does_not_look_at_are_told(studio: Studio, version: DatasetVersion, base: Path) -> None:
+    masked = studio.curate.use_tool(version, "mask_rectangle", {"box": (0.0, 0.0, 0.5, 1.0)}).version
+    notices = [notice.message for notice in studio.prepare(masked, {"base": str(base)}).notices]
+    assert any("have masks, which training here does not look at" in message for message in notices)
+    assert not any("masks" in notice.message for notice in studio.prepare(version, {"base": str(base)}).notices)

@@ -100,6 +100,15 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 f"Lower train_batch_size to {len(items)} or less, unless that is meant.",
             )
         )
+    masked = [item.name for item in items if item.mask is not None]
+    if masked:
+        found.append(
+            Notice(
+                f"{len(masked)} of {len(items)} pictures have masks, which training here does not look at: "
+                f"whole pictures are trained ({_some(masked)}).",
+                "Crop them, or export to a trainer that reads masks.",
+            )
+        )
     word = config.trigger_word
     if word:
         # Regularisation pictures show the class without the subject: the word must not stand there.
