@@ -7,14 +7,14 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
 import click
 
 from lorasmith import __version__
-from lorasmith.cli.session import Session, shared_options
+from lorasmith.cli.session import Session, shared_options, verb
 from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 
 INTERRUPTED = 130
@@ -63,8 +63,29 @@ COMMANDS: Table = {
 }
 
 
-class Commands(click.Group):
-    """Loads a command's module when the command is called, and suggests the nearest name for one it does not know."""
+class Group(click.Group):
+    """Suggests the nearest command for one it does not know."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            raise unknown_command(args[0], self.list_commands(ctx), ctx.command_path)
+        return super().resolve_command(ctx, args)
+
+    def verb(self, name: str) -> Callable[[Callable[..., Any]], click.Command]:
+        """A command of this group; see ``session.verb``."""
+
+        def decorate(function: Callable[..., Any]) -> click.Command:
+            made = verb(name)(function)
+            self.add_command(made)
+            return made
+
+        return decorate
+
+
+class Commands(Group):
+    """Loads a command's module when the command is called."""
 
     sections: ClassVar[Table] = COMMANDS
 
@@ -78,13 +99,6 @@ class Commands(click.Group):
                 command: click.Command = getattr(importlib.import_module(f"lorasmith.cli.{module}"), attribute)
                 return command
         return None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
-            raise unknown_command(args[0], self.list_commands(ctx), ctx.command_path)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in self.sections.items():

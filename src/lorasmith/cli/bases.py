@@ -11,8 +11,8 @@ import click
 from lorasmith.bases.needs import verdict
 from lorasmith.bases.recognition import as_document
 from lorasmith.bases.registry import as_facts
-from lorasmith.cli.jobs import JobCommands
-from lorasmith.cli.session import Session, count, plain, shared_options, size, table, verb
+from lorasmith.cli.app import Group
+from lorasmith.cli.session import Session, count, plain, shared_options, size, table
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from lorasmith.shelf import Shelf
 
 
-@click.group(
-    "bases", cls=JobCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group("bases", cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
 @click.pass_context
 def bases(context: click.Context) -> None:
@@ -35,18 +33,7 @@ def bases(context: click.Context) -> None:
         _list(context.ensure_object(Session))
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command of the group."""
-
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        made = verb(name)(function)
-        bases.add_command(made)
-        return made
-
-    return decorate
-
-
-@command("list")
+@bases.verb("list")
 def list_bases(session: Session) -> None:
     """List the bases of this home, and what this machine can train of them."""
     _list(session)
@@ -76,7 +63,7 @@ def _state(shelf: Shelf, kind: str, family: str) -> str:
     return "trainable" if shelf.trainable(family) else "not trainable here yet"
 
 
-@command("add")
+@bases.verb("add")
 @click.argument("link", metavar="LINK|PATH|ID")
 @click.option("--name", default="", help="What to call it; otherwise its own name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
@@ -131,7 +118,7 @@ def _progress(session: Session) -> Callable[[Any], None] | None:
     return show
 
 
-@command("scan")
+@bases.verb("scan")
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path), metavar="[FOLDER]...")
 @click.option("--add", "remember", is_flag=True, help="Remember the bases that are found; nothing is copied.")
 def scan(session: Session, folders: tuple[Path, ...], remember: bool) -> None:
@@ -166,7 +153,7 @@ def scan(session: Session, folders: tuple[Path, ...], remember: bool) -> None:
     session.answer({"places": [str(p) for p in result.places], "found": facts, "added": added}, *lines)
 
 
-@command("show")
+@bases.verb("show")
 @click.argument("reference", metavar="NAME|PATH")
 @click.option("--hash", "with_hash", is_flag=True, help="Work out its SHA-256, if it is not known yet.")
 def show(session: Session, reference: str, with_hash: bool) -> None:
@@ -200,7 +187,7 @@ def _recognised_lines(shelf: Shelf, path: Path, found: Recognition) -> list[str]
     return lines
 
 
-@command("forget")
+@bases.verb("forget")
 @click.argument("name")
 @click.option("--delete", is_flag=True, help="Delete its weights too, if they lie in this home.")
 def forget(session: Session, name: str, delete: bool) -> None:
@@ -210,7 +197,7 @@ def forget(session: Session, name: str, delete: bool) -> None:
     session.answer({"name": base.name, "path": base.path, "deleted": delete}, f"{base.name} {words}.")
 
 
-@command("convert")
+@bases.verb("convert")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The file to write; otherwise beside it.")
 def convert(session: Session, file: Path, out: Path | None) -> None:
@@ -224,7 +211,7 @@ def convert(session: Session, file: Path, out: Path | None) -> None:
     session.answer(plain(made), line, f"  `lorasmith bases add {made.path}` makes it known.")
 
 
-@command("catalogue")
+@bases.verb("catalogue")
 @click.argument("family", required=False)
 @click.option("--trainable", is_flag=True, help="Only what can be trained here today.")
 def catalogue(session: Session, family: str | None, trainable: bool) -> None:

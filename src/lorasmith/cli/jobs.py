@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorasmith.cli.app import unknown_command
+from lorasmith.cli.app import Group
 from lorasmith.cli.completion import complete_job
-from lorasmith.cli.session import Session, duration, plain, shared_options, table, verb
+from lorasmith.cli.session import Session, duration, plain, shared_options, table
 from lorasmith.cli.watching import described, remaining, sentences, watch
 from lorasmith.errors import JobError
 from lorasmith.events import Metric, Phase, Progress
@@ -21,20 +21,7 @@ if TYPE_CHECKING:
 _job = click.argument("job_id", metavar="JOB", default="last", shell_complete=complete_job)
 
 
-class JobCommands(click.Group):
-    """Suggests the nearest command for one it does not know."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise unknown_command(args[0], list(self.commands), ctx.command_path)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(
-    "jobs", cls=JobCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@click.group("jobs", cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @shared_options
 @click.pass_context
 def jobs(context: click.Context) -> None:
@@ -46,18 +33,7 @@ def jobs(context: click.Context) -> None:
         _list(context.ensure_object(Session))
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command of the group."""
-
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        made = verb(name)(function)
-        jobs.add_command(made)
-        return made
-
-    return decorate
-
-
-@command("list")
+@jobs.verb("list")
 def list_jobs(session: Session) -> None:
     """List all jobs, newest last."""
     _list(session)
@@ -70,7 +46,7 @@ def _list(session: Session) -> None:
     session.answer({"jobs": facts}, *lines)
 
 
-@command("show")
+@jobs.verb("show")
 @_job
 @click.option("--follow", is_flag=True, help="Stay with it until it ends.")
 def show(session: Session, job_id: str, follow: bool) -> None:
@@ -95,7 +71,7 @@ def show(session: Session, job_id: str, follow: bool) -> None:
     session.answer(document | {"folder": str(job.folder.path)}, *lines)
 
 
-@command("stop")
+@jobs.verb("stop")
 @_job
 @click.option(
     "--force", is_flag=True, help="Signal it if it does not stop when asked, and kill it if it does not then."
@@ -108,7 +84,7 @@ def stop(session: Session, job_id: str, force: bool, grace: float) -> None:
     _told(session, job, "stop")
 
 
-@command("pause")
+@jobs.verb("pause")
 @_job
 def pause(session: Session, job_id: str) -> None:
     """Let a job save and free the device; `lorasmith resume` goes on with it."""
@@ -117,7 +93,7 @@ def pause(session: Session, job_id: str) -> None:
     _told(session, job, "pause")
 
 
-@command("save")
+@jobs.verb("save")
 @_job
 def save(session: Session, job_id: str) -> None:
     """Ask a running job for a checkpoint now."""
@@ -126,7 +102,7 @@ def save(session: Session, job_id: str) -> None:
     _told(session, job, "save at its next step")
 
 
-@command("sample")
+@jobs.verb("sample")
 @_job
 def sample(session: Session, job_id: str) -> None:
     """Ask a running job for previews now."""
@@ -135,7 +111,7 @@ def sample(session: Session, job_id: str) -> None:
     _told(session, job, "paint previews at its next step")
 
 
-@command("log")
+@jobs.verb("log")
 @_job
 @click.option(
     "-n", "--lines", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many, from the end."

@@ -4,32 +4,19 @@ the list of processes and stay in the shell's history."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import click
 
-from lorasmith.cli.app import unknown_command
-from lorasmith.cli.session import Session, shared_options, table, verb
+from lorasmith.cli.app import Group
+from lorasmith.cli.session import Session, shared_options, table
 from lorasmith.credentials import WANTED, Credentials
 from lorasmith.errors import ConfigError, InputError
 
 _LONGEST_INPUT = 10_000  # characters; more is a file that was piped in by mistake
 
 
-class SecretCommands(click.Group):
-    """Suggests the nearest command for one it does not know."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise unknown_command(args[0], list(self.commands), ctx.command_path)
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    "secrets", cls=SecretCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+    "secrets", cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @shared_options
 @click.pass_context
@@ -43,18 +30,7 @@ def secrets(context: click.Context) -> None:
         _list(context.ensure_object(Session))
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """A command of the group."""
-
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        made = verb(name)(function)
-        secrets.add_command(made)
-        return made
-
-    return decorate
-
-
-@command("set")
+@secrets.verb("set")
 @click.argument("service")
 @click.pass_context
 def set_secret(context: click.Context, session: Session, service: str) -> None:
@@ -91,7 +67,7 @@ def _piped() -> str:
     return text
 
 
-@command("list")
+@secrets.verb("list")
 def list_secrets(session: Session) -> None:
     """List services with a secret, and where each comes from; values are never shown."""
     _list(session)
@@ -106,7 +82,7 @@ def _list(session: Session) -> None:
     session.answer({"secrets": [{"service": entry.service, "where": entry.where} for entry in found]}, *lines)
 
 
-@command("forget")
+@secrets.verb("forget")
 @click.argument("service")
 def forget_secret(session: Session, service: str) -> None:
     """Remove the secret of a service."""
