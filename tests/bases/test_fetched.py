@@ -6,17 +6,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 
+from lorasmith import fetching
 from lorasmith.bases import open_base, read_header
 from lorasmith.errors import LorasmithError
 from lorasmith.shelf import Shelf
 from tests.bases.test_opening import PROBE, write_header
 from tests.tiny import build_tiny_base
 
-fetching = pytest.importorskip("lorasmith.fetching")
-httpx2 = pytest.importorskip("httpx2")
 SHAPES: dict[str, tuple[int, ...]] = {
     PROBE: (320, 768),
     "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),

@@ -17,11 +17,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from lorasmith.captioners import Answer, Identity
+from lorasmith.databases import connect
 from lorasmith.errors import InputError
 
 FOLDER: Final = "answers"
 _AT_ONCE: Final = 900  # host parameters that every SQLite takes
-_WAIT_SECONDS: Final = 30.0
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS about (identity TEXT NOT NULL, legend TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS answer (image BLOB, line INTEGER, caption TEXT NOT NULL, kept BLOB NOT NULL,
@@ -106,17 +106,13 @@ def rows(database: sqlite3.Connection, images: Sequence[str], line: int) -> Iter
             yield image.hex(), caption, kept
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, mend: str = "Delete that file; the pictures are looked at anew.") -> sqlite3.Connection:
     """A database that several processes may use and that survives a kill.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged; ``mend`` is what to do then.
     """
-    database = sqlite3.connect(path, timeout=_WAIT_SECONDS)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
+        return connect(path)
     except sqlite3.DatabaseError as cause:
-        database.close()
-        raise InputError(f"The kept answers in {path} cannot be read: {cause}.", "Delete that file.") from cause
-    return database
+        raise InputError(f"What is kept in {path} cannot be read: {cause}.", mend) from cause

@@ -144,10 +144,9 @@ def in_words(operation: Operation) -> str:
         return str(said["in_words"])
     plain = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in said.items() if k != "rebased_from"}
     pictures: Any = next((said[key] for key in _COUNTED if key in said), None)
-    if pictures is not None:
-        plain["count"] = len(pictures)
+    counted = {"count": len(pictures)} if pictures is not None else {}
     try:
-        words = _WORDS[operation.name].format_map(plain)
+        words = _WORDS[operation.name].format_map({**plain, **counted})
     except KeyError:
         words = operation.name.replace("_", " ")
         if short := [f"{k}: {v}" for k, v in plain.items() if isinstance(v, str | int | float) and len(str(v)) <= 60]:

@@ -18,6 +18,7 @@ from lorasmith.captioners.answers import open_database
 from lorasmith.datasets.captions.spelling import same_spelling
 
 _FILE: Final = "verdicts.sqlite"
+_MEND: Final = "Put back a copy of it: it holds what people decided. Without one, move it away and decide anew."
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS verdict
     (image BLOB, tag TEXT, accepted INTEGER NOT NULL, PRIMARY KEY (image, tag)) WITHOUT ROWID"""
 
@@ -44,7 +45,7 @@ def read_verdicts(home: Path) -> Verdicts:
     if not path.exists():
         return {}
     made: dict[str, dict[str, bool]] = defaultdict(dict)
-    with closing(open_database(path)) as database:
+    with closing(open_database(path, _MEND)) as database:
         database.execute(_TABLE)
         for image, tag, accepted in database.execute("SELECT image, tag, accepted FROM verdict"):
             made[image.hex()][tag] = bool(accepted)
@@ -54,7 +55,7 @@ def read_verdicts(home: Path) -> Verdicts:
 def write_verdicts(home: Path, verdicts: Iterable[tuple[str, str, bool]]) -> None:
     """Keep verdicts: SHA-256 of the picture, tag, whether it is there. A later one replaces an earlier one."""
     home.mkdir(parents=True, exist_ok=True)
-    with closing(open_database(home / _FILE)) as database, database:
+    with closing(open_database(home / _FILE, _MEND)) as database, database:
         database.execute(_TABLE)
         database.executemany(
             "INSERT OR REPLACE INTO verdict VALUES (?, ?, ?)",

@@ -11,14 +11,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
+from lorasmith.databases import rebuildable
 from lorasmith.datasets.report.record import Thumbnail
-from lorasmith.errors import EnvironmentProblem, OutOfDisk
 
 Progress = Callable[[int, int], None]
 BlobPath = Callable[[str], Path]
@@ -33,8 +32,6 @@ _QUALITY: Final = 58
 _THREADS: Final = 4
 _CHUNK: Final = 64
 _ASKED_AT_ONCE: Final = 500
-_WAIT: Final = 60.0  # seconds for another process that is writing
-_NOT_OURS: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS thumbnails (
     sha256 TEXT NOT NULL, side INTEGER NOT NULL, encoding INTEGER NOT NULL,
@@ -64,7 +61,7 @@ class ThumbnailStore:
             OutOfDisk, EnvironmentProblem: the home cannot be written to.
         """
         wanted = list(dict.fromkeys(shas))
-        with self._opened() as database:
+        with rebuildable(self.path, _prepare) as database:
             found = _read(database, wanted, side)
             missing = [sha for sha in wanted if sha not in found]
             done = len(found)
@@ -90,29 +87,6 @@ class ThumbnailStore:
                 return side
         return SIDES[-1]
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """The database, made anew when it is there but is none."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                database = _connect(self.path)
-            except sqlite3.DatabaseError as cause:
-                if getattr(cause, "sqlite_errorcode", 0) not in _NOT_OURS:
-                    raise
-                for suffix in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-                database = _connect(self.path)
-            with closing(database):
-                yield database
-        except sqlite3.OperationalError as cause:
-            if getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
-                raise OutOfDisk(
-                    f"The disk that holds {self.path} is full.", "Free some space and try again."
-                ) from cause
-            message = f"{self.path} cannot be used: {cause}."
-            raise EnvironmentProblem(message, "Mend its permissions, or delete it; it is made again.") from cause
-
 
 def thumbnail(path: Path, side: int) -> Thumbnail | None:
     """One thumbnail; None when the file is missing or damaged."""
@@ -131,16 +105,8 @@ def _encoded(image: Image.Image) -> Thumbnail:
     return Thumbnail(base64.b64encode(stream.getvalue()).decode("ascii"), image.width, image.height)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=_WAIT)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(_TABLE)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute(_TABLE)
 
 
 def _read(database: sqlite3.Connection, shas: Sequence[str], side: int) -> dict[str, Thumbnail]:

@@ -13,15 +13,15 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from lorasmith.databases import rebuildable
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.signals.measuring import jpeg_quality_of, measure
 from lorasmith.datasets.signals.values import ALGORITHM, Signals
-from lorasmith.errors import DatasetError, EnvironmentProblem, OutOfDisk
+from lorasmith.errors import DatasetError
 
 Progress = Callable[[int, int, str], None]
 """Pictures done, pictures in all, SHA-256 of the last one. An exception it raises stops the work."""
@@ -41,10 +41,7 @@ _BORDERS: Final = struct.Struct("<4I")
 _HASHES: Final = struct.Struct("<8Q")
 _ASKED_AT_ONCE: Final = 500  # SQLite takes 999 parameters and more, depending on how it was built
 _SAVED_AT_ONCE: Final = 32
-_WAIT: Final = 60.0
-"""Seconds to wait for another process that is writing."""
 _MOST_WORKERS: Final = 8
-_NOT_OURS: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class SignalStore:
@@ -80,7 +77,7 @@ class SignalStore:
         """
         wanted = list(dict.fromkeys(shas))
         failures: list[DatasetError] = []
-        with self._opened() as database:
+        with rebuildable(self.path, _prepare) as database:
             found = _read(database, wanted)
             missing = [sha for sha in wanted if sha not in found]
             fresh: list[tuple[str, Signals]] = []
@@ -132,54 +129,23 @@ class SignalStore:
 
     def known(self) -> int:
         """How many pictures have been measured."""
-        with self._opened() as database:
+        with rebuildable(self.path, _prepare) as database:
             (number,) = database.execute("SELECT count(*) FROM signals WHERE algorithm = ?", (ALGORITHM,)).fetchone()
             return int(number)
 
     def forget(self, shas: Iterable[str]) -> None:
         """Drop what is known of pictures that are gone."""
-        with self._opened() as database, database:
+        with rebuildable(self.path, _prepare) as database, database:
             database.executemany("DELETE FROM signals WHERE sha256 = ?", ((sha,) for sha in shas))
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """The database, made anew when it is there but is none."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                database = _connect(self.path)
-            except sqlite3.DatabaseError as cause:
-                if getattr(cause, "sqlite_errorcode", 0) not in _NOT_OURS:
-                    raise
-                for suffix in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-                database = _connect(self.path)
-            with closing(database):
-                yield database
-        except sqlite3.OperationalError as cause:
-            if getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
-                raise OutOfDisk(
-                    f"The disk that holds {self.path} is full.", "Free some space and try again."
-                ) from cause
-            message = f"{self.path} cannot be used: {cause}."
-            raise EnvironmentProblem(message, "Mend its permissions, or delete it; it is made again.") from cause
 
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=_WAIT)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(_TABLE)
-        names = {row[1] for row in database.execute("PRAGMA table_info(signals)")}
-        if names != {"sha256", "algorithm", *_COLUMNS}:  # written by a version that measured other things
-            with database:
-                database.execute("DROP TABLE signals")
-                database.execute(_TABLE)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute(_TABLE)
+    names = {row[1] for row in database.execute("PRAGMA table_info(signals)")}
+    if names != {"sha256", "algorithm", *_COLUMNS}:  # written by a version that measured other things
+        with database:
+            database.execute("DROP TABLE signals")
+            database.execute(_TABLE)
 
 
 def _read(database: sqlite3.Connection, shas: Sequence[str]) -> dict[str, Signals]:
