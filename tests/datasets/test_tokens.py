@@ -146,7 +146,6 @@ def test_a_cut_reads_no_further_than_it_must() -> None:
     counter.count(text)
     whole = time.process_time() - started - taken
     assert taken < whole / 5  # measured: a 250th
-it takes a minute
 
 
 def test_every_family_has_a_reader_and_says_whether_it_guesses(monkeypatch: Any, tmp_path: Path) -> None:
