@@ -1,0 +1,132 @@
+"""A source brings pictures from elsewhere to this machine, with what is known of each; one file each.
+
+Write ``sources/<name>.py`` with a class that derives from ``Source`` and a module-level ``plugin = ThatClass()``.
+``Options`` is a strict config section: command line and forms come from it for free.
+
+A source never makes a dataset. It says what it would bring (``look``), brings it into a folder (``bring``), and the
+ordinary import takes it from there: so what lies in a ZIP of a stranger meets the same limits wherever it came from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lorasmith.config import Section
+from lorasmith.credentials import Credentials
+from lorasmith.datasets.manifest import Fate
+from lorasmith.fetching import Cancel, Consents, Expected, Fetcher, Notice, Transfer
+
+
+@dataclass(frozen=True)
+class Offered:
+    """One file that a source would bring."""
+
+    path: str
+    """Where it will lie in the folder, ``/`` between parts; unique in a listing, a name that every system allows."""
+    url: str
+    """Where it is; without tokens. Empty where the source brings it by other means."""
+    size: int | None = None
+    """Bytes; None when nobody says."""
+    sha256: str | None = None
+    expected: Expected = "image"
+    caption: str = ""
+    """What the source says is on it; becomes a ``.txt`` beside it."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Into the item's provenance: ``address``, ``page``, ``post``, ``author``, ``license``, ``rating``, ``score``."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source would bring from one place, before anything is brought."""
+
+    source: str
+    """The plugin's name."""
+    location: str
+    """As the user gave it, without secrets."""
+    name: str
+    """A name for the dataset, where the user gives none."""
+    files: tuple[Offered, ...]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Into the provenance of every item: ``from`` (the source), ``address``, ``license``, ``revision``."""
+    left_out: tuple[Fate, ...] = ()
+    """What is there and will not be brought, each with its reason."""
+    said: tuple[str, ...] = ()
+    """Sentences for the user: what was cut short, what a search means."""
+
+    @property
+    def bytes_known(self) -> int:
+        """Of all files whose size is known."""
+        return sum(file.size or 0 for file in self.files)
+
+
+@dataclass(frozen=True)
+class Haul:
+    """What was brought, ready for the import."""
+
+    places: tuple[Path, ...]
+    """What to import: a folder, or files such as a ZIP."""
+    listing: Listing
+    missed: tuple[Fate, ...] = ()
+    """Files that could not be had, each with its reason; they go into the ledger."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """All that a source may use. One per ``look`` and ``bring``; whoever makes it closes its fetcher."""
+
+    fetcher: Fetcher
+    credentials: Credentials
+    consents: Consents
+    folder: Path
+    """Its own folder: the same for the same place and options, so that what arrived is not asked for again."""
+    watch: Callable[[int, int, str], None] | None = None
+    """Called with (files done, files in all, path)."""
+    transfer: Callable[[Transfer], None] | None = None
+    """Called a few times a second while a single large file arrives."""
+    cancel: Cancel | None = None
+
+
+class Source(ABC):
+    """The contract: ``accepts`` a location, ``look`` without bringing, then ``bring``."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    examples: ClassVar[tuple[str, ...]]
+    """Locations as people write them."""
+
+    class Options(Section):
+        """Nothing to choose."""
+
+    @abstractmethod
+    def accepts(self, location: str) -> bool:
+        """Whether this is surely meant for this source when its name was not given; quick, asks nobody."""
+
+    def notices(self, location: str, options: Section) -> tuple[Notice, ...]:
+        """What the user has to agree to before anything is asked there."""
+        del location, options
+        return ()
+
+    @abstractmethod
+    def look(self, location: str, options: Section, errand: Errand) -> Listing:
+        """What would be brought; brings nothing but metadata.
+
+        Raises:
+            InputError: a location that means nothing here, or nothing there.
+            FetchError: the place refuses or cannot be reached.
+            ConsentNeeded: the user has to agree first.
+        """
+
+    def bring(self, listing: Listing, options: Section, errand: Errand) -> Haul:
+        """Bring everything of a listing; going on after an interruption asks for nothing twice.
+
+        A file that cannot be had is one listed ``Fate`` (rule ``not_fetched``); no room on the disk, a cancel and a
+        place that refuses everything end it.
+        """
+        from lorasmith.sources.bringing import bring_files
+
+        del options
+        return bring_files(listing, errand)
