@@ -13,6 +13,7 @@ changes a dataset makes a new version and gives it back; what would change can b
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -224,6 +225,29 @@ class Curation:
         return self._commit(version, parent, written_by_hand(parent, captions), made)
 
     # Looking
+
+    def thumbnail(self, sha256: str, side: int = 256) -> bytes | None:
+        """A small WebP of a picture, by the SHA-256 of its blob; None when it is not here or damaged. It is kept.
+
+        Args:
+            sha256: of ``Item.image``, ``original`` or ``mask``.
+            side: pixels of the longer side; smaller pictures stay as they are.
+        """
+        from lorasmith.datasets.report.thumbnails import ThumbnailStore
+
+        found = ThumbnailStore(self.home).of([sha256], self._store.blob_path, side)
+        return base64.b64decode(found[sha256].data) if sha256 in found else None
+
+    def picture(self, sha256: str) -> Path:
+        """Where the bytes of a picture lie, by their SHA-256.
+
+        Raises:
+            DatasetError: they are not here.
+        """
+        path = self._store.blob_path(sha256)
+        if not path.is_file():
+            raise DatasetError(f"There is no picture {sha256[:12]}.", "Look at the dataset's pictures again.")
+        return path
 
     def statistics(self, version: Reference, lens: Lens | None = None) -> Statistics:
         """Counts, lengths, tags, shapes and files in figures."""

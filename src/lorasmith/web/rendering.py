@@ -20,6 +20,7 @@ from lorasmith import __version__
 from lorasmith.files import bytes_in_words
 from lorasmith.markup import visible
 from lorasmith.web import vendoring
+from lorasmith.web.forms import shown
 
 ROOT: Final = Path(__file__).parent
 AREAS: Final = (
@@ -65,6 +66,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"static": static, "vendor": lambda name: static(vendoring.address(name)), "version": __version__}
+    made.globals |= {"shown": shown}
     made.filters |= {"bytes": bytes_in_words, "ago": ago, "duration": duration, "visible": visible}
     return made
 

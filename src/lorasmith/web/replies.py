@@ -40,6 +40,8 @@ def install(app: FastAPI) -> None:
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, LorasmithError)
     status = 409 if isinstance(error, ConflictError) else _STATUS.get(error.exit_code, 500)
+    if status >= 500:
+        _log.warning("%s %s: %s", request.method, request.url.path, redact(str(error)), exc_info=error)
     extra: dict[str, Any] = {"kind": type(error).__name__}
     if isinstance(error, ConsentNeeded):
         extra["notice"] = error.notice
