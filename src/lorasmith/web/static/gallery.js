@@ -25,7 +25,8 @@ function mark() {
 }
 
 if (gallery) {
-  document.addEventListener("htmx:after:swap", () => {
+  // The form that asked is gone after the swap, and with it the way of htmx's own event to the document.
+  new MutationObserver(() => {
     mark();
     const view = side.querySelector(".item-view");
     if (view && writing) side.querySelector("#caption")?.focus();
@@ -40,7 +41,7 @@ if (gallery) {
       }
       lastSaved = null;
     }
-  });
+  }).observe(side, { childList: true });
   let writing = false;
   let lastSaved = null;
   side.addEventListener("submit", (event) => {
