@@ -45,8 +45,8 @@ if (gallery) {
   let writing = false;
   let lastSaved = null;
   side.addEventListener("submit", (event) => {
-    const form = event.target;
-    lastSaved = { item: form.elements.item.value, caption: form.elements.caption.value.trim() };
+    const sent = new FormData(event.target);
+    lastSaved = { item: sent.get("item"), caption: sent.get("caption").trim() };
   }, true); // before htmx, which ends the event
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
