@@ -10,8 +10,17 @@ import pytest
 
 from tests.web.conftest import Server
 from tests.web.test_datasets import fill
+from tests.web.test_runs import told
 
-PAGES: Final = ("/", "/datasets", "/datasets/cats", "/datasets/cats/edit", "/datasets/nothing-here", "/login")
+PAGES: Final = (
+    "/",
+    "/datasets",
+    "/datasets/cats",
+    "/datasets/cats/edit",
+    "/datasets/nothing-here",
+    "/login",
+    "/jobs/last",
+)
 """Every page that people look at; whoever adds one adds it here."""
 
 
@@ -26,6 +35,7 @@ def faults(page: Any) -> list[str]:
 @pytest.fixture
 def visit(chromium: Any, server: Server, tmp_path: Path) -> Callable[[str, str, int], Any]:
     fill(server.studio, tmp_path / "pictures")
+    told(server.studio)
 
     def go(path: str, theme: str, width: int) -> Any:
         # The policy of our pages would keep axe out; nothing else is switched off.
