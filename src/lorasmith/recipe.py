@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lorasmith.families import Base, Family
 
 SANDBOX = "sandbox"
+_THIN = 0.01
+"""Share of a picture below which a mask is said to leave little to learn from."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
     Raises:
         ConfigError: no base, an unknown key, an impossible value, values at odds.
         BaseError: the base is missing, damaged or of no known family.
-        DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them.
+        DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
+            or a mask lets nothing through of what would be trained.
     """
     from lorasmith.bases import family_of, open_base
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
 
     own = layer(values)
@@ -64,7 +69,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
     refuse_unweighed(version, config)
-    return Recipe(config, version, base, family, _notices(config, version.items))
+    shares = open_shares(DatasetStore(home), version.items, config, family)
+    return Recipe(config, version, base, family, _notices(config, version.items, shares))
 
 
 def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +86,7 @@ def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, A
     return defaults
 
 
-def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
+def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> tuple[Notice, ...]:
     """What is allowed and probably not meant."""
     from lorasmith.datasets.captions import has_word
 
@@ -100,15 +106,7 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 f"Lower train_batch_size to {len(items)} or less, unless that is meant.",
             )
         )
-    masked = [item.name for item in items if item.mask is not None]
-    if masked:
-        found.append(
-            Notice(
-                f"{len(masked)} of {len(items)} pictures have masks, which training here does not look at: "
-                f"whole pictures are trained ({_some(masked)}).",
-                "Crop them, or export to a trainer that reads masks.",
-            )
-        )
+    found += _mask_notices(config, items, shares)
     word = config.trigger_word
     if word:
         # Regularisation pictures show the class without the subject: the word must not stand there.
@@ -121,6 +119,37 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 )
             )
     return tuple(found)
+
+
+def _mask_notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> list[Notice]:
+    """What masks do to this run, and where they leave little to learn from."""
+    objective = config.objective
+    masked = [item.name for item in items if item.mask is not None]
+    if not masked:
+        if not objective.unmasked_weight:
+            return []
+        return [
+            Notice(
+                f"objective.unmasked_weight is {objective.unmasked_weight:g}, and no picture has a mask: it does nothing.",
+                "Leave it out, or make masks with an image tool such as mask_rectangle.",
+            )
+        ]
+    of = f"{len(masked)} of {len(items)} pictures have masks"
+    if not objective.masked_loss:
+        said = f"{of}, which are passed over: whole pictures are trained ({_some(masked)})."
+        return [Notice(said, "Set objective.masked_loss to true to train only what they let through.")]
+    rest = f"the rest counts {objective.unmasked_weight:g} of it" if objective.unmasked_weight else "nothing else of them"
+    found = [
+        Notice(
+            f"{of}: what they let through is trained, {rest} ({_some(masked)}).",
+            "Set objective.masked_loss to false to train whole pictures.",
+        )
+    ]
+    thin = [name for name, share in shares.items() if share < _THIN]
+    if thin:
+        said = f"{len(thin)} masks let less than {_THIN:.0%} of their picture through, which then counts as much as a "
+        found.append(Notice(f"{said}whole one: {_some(thin)}.", "Crop these pictures closer to their subject."))
+    return found
 
 
 def _some(names: Sequence[str]) -> str:
