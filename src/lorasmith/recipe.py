@@ -123,32 +123,25 @@ def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, fl
 
 def _mask_notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> list[Notice]:
     """What masks do to this run, and where they leave little to learn from."""
-    objective = config.objective
+    weight = config.objective.unmasked_weight
     masked = [item.name for item in items if item.mask is not None]
     if not masked:
-        if not objective.unmasked_weight:
-            return []
-        return [
-            Notice(
-                f"objective.unmasked_weight is {objective.unmasked_weight:g}, and no picture has a mask: it does nothing.",
-                "Leave it out, or make masks with an image tool such as mask_rectangle.",
-            )
-        ]
+        idle = f"objective.unmasked_weight is {weight:g}, and no picture has a mask: it does nothing."
+        hint = "Leave it out, or make masks with an image tool such as mask_rectangle."
+        return [Notice(idle, hint)] if weight else []
     of = f"{len(masked)} of {len(items)} pictures have masks"
-    if not objective.masked_loss:
+    if not config.objective.masked_loss:
         said = f"{of}, which are passed over: whole pictures are trained ({_some(masked)})."
         return [Notice(said, "Set objective.masked_loss to true to train only what they let through.")]
-    rest = f"the rest counts {objective.unmasked_weight:g} of it" if objective.unmasked_weight else "nothing else of them"
-    found = [
-        Notice(
-            f"{of}: what they let through is trained, {rest} ({_some(masked)}).",
-            "Set objective.masked_loss to false to train whole pictures.",
-        )
-    ]
+    rest = f"the rest counts {weight:g} times as much" if weight else "the rest is not learned"
+    said = f"{of}: what they let through is trained, {rest} ({_some(masked)})."
+    found = [Notice(said, "Set objective.masked_loss to false to train whole pictures.")]
     thin = [name for name, share in shares.items() if share < _THIN]
     if thin:
-        said = f"{len(thin)} masks let less than {_THIN:.0%} of their picture through, which then counts as much as a "
-        found.append(Notice(f"{said}whole one: {_some(thin)}.", "Crop these pictures closer to their subject."))
+        said = (
+            f"Less than {_THIN:.0%} of {len(thin)} pictures is let through, and counts like a whole one: {_some(thin)}."
+        )
+        found.append(Notice(said, "Crop these pictures closer to their subject."))
     return found
 
 

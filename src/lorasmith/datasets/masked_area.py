@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Box = tuple[float, float, float, float]
+_LEAST: Final = 1 / 255
+
+
+def lets_nothing_through(cells: NDArray[np.float32]) -> bool:
+    """Whether no cell of ``averaged`` lets even one step of a mask's 256 through: there is nothing to learn from."""
+    return bool(cells.max() < _LEAST)
 
 
 def averaged(mask: Image.Image, box: Box, columns: int, rows: int) -> NDArray[np.float32]:

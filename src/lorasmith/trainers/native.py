@@ -148,7 +148,7 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
 
 def _config(frozen: Mapping[str, Any]) -> TrainConfig:
     """The config of a job. One that was queued before masks counted goes on without them, as it was meant."""
-    objective = {"masked_loss": False, **frozen["objective"]}
+    objective = {"masked_loss": False, **frozen.get("objective", {})}
     return TrainConfig.model_validate({**frozen, "objective": objective})
 
 

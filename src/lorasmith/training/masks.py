@@ -7,7 +7,7 @@ Torch is not needed, so that a run can be refused before there is a job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from lorasmith.config import TrainConfig
 from lorasmith.datasets.buckets import Placed, arrange, crop_box
 from lorasmith.datasets.manifest import Item
-from lorasmith.datasets.masked_area import averaged
+from lorasmith.datasets.masked_area import averaged, lets_nothing_through
 from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.families import Family
     from lorasmith.training.setting import Pictures
-
-_LEAST: Final = 1 / 255
-"""The least that a mask must let through of one latent position, as a share: one step of its 256."""
 
 
 def counting(items: Iterable[Item], config: TrainConfig) -> list[Item]:
@@ -43,7 +40,7 @@ def latent_mask(pictures: Pictures, item: Item, placed: Placed, family: Family) 
         family.latent_scale(placed.width),
         family.latent_scale(placed.height),
     )
-    if cells.max() < _LEAST:
+    if lets_nothing_through(cells):
         what = "next to nothing" if cells.any() else "nothing"
         where = f" ({placed.crop_loss:.0%} of the picture is cut away)" if placed.crop_loss else ""
         raise DatasetError(
