@@ -111,7 +111,7 @@ def row(home: Path, name: str, config: dict[str, Any], pictures: int) -> str:
     file = out / "adapter.safetensors"
     write_adapter(file, run.lora.export()[0], family=sd, dtype="fp32", metadata={})
     painted = Studio(home).generate(
-        base="sandbox", prompts=["zib"] * pictures, seed=1, steps=20, guidance_scale=4.0,
+        base="sandbox", prompts=["zib"], count=pictures, seed=1, steps=20, guidance_scale=4.0,
         width=128, height=128, adapters=[{"name": str(file)}],
     )  # fmt: skip
     images = [Image.open(one.path).convert("RGB") for one in painted]

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.config import TrainConfig, layer, resolve
+from lorasmith.config import TrainConfig, known_keys, layer, resolve
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.events import Notice
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from lorasmith.datasets.manifest import DatasetVersion, Item
     from lorasmith.families import Base, Family
+    from lorasmith.trainers import Trainer
 
 SANDBOX = "sandbox"
 _THIN = 0.01
@@ -35,22 +38,27 @@ class Recipe:
         return {"config": self.config.model_dump(mode="json"), "fingerprint": self.version.fingerprint}
 
 
-def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -> Recipe:
+def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, trainer: str = "native") -> Recipe:
     """Lay the defaults of the base's family under the user's values and check them against the dataset.
 
     Args:
         version: the pictures to learn from.
         values: a tree of ``TrainConfig`` keys, nested or dotted; ``base`` is needed.
         home: where named bases lie.
+        trainer: name of who shall train.
 
     Raises:
-        ConfigError: no base, an unknown key, an impossible value, values at odds.
+        ConfigError: no base, an unknown key, an impossible value, values at odds; no such trainer, one that cannot
+            train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
             or a mask lets nothing through of what would be trained.
     """
+    import lorasmith.trainers
     from lorasmith.bases import family_of, open_base
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.plugins import choose, discover
+    from lorasmith.trainers import Trainer
     from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
 
@@ -64,13 +72,58 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
         raise ConfigError(
             f"The config names the dataset '{own['dataset']}', but {version.reference} is to be trained.", "Keep one."
         )
+    who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
     base = open_base(reference, home=home)
     family = family_of(base)
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
+    refuse_idle(who, family, own, config)
     refuse_unweighed(version, config)
     shares = open_shares(DatasetStore(home), version.items, config, family)
     return Recipe(config, version, base, family, _notices(config, version.items, shares))
+
+
+def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config: TrainConfig) -> None:
+    """What a trainer cannot do is an error before a run, and no option of the user's is passed over in silence.
+
+    A value that is the default anyway may stand in a tree of all options, such as the config of an earlier run.
+
+    Args:
+        trainer: who shall train.
+        family: of the base.
+        own: the user's values, as ``layer`` gives them.
+        config: what they became.
+
+    Raises:
+        ConfigError: the trainer cannot train the family, or does not use a value that was set.
+    """
+    if not trainer.supports(family):
+        raise ConfigError(
+            f"The trainer '{trainer.name}' cannot train {family.title}.", "Choose another base or another trainer."
+        )
+    used = trainer.honours()
+    idle = [
+        key
+        for key, section in known_keys().items()
+        if key not in used and _at(own, key) is not None and _at(config.model_dump(), key) != _default(section, key)
+    ]
+    if idle:
+        more = f", nor {len(idle) - 1} more options that are set" if len(idle) > 1 else ""
+        raise ConfigError(
+            f"The trainer '{trainer.name}' does not use {idle[0]}{more}.", "Leave it out, or choose another trainer."
+        )
+
+
+def _at(tree: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    node: Any = tree
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _default(section: type[BaseModel], key: str) -> Any:
+    return section.model_fields[key.rpartition(".")[2]].get_default()
 
 
 def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:

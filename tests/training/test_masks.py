@@ -353,7 +353,7 @@ def test_a_mask_that_is_cropped_away_is_refused_before_there_is_a_job(tiny_base:
     setting, said = setting_of(tmp_path, tiny_base, version), Said()
     with pytest.raises(DatasetError, match="lets nothing through"):  # the worker looks again, first of all
         precompute(make_cache(tmp_path, setting), setting, emit=said, control=Control)
-    assert said.events == [Phase("caching")]
+    assert [type(event) for event in said.events] == [Phase]
 
 
 def test_masks_that_cannot_be_used_are_named(tiny_base: Path, tmp_path: Path) -> None:
