@@ -33,7 +33,7 @@ class Plain(Trainer):
     def honours(self) -> frozenset[str]:
         return frozenset(known_keys()) - {"ema_decay", "objective.unmasked_weight", "objective.masked_loss", "seed"}
 
-    def train(self, *arguments: object) -> dict[str, Any]:  # type: ignore[override]
+    def train(self, *arguments: object) -> dict[str, Any]:
         raise AssertionError("nothing is trained here")
 
 

@@ -86,6 +86,7 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
         if saved is not None:
             restore(training, saved)
             emit(Notice(f"Going on from the checkpoint of step {saved.step}."))
+        memory.refuse_what_cannot_fit(training, config, emit)
         ending = train(training, emit, control)
     if ending != "succeeded":
         return {"complete": False, "steps": training.step}
