@@ -128,6 +128,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--home", type=Path, help="a new folder, to keep what is trained and painted")
     wanted = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
@@ -138,7 +139,7 @@ def main() -> int:
     log.info("| run | error left, the subject | error right, the stripes | mascot painted | stripes painted | s/step |")
     log.info("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
+        home = wanted.home or Path(folder)
         make_striped(home, trained=16, held_out=4)
         for name, changes in RUNS.items():
             log.info(row(home, name, config_of(wanted.steps, wanted.threads, changes), wanted.pictures))

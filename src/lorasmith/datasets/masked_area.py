@@ -39,8 +39,9 @@ def _means(values: NDArray[np.generic], start: float, stop: float, count: int) -
     """The means over ``count`` equal parts of start..stop along the first axis."""
     edges = np.linspace(start, stop, count + 1)
     whole = np.minimum(edges.astype(np.int64), len(values) - 1)
-    sums = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
-    reached = sums[whole] + (edges - whole)[:, None] * values[whole].astype(np.float64)
-    means: NDArray[np.float64] = np.diff(reached, axis=0) / ((stop - start) / count)
+    between = np.add.reduceat(values, whole[:-1], axis=0, dtype=np.float64)  # of whole pixels, from edge to edge
+    between[np.diff(whole) == 0] = 0.0  # where reduceat gives the pixel itself
+    between[-1] = values[whole[-2] : whole[-1]].sum(axis=0, dtype=np.float64)  # and the last sum runs to the end
+    parts = (edges - whole)[:, None] * values[whole].astype(np.float64)
+    means: NDArray[np.float64] = (between + np.diff(parts, axis=0)) / ((stop - start) / count)
     return means
