@@ -81,7 +81,7 @@ def test_checks_repairs_and_health(studio: Studio, version: DatasetVersion) -> N
         curate.repair("cats", found["S1"])
     with pytest.raises(DatasetError, match="S1 cannot be mended"):
         curate.preview_repair("cats", found["S1"])
-    with pytest.raises(ConfigError, match="does not say anything of 'lost.png'"):
+    with pytest.raises(ConfigError, match="does not say anything of"):
         curate.preview_repair("cats", found["C5"], ["lost.png"])
     with pytest.raises(DatasetError, match="has no picture"):
         curate.preview_repair(curate.leave_out("cats", [found["C5"].items[0]]), found["C5"], lens=lens)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lorasmith.datasets.colours import colours_of
 from lorasmith.datasets.phash import frequencies, turned
 from lorasmith.datasets.signals.borders import find_borders
 from lorasmith.datasets.signals.traces import blockiness, jpeg_quality, upscale_evidence
@@ -141,6 +142,7 @@ def _measured(image: Image.Image, size: tuple[int, int], quality: int | None, *,
         pixel_hash=_pixel_hash(pixels) if whole else "",
         phash=hashes[0],
         phash_orientations=hashes,
+        colours=colours_of(small),
     )
 
 

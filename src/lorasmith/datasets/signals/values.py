@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-ALGORITHM: Final = 1
+ALGORITHM: Final = 2
 """Raised whenever a number of ``Signals`` would come out differently, so that it is measured anew."""
 
 SIDE: Final = 512
@@ -93,6 +93,8 @@ class Signals:
     """64 bits."""
     phash_orientations: tuple[int, ...]
     """The eight hashes of the picture turned as EXIF orientation 1 to 8; the first is ``phash``."""
+    colours: bytes
+    """Mean colours of 6 x 6 fields, RGB, row by row, 108 bytes: what hashes do not see (``datasets/colours.py``)."""
 
     @property
     def is_blurred(self) -> bool:
