@@ -32,7 +32,9 @@ def _say(name: str, texts: Texts, *, named: bool) -> None:
     missed = [text for text in texts.faults if not is_excuse(text)]
     alarms = [text for text in texts.sound if is_excuse(text)]
     found = len(texts.faults) - len(missed)
-    sys.stdout.write(f"{name}: {found} of {len(texts.faults)} found, {len(alarms)} of {len(texts.sound)} false alarms\n")
+    sys.stdout.write(
+        f"{name}: {found} of {len(texts.faults)} found, {len(alarms)} of {len(texts.sound)} false alarms\n"
+    )
     for kind, wrong in (("missed", missed), ("false alarm", alarms)) if named else ():
         sys.stdout.writelines(f"    {kind}: {text}\n" for text in wrong)
 
