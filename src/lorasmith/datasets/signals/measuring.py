@@ -262,6 +262,6 @@ def _patches(image: Image.Image, small: Pixels) -> list[Gray]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin that cover a length, at most 12 of them."""
+    """Where squares begin that cover a length, at most 12 of them, each at a block of 8 pixels as JPEG has them."""
     number = min(12, -(-length // side))
-    return sorted({round(k * (length - side) / max(1, number - 1)) for k in range(number)})
+    return sorted({round(k * (length - side) / max(1, number - 1)) // 8 * 8 for k in range(number)})
