@@ -1,11 +1,11 @@
 """Whether pictures that were enlarged and then saved as JPEG are told from those that were not.
 
-    python bench/datasets/upscaled.py [FOLDER ...] [--threshold DB]
+    python bench/datasets/upscaled.py [FOLDER ...]
 
-Generated photographs and drawings, and the photographs in the folders given (the sample pictures of scikit-image and
-scikit-learn, for example). Pictures that are soft as they are (``is_soft``) are left out on both sides, for nobody could
-tell. Prints the share of enlarged ones found and of others taken for them, at the threshold and where one in a hundred
-is a false alarm.
+Generated photographs and drawings, and the photographs in the folders given (say, the sample pictures of scikit-image
+and scikit-learn). Pictures that are soft as they are (``is_soft``) are left out on both sides, for nobody could tell.
+Prints the share of enlarged ones found and of others taken for them, at the threshold and where one in a hundred is a
+false alarm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
 import pictures  # noqa: E402
 
 from lorasmith.datasets.signals import Signals, measure  # noqa: E402
-from lorasmith.datasets.signals.values import UPSCALED  # noqa: E402
+from lorasmith.datasets.signals.values import UPSCALED, UPSCALED_STRONG_JPEG  # noqa: E402
 
 SIDE = 900
 WAYS = (
@@ -65,7 +65,6 @@ def measured(image: Image.Image, quality: int, path: Path) -> Signals:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--threshold", type=float, default=UPSCALED)
     parser.add_argument("--pictures", type=int, default=15)
     arguments = parser.parse_args()
     rng = np.random.default_rng(9)
@@ -78,14 +77,15 @@ def main() -> None:
             sharp = [image for image in native if not measured(image, quality, path).is_soft]
             plain = np.array([measured(image, quality, path).upscale_evidence for image in [*sharp, *drawings]])
             bar = float(np.quantile(plain, 0.99, method="higher"))
-            alarms = int((plain >= arguments.threshold).sum())
+            threshold = UPSCALED if quality >= 80 else UPSCALED_STRONG_JPEG
+            alarms = int((plain >= threshold).sum())
             sys.stdout.write(f"JPEG {quality}: {alarms} false alarms in {plain.size}; 1 % at {bar:.1f} dB\n")
             for factor, how in WAYS:
                 made = [measured(pictures.enlarged(image, factor, how), quality, path) for image in sharp]
                 evidence = np.array([one.upscale_evidence for one in made])
                 said = sum(one.is_upscaled for one in made)
                 sys.stdout.write(
-                    f"    {factor:g} x {how.name.lower():8} {(evidence >= arguments.threshold).mean():4.0%} over the "
+                    f"    {factor:g} x {how.name.lower():8} {(evidence >= threshold).mean():4.0%} over the "
                     f"threshold, {(evidence > bar).mean():4.0%} at 1 %; reported {said} of {len(made)}\n"
                 )
                 sys.stdout.flush()

@@ -39,7 +39,7 @@ _BLOCK_HIGH: Final = (0.7, 1.0)
 _RICHEST: Final = 20
 _LEAST_BLOCKS: Final = 8
 """One block in twenty, and at least eight, are looked at: where there is no low detail there is no high one."""
-_NATURAL_IN_BLOCKS_DB: Final = 13.0
+_NATURAL_IN_BLOCKS_DB: Final = 9.5
 """Decibels between them that photographs lack of themselves, less what ``values.UPSCALED`` asks for on top."""
 _NOTHING_IN_BLOCKS: Final = 0.02
 _NOTHING: Final = 1e-3
@@ -106,17 +106,17 @@ def upscale_evidence(patches: Sequence[Gray]) -> float:
 
     Interpolation adds pixels and no detail: whatever the filter, there is next to nothing above the old limit. JPEG
     then puts edges of blocks there, which fill the spectrum of the patch; inside a block of its grid they are not. So
-    the patch is also taken block by block, and what its richest blocks lack counts as far as it exceeds what
-    photographs lack of themselves.
+    the patch with most detail is also taken block by block, and what its richest blocks lack counts as far as it
+    exceeds what photographs lack of themselves.
 
     Args:
-        patches: square cutouts of the full picture with as much detail as it has, of equal or different size, which
-            begin where blocks of 8 x 8 pixels do.
+        patches: square cutouts of the full picture with as much detail as it has, of equal or different size, most
+            of it first, which begin where blocks of 8 x 8 pixels do.
     """
     large = [patch for patch in patches if min(patch.shape) >= _LEAST_SIDE]
     if not large:
         return 0.0
-    in_blocks = min(_missing_in_blocks(patch) for patch in large) - _NATURAL_IN_BLOCKS_DB
+    in_blocks = _missing_in_blocks(large[0]) - _NATURAL_IN_BLOCKS_DB
     return max(0.0, in_blocks, min(_missing(patch) for patch in large))
 
 
