@@ -43,9 +43,9 @@ LOW_JPEG_QUALITY: Final = 75
 """On the scale of libjpeg; the blocks become visible about here."""
 UPSCALED: Final = 17.2
 UPSCALED_STRONG_JPEG: Final = 18.5
-"""Decibels that the highest frequencies lie below what lower ones let expect; the second for JPEG below quality 80, which
-takes some of them away itself. Of 53 sharp photographs and drawings saved at 95, 85 and 75 none has as much; enlarged 3
-times 91 / 86 / 60 % have, twice by Lanczos 86 / 60 / 33 %, twice bicubically 63 / 47 / 9 %, 1.5 times under 10 %
+"""Decibels that the highest frequencies lie below what lower ones let expect; the second for JPEG below quality 80,
+which takes some of them away itself. Of 53 sharp photographs and drawings saved at 95, 85 and 75 none has as much;
+enlarged 3 times 91 / 86 / 60 % have, twice by Lanczos 86 / 56 / 33 %, twice bicubically 63 / 44 / 9 %, 1.5 times 7 %
 (``bench/datasets/upscaled.py``)."""
 _STRONG_JPEG: Final = 80
 BLOCKY: Final = 2.0
