@@ -242,8 +242,8 @@ CHECKS: Final = (
         "P14", "warning", "Picture that was enlarged before",
         "It passes every test of size and still holds no more detail than the small original.",
         "Energy in the highest spatial frequencies, which enlarging leaves empty; inside the blocks where a JPEG was "
-        "saved afterwards. Measured at JPEG 95 / 85 / 75, no false alarm in 53: enlarged 3 times 91 / 86 / 60 % show it, "
-        "twice, bicubically, 63 / 44 / 9 %, 1.5 times 7 %; those that are blurred as well are named by P8 instead.",
+        "saved afterwards. Measured at JPEG 95 / 85 / 75, no false alarm in 53: enlarged 3 times 91 / 86 / 60 % show "
+        "it, twice, bicubically, 63 / 44 / 9 %, 1.5 times 7 %; those that are blurred as well are named by P8 instead.",
         "Find the original size, or train at a lower resolution.", _upscaled, ("signals",),
     ),
     Check(
