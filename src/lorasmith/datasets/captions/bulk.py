@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import difflib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from lorasmith.datasets.captions.foreseeing import TagCounts, foresight
+from lorasmith.datasets.captions.foreseeing import changed_counts, foresight
 from lorasmith.datasets.captions.index import HeldCaptions
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, plural
 from lorasmith.datasets.captions.rewriting import (
@@ -121,7 +122,7 @@ class CaptionIndex:
         scope = self._scope(names)
         edit = operation.edit(self.corpus)
         candidates = self._candidates(edit, scope)
-        counts = None if isinstance(edit, ReorderTags) else TagCounts()
+        counts = None if isinstance(edit, ReorderTags) else _Counts()
         places, emptied = self._tally(edit, candidates, counts)
         shown = self._changes(edit, [places[number] for number in _spread(len(places), examples)])
         return BulkPreview(
@@ -132,7 +133,7 @@ class CaptionIndex:
             changed=len(places),
             examples=tuple(Example(self.items[at].name, self._held.texts[at], _text(after)) for at, after in shown),
             warnings=(*self._warnings(edit, scope, emptied), *operation.warnings(self.corpus, len(scope))),
-            tags={} if counts is None else counts.different(),
+            tags={} if counts is None else self._counted(edit, places, counts),
         )
 
     def apply(self, operation: CaptionOperation, names: Collection[str] | None = None) -> tuple[Item, ...]:
@@ -161,26 +162,41 @@ class CaptionIndex:
 
     # --- the edit of many ----------------------------------------------------------------------------------------
 
-    def _tally(self, edit: Edit, candidates: NDArray[np.int64], counts: TagCounts | None) -> tuple[list[int], int]:
+    def _tally(self, edit: Edit, candidates: NDArray[np.int64], counts: _Counts | None) -> tuple[list[int], int]:
         """The places of captions that change, and how many of them would be empty; their tags are counted."""
-        is_other = self._held.is_other[candidates]
-        clock = self._clock(len(candidates))
+        held, clock, contexts = self._held, self._clock(len(candidates)), self._contexts(edit)
+        is_other = held.is_other[candidates]
+        plain = clock(candidates[~is_other].tolist())
         places: list[int] = []
         emptied = 0
-        plain = self._edited(edit, candidates[~is_other].tolist(), clock)
-        for batch in _batches(plain):  # never all at once: 100,000 lists keep the collector busy
-            places += [place for place, _ in batch]
-            emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in batch)
-            if counts is not None:
-                counts.add((self._held.tags_at(place) for place, _ in batch), (_cells(after) for _, after in batch))
-        look_ahead, contexts = foresight(edit, self._held), self._contexts(edit)
+        if isinstance(edit, InsertTags):
+            find_places = edit.places
+            for batch in _batches(plain):  # never all at once: 100,000 lists keep the collector busy
+                found = [(at, find_places(held.tags[at] or (), contexts(at))) for at in batch]
+                places += [place for place, new in found if new]
+                if counts is not None:
+                    counts.after.update(tag for _, new in found for _, tag in new)
+        else:
+            for changes in _batches(self._edited(edit, plain, contexts)):
+                places += [place for place, _ in changes]
+                emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in changes)
+                if counts is not None:
+                    counts.after.update(chain.from_iterable(_cells(after) for _, after in changes))
+        if edit.split_prose and counts is not None:
+            counts.before.update(held.counts_among(places))
+        look_ahead = foresight(edit, held)
         for batch in _batches(clock(candidates[is_other].tolist())):
             seen = [(place, out) for place in batch if (out := look_ahead(place, contexts(place))) is not None]
             places += [place for place, _ in seen]
             emptied += sum(out.is_blank for _, out in seen)
             if counts is not None:
-                counts.add((out.before for _, out in seen), (out.after for _, out in seen))
+                counts.after.update(chain.from_iterable(out.after for _, out in seen))
+                counts.before.update(chain.from_iterable(out.before for _, out in seen))
         return sorted(places), emptied
+
+    def _counted(self, edit: Edit, places: list[int], counts: _Counts) -> dict[str, tuple[int, int]]:
+        before = counts.before if edit.split_prose else self._held.counts_among(places)
+        return changed_counts(before, before + counts.after if isinstance(edit, InsertTags) else counts.after)
 
     def _clock(self, total: int) -> Callable[[Iterable[int]], Iterator[int]]:
         """Passes places on until the time is over."""
@@ -211,14 +227,14 @@ class CaptionIndex:
     def _changes(self, edit: Edit, scope: Sequence[int]) -> Iterator[Change]:
         """Every caption that changes, in order."""
         candidates = self._candidates(edit, scope)
-        return self._edited(edit, candidates.tolist(), self._clock(len(candidates)))
+        return self._edited(edit, self._clock(len(candidates))(candidates.tolist()), self._contexts(edit))
 
     def _edited(
-        self, edit: Edit, candidates: list[int], clock: Callable[[Iterable[int]], Iterator[int]]
+        self, edit: Edit, candidates: Iterable[int], contexts: Callable[[int], CaptionContext]
     ) -> Iterator[Change]:
         held = self._held
-        on_tags, contexts = _plain_edit(edit, held), self._contexts(edit)
-        for place in clock(candidates):
+        on_tags = _plain_edit(edit, held)
+        for place in candidates:
             plain = held.tags[place]
             context = contexts(place)
             edited = on_tags(plain, context) if plain is not None and on_tags is not None else None
@@ -271,6 +287,16 @@ class CaptionIndex:
                 f"{plural(wide, 'caption holds', 'captions hold')} full-width commas, which separate no tags; "
                 "cleaning up makes commas of them."
             )
+
+
+@dataclass
+class _Counts:
+    """How often tags occur in captions that change, as far as it was counted one by one."""
+
+    before: Counter[str] = field(default_factory=Counter)
+    """Of edits that read sentences as tags."""
+    after: Counter[str] = field(default_factory=Counter)
+    """Of insertions what is added."""
 
 
 def _batches(several: Iterator[T]) -> Iterator[list[T]]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from lorasmith.datasets.captions.grammar import SECTION_SEPARATOR, UNIT_SEPARATOR, read_sections, tags_of
 from lorasmith.datasets.captions.index import HeldCaptions
-from lorasmith.datasets.captions.reading import CaptionReader, Line, lines_at_commas, lines_of
+from lorasmith.datasets.captions.reading import CaptionReader, ReadLine, lines_at_commas, lines_of
 from lorasmith.datasets.captions.rewriting import (
     CaptionContext,
     EachTag,
@@ -35,10 +35,10 @@ class Outcome(NamedTuple):
 
     is_blank: bool
     """Whether nothing is left of it."""
-    before: Iterable[str] = ()
-    """Its tags; none where the edit moves them only, or where there are none."""
     after: Iterable[str] = ()
-    """Its tags afterwards."""
+    """Its tags afterwards; of insertions those that are added; none where the edit only moves them."""
+    before: Iterable[str] = ()
+    """Its tags now, for an edit that reads sentences as tags."""
 
 
 Foresight = Callable[[int, CaptionContext], Outcome | None]
@@ -75,9 +75,15 @@ def _by_writing(edit: Edit, held: HeldCaptions) -> Foresight:
             return None
         if held.is_tagless[place]:
             return Outcome(not after.strip())
-        return Outcome(not after.strip(), held.tags_at(place), reader.tags(after))
+        if edit.split_prose:
+            return Outcome(not after.strip(), _all(lines_at_commas(after)), _all(lines_at_commas(text)))
+        return Outcome(not after.strip(), reader.tags_of_edited(after, text, held.lines[place]))
 
     return write
+
+
+def _all(lines: Iterable[ReadLine]) -> Iterable[str]:
+    return chain.from_iterable(line.tags for line in lines)
 
 
 def _of_whole_texts(edit: WholeText, held: HeldCaptions, write: Foresight) -> Foresight:
@@ -92,7 +98,7 @@ def _of_whole_texts(edit: WholeText, held: HeldCaptions, write: Foresight) -> Fo
             return write(place, context)
         if not seen.changes:
             return None
-        return Outcome(False) if held.is_tagless[place] else Outcome(False, held.tags_at(place), seen.tags)
+        return Outcome(False) if held.is_tagless[place] else Outcome(False, seen.tags)
 
     return of_text
 
@@ -131,8 +137,7 @@ def _of_insertions(edit: InsertTags, held: HeldCaptions) -> Foresight:
                 added += new
         if not changes:
             return None
-        tags = held.tags_at(place)
-        return Outcome(False, tags, chain(tags, added) if added else tags)
+        return Outcome(False, added)
 
     return of_insertion
 
@@ -173,7 +178,7 @@ def _of_fates(
             return None
         if not any(after):  # perhaps nothing is left of the caption
             return write(place, context)
-        return Outcome(False, chain.from_iterable(before), chain.from_iterable(after))
+        return Outcome(False, chain.from_iterable(after), chain.from_iterable(before) if split_prose else ())
 
     return of_fates
 
@@ -182,30 +187,13 @@ def _is_several(tag: str) -> bool:
     return any(sign in tag for sign in _SEPARATORS)
 
 
-class TagCounts:
-    """How often tags occur before and after an edit."""
-
-    def __init__(self) -> None:
-        self._before: Counter[str] = Counter()
-        self._after: Counter[str] = Counter()
-
-    def add(self, before: Iterable[Iterable[str]], after: Iterable[Iterable[str]]) -> None:
-        """The tags of some captions."""
-        self._before.update(chain.from_iterable(before))
-        self._after.update(chain.from_iterable(after))
-
-    def different(self) -> dict[str, tuple[int, int]]:
-        """For every tag whose number changes both numbers, the largest changes first."""
-        before, after = self._before, self._taken_apart()
-        different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
-        different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
-        return {tag: (before[tag], after[tag]) for tag in different}
-
-    def _taken_apart(self) -> Counter[str]:
-        """What an edit wrote in the place of one tag may be several."""
-        counts = Counter(self._after)
-        for new in [tag for tag in counts if _is_several(tag) and tag not in self._before]:
-            number = counts.pop(new)
-            for tag in tags_of(read_sections(new, split_prose=True)):
-                counts[tag] += number
-        return counts
+def changed_counts(before: Counter[str], after: Counter[str]) -> dict[str, tuple[int, int]]:
+    """For every tag whose number changes both numbers, the largest changes first."""
+    after = Counter(after)
+    for new in [tag for tag in after if _is_several(tag) and tag not in before]:  # written in the place of one tag
+        number = after.pop(new)
+        for tag in tags_of(read_sections(new, split_prose=True)):
+            after[tag] += number
+    different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
+    different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
+    return {tag: (before[tag], after[tag]) for tag in different}

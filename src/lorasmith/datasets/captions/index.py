@@ -7,13 +7,14 @@ captions that hold it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lorasmith.datasets.captions.reading import CaptionReader, Line
+from lorasmith.datasets.captions.reading import CaptionReader, ReadLine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class HeldCaptions:
         reader = CaptionReader()
         self.tags: list[tuple[str, ...] | None] = [reader.plain_tags(text) for text in self.texts]
         """For a plain caption its tags, otherwise None."""
-        self.lines: dict[int, tuple[Line, ...]] = {
+        self.lines: dict[int, tuple[ReadLine, ...]] = {
             place: reader.lines(text)
             for place, (text, tags) in enumerate(zip(self.texts, self.tags, strict=True))
             if tags is None
@@ -72,6 +73,16 @@ class HeldCaptions:
         for number in numbers:
             marks[self._owners[self._starts[number] : self._starts[number + 1]]] = True
         return marks
+
+    def counts_among(self, places: Sequence[int]) -> Counter[str]:
+        """How often tags occur in these captions; only those that do."""
+        if not places or not self.vocabulary:
+            return Counter()
+        marks = np.zeros(len(self.texts), dtype=np.int32)
+        marks[places] = 1
+        counts = np.add.reduceat(marks[self._owners], self._starts[:-1])  # every tag of the vocabulary is held
+        tags = list(self.vocabulary)
+        return Counter({tags[number]: int(counts[number]) for number in np.flatnonzero(counts).tolist()})
 
     def _inverted(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """For every tag of the vocabulary the captions that hold it, one tag after the other, and where each begins."""

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from lorasmith.datasets.captions.grammar import Caption, Section, Unit, Variant, parse, read_sections, write_sections
 from lorasmith.datasets.captions.kaomoji import COMMA_FACES
-from lorasmith.datasets.captions.reading import Line
+from lorasmith.datasets.captions.reading import ReadLine
 from lorasmith.datasets.captions.style import ends_sentence
 
 
@@ -123,9 +123,10 @@ class WholeText:
     on_tags: Callable[[tuple[str, ...], CaptionContext], Tags | None] | None = None
     """The same for a caption that is one line of tags with ``", "`` between, faster. The same object when nothing
     changes; None to ask ``change`` after all."""
-    foresee: Callable[[str, Sequence[Line], CaptionContext], Foreseen | None] | None = None
+    foresee: Callable[[str, Sequence[ReadLine], CaptionContext], Foreseen | None] | None = None
     """What would come of any other caption that holds text, told from its lines as they were read, without writing the
     caption; None to ask ``change`` after all."""
+    split_prose: ClassVar[bool] = False
 
 
 Edit = MapTags | EachTag | ReorderTags | InsertTags | WholeText

@@ -16,7 +16,7 @@ A lone clause of at most six words that has no verb, among three or more tags, i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 Style = Literal["empty", "tags", "prose", "mixed"]
@@ -92,25 +92,24 @@ def opens_sentence(cell: str) -> bool:
     return len(words) > 1 and not _OF_SENTENCES.isdisjoint(words)
 
 
-def prose_stretch(
-    cells: Sequence[str], reads_as_clause: Callable[[str], bool] = is_clause
-) -> tuple[int, int] | None:
-    """From which cell to which, the last included, a line is prose; None when it is tags or nothing.
+def prose_stretch(cells: Sequence[str]) -> tuple[int, int] | None:
+    """From which cell to which, the last included, a line is prose; None when it is tags or nothing."""
+    clauses = [place for place, cell in enumerate(cells) if is_clause(cell)]
+    return stretch_around(clauses, [place for place, cell in enumerate(cells) if cell.strip()], cells)
 
-    ``reads_as_clause`` is ``is_clause``, or that with a memory.
-    """
-    clauses = [place for place, cell in enumerate(cells) if reads_as_clause(cell)]
-    filled = [place for place, cell in enumerate(cells) if cell.strip()]
+
+def stretch_around(clauses: Sequence[int], filled: Sequence[int], cells: Sequence[str]) -> tuple[int, int] | None:
+    """``prose_stretch`` for who knows which of the cells are clauses, and which are not blank."""
     if not filled:
         return None
-    opens, ends = opens_sentence(cells[filled[0]]), ends_sentence(cells[filled[-1]])
+    ends = ends_sentence(cells[filled[-1]])
     if not clauses:
-        return (filled[0], filled[-1]) if opens and ends else None
+        return (filled[0], filled[-1]) if ends and opens_sentence(cells[filled[0]]) else None
     first, last = clauses[0], clauses[-1]
     alone = first == last and len(filled) > _TAGS_AROUND and not ends
     if alone and _is_long_tag(cells[first]):
         return None
-    return (filled[0] if opens else first), (filled[-1] if ends else last)
+    return (filled[0] if opens_sentence(cells[filled[0]]) else first), (filled[-1] if ends else last)
 
 
 def _is_long_tag(cell: str) -> bool:

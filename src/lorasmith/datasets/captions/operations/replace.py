@@ -96,13 +96,20 @@ class FindAndReplace(CaptionOperation):
         if not self.ignore_case:
             if not replacement:
                 return WholeText(lambda text, _: phrase.sub("", text), may_change=lambda text: find in text)
-            return WholeText(lambda text, _: _replace_words(text, find, replacement), may_change=lambda t: find in t)
+            return WholeText(
+                lambda text, _: _replace_words(text, text, find, replacement), may_change=lambda t: find in t
+            )
         lower = find.lower() if find.isascii() else ""  # elsewhere capitals are more than lower() knows
 
         def may_change(text: str) -> bool:
             return not (lower and text.isascii()) or lower in text.lower()
 
-        return WholeText(lambda text, _: phrase.sub(lambda _match: replacement, text), may_change=may_change)
+        def change(text: str, _: CaptionContext) -> str:
+            if lower and replacement and text.isascii():
+                return _replace_words(text, text.lower(), lower, replacement)
+            return phrase.sub(lambda _match: replacement, text)
+
+        return WholeText(change, may_change=may_change)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern
@@ -171,12 +178,15 @@ def _finds(pattern: BoundedPattern, text: str) -> bool:
     return any(len(line) <= pattern.longest and pattern.pattern.search(line) for line in lines)
 
 
-def _replace_words(text: str, find: str, replacement: str) -> str:
-    """As ``_phrase`` replaces, but several times as fast: the text is searched for the words before their ends."""
+def _replace_words(text: str, searched: str, find: str, replacement: str) -> str:
+    """As ``_phrase`` replaces, but several times as fast: the text is searched for the words before their ends.
+
+    ``searched`` is the text, sign by sign as ``find`` is written.
+    """
     whole_left, whole_right = _is_word(find[0]), _is_word(find[-1])
     pieces: list[str] = []
     done = at = 0
-    while (at := text.find(find, at)) >= 0:
+    while (at := searched.find(find, at)) >= 0:
         end = at + len(find)
         if (whole_left and at and _is_word(text[at - 1])) or (whole_right and end < len(text) and _is_word(text[end])):
             at += 1

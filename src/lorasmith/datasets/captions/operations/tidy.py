@@ -33,7 +33,9 @@ class CleanUp(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         neat = remember(lambda tag: self._line(tag) == tag)
         return WholeText(
-            lambda text, _: self._text(text), on_tags=lambda tags, _: tags if all(map(neat, tags)) else self._tags(tags)
+            lambda text, _: self._text(text),
+            may_change=lambda text: not _is_clean(text),
+            on_tags=lambda tags, _: tags if all(map(neat, tags)) else self._tags(tags),
         )
 
     def _tags(self, tags: Tags) -> list[str]:
@@ -63,6 +65,25 @@ class CleanUp(CaptionOperation):
             units = [";;;".join(c for cell in unit.cells if (c := cell.strip())) for unit in section]
             parts.append(", ".join(unit for unit in units if unit))
         return " ||| ".join(parts).strip() if len(parts) > 1 else parts[0]
+
+
+def _is_clean(text: str) -> bool:
+    """Whether a text surely stays as it is, for there is nothing in it that is ever cleaned up."""
+    return all(map(_is_clean_line, text.split("\n") if "\n" in text else (text,)))
+
+
+def _is_clean_line(line: str) -> bool:
+    return (
+        line.isascii()
+        and line.isprintable()  # so that blanks are its only white space
+        and "  " not in line
+        and " ," not in line
+        and line.count(",") == line.count(", ")
+        and not line.startswith((" ", ","))
+        and not line.endswith((" ", ","))
+        and ";;;" not in line
+        and "|||" not in line
+    )
 
 
 class UnderscoresToSpaces(CaptionOperation):
