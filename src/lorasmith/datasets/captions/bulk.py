@@ -250,8 +250,12 @@ class CaptionIndex:
         held = self._held
         if isinstance(edit, WholeText):
             texts, may_change = held.texts, edit.may_change
-            chosen = scope if may_change is None else [place for place in scope if may_change(texts[place])]
-            return np.asarray(chosen, dtype=np.int64)
+            chosen = np.asarray(scope, dtype=np.int64)
+            if edit.touches is not None:
+                chosen = chosen[(held.holding(edit.touches) | held.is_other)[chosen]]
+            if may_change is None:
+                return chosen
+            return np.asarray([place for place in chosen.tolist() if may_change(texts[place])], dtype=np.int64)
         marks = np.zeros(len(held.texts), dtype=bool)
         marks[np.asarray(scope, dtype=np.int64)] = True
         touches = _touches(edit)

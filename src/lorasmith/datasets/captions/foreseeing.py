@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from lorasmith.datasets.captions.grammar import SECTION_SEPARATOR, UNIT_SEPARATOR, read_sections, tags_of
 from lorasmith.datasets.captions.index import HeldCaptions
-from lorasmith.datasets.captions.reading import CaptionReader, ReadLine, lines_at_commas, lines_of
+from lorasmith.datasets.captions.reading import ReadLine, lines_at_commas, lines_of
 from lorasmith.datasets.captions.rewriting import (
     CaptionContext,
     EachTag,
@@ -66,7 +66,7 @@ def foresight(edit: Edit, held: HeldCaptions) -> Foresight:
 
 def _by_writing(edit: Edit, held: HeldCaptions) -> Foresight:
     """The slow way, which is always right: write the caption, and read it again."""
-    reader = CaptionReader()
+    reader = held.reader
 
     def write(place: int, context: CaptionContext) -> Outcome | None:
         text = held.texts[place]

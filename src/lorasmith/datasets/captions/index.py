@@ -31,7 +31,8 @@ class HeldCaptions:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts: list[str] = list(texts)
-        reader = CaptionReader()
+        self.reader = reader = CaptionReader()
+        """What read them, and knows their cells; for captions that are much like them."""
         self.tags: list[tuple[str, ...] | None] = [reader.plain_tags(text) for text in self.texts]
         """For a plain caption its tags, otherwise None."""
         self.lines: dict[int, tuple[ReadLine, ...]] = {

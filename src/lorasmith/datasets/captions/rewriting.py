@@ -120,6 +120,9 @@ class WholeText:
     change: Callable[[str, CaptionContext], str]
     may_change: Callable[[str], bool] | None = None
     """Whether a caption may change at all, told faster than by changing it; None when it cannot be."""
+    touches: Callable[[str], bool] | None = None
+    """Whether a caption that is one line of tags may change because it holds this tag; None when that cannot be told
+    from one tag."""
     on_tags: Callable[[tuple[str, ...], CaptionContext], Tags | None] | None = None
     """The same for a caption that is one line of tags with ``", "`` between, faster. The same object when nothing
     changes; None to ask ``change`` after all."""

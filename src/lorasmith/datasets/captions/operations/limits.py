@@ -56,6 +56,8 @@ class LimitTokens(CaptionOperation):
     ) -> Callable[[str, Sequence[ReadLine], CaptionContext], Foreseen | None]:
         """Which tags are left, where a line begins with them as they are usually written."""
 
+        has_room = remember(lambda word: self._fits(word, counter))
+
         def foresee(text: str, lines: Sequence[ReadLine], context: CaptionContext) -> Foreseen | None:
             tags: list[str] = []
             changes = False
@@ -64,8 +66,11 @@ class LimitTokens(CaptionOperation):
                     tags += line.tags
                     continue
                 kept = fast(line.tags, context)
-                begins = ", ".join(line.tags) if line.tags else words.split(maxsplit=1)[0]
-                if not words.startswith(begins) or not (kept or (not line.tags and self._fits(begins, counter))):
+                if line.tags:
+                    certain = kept and words.startswith(", ".join(line.tags))
+                else:
+                    certain = has_room(words.split(maxsplit=1)[0])
+                if not certain:
                     return None
                 changes = True
                 tags += kept
@@ -130,6 +135,8 @@ def _tag_by_tag(counter: TokenCount, limit: int) -> Callable[[Tags, CaptionConte
             if total + last(tag) <= limit:
                 kept = number
             total += inner(tag)
+            if total > limit:
+                break
         return tags if kept == len(tags) else tags[:kept]
 
     return cut

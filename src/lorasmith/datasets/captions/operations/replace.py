@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -58,7 +59,11 @@ class FindAndReplace(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         if self.scope == "regex":
             pattern = self._pattern
-            return WholeText(self._by_pattern, may_change=lambda text: _finds(pattern, text))
+            return WholeText(
+                self._by_pattern,
+                may_change=lambda text: _finds(pattern, text),
+                touches=_in_a_tag(pattern.pattern) if pattern.within_cells else None,
+            )
         if self.scope == "phrase":
             return self._phrase_edit()
         become = remember(self._tag if self.scope == "tag" else self._word_in)
@@ -93,11 +98,12 @@ class FindAndReplace(CaptionOperation):
     def _phrase_edit(self) -> Edit:
         find, replacement = self.find, self.replace
         phrase = _phrase(find, self.ignore_case, with_blank=not replacement)
+        touches = None if "," in find else _in_a_tag(phrase)
         if not self.ignore_case:
             if not replacement:
-                return WholeText(lambda text, _: phrase.sub("", text), may_change=lambda text: find in text)
+                return WholeText(lambda text, _: phrase.sub("", text), lambda text: find in text, touches)
             return WholeText(
-                lambda text, _: _replace_words(text, text, find, replacement), may_change=lambda t: find in t
+                lambda text, _: _replace_words(text, text, find, replacement), lambda text: find in text, touches
             )
         lower = find.lower() if find.isascii() else ""  # elsewhere capitals are more than lower() knows
 
@@ -109,7 +115,7 @@ class FindAndReplace(CaptionOperation):
                 return _replace_words(text, text.lower(), lower, replacement)
             return phrase.sub(lambda _match: replacement, text)
 
-        return WholeText(change, may_change=may_change)
+        return WholeText(change, may_change, touches)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern
@@ -169,6 +175,12 @@ def _without_new_twins(before: Tags, after: list[str | None]) -> list[str | None
         if new is not None:
             seen.add(new)
     return kept
+
+
+def _in_a_tag(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Whether a pattern that reads no comma may be found in a tag as it stands in a line, with the blank before it."""
+    search = pattern.search
+    return lambda tag: search(tag) is not None or search(f" {tag}") is not None
 
 
 def _finds(pattern: BoundedPattern, text: str) -> bool:
