@@ -7,7 +7,7 @@ remembered is what ``style`` says about cells that come again and again. A prope
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from lorasmith.datasets.captions.grammar import (
@@ -16,6 +16,7 @@ from lorasmith.datasets.captions.grammar import (
     Variant,
     cells_of,
     is_plain_tag,
+    parse,
     read_sections,
     tags_of,
 )
@@ -141,8 +142,17 @@ def lines_of(text: str) -> list[str]:
     """The lines of a caption without their ends, as many as it has variants."""
     if "\n" not in text and "\r" not in text:
         return [text]
-    lines = _LINE_END.split(text)
+    lines = text.split("\n") if "\r" not in text else _LINE_END.split(text)
     return lines if lines[-1] else lines[:-1]
+
+
+def edit_lines(text: str, edit: Callable[[str], str]) -> str:
+    """A caption after an edit of each of its lines; line ends stay."""
+    if "\r" in text:
+        return "".join(edit(variant.text) + variant.ending for variant in parse(text).variants)
+    lines = lines_of(text)
+    ending = "\n" if text.endswith("\n") else ""
+    return "\n".join(map(edit, lines)) + ending
 
 
 def lines_at_commas(text: str) -> tuple[ReadLine, ...]:

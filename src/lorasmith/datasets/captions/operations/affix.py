@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from lorasmith.datasets.captions.grammar import parse
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line
+from lorasmith.datasets.captions.reading import edit_lines
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, WholeText
 
 
@@ -37,9 +37,7 @@ class AddPrefix(CaptionOperation):
         return caption.startswith(self.text) and "\n" not in caption and "\r" not in caption
 
     def _all_lines(self, caption: str) -> str:
-        if "\n" not in caption and "\r" not in caption:
-            return self._line(caption)
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(caption).variants)
+        return edit_lines(caption, self._line)
 
     def _line(self, line: str) -> str:
         return line if not line.strip() or line.startswith(self.text) else self.text + line
@@ -69,9 +67,7 @@ class AddSuffix(CaptionOperation):
         return WholeText(lambda caption, _: self._all_lines(caption), on_tags=on_tags)
 
     def _all_lines(self, caption: str) -> str:
-        if "\n" not in caption and "\r" not in caption:
-            return self._line(caption)
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(caption).variants)
+        return edit_lines(caption, self._line)
 
     def _line(self, line: str) -> str:
         body = line.rstrip()

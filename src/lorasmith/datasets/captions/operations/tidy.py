@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
-from lorasmith.datasets.captions.grammar import Unit, kind_of, parse, read_sections, write_sections
+from lorasmith.datasets.captions.grammar import Unit, kind_of, read_sections, write_sections
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
+from lorasmith.datasets.captions.reading import edit_lines
 from lorasmith.datasets.captions.rewriting import Corpus, Edit, MapTags, Tags, WholeText
 from lorasmith.datasets.captions.spelling import remember
 
@@ -42,7 +43,7 @@ class CleanUp(CaptionOperation):
         return self._line(", ".join(tags)).split(", ")
 
     def _text(self, text: str) -> str:
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(text).variants)
+        return edit_lines(text, self._line)
 
     def _line(self, line: str) -> str:
         for _ in range(_PASSES):
