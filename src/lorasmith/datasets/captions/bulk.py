@@ -181,7 +181,7 @@ class CaptionIndex:
                 places += [place for place, _ in changes]
                 emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in changes)
                 if counts is not None:
-                    counts.after.update(chain.from_iterable(_cells(after) for _, after in changes))
+                    counts.after.update(chain.from_iterable(self._tags_of(after) for _, after in changes))
         if edit.split_prose and counts is not None:
             counts.before.update(held.counts_among(places))
         look_ahead = foresight(edit, held)
@@ -193,6 +193,9 @@ class CaptionIndex:
                 counts.after.update(chain.from_iterable(out.after for _, out in seen))
                 counts.before.update(chain.from_iterable(out.before for _, out in seen))
         return sorted(places), emptied
+
+    def _tags_of(self, after: str | Sequence[str]) -> Sequence[str]:
+        return self._held.reader.tags(after) if isinstance(after, str) else after
 
     def _counted(self, edit: Edit, places: list[int], counts: _Counts) -> dict[str, tuple[int, int]]:
         before = counts.before if edit.split_prose else self._held.counts_among(places)
@@ -317,12 +320,6 @@ def _touches(edit: MapTags | EachTag | ReorderTags | InsertTags) -> Callable[[st
 
 def _text(after: str | Sequence[str]) -> str:
     return after if isinstance(after, str) else ", ".join(after)
-
-
-def _cells(after: str | Sequence[str]) -> Sequence[str]:
-    if not isinstance(after, str):
-        return after
-    return after.split(", ") if after else ()
 
 
 def _same(edited: Sequence[str], plain: tuple[str, ...]) -> bool:

@@ -20,7 +20,6 @@ from lorasmith.datasets.captions.rewriting import (
     EachTag,
     Edit,
     InsertTags,
-    MapTags,
     ReorderTags,
     Tags,
     WholeText,

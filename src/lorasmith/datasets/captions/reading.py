@@ -104,9 +104,7 @@ class CaptionReader:
         were, are = lines_of(before), lines_of(after)
         if len(were) != len(are):
             return self.tags(after)
-        return [
-            tag for pair in zip(are, were, lines, strict=True) for tag in self._edited_line(*pair)
-        ]
+        return [tag for pair in zip(are, were, lines, strict=True) for tag in self._edited_line(*pair)]
 
     def _edited_line(self, after: str, before: str, line: ReadLine) -> Sequence[str]:
         """The tags of a line after an edit; where a whole sentence ends both, it is prose as it was."""
@@ -157,7 +155,9 @@ def edit_lines(text: str, edit: Callable[[str], str]) -> str:
 
 def lines_at_commas(text: str) -> tuple[ReadLine, ...]:
     """The lines of a caption with every comma separating, those of sentences too."""
-    return tuple(ReadLine("tags", tuple(tags_of(read_sections(line, split_prose=True))), True) for line in lines_of(text))
+    return tuple(
+        ReadLine("tags", tuple(tags_of(read_sections(line, split_prose=True))), True) for line in lines_of(text)
+    )
 
 
 class _PlainTags(dict[str, str | None]):
