@@ -222,7 +222,7 @@ class CaptionIndex:
     def _contexts(self, edit: Edit) -> Callable[[int], CaptionContext]:
         """Whose caption it is, for edits that ask."""
         corpus, items = self.corpus, self.items
-        if isinstance(edit, WholeText) or (isinstance(edit, InsertTags) and edit.named):
+        if isinstance(edit, WholeText | InsertTags) and edit.named:
             return lambda place: CaptionContext(items[place].name, place, corpus)
         nobody = CaptionContext(corpus=corpus)
         return lambda place: nobody

@@ -129,6 +129,8 @@ class WholeText:
     foresee: Callable[[str, Sequence[ReadLine], CaptionContext], Foreseen | None] | None = None
     """What would come of any other caption that holds text, told from its lines as they were read, without writing the
     caption; None to ask ``change`` after all."""
+    named: bool = True
+    """Whether what comes of it depends on whose caption it is, or an error names it."""
     split_prose: ClassVar[bool] = False
 
 

@@ -30,7 +30,9 @@ class AddPrefix(CaptionOperation):
             return tags if begin.startswith(self.text) else [self.text + tags[0], *tags[1:]]
 
         return WholeText(
-            lambda caption, _: caption if self._is_done(caption) else self._all_lines(caption), on_tags=on_tags
+            lambda caption, _: caption if self._is_done(caption) else self._all_lines(caption),
+            on_tags=on_tags,
+            named=False,
         )
 
     def _is_done(self, caption: str) -> bool:
@@ -64,7 +66,7 @@ class AddSuffix(CaptionOperation):
                 return tags
             return [*tags, *more] if more is not None else [*tags[:-1], tags[-1] + self.text]
 
-        return WholeText(lambda caption, _: self._all_lines(caption), on_tags=on_tags)
+        return WholeText(lambda caption, _: self._all_lines(caption), on_tags=on_tags, named=False)
 
     def _all_lines(self, caption: str) -> str:
         return edit_lines(caption, self._line)

@@ -39,6 +39,7 @@ class LimitTokens(CaptionOperation):
         return WholeText(
             lambda text, _: self._text(text, counter),
             on_tags=fast,
+            named=False,
             foresee=None if fast is None else self._foresight(counter, fast),
         )
 

@@ -101,9 +101,12 @@ class FindAndReplace(CaptionOperation):
         touches = None if "," in find else _in_a_tag(phrase)
         if not self.ignore_case:
             if not replacement:
-                return WholeText(lambda text, _: phrase.sub("", text), lambda text: find in text, touches)
+                return WholeText(lambda text, _: phrase.sub("", text), lambda text: find in text, touches, named=False)
             return WholeText(
-                lambda text, _: _replace_words(text, text, find, replacement), lambda text: find in text, touches
+                lambda text, _: _replace_words(text, text, find, replacement),
+                lambda text: find in text,
+                touches,
+                named=False,
             )
         lower = find.lower() if find.isascii() else ""  # elsewhere capitals are more than lower() knows
 
@@ -115,7 +118,7 @@ class FindAndReplace(CaptionOperation):
                 return _replace_words(text, text.lower(), lower, replacement)
             return phrase.sub(lambda _match: replacement, text)
 
-        return WholeText(change, may_change, touches)
+        return WholeText(change, may_change, touches, named=False)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern
