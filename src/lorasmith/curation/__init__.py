@@ -208,6 +208,7 @@ class Curation:
         index, edit = indexed(self._store, parent, operation, arguments, lens)
         scope = self._scope(parent, where, lens)
         items = index.apply(edit, scope)
+        del index  # before the version is written, which takes memory too
         told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
         if where:
             told["where"] = where
