@@ -177,7 +177,7 @@ class _Asking:
 
     def _post(self, entry: Mapping[str, Any]) -> Post | None:
         own = number(entry.get("id"))
-        if own is None:
+        if own is None or own < 1:
             return None
         page = f"{self.site}/posts/{own}"
         rating = text(entry.get("rating")).lower()
