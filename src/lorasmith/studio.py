@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.gathering import Gathering
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
@@ -419,6 +420,13 @@ class Studio:
             self._store,
             lambda payload, name, on_event: self._run(self._submit("caption", payload, name=name), on_event),
         )
+
+    @property
+    def sources(self) -> Gathering:
+        """Pictures from elsewhere: what there is at a place, and how it becomes a dataset."""
+        from lorasmith.gathering import Gathering
+
+        return Gathering(self.home, self._store)
 
     @property
     def bases(self) -> Shelf:

@@ -32,6 +32,7 @@ from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import natural_key
+from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.recognition import recognise
 from lorasmith.datasets.source import (
     Entry,
@@ -97,6 +98,7 @@ def gather(
     staging: Path,
     settings: Settings,
     *,
+    origin: Origin | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
     cancel: Cancel | None = None,
@@ -107,6 +109,7 @@ def gather(
         source: open; stays open.
         staging: an empty folder.
         settings: how pictures are prepared, and in which layout they lie.
+        origin: where it was brought from; files that did not come are fates too.
         progress: called after every picture with pictures done, pictures in all and the path of the last one.
         watch: called a few times a second, with an estimate of the time that is left.
         cancel: set, or true when called: the import stops after the pictures under way.
@@ -120,6 +123,7 @@ def gather(
     Image.init()  # registers all decoders now, so that threads need not
     quiet_pillow()
     entries, fates = source.scan()
+    fates.extend(origin.missed if origin is not None else ())
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
     entries = [_sniffed(source, entry) for entry in entries]
@@ -159,7 +163,8 @@ def gather(
         masks=found_masks,
         reading=reading,
         used=tuple(entry.path for entry in sorted_out.used),
-        said=tuple(said),
+        said=(*(origin.said if origin is not None else ()), *said),
+        origin=origin,
     )
 
 
@@ -202,6 +207,8 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["max_side"] = settings.max_side
     if found.reading is not None:
         arguments["layout"] = found.reading.layout
+    if found.origin is not None:
+        arguments |= found.origin.arguments()
     if found.said:
         arguments["said"] = list(found.said)
     return arguments
