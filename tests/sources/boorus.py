@@ -123,9 +123,9 @@ class _Site:
 class GelbooruSite(_Site):
     """``index.php?page=dapi``."""
 
-    def __init__(self, server: Loopback, entries: Sequence[Entry], *, key: bool = False) -> None:
+    def __init__(self, server: Loopback, entries: Sequence[Entry], *, key: bool = False, deepest: int = 20_000) -> None:
         super().__init__(server, entries)
-        self._key = key
+        self._key, self._deepest = key, deepest
         server.at("/index.php", self._answer)
 
     def _answer(self, visit: Visit) -> None:
@@ -151,7 +151,7 @@ class GelbooruSite(_Site):
 
     def _posts(self, asked: Mapping[str, str]) -> bytes:
         limit, pid = min(100, int(asked.get("limit", 100))), int(asked.get("pid", 0))
-        if limit * pid >= 20_000:
+        if limit * pid >= self._deepest:
             return b'<?xml version="1.0" encoding="UTF-8"?><response success="false" reason="Search error: too deep!"/>'
         found = self.found(asked["tags"])
         shown = [self._post(entry) for entry in found[pid * limit : (pid + 1) * limit]]

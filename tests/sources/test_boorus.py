@@ -141,19 +141,32 @@ def test_the_limit_counts_pictures(source: Source, server: Loopback, tmp_path: P
     assert len(listing.files) == 50 and len(listing.left_out) == 50
 
 
-def test_paging_goes_past_twenty_thousand_posts(source: Source, server: Loopback, tmp_path: Path) -> None:
-    site = site_of(source, server, [post(n) for n in range(1001, 21_251)])
-    options: dict[str, Any] = {"tag_kinds": False} if source is gelbooru else {}
-    listing = look(source, tmp_path, server, "solo", limit=100_000, **options)
+def test_paging_goes_past_twenty_thousand_posts(server: Loopback, tmp_path: Path) -> None:
+    site = GelbooruSite(server, [post(n) for n in range(1001, 21_251)])
+    listing = look(gelbooru, tmp_path, server, "solo", limit=100_000, tag_kinds=False)
     assert len({file.path for file in listing.files}) == 20_250
-    assert max(int(asked.get("limit", 0)) for asked in site.asked) == (100 if source is gelbooru else 200)
+    assert max(int(asked["limit"]) for asked in site.asked) == 100 and not any("pid" in asked for asked in site.asked)
 
 
-def test_a_sorted_search_ends_where_the_site_does(server: Loopback, tmp_path: Path) -> None:
-    GelbooruSite(server, [post(n, score=n) for n in range(1001, 21_251)])
+def test_danbooru_goes_on_by_number(server: Loopback, tmp_path: Path) -> None:
+    site = DanbooruSite(server, [post(n) for n in range(1001, 2502)])
+    assert len({file.path for file in look(danbooru, tmp_path, server, "solo", limit=100_000).files}) == 1501
+    assert [asked.get("page") for asked in site.asked[:3]] == [None, "b2302", "b2102"]
+
+
+def test_a_sorted_search_ends_where_the_site_does(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorasmith.sources.gelbooru.DEEPEST", 1_000)
+    monkeypatch.setattr("lorasmith.sources.danbooru.LAST_PAGE", 3)
+    posts = [post(n, score=n) for n in range(1001, 2251)]
+    GelbooruSite(server, posts, deepest=1_000)
     listing = look(gelbooru, tmp_path, server, "solo sort:score", limit=100_000, tag_kinds=False)
-    assert len(listing.files) == 20_000 and "no more than 20000" in listing.said[-1]
-    assert listing.files[0].origin["score"] == 21_250
+    assert len(listing.files) == 1_000 and "no more than 1000 posts" in listing.said[-1]
+    assert listing.files[0].origin["score"] == 2_250
+    DanbooruSite(server, posts)
+    listing = look(danbooru, tmp_path, server, "solo order:score", limit=100_000)
+    assert len(listing.files) == 600 and "no more than 3 pages" in listing.said[-1]
 
 
 # --- odd answers -------------------------------------------------------------------------------------------------
