@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -144,7 +144,8 @@ class GalleryDl(Source):
         if code and not missed:
             what, _ = in_words(code, run.errors)
             missed.append(left_out(address.place, f"did not give everything: {what}.", "not_fetched"))
-        return Haul((place,), listing, tuple(missed), origins)
+        told = replace(listing, origin={"from": self.name, **listing.origin})
+        return Haul((place,), told, tuple(missed), origins)
 
     def _running(
         self, address: Address, options: Options, errand: Errand, arguments: Sequence[str], *, bringing: bool
@@ -273,7 +274,7 @@ def _checked(location: str, errand: Errand) -> Address:
     address = gate.check(plain)
     if HIDDEN in shown(address.url) and HIDDEN not in address.url:
         raise InputError(
-            f"The address {shown(address.url)} holds a key, which everybody on this machine could read while it is used.",
+            f"The address {shown(address.url)} holds a key, which everybody on this machine could read meanwhile.",
             "Copy the address of the page without it.",
         )
     try:
