@@ -190,6 +190,7 @@ class Gathering:
                     into=into,
                     origin=haul.origin,
                     cancel=cancel,
+                    **({} if haul.limit is None else {"limit": haul.limit}),
                     **dict(importing or {}),
                 )
             shutil.rmtree(errand.folder, ignore_errors=True)
