@@ -56,8 +56,9 @@ def test_finding_every_plugin_loads_no_model_library() -> None:
         "from lorasmith.datasets import eyes, layouts\n"
         "from lorasmith.datasets.captions import operations\nfrom lorasmith.datasets import pictures\n"
         "assert operations.OPERATIONS and pictures.TOOLS\n"
-        "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), (sources, sources.Source), "
-        "(trainers, trainers.Trainer), (layouts, layouts.Layout), (eyes, eyes.TrainerEye)):\n"
+        "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), "
+        "(sources, sources.Source), (trainers, trainers.Trainer), (layouts, layouts.Layout), "
+        "(eyes, eyes.TrainerEye)):\n"
         "    assert plugins.discover(room, kind)\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 Making = Callable[[Limits], Fetcher]
 Watch = Callable[[int, int, str], None]
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,23 @@ class Gathering:
         self._limits = limits or Limits()
         self._credentials = Credentials(home)
         self._making = fetcher or (lambda limits: Fetcher(limits, self._credentials))
+
+    def allowing(self, hosts: Collection[str]) -> Gathering:
+        """The same, which may also ask these servers, on whatever network they are.
+
+        Args:
+            hosts: ``name`` or ``name:port``.
+
+        Raises:
+            ConfigError: one is no name of a server.
+        """
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ConfigError(f"'{redact(host)}' is not the name of a server.", "Write it as NAME or NAME:PORT.")
+        allowed = self._limits.allow_hosts | {host.lower() for host in hosts}
+        return Gathering(
+            self._home, self._store, limits=replace(self._limits, allow_hosts=allowed), fetcher=self._making
+        )
 
     def names(self) -> dict[str, str]:
         """All sources by name, each with its title."""
@@ -171,6 +190,7 @@ class Gathering:
                     into=into,
                     origin=haul.origin,
                     cancel=cancel,
+                    **({} if haul.limit is None else {"limit": haul.limit}),
                     **dict(importing or {}),
                 )
             shutil.rmtree(errand.folder, ignore_errors=True)

@@ -62,6 +62,7 @@ class DatasetStore:
         alpha: Alpha = "fill",
         max_side: int | None = None,
         layout: str | None = None,
+        limit: int | None = None,
         origin: Origin | None = None,
         progress: Progress | None = None,
         watch: Watch | None = None,
@@ -85,6 +86,7 @@ class DatasetStore:
                 and leaves their colours, ``both`` does both.
             max_side: pixels; longer pictures are reduced to it, the originals being kept. None: sizes stay.
             layout: in which layout the source lies; None to find out, ``plain`` for none.
+            limit: how many pictures are taken at most, the first by name; None: all.
             origin: where the source was brought from, for the provenance of every item and the ledger; archives in a
                 folder that was brought are opened.
             progress: called after every picture with pictures done, pictures in all and the path of the last one.
@@ -101,7 +103,7 @@ class DatasetStore:
             Stopped: ``cancel`` said so.
         """
         sources = [Path(source)] if isinstance(source, str | Path) else [Path(part) for part in source]
-        settings = Settings(parse_background(background), alpha, max_side, layout)
+        settings = Settings(parse_background(background), alpha, max_side, layout, limit)
         if name is not None and into is not None:
             raise ConfigError("An import has a name or a dataset to add to, not both.", "Leave one of them out.")
         dataset = self.get(into).dataset if into is not None else ""

@@ -81,6 +81,9 @@ class Haul:
     origins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What is known of each file besides ``listing.origin``, by its path in what is imported."""
 
+    limit: int | None = None
+    """How many pictures the import shall take at most; None: all."""
+
     @property
     def origin(self) -> Origin | None:
         """For the import; None when nothing was brought from anywhere."""
