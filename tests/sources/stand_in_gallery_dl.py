@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener, install_opener, urlopen
 
 Found = tuple[str, dict[str, Any]]
 
@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     told = json.loads(Path(arguments[arguments.index("--config") + 1]).read_text(encoding="utf-8"))
     url = arguments[-1]
     extractor = told["extractor"]
+    install_opener(build_opener(ProxyHandler({"http": extractor["proxy"], "https": extractor["proxy"]})))
     last = int(extractor.get("image-range", "1-1000000").partition("-")[2])
     silent = "-J" in arguments
     try:

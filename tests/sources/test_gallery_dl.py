@@ -26,12 +26,14 @@ from lorasmith.errors import (
     Stopped,
 )
 from lorasmith.fetching import Consents, Limits
+from lorasmith.fetching.addresses import Gate
 from lorasmith.sources import Haul, Listing
 from lorasmith.sources.gallery_dl import NOTICE, GalleryDl, plugin
 from lorasmith.sources.gallery_dl_program import VARIABLE, find_program, in_words, running, settings, with_secrets
-from tests.fetching.loopback import Loopback, Shelf, Visit, says, stalls
+from tests.fetching.loopback import LOCAL, Loopback, Shelf, Visit, redirects, says, stalls
 from tests.sources.errands import errand, gathering, picture
 
+GATE = Gate(LOCAL)
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_gallery_dl.py")))
 REAL = os.environ.get(VARIABLE) or shutil.which("gallery-dl")
 
@@ -234,6 +236,19 @@ def test_names_of_strangers_stay_inside(program: Sequence[str], server: Loopback
     assert not [path for path in tmp_path.rglob("*.png") if not path.resolve().is_relative_to(inside)]
 
 
+@pytest.mark.parametrize("inside", ["http://169.254.169.254/latest/meta-data.png", "http://[::ffff:10.0.0.1]/a.png"])
+def test_a_redirect_into_a_private_network_is_not_followed(
+    program: Sequence[str], server: Loopback, tmp_path: Path, inside: str
+) -> None:
+    site = Booru(server, [3, 2, 1])
+    server.at("/images/2.png", redirects(inside, 302))
+    haul = bring(site.source(program), tmp_path, site.link)
+    assert len(haul.origins) == 2 and any("kept from an address" in fate.detail for fate in haul.missed)
+    server.at("/index.php", redirects(inside, 302))
+    with pytest.raises(AddressRefused, match="kept from an address"):
+        look(site.source(program), tmp_path, site.link)
+
+
 # --- ours --------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +293,7 @@ def test_its_absence_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         find_program()
     with (
         pytest.raises(EnvironmentProblem, match="cannot be started"),
-        running((str(tmp_path),), {}, (), "https://a.b/", None),
+        running((str(tmp_path),), {}, (), "https://a.b/", GATE),
     ):
         pass
 
@@ -300,7 +315,7 @@ def test_secrets_lie_in_a_private_file_and_in_no_argument(tmp_path: Path) -> Non
         "print(json.dumps([sys.argv, dict(os.environ), mode, os.getcwd(), open(file).read()]))\n"
         "print('[x][error] canary-of-gelbooru is wrong', file=sys.stderr)\n"
     )
-    with running((sys.executable, str(spy)), told, (), "https://gelbooru.com/", None) as run:
+    with running((sys.executable, str(spy)), told, (), "https://gelbooru.com/", GATE) as run:
         (line,) = run.lines()
         assert run.code() == 0
     arguments, environment, mode, folder, read = json.loads(line)
@@ -310,7 +325,7 @@ def test_secrets_lie_in_a_private_file_and_in_no_argument(tmp_path: Path) -> Non
     assert not Path(folder).exists() and run.errors == ["[x][error] *** is wrong"]
     with (
         pytest.raises(ConfigError, match="would show a secret"),
-        running(("x",), {}, (), "https://a/canary-of-gelbooru", None),
+        running(("x",), {}, (), "https://a/canary-of-gelbooru", GATE),
     ):
         pass
 

@@ -1,8 +1,8 @@
 """Galleries of 300 sites and more, through the program gallery-dl: pictures with the metadata that it writes of each.
 
-It is started twice: to tell what is there (``look``), and to bring it (``bring``). The address is checked before; where
-a site leads from there is the program's business, which knows the sites and keeps to their pace. Its metadata becomes
-captions and provenance in the ordinary import (``datasets/sidecars.py``).
+It is started twice: to tell what is there (``look``), and to bring it (``bring``). The address is checked before, and
+so is every one that the sites lead to (``guarded_way.py``). Its metadata becomes captions and provenance in the
+ordinary import (``datasets/sidecars.py``).
 
     <errand>/files/            what it brings: pictures, and a .json beside each
     <errand>/archive.sqlite3   what it has brought, so that it goes on where it was stopped
@@ -27,7 +27,7 @@ from lorasmith.credentials import HIDDEN, mentioned, redact
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.source import IMAGE_SUFFIXES
-from lorasmith.errors import FetchError, InputError, OutOfDisk
+from lorasmith.errors import AddressRefused, FetchError, InputError, OutOfDisk
 from lorasmith.fetching import Notice, shown
 from lorasmith.fetching.addresses import Address, Gate
 from lorasmith.fetching.authorization import Authorization
@@ -39,7 +39,7 @@ from lorasmith.sources.searching import split_link
 NOTICE: Final = Notice(
     "gallery-dl",
     "Pictures through gallery-dl",
-    "gallery-dl is a program of its own under the GPL-2.0. It asks the sites itself, and may follow where they lead. "
+    "gallery-dl is a program of its own under the GPL-2.0, which asks the sites itself. "
     "What it brings belongs to those who made it: read the terms of the site and the rules of your country before you "
     "train on it or publish what comes of it, look at what arrives, and ask for no more than you need.",
 )
@@ -136,7 +136,7 @@ class GalleryDl(Source):
                 if not coming.hear(line):
                     break
             code = 0 if coming.enough else run.code()
-        missed = [*_failures(run.errors), *coming.missed]
+        missed = [*_failures(run), *coming.missed]
         origins = _origins(place)
         if not origins:
             what, hint = in_words(code, run.errors) if code else ("it brought nothing", "Try again later.")
@@ -161,7 +161,8 @@ class GalleryDl(Source):
         told["extractor"].update(self._settings)
         service = Authorization(None).service_of(address)
         program = self._program or find_program()
-        return running(program, with_secrets(told, service, errand.credentials), arguments, address.url, errand.cancel)
+        full = with_secrets(told, service, errand.credentials)
+        return running(program, full, arguments, address.url, Gate(errand.fetcher.limits), errand.cancel)
 
     def _explain_nothing(self, address: Address, options: Options, errand: Errand, found: _Found) -> None:
         """Raise with the reason why nothing is listed: in that mode it keeps its errors to itself, so ask once more."""
@@ -171,6 +172,11 @@ class GalleryDl(Source):
             for _ in run.lines():
                 pass
             code = run.code()
+        if run.way.refused:
+            raise AddressRefused(
+                f"gallery-dl was kept from an address that {address.place} leads to: {run.way.refused[0]}",
+                "A server of your own has to be allowed by name (allow_hosts).",
+            )
         if not code:
             raise InputError(
                 f"gallery-dl finds no picture at {shown(address.url)}.", "Open it in a browser to see why."
@@ -300,12 +306,14 @@ def _forget_what_is_gone(folder: Path) -> None:
         archive.unlink()
 
 
-def _failures(errors: Sequence[str]) -> Iterator[Fate]:
-    """Files that it says it could not download."""
-    for line in errors:
+def _failures(run: Run) -> Iterator[Fate]:
+    """Files that it says it could not download, and addresses that it was kept from."""
+    for line in run.errors:
         _, found, name = line.partition("Failed to download ")
         if found:
             yield left_out(safe_item_name(name.strip())[:200], "could not be had by gallery-dl.", "not_fetched")
+    for why in dict.fromkeys(run.way.refused):
+        yield left_out("gallery-dl", f"was kept from an address: {why}", "not_fetched")
 
 
 def _origins(place: Path) -> dict[str, dict[str, Any]]:

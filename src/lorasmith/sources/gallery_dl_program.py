@@ -1,7 +1,7 @@
 """The program gallery-dl, as a process of its own: found, given our settings and nothing of the user's, read, ended.
 
 It is a separate work under the GPL-2.0 that lorasmith neither contains nor imports; what passes between the two is a
-settings file, an address, and lines of text.
+settings file, an address, and lines of text. It reaches the network through ``guarded_way.py`` alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ import psutil
 from lorasmith import processes
 from lorasmith.credentials import Credentials, redact, refuse_to_write
 from lorasmith.errors import EnvironmentProblem, FetchError
+from lorasmith.fetching.addresses import Gate
 from lorasmith.fetching.limits import Cancel, stop_if
+from lorasmith.sources.guarded_way import GuardedWay, guarded_way
 
 VARIABLE: Final = "LORASMITH_GALLERY_DL"
 FILMS: Final = ("mp4", "webm", "m4v", "mov", "mkv", "avi", "ogv", "swf", "zip", "rar", "7z", "mp3", "wav", "ogg", "pdf")
@@ -134,8 +136,9 @@ def with_secrets(plain: Mapping[str, Any], service: str, credentials: Credential
 class Run:
     """The program at work on one address. Made by ``running``."""
 
-    def __init__(self, process: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], way: GuardedWay, cancel: Cancel | None) -> None:
         self._process, self._cancel = process, cancel
+        self.way = way
         self._lines: queue.Queue[str | None] = queue.Queue(maxsize=1_000)
         self.errors: list[str] = []
         """What it said went wrong, without secrets."""
@@ -203,7 +206,12 @@ class Run:
 
 @contextmanager
 def running(
-    program: Sequence[str], told: Mapping[str, Any], arguments: Sequence[str], url: str, cancel: Cancel | None
+    program: Sequence[str],
+    told: Mapping[str, Any],
+    arguments: Sequence[str],
+    url: str,
+    gate: Gate,
+    cancel: Cancel | None = None,
 ) -> Iterator[Run]:
     """Start it on one address, and end it at the latest when this ends.
 
@@ -212,6 +220,7 @@ def running(
         told: all of its settings; they lie in a file that only this user can read while it runs.
         arguments: further ones, without values.
         url: one that was checked.
+        gate: what it may reach.
         cancel: set, or true when called: ``lines`` raises.
 
     Raises:
@@ -219,13 +228,14 @@ def running(
         ConfigError: the address holds a secret, which everybody on this machine could read among its arguments.
     """
     refuse_to_write(url, "The command line of gallery-dl")
-    with tempfile.TemporaryDirectory(prefix="lorasmith-", ignore_cleanup_errors=True) as name:
+    with guarded_way(gate) as way, tempfile.TemporaryDirectory(prefix="lorasmith-", ignore_cleanup_errors=True) as name:
         private = Path(name)
+        told = {**told, "extractor": {**told.get("extractor", {}), "proxy": way.url}}
         file = private / "settings.json"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             json.dump(told, stream)
         command = [*program, "--config-ignore", "--config", str(file), "--no-input", *arguments, "--", url]
-        run = Run(_started(command, private), cancel)
+        run = Run(_started(command, private), way, cancel)
         try:
             yield run
         finally:
