@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+import psutil
 import pytest
 
 from lorasmith.credentials import Credentials
@@ -306,7 +307,8 @@ def test_secrets_lie_in_a_private_file_and_in_no_argument(tmp_path: Path) -> Non
     assert with_secrets(plain, "", credentials) == plain == with_secrets(plain, "danbooru", credentials)
     assert with_secrets(plain, "civitai", credentials)["extractor"]["civitai"] == {"api-key": "canary-of-civitai"}
     told = with_secrets(plain, "gelbooru", credentials)
-    assert told["extractor"]["gelbooru"] == {"user-id": "4711", "api-key": "canary-of-gelbooru"}
+    own = told["extractor"]["gelbooru"]
+    assert (own["user-id"], own["api-key"]) == ("4711", "canary-of-gelbooru") and own["sleep-request"]
     spy = tmp_path / "spy.py"
     spy.write_text(
         "import json, os, stat, sys\n"
@@ -368,3 +370,34 @@ def test_junk_on_its_output_is_no_picture(server: Loopback, tmp_path: Path) -> N
     assert [file.url for file in listing.files] == ["https://e.org/a"]
     with pytest.raises(FetchError, match="brought nothing"):
         bring(GalleryDl((sys.executable, str(junk))), tmp_path, server.url("/a/b"))
+
+
+def test_a_program_that_never_stops_talking_is_ended(server: Loopback, tmp_path: Path) -> None:
+    talker = tmp_path / "talker.py"
+    talker.write_text(
+        "import itertools, json\n"
+        "for n in itertools.count():\n"
+        "    print(json.dumps([3, f'https://e.org/{n}', {'filename': str(n), 'extension': 'png'}]))\n"
+    )
+    before = threading.active_count()
+    listing = look(GalleryDl((sys.executable, str(talker))), tmp_path, server.url("/a/b"), limit=5)
+    assert len(listing.files) == 5 and threading.active_count() <= before
+
+
+def test_a_program_that_does_not_want_to_end_is_killed(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorasmith.sources.gallery_dl_program._GRACE", 0.3)
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text(
+        "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    stop = threading.Event()
+    with running((sys.executable, str(deaf)), {}, (), server.url("/a"), GATE, stop) as run, pytest.raises(Stopped):
+        for line in run.lines():
+            pid = int(line)
+            stop.set()
+    assert not psutil.pid_exists(pid)

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final
@@ -37,6 +37,9 @@ _LONGEST_LINE: Final = 4_000_000  # bytes; metadata of one file
 _SILENCE: Final = 1_800.0  # seconds without a line; sites make it wait, but not for so long
 _GRACE: Final = 10.0  # seconds to end by itself after it was asked to
 _KEPT_ERRORS: Final = 1_000
+_HURRIED: Final = ("gelbooru", "gelbooru_v01", "gelbooru_v02", "moebooru", "shimmie2", "szurubooru")
+"""Sites that it would ask without a pause; for all others it keeps to the pace that it knows."""
+_PACE: Final = (0.5, 1.5)  # seconds between two requests
 _BITS: Final[Mapping[int, tuple[str, str]]] = {
     1: ("something went wrong that it does not name", "Look at the lines that it said."),
     2: ("it does not know an option that it was given", "Bring it up to date: `pipx upgrade gallery-dl`."),
@@ -93,7 +96,7 @@ def settings(
         "netrc": False,
         "proxy-env": False,
         "retries": retries,
-        "sleep-request": [1.0, 2.0],
+        "sleep": [0.1, 0.4],
         "path-restrict": "windows",
         "path-strip": "windows",
         "path-remove": "\u0000-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069",
@@ -101,6 +104,7 @@ def settings(
         "postprocessors": [{"name": "metadata", "mode": "json"}],
         "tags": tag_kinds,
     }
+    extractor |= {site: {"sleep-request": _PACE} for site in _HURRIED}
     if limit is not None:
         extractor["image-range"] = f"1-{limit}"
     if pictures_only:
@@ -130,7 +134,8 @@ def with_secrets(plain: Mapping[str, Any], service: str, credentials: Credential
         first, second = secret.pair()
         names = ("user-id", "api-key") if service == "gelbooru" else ("username", "password")
         own = dict(zip(names, (first, second), strict=True))
-    return {**plain, "extractor": {**plain["extractor"], service: own}}
+    extractor = plain["extractor"]
+    return {**plain, "extractor": {**extractor, service: {**extractor.get(service, {}), **own}}}
 
 
 class Run:
@@ -172,12 +177,16 @@ class Run:
 
     def code(self) -> int:
         """How it ended, when its lines have."""
-        code = self._process.wait(timeout=_GRACE)
+        try:
+            code = self._process.wait(timeout=_GRACE)
+        except subprocess.TimeoutExpired:  # it has closed its output and does not go
+            self.end()
+            return int(self._process.returncode)
         self._readers[1].join(timeout=_GRACE)
         return code
 
     def end(self) -> None:
-        """End it and all that it started; it is asked first, so that it can put away what it is at."""
+        """End it and all that it started; it is asked first. What it was bringing goes on from there the next time."""
         if self._process.poll() is None:
             running = psutil.Process(self._process.pid)
             processes.end(running, kill=False)
@@ -186,17 +195,19 @@ class Run:
             except subprocess.TimeoutExpired:
                 processes.end(running, kill=True)
                 self._process.wait()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
+        until = time.monotonic() + _GRACE
+        while self._readers[0].is_alive() and time.monotonic() < until:  # it may wait for room for its next line
+            with suppress(queue.Empty):
+                self._lines.get(timeout=0.05)
+        self._readers[1].join(timeout=_GRACE)
+        for reader, stream in zip(self._readers, (self._process.stdout, self._process.stderr), strict=True):
+            if stream is not None and not reader.is_alive():  # closing under a reader's hands would wait for it
                 stream.close()
 
     def _read(self, stream: IO[bytes] | None, put: Any) -> None:
         assert stream is not None
-        try:
-            while raw := stream.readline(_LONGEST_LINE):
-                put(raw.decode("utf-8", "replace").rstrip("\r\n"))
-        except (OSError, ValueError):  # closed under our hands by ``end``
-            pass
+        while raw := stream.readline(_LONGEST_LINE):
+            put(raw.decode("utf-8", "replace").rstrip("\r\n"))
         put(None)
 
     def _hear(self, line: str | None) -> None:
