@@ -101,7 +101,7 @@ def resolved(hub: HubServer) -> list[str]:
         ("https://huggingface.co/datasets/owner/name/", HubPlace("owner/name")),
         ("https://hf.co/datasets/o/n/tree/main/data/a%20b", HubPlace("o/n", revision="main", path="data/a b")),
         ("https://huggingface.co/datasets/o/n/tree/refs%2Fpr%2F1/x", HubPlace("o/n", revision="refs/pr/1", path="x")),
-        ("https://huggingface.co/datasets/o/n/resolve/v1/z.zip?download=true", HubPlace("o/n", "datasets", "v1", "z.zip")),
+        ("https://hf.co/datasets/o/n/resolve/v1/z.zip?download=true", HubPlace("o/n", "datasets", "v1", "z.zip")),
         ("https://huggingface.co/datasets/o/n/viewer/default/train?p=1", HubPlace("o/n")),
         ("https://huggingface.co/o/n/blob/main/z.zip", HubPlace("o/n", "models", "main", "z.zip")),
         ("hf://datasets/o/n@abc/data", HubPlace("o/n", revision="abc", path="data")),
