@@ -24,9 +24,11 @@ from lorasmith.credentials import Credentials, redact
 from lorasmith.datasets.names import safe_dataset_name
 from lorasmith.datasets.source import disk_errors
 from lorasmith.errors import ConfigError, InputError, JobError
-from lorasmith.fetching import Cancel, Consents, Fetcher, Limits, Notice, Transfer
+from lorasmith.fetching import Cancel, Consents, Fetcher, Limits, Notice, Transfer, shown
+from lorasmith.files import write_json
 from lorasmith.plugins import choose
 from lorasmith.sources import Errand, Listing, Source, choose_source, sources
+from lorasmith.sources.pages import command
 
 if TYPE_CHECKING:
     from lorasmith.config import Section
@@ -45,11 +47,27 @@ class SourceFacts:
     name: str
     title: str
     examples: tuple[str, ...]
+    commands: tuple[str, ...]
+    """The examples as they are typed."""
     services: tuple[str, ...]
     """Whose secrets it can use: ``lorasmith secrets set ...``."""
     options: type[Section]
     about: str
     """A sentence or two."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A fetch that was interrupted."""
+
+    id: str
+    source: str
+    location: str
+    """Without secrets."""
+    size: int
+    """Bytes that are here."""
+    begun: float
+    """Seconds since 1970."""
 
 
 class Gathering:
@@ -99,7 +117,10 @@ class Gathering:
         """
         found = choose(sources(), source, "source")
         words = " ".join((type(found).__doc__ or "").replace("``", "").split())
-        return SourceFacts(found.name, found.title, found.examples, found.services, type(found).Options, words)
+        commands = tuple(command(found, example) for example in found.examples)
+        return SourceFacts(
+            found.name, found.title, found.examples, commands, found.services, type(found).Options, words
+        )
 
     def source_of(self, location: str) -> str | None:
         """The source that a location is surely meant for; None when none knows it, or it has to be named."""
@@ -182,19 +203,48 @@ class Gathering:
         self._require_consent(found, location, section)
         with self._errand(found, location, section, progress=progress, transfer=transfer, cancel=cancel) as errand:
             with self._alone(errand.folder, location):
+                about = {"source": found.name, "location": redact(" ".join(map(shown, location.split(" "))))}
+                write_json(errand.folder / "errand.json", about)
                 listing = listing if listing is not None else found.look(location, section, errand)
                 haul = found.bring(listing, section, errand)
+                asked: dict[str, Any] = {"limit": haul.limit, **(importing or {})}
                 version = self._store.import_source(
                     haul.places,
                     name=name if name is not None or into is not None else safe_dataset_name(listing.name),
                     into=into,
                     origin=haul.origin,
                     cancel=cancel,
-                    **({} if haul.limit is None else {"limit": haul.limit}),
-                    **dict(importing or {}),
+                    **asked,
                 )
             shutil.rmtree(errand.folder, ignore_errors=True)
         return version
+
+    def unfinished(self) -> list[Unfinished]:
+        """Fetches that were interrupted, the latest last; the same ``fetch`` goes on with one."""
+        found = []
+        for record in (self._home / "fetched").glob("*/errand.json"):
+            try:
+                told = json.loads(record.read_bytes())
+                source, location = str(told["source"]), str(told["location"])
+            except (OSError, ValueError, KeyError, TypeError):  # being made or removed at this moment
+                continue
+            size = sum(path.stat().st_size for path in record.parent.rglob("*") if path.is_file())
+            found.append(Unfinished(record.parent.name, source, location, size, record.stat().st_mtime))
+        return sorted(found, key=lambda one: (one.begun, one.id))
+
+    def give_up(self, id: str) -> Unfinished:
+        """Remove what an interrupted fetch has brought.
+
+        Raises:
+            InputError: there is none of that id.
+            JobError: it is not interrupted but under way.
+        """
+        found = next((one for one in self.unfinished() if one.id == id), None)
+        if found is None:
+            raise InputError(f"There is no unfinished fetch '{id}'.", "`lorasmith sources unfinished` lists them.")
+        with self._alone(self._home / "fetched" / id, found.location):
+            shutil.rmtree(self._home / "fetched" / id, ignore_errors=True)
+        return found
 
     # --- inside ----------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lorasmith.cli.importing import import_
 from tests.cli.desk import Desk
-from tests.fetching.loopback import Loopback, Shelf, says
+from tests.fetching.loopback import Loopback, Shelf, in_turn, says
 from tests.sources.errands import packed, picture
 
 PHOTOS = packed({"1.png": picture(1), "1.txt": b"rex, \x1b[31mred", "2.png": picture(2), "notes.pdf": b"%PDF-"})
@@ -92,7 +93,7 @@ def test_what_cannot_be_meant_together(bare: Desk) -> None:
     mixed = bare.refused("import", "a.zip", "https://example.org/b.zip")
     assert mixed["message"] == "Paths and addresses cannot be imported together."
     assert bare.refused("import", "nowhere", code=3)["message"] == "There is no file or folder at nowhere."
-    assert "cannot be looked at together" in bare.refused("import", "a.zip", ".", "--dry-run")["message"]
+    assert "take one path" in bare.refused("import", "a.zip", ".", "--dry-run")["message"]
     assert "cannot be the name" in bare.refused("import", "a.zip", "--name", "a/b", code=3)["message"]
 
 
@@ -118,3 +119,39 @@ def test_no_terminal_code_of_a_stranger_is_shown(bare: Desk, server: Loopback) -
     _, out, err = bare.say("import", url, "--dry-run", "--allow-host", server.place)
     assert "\x1b[31m" not in out + err
     assert json.dumps("\x1b")[1:-1] not in out
+
+
+def test_words_with_a_dash_belong_to_what_is_looked_for(bare: Desk) -> None:
+    error = bare.refused("import", "huggingface", "1girl", "-solo", "--limit", "5", code=3)
+    assert error["message"] == "1girl -solo names no dataset of Hugging Face."
+    assert bare.refused("import", "huggingface", "--limit=0", "owner/name")["message"].startswith("The option limit of")
+    assert "has no option 'split'" in bare.refused("import", "https://example.org/a.zip", "--split", "x")["message"]
+
+
+def test_some_of_the_pictures_of_a_path(bare: Desk) -> None:
+    Path("a.zip").write_bytes(packed({f"{number}.png": picture(number) for number in range(5)}))
+    assert bare.ask("import", "a.zip", "--limit", "2")["pictures"] == 2
+
+
+def test_an_interrupted_fetch_is_listed_and_can_be_given_up(bare: Desk, server: Loopback) -> None:
+    urls = [server.at(f"/{number}.png", Shelf(picture(number))) for number in range(3)]
+    urls.append(server.at("/3.png", in_turn(Shelf(picture(3)), says(404))) + "?token=geheim123456")
+    for number in range(4, 60):
+        urls.append(server.at(f"/{number}.png", in_turn(Shelf(picture(number)), says(403))))
+    error = bare.ask("import", *urls, "--allow-host", server.place, code=3)["error"]
+    assert "20 files in a row were refused" in error["message"]
+    (left,) = bare.ask("sources", "unfinished")["unfinished"]
+    assert left["source"] == "url" and left["size"] > 0 and "geheim" not in left["location"]
+    assert bare.refused("sources", "unfinished", "--delete", "x", code=3)["hint"]
+    assert bare.ask("sources", "unfinished", "--delete", left["id"])["unfinished"] == []
+
+
+def test_no_option_of_a_source_is_hidden_by_one_of_the_command(bare: Desk) -> None:
+    own = {name for parameter in import_.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    kinds: dict[str, set[bool]] = {}
+    for source in bare.ask("sources")["sources"]:
+        for option in bare.ask("sources", "show", source["name"])["options"]:
+            flag = f"--{option['name'].replace('_', '-')}"
+            assert flag not in own, f"{source['name']} {flag}"
+            kinds.setdefault(flag, set()).add(option["type"] == "true | false")
+    assert all(len(kind) == 1 for kind in kinds.values()), "an option takes a value in every source or in none"

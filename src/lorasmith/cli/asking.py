@@ -147,10 +147,8 @@ def understood(sources: Gathering, words: Sequence[str], named: str | None) -> A
             )
         return _for_source(known, first, words[1:])
     if first in known and not there[0]:
-        example = sources.about(first).examples[0]
-        raise ConfigError(
-            f"{words[0]} was told nothing to look for.", f"For example: lorasmith import {words[0]} {_quoted(example)}"
-        )
+        example = sources.about(first).commands[0]
+        raise ConfigError(f"{words[0]} was told nothing to look for.", f"For example: {example}")
     if all(there):
         return Asked(paths=tuple(map(_path, words)))
     return _elsewhere(sources, words, there, known)
@@ -195,7 +193,3 @@ def _is_there(word: str) -> bool:
         return bool(word) and _path(word).exists()
     except (OSError, ValueError):  # what no path can be
         return False
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"' if " " in text else text

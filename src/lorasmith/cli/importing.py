@@ -95,7 +95,7 @@ def import_(
 def _as_source(sources: Gathering, paths: Sequence[Path]) -> Asked:
     """One path as a source, for what sources alone can do."""
     if len(paths) > 1:
-        raise ConfigError("Several paths cannot be looked at together.", "Look at them one by one.")
+        raise ConfigError("--dry-run and the options of a source take one path.", "Name the paths one by one.")
     return Asked(source=sources.source_of(str(paths[0])) or "folder", location=str(paths[0]))
 
 

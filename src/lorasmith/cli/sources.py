@@ -6,7 +6,7 @@ import click
 
 from lorasmith.cli.app import Group
 from lorasmith.cli.options import option_rows
-from lorasmith.cli.session import Session, shared_options, table
+from lorasmith.cli.session import Session, plain, shared_options, size, table, visible
 
 
 @click.group(
@@ -32,7 +32,7 @@ def list_sources(session: Session) -> None:
 def _list(session: Session) -> None:
     gathering = session.studio.sources
     known = [gathering.about(name) for name in gathering.names()]
-    rows = [(facts.name, facts.title, _command(facts.name, facts.examples[0])) for facts in known]
+    rows = [(facts.name, facts.title, facts.commands[0]) for facts in known]
     document = {
         "sources": [
             {"name": facts.name, "title": facts.title, "examples": facts.examples, "services": facts.services}
@@ -51,7 +51,7 @@ def show(session: Session, name: str) -> None:
     facts = gathering.about(name.replace("-", "_"))
     rows = option_rows(facts.options)
     lines = [f"{facts.name}: {facts.title}", f"  {facts.about}"]
-    lines += [f"  {_command(facts.name, example)}" for example in facts.examples]
+    lines += [f"  {command}" for command in facts.commands]
     lines += [f"  secret: lorasmith secrets set {service}" for service in facts.services]
     for row in rows:
         flag = f"--{row['name'].replace('_', '-')}"
@@ -69,6 +69,14 @@ def show(session: Session, name: str) -> None:
     session.answer(document, *lines)
 
 
-def _command(name: str, example: str) -> str:
-    quoted = f'"{example}"' if any(sign in example for sign in " ?&*()") else example
-    return f"lorasmith import {quoted}" if name in ("url", "zip", "folder") else f"lorasmith import {name} {quoted}"
+@sources.verb("unfinished")
+@click.option("--delete", "ids", multiple=True, metavar="ID", help="Remove what this one has brought; repeatable.")
+def unfinished(session: Session, ids: tuple[str, ...]) -> None:
+    """List fetches that were interrupted; the same import goes on with them."""
+    gathering = session.studio.sources
+    removed = [gathering.give_up(id) for id in ids]
+    left = gathering.unfinished()
+    lines = [f"{one.id} is gone: {size(one.size)}." for one in removed]
+    rows = [(one.id, one.source, visible(one.location)[:60], size(one.size)) for one in left]
+    lines += table(("id", "source", "location", "here"), rows) if rows else ["Nothing is unfinished."]
+    session.answer({"unfinished": plain(left), "removed": plain(removed)}, *lines)

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,10 +85,22 @@ def origin_of(item: Item) -> dict[str, Any]:
     return {key: item.provenance[key] for key in KEYS if _is_plain(item.provenance.get(key))}
 
 
+def origin_text(item: Item) -> str:
+    """``origin_of`` as JSON, for a column; empty when there is nothing."""
+    told = origin_of(item)
+    return json.dumps(told, ensure_ascii=False) if told else ""
+
+
 def origin_in(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What an export wrote of it, from a row or a table that a stranger may have written."""
+    """What an export wrote of it, from a row or a table that a stranger may have written; JSON or a mapping."""
     told = row.get("provenance")
-    told = told if isinstance(told, Mapping) else {}
+    if isinstance(told, str) and told[:1] == "{":
+        try:
+            told = json.loads(told)
+        except ValueError:
+            return {}
+    if not isinstance(told, Mapping):
+        return {}
     return {key: told[key] for key in KEYS if _is_plain(told.get(key))}
 
 

@@ -14,7 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from lorasmith import plugins
 from lorasmith.config import Section
@@ -24,6 +26,8 @@ from lorasmith.datasets.origins import Origin
 from lorasmith.errors import ConfigError
 from lorasmith.fetching import Cancel, Consents, Expected, Fetcher, Notice, Transfer, shown
 
+Limit = Annotated[int, Field(ge=1, le=1_000_000)] | None
+"""The type of an option ``limit``: how many pictures at most; None for all."""
 LeftOut = Literal["not_wanted", "withheld", "not_fetched"]
 
 

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from lorasmith.config import Section
 from lorasmith.datasets.archive import open_source
@@ -19,7 +19,7 @@ from lorasmith.datasets.names import natural_key, safe_item_name, why_unsafe
 from lorasmith.datasets.source import CAPTION_SUFFIXES, IMAGE_SUFFIXES, SIDECAR_SUFFIXES, Limits
 from lorasmith.errors import InputError
 from lorasmith.fetching import shown
-from lorasmith.sources import Errand, Haul, Listing, Offered, Source, left_out
+from lorasmith.sources import Errand, Haul, Limit, Listing, Offered, Source, left_out
 from lorasmith.sources.bringing import bring_files
 from lorasmith.sources.hub import HOSTS, HUB, HubFile, HubPlace, HubRepository, parse_place
 
@@ -58,7 +58,7 @@ class HuggingFace(Source):
         """train, validation or test, told by the names of files; left out, all."""
         include: tuple[str, ...] = ()
         """Only files that one of these patterns fits, such as *.png or train/*; a ? is one character, a * any."""
-        limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+        limit: Limit = None
         """How many pictures at most, the first by name, 1 to 1000000; shards are fetched one by one until there are so
         many."""
         endpoint: str = HUB
@@ -313,6 +313,8 @@ def _pictures_in(haul: Haul, packed: Sequence[Offered]) -> int:
 def _nothing_there(place: HubPlace, options: HuggingFace.Options, listed: Sequence[HubFile]) -> tuple[str, str]:
     """The sentence for a repository of which nothing is left."""
     page = place.page(options.endpoint)
+    if not listed:
+        return f"{place.repository} is empty.", f"See {page}."
     unread = [file for file in listed if _why_unread(file.path) is None]
     if unread and any(_is_picture(file.path) or _is_packed(file.path) for file in unread):
         splits = sorted({_split_of(file.path) for file in unread if not _beside(file.path)})

@@ -10,13 +10,19 @@ from lorasmith.config import Section
 from lorasmith.datasets.archive import open_source
 from lorasmith.datasets.source import Limits
 from lorasmith.errors import InputError
-from lorasmith.sources import Errand, Haul, Listing, Offered, Source
+from lorasmith.sources import Errand, Haul, Limit, Listing, Offered, Source
 
 
 class LocalSource(Source):
     """A path; the import reads it where it is."""
 
     rank = 90
+
+    class Options(Section):
+        """How much of it."""
+
+        limit: Limit = None
+        """How many pictures at most, the first by name, 1 to 1000000."""
 
     def look(self, location: str, options: Section, errand: Errand) -> Listing:
         del options, errand
@@ -29,8 +35,9 @@ class LocalSource(Source):
         )
 
     def bring(self, listing: Listing, options: Section, errand: Errand) -> Haul:
-        del options, errand
-        return Haul((Path(listing.location),), listing)
+        assert isinstance(options, LocalSource.Options)
+        del errand
+        return Haul((Path(listing.location),), listing, limit=options.limit)
 
 
 def path_of(location: str) -> Path:

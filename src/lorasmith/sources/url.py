@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from lorasmith.config import Section
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.errors import FetchError, InputError
 from lorasmith.fetching import Expected, Found, safe_name, shown
-from lorasmith.sources import Errand, Listing, Offered, Source
+from lorasmith.sources import Errand, Haul, Limit, Listing, Offered, Source
 
 _MOST: Final = 1_000
 """Addresses at once; each is asked before the first byte is fetched."""
@@ -40,6 +41,8 @@ class Url(Source):
 
         sha256: str = ""
         """What the file has to be, as 64 hexadecimal digits; for a single address."""
+        limit: Limit = None
+        """How many pictures at most, the first by name, 1 to 1000000."""
 
     def accepts(self, location: str) -> bool:
         words = location.split()
@@ -61,6 +64,10 @@ class Url(Source):
                 errand.watch(number, len(addresses), path)
         name = PurePosixPath(files[0].path).stem if len(files) == 1 else _name_of(addresses[0])
         return Listing(self.name, " ".join(map(shown, addresses)), name, tuple(files))
+
+    def bring(self, listing: Listing, options: Section, errand: Errand) -> Haul:
+        assert isinstance(options, Url.Options)
+        return replace(super().bring(listing, options, errand), limit=options.limit)
 
 
 def _is_address(text: str) -> bool:
