@@ -348,6 +348,7 @@ def test_names_are_never_those_of_strangers(server: Loopback, tmp_path: Path) ->
             {"id": 2, "tags": "a " + "b" * 5000 + " \u202e \x07", "file_url": "https://e.org/a.png"},
             {"id": "../3", "file_url": "https://e.org/a.png"},
             {"id": 4, "file_url": {"a": 1}, "tags": ["x"], "rating": None, "score": "many", "md5": 5},
+            {"id": 5, "file_url": "https://[::1/a.png"},
             None, 7, "x", [],
         ]
     }  # fmt: skip
@@ -355,7 +356,7 @@ def test_names_are_never_those_of_strangers(server: Loopback, tmp_path: Path) ->
     listing = look(gelbooru, tmp_path, server, "solo", tag_kinds=False)
     assert [file.path for file in listing.files] == ["gelbooru_1.png", "gelbooru_2.png"]
     assert "md5" not in listing.files[0].origin and listing.files[1].caption == "a"
-    assert [fate.path for fate in listing.left_out] == ["post 4"]
+    assert [fate.path for fate in listing.left_out] == ["post 4", "post 5"]
 
 
 @pytest.mark.parametrize(
@@ -418,7 +419,15 @@ def test_captions(tags: Mapping[str, list[str]], options: Mapping[str, Any], wan
 
 
 @pytest.mark.parametrize(
-    "options", [{"limit": 0}, {"limit": 10**9}, {"ratings": ["safe"]}, {"endpoint": "gelbooru"}, {"lmit": 5}]
+    "options",
+    [
+        {"limit": 0},
+        {"limit": 10**9},
+        {"ratings": ["safe"]},
+        {"endpoint": "gelbooru"},
+        {"endpoint": "https://[::1"},
+        {"lmit": 5},
+    ],
 )
 def test_options_that_cannot_be(tmp_path: Path, options: Mapping[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from lorasmith.bases.links import CIVITAI_HOSTS, CivitaiLink, parse_link
 from lorasmith.config import Section
@@ -22,7 +22,7 @@ from lorasmith.errors import BaseError, FetchError, InputError
 from lorasmith.fetching import Notice, shown
 from lorasmith.fetching.limits import stop_if
 from lorasmith.sources import Errand, Listing, Offered, Source, left_out
-from lorasmith.sources.posts import absolute, number, text
+from lorasmith.sources.posts import Endpoint, absolute, number, text
 from lorasmith.sources.searching import split_link
 
 SITE: Final = "https://civitai.com"
@@ -78,7 +78,7 @@ class Civitai(Source):
         """In which order they are listed."""
         period: Literal["all_time", "year", "month", "week", "day"] = "all_time"
         """How old they may be."""
-        endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+$")] = SITE
+        endpoint: Endpoint = SITE
         """The site, without a path; a server of your own answers too."""
 
     def accepts(self, location: str) -> bool:

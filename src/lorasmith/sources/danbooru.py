@@ -8,10 +8,8 @@ search only while there is room, and looked at here in any case.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
-
-from pydantic import StringConstraints
 
 from lorasmith.config import Section
 from lorasmith.errors import FetchError, InputError
@@ -20,6 +18,7 @@ from lorasmith.sources import Errand, Haul, Listing, Source
 from lorasmith.sources.posts import (
     LICENSE,
     RATINGS,
+    Endpoint,
     Post,
     PostOptions,
     absolute,
@@ -68,7 +67,7 @@ class Danbooru(Source):
     class Options(PostOptions):
         """Which posts, in which size, and what of their tags."""
 
-        endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+$")] = SITE
+        endpoint: Endpoint = SITE
         """The site, without a path; others with the same program, and a server of your own, answer too."""
 
     def accepts(self, location: str) -> bool:

@@ -12,10 +12,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
-
-from pydantic import StringConstraints
 
 from lorasmith.config import Section
 from lorasmith.errors import FetchError, InputError
@@ -25,6 +23,7 @@ from lorasmith.sources import Errand, Haul, Listing, Source
 from lorasmith.sources.posts import (
     LICENSE,
     RATINGS,
+    Endpoint,
     Gathered,
     Post,
     PostOptions,
@@ -84,7 +83,7 @@ class Gelbooru(Source):
     class Options(PostOptions):
         """Which posts, in which size, and what of their tags."""
 
-        endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+$")] = SITE
+        endpoint: Endpoint = SITE
         """The site, without a path; others with the same program, and a server of your own, answer too."""
         tag_kinds: bool = True
         """Ask which tags are characters, series and artists, so that they come first: one more request for every 100

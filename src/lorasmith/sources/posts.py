@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from lorasmith.config import Section
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
@@ -25,6 +25,8 @@ from lorasmith.sources import Haul, Offered, left_out
 
 Rating = Literal["general", "sensitive", "questionable", "explicit"]
 RATINGS: Final[tuple[Rating, ...]] = ("general", "sensitive", "questionable", "explicit")
+Endpoint = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$")]
+"""Scheme and host of a site, for those with the same program and for servers of one's own."""
 Kind = Literal["character", "copyright", "artist", "general", "meta"]
 
 _MOVING: Final = frozenset((".mp4", ".webm", ".m4v", ".mov", ".mkv", ".avi", ".swf", ".zip", ".ogv"))
