@@ -50,7 +50,14 @@ _HELP: Final = (
 
 
 class Civitai(Source):
-    """Pictures of Civitai: of a post, a user, a model's gallery; or a model's published training data."""
+    """Pictures of Civitai: of a post, a user or a model's gallery; or the training data that a model publishes.
+
+    Links of civitai.com, .red and .green and AIRs are understood, and ``post:``, ``user:``, ``image:`` and ``model:``
+    with a number or name. A model's page means the pictures of its gallery; the model itself is had with ``lorasmith
+    bases add``. A download link with ``?type=Training%20Data`` or the ``?fileId=`` of such a file brings the ZIP that
+    it was trained on. Public pictures need no key; with one, the site shows what your account may see. Collections are
+    not given out by its API; gallery_dl can bring them.
+    """
 
     name = "civitai"
     title = "Civitai"

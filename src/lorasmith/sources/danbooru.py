@@ -56,7 +56,15 @@ _KINDS: Final = ("artist", "character", "copyright", "general", "meta")
 
 
 class Danbooru(Source):
-    """Posts of Danbooru, and of sites with the same program."""
+    """Posts of Danbooru by tags, newest first, and of sites with the same program (``--endpoint``).
+
+    Nobody needs an account, but guests and free accounts may name two tags at a time: give rating and score as options,
+    which do not count. Words of guides that are no tags there are translated and said: ``high_quality`` and
+    ``masterpiece`` into a score, ``-nsfw`` into a rating. Tags become captions by their kinds, with spaces for
+    underscores but in kaomoji. Films, posts that are deleted, banned or for higher accounts, and files whose MD5 is
+    wrong are left out, and listed. In a checkout, ``python -m tests.sources.boorus`` runs one on this machine and says
+    how to ask it.
+    """
 
     name = "danbooru"
     title = "Danbooru"

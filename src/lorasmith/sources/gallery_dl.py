@@ -55,7 +55,14 @@ _FILE, _QUEUE = 3, 6  # kinds of its messages
 
 
 class GalleryDl(Source):
-    """Galleries, users and searches of over 300 sites, by the separate program gallery-dl."""
+    """Galleries, users and searches of over 300 sites, by the separate program gallery-dl.
+
+    It is free software under the GPL-2.0 that lorasmith neither contains nor imports: install it with ``pipx install
+    gallery-dl``, or name its path in ``LORASMITH_GALLERY_DL``. It runs with settings of ours and reads none of yours,
+    neither cookies nor logins; the secret of the one site that is asked lies in a file that only you can read, for as
+    long as it runs. Every address that it asks for is checked, so that no page leads it into your own network. Its
+    metadata become captions and provenance. Stopped and asked again, it goes on; what it could not get is listed.
+    """
 
     name = "gallery_dl"
     title = "gallery-dl (300 sites and more)"
