@@ -4,8 +4,7 @@
         site = GelbooruSite(server, [post(1, "solo 1girl"), post(2, "solo")])
         gathering(home).fetch("solo", "gelbooru", endpoint=site.root)
 
-``python -m tests.sources.boorus`` keeps both running on fixed ports, so that a source can be tried from end to end
-without the internet; it says the commands.
+``python -m tests.sources`` keeps them running and says how to ask them.
 """
 
 from __future__ import annotations
@@ -246,20 +245,3 @@ def forever(answer: Callable[[int], Any]) -> Behaviour:
         visit.say(200, json.dumps(answer(number)).encode())
 
     return behave
-
-
-def main() -> None:
-    """Keep both running until Ctrl-C, and say how to ask them."""
-    names = "shirakami_fubuki", "hololive"
-    entries = [
-        post(n, "solo 1girl fox_ears ^_^", character=names[0], copyright=names[1], artist=f"artist_{n % 3}", score=n)
-        for n in range(1, 61)
-    ]
-    with Loopback() as one, Loopback() as two:
-        for name, site in (("gelbooru", GelbooruSite(one, entries)), ("danbooru", DanbooruSite(two, entries))):
-            print(f'lorasmith import {name} "shirakami_fubuki solo" --limit 50 --endpoint {site.root}')  # noqa: T201
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,46 +16,10 @@ from lorasmith.fetching import Consents
 from lorasmith.sources import Haul, Listing
 from lorasmith.sources.civitai import TERMS, Civitai, plain_prompt, plugin
 from tests.fetching.loopback import Loopback, Shelf, Visit, redirects, refuses_authorization, says
+from tests.sources.civitai_site import CivitaiSite
 from tests.sources.errands import errand, gathering, packed, picture
 
 TOKEN = "canary-of-civitai-0123456789"
-
-
-class Site:
-    """``/api/v1/images`` with cursors, previews and originals that lie on another server, behind a redirect."""
-
-    def __init__(self, server: Loopback, store: Loopback, count: int, **changed: Any) -> None:
-        self.server, self.store, self.changed = server, store, changed
-        self.root = server.url("").rstrip("/")
-        self.ids = list(range(count, 0, -1))
-        self.asked: list[Mapping[str, str]] = []
-        server.at("/api/v1/images", self._answer)
-        for number in self.ids:
-            signed = store.at(
-                f"/r2/{number}", refuses_authorization(Shelf(picture(number, "JPEG" if number % 2 else "PNG")))
-            )
-            server.at(f"/x/uuid-{number}/original=true/{number}.jpeg", redirects(f"{signed}?X-Amz-Signature=abcdefgh"))
-            server.at(f"/x/uuid-{number}/width=450/{number}.jpeg", Shelf(picture(number, "JPEG", (8, 8))))
-
-    def _answer(self, visit: Visit) -> None:
-        asked = {name: values[0] for name, values in visit.seen.query.items()}
-        self.asked.append(asked)
-        start, limit = int(asked.get("cursor", "0").partition("|")[0]), int(asked["limit"])
-        some = self.ids[start : start + limit]
-        metadata: dict[str, Any] = {"pageSize": limit}
-        if start + limit < len(self.ids):
-            metadata |= {"nextCursor": f"{start + limit}|x", "nextPage": "https://civitai.com/api/v1/images?cursor=1"}
-        visit.say(200, json.dumps({"items": [self._image(n) for n in some], "metadata": metadata}).encode())
-
-    def _image(self, number: int) -> dict[str, Any]:
-        image: dict[str, Any] = {
-            "id": number, "url": f"{self.root}/x/uuid-{number}/width=450/{number}.jpeg", "hash": "U1", "width": 24,
-            "height": 16, "nsfw": False, "nsfwLevel": "None", "browsingLevel": 1, "postId": 77, "username": "somebody",
-            "createdAt": "2025-11-01T10:00:00.000Z", "type": "image", "baseModel": "SDXL 1.0", "modelVersionIds": [5],
-            "stats": {"cryCount": 0, "laughCount": 1, "likeCount": 3, "dislikeCount": 0, "heartCount": 4},
-            "meta": {"prompt": "a (fox:1.2), <lora:x:0.8> forest", "seed": 1} if number % 3 else None,
-        }  # fmt: skip
-        return image | self.changed.get(f"n{number}", {})
 
 
 @pytest.fixture
@@ -81,7 +45,7 @@ def test_pictures_come_through_a_redirect_that_no_token_follows(
     servers: tuple[Loopback, Loopback], tmp_path: Path
 ) -> None:
     server, store = servers
-    Site(server, store, 3)
+    CivitaiSite(server, store, 3)
     Credentials(tmp_path).set("civitai", TOKEN)
     haul = bring(tmp_path, server, "post:77")
     assert not haul.missed and set(haul.origins) == {"civitai_1.jpg", "civitai_2.png", "civitai_3.jpg"}
@@ -93,7 +57,7 @@ def test_pictures_come_through_a_redirect_that_no_token_follows(
 
 
 def test_they_are_imported_with_their_provenance(servers: tuple[Loopback, Loopback], tmp_path: Path) -> None:
-    Site(*servers, 3)
+    CivitaiSite(*servers, 3)
     Consents(tmp_path).give(TERMS)
     root = servers[0].url("").rstrip("/")
     version = gathering(tmp_path).fetch("user:somebody", "civitai", endpoint=root)
@@ -104,7 +68,7 @@ def test_they_are_imported_with_their_provenance(servers: tuple[Loopback, Loopba
 
 
 def test_cursors_are_followed_to_the_end(servers: tuple[Loopback, Loopback], tmp_path: Path) -> None:
-    site = Site(*servers, 450)
+    site = CivitaiSite(*servers, 450)
     listing = look(tmp_path, servers[0], "user:somebody", limit=1000)
     assert len({file.path for file in listing.files}) == 450
     assert [asked.get("cursor") for asked in site.asked] == [None, "200|x", "400|x"]
@@ -127,7 +91,7 @@ def test_cursors_are_followed_to_the_end(servers: tuple[Loopback, Loopback], tmp
 def test_what_a_location_means(
     servers: tuple[Loopback, Loopback], tmp_path: Path, location: str, params: Mapping[str, str]
 ) -> None:
-    site = Site(*servers, 1)
+    site = CivitaiSite(*servers, 1)
     listing = look(tmp_path, servers[0], location, sort="most_reactions", period="week", most_nsfw="mature")
     kinds = {"postId", "imageId", "username", "modelId", "modelVersionId"}
     assert {key: value for key, value in site.asked[0].items() if key in kinds} == params
@@ -178,7 +142,7 @@ def test_levels_films_and_what_has_no_file(servers: tuple[Loopback, Loopback], t
         "n5": {"url": None}, "n6": {"nsfwLevel": None, "browsingLevel": None, "nsfw": True}, "n7": {"meta": "x"},
         "n8": {"nsfwLevel": "Soft", "url": "https://image.civitai.com/a/b.MP4"}, "n9": {"stats": None, "username": 7},
     }  # fmt: skip
-    Site(*servers, 9, **changed)
+    CivitaiSite(*servers, 9, **changed)
     listing = look(tmp_path, servers[0], "post:77")
     assert [file.path for file in listing.files] == ["civitai_9", "civitai_7", "civitai_2"]
     assert {fate.path: fate.rule for fate in listing.left_out} == {
@@ -191,7 +155,7 @@ def test_levels_films_and_what_has_no_file(servers: tuple[Loopback, Loopback], t
 
 
 def test_previews_and_no_captions(servers: tuple[Loopback, Loopback], tmp_path: Path) -> None:
-    Site(*servers, 1)
+    CivitaiSite(*servers, 1)
     (file,) = look(tmp_path, servers[0], "post:77", size="preview", captions="none").files
     assert "width=450" in file.url and file.caption == ""
 
@@ -267,7 +231,7 @@ def test_hostile_entries(servers: tuple[Loopback, Loopback], tmp_path: Path) -> 
         "n1": {"id": "../../1"}, "n2": {"url": "https://169.254.169.254/latest"}, "n3": {"url": "javascript:alert(1)"},
         "n4": {"meta": {"prompt": "\u202egnp " + "x" * 9000 + "\x00\n"}},
     }  # fmt: skip
-    Site(server, store, 5, **changed)
+    CivitaiSite(server, store, 5, **changed)
     haul = bring(tmp_path, server, "post:77")
     assert set(haul.origins) == {"civitai_4.png", "civitai_5.jpg"}
     assert {fate.path for fate in haul.missed} == {"civitai_2", "civitai_3"}

@@ -117,6 +117,7 @@ def test_a_gallery_is_listed_and_brought_with_its_metadata(
     assert not (tmp_path / "fetched" / "test" / "files").exists()
     assert not [seen for seen in server.seen if seen.path.startswith("/images")]
     told: list[tuple[int, int, str]] = []
+    assert listing.name == "mock_solo"
     haul = bring(site.source(program), tmp_path, site.link, watch=lambda *seen: told.append(seen))
     assert len(haul.origins) == 3 and not haul.missed
     assert [done for done, _, _ in told] == [1, 2, 3] and told[0][1] == 3 and told[0][2].endswith(".png")
@@ -319,6 +320,7 @@ def test_secrets_lie_in_a_private_file_and_in_no_argument(tmp_path: Path) -> Non
     )
     with running((sys.executable, str(spy)), told, (), "https://gelbooru.com/", GATE) as run:
         (line,) = run.lines()
+        assert not Path(json.loads(line)[0][3]).exists()  # gone as soon as it was read
         assert run.code() == 0
     arguments, environment, mode, folder, read = json.loads(line)
     assert arguments[-2:] == ["--", "https://gelbooru.com/"] and "canary" not in json.dumps([arguments, environment])

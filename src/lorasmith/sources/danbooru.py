@@ -62,8 +62,8 @@ class Danbooru(Source):
     which do not count. Words of guides that are no tags there are translated and said: ``high_quality`` and
     ``masterpiece`` into a score, ``-nsfw`` into a rating. Tags become captions by their kinds, with spaces for
     underscores but in kaomoji. Films, posts that are deleted, banned or for higher accounts, and files whose MD5 is
-    wrong are left out, and listed. In a checkout, ``python -m tests.sources.boorus`` runs one on this machine and says
-    how to ask it.
+    wrong are left out, and listed. In a checkout, ``python -m tests.sources`` runs one on this machine and says how to
+    ask it.
     """
 
     name = "danbooru"

@@ -17,15 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from lorasmith.config import Section
 from lorasmith.credentials import HIDDEN, mentioned, redact
 from lorasmith.datasets.manifest import Fate
-from lorasmith.datasets.names import make_unique, safe_item_name
+from lorasmith.datasets.names import make_unique, safe_dataset_name, safe_item_name
 from lorasmith.datasets.source import IMAGE_SUFFIXES
 from lorasmith.errors import AddressRefused, FetchError, InputError, OutOfDisk
 from lorasmith.fetching import Notice, shown
@@ -119,11 +120,12 @@ class GalleryDl(Source):
                     break
         if not found.files:
             self._explain_nothing(address, options, errand, found)
-        name = "_".join(part for part in (found.site, *address.url.split("?")[0].split("/")[3:][-2:]) if part)[:60]
+        last = PurePosixPath(urlsplit(address.url).path).stem
+        name = "_".join(part for part in (found.site, found.tags or last) if part)[:60]
         return Listing(
             source=self.name,
             location=address.url,
-            name=name or self.name,
+            name=safe_dataset_name(name or self.name),
             files=tuple(found.files),
             origin={"page": shown(address.url)},
             left_out=tuple(found.left_out),
@@ -204,6 +206,8 @@ class _Found:
     left_out: list[Fate] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     site: str = ""
+    tags: str = ""
+    """What was searched for there, where it was a search."""
     _taken: set[str] = field(default_factory=set)
 
     def hear(self, line: str) -> None:
@@ -220,6 +224,7 @@ class _Found:
         if message[0] != _FILE:
             return
         self.site = self.site or text(facts.get("category"))
+        self.tags = self.tags or text(facts.get("search_tags")).replace(" ", "_")
         suffix = text(facts.get("extension")).lower()
         stem = text(facts.get("filename")) or str(facts.get("id") or "file")
         name = make_unique(safe_item_name(f"{self.site}/{stem.replace('/', '_')[:100]}.{suffix or 'jpg'}"), self._taken)

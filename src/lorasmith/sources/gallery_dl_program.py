@@ -141,8 +141,8 @@ def with_secrets(plain: Mapping[str, Any], service: str, credentials: Credential
 class Run:
     """The program at work on one address. Made by ``running``."""
 
-    def __init__(self, process: subprocess.Popen[bytes], way: GuardedWay, cancel: Cancel | None) -> None:
-        self._process, self._cancel = process, cancel
+    def __init__(self, process: subprocess.Popen[bytes], way: GuardedWay, file: Path, cancel: Cancel | None) -> None:
+        self._process, self._file, self._cancel = process, file, cancel
         self.way = way
         self._lines: queue.Queue[str | None] = queue.Queue(maxsize=1_000)
         self.errors: list[str] = []
@@ -173,6 +173,7 @@ class Run:
             if line is None:
                 return
             heard = time.monotonic()
+            self._file.unlink(missing_ok=True)  # it has read its settings: should we be killed, no secret is left
             yield line
 
     def code(self) -> int:
@@ -246,7 +247,7 @@ def running(
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             json.dump(told, stream)
         command = [*program, "--config-ignore", "--config", str(file), "--no-input", *arguments, "--", url]
-        run = Run(_started(command, private), way, cancel)
+        run = Run(_started(command, private), way, file, cancel)
         try:
             yield run
         finally:

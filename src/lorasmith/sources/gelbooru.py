@@ -74,9 +74,8 @@ class Gelbooru(Source):
     It has answered nobody without a key since June 2025; yours stands in its account options. Words of guides that are
     no tags there are translated and said: ``high_quality`` and ``masterpiece`` into a score, ``-nsfw`` into a rating.
     Tags become captions: characters, series, artists, then the rest, with spaces for underscores but in kaomoji. Films,
-    deleted posts and files whose MD5 is wrong are left out, and listed. In a checkout, ``python -m
-    tests.sources.boorus`` runs one on this machine and says how to ask it, so that all of this can be tried without
-    the internet.
+    deleted posts and files whose MD5 is wrong are left out, and listed. In a checkout, ``python -m tests.sources`` runs
+    one on this machine and says how to ask it, so that all of this can be tried without the internet.
     """
 
     name = "gelbooru"
