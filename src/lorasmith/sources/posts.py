@@ -16,10 +16,12 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import Field, StringConstraints
 
 from lorasmith.config import Section
+from lorasmith.credentials import redact
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.source import IMAGE_SUFFIXES
 from lorasmith.errors import FetchError, InputError
+from lorasmith.fetching import shown
 from lorasmith.fetching.limits import Cancel, stop_if
 from lorasmith.sources import Haul, Offered, left_out
 
@@ -157,7 +159,7 @@ def offered(post: Post, site: str, options: PostOptions) -> Offered:
     original = url == post.url
     md5 = post.md5.lower() if _MD5.fullmatch(post.md5.lower()) else ""
     facts: dict[str, Any] = {
-        "address": url,
+        "address": shown(url),
         "page": post.page,
         "post": post.number,
         "author": post.author,
@@ -212,12 +214,10 @@ def checked(haul: Haul) -> Haul:
 
 
 def words(value: object) -> list[str]:
-    """The tags of a text with blanks between them; what could not be one is dropped."""
-    return (
-        [tag for tag in value.split() if len(tag) <= _LONGEST_TAG and tag.isprintable()]
-        if isinstance(value, str)
-        else []
-    )
+    """The tags of a text with blanks between them; what could not be one is dropped, and a secret is taken out."""
+    if not isinstance(value, str):
+        return []
+    return [tag for tag in redact(value).split() if len(tag) <= _LONGEST_TAG and tag.isprintable()]
 
 
 def number(value: object) -> int | None:
@@ -229,11 +229,11 @@ def number(value: object) -> int | None:
 
 
 def text(value: object) -> str:
-    """A text on one line and of a sane length; empty for anything else."""
+    """A text of an answer on one line, of a sane length and without secrets; empty for anything else."""
     if not isinstance(value, str):
         return ""
     line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    return line[:_LONGEST_TEXT]
+    return redact(line[: 2 * _LONGEST_TEXT])[:_LONGEST_TEXT]
 
 
 def require_some(gathered: Gathered, what: str, hint: str) -> None:
