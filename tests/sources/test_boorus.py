@@ -371,6 +371,7 @@ def test_names_are_never_those_of_strangers(server: Loopback, tmp_path: Path) ->
         ("b" * 3000, "too long", "spaces between"),
         ("https://gelbooru.com/", "shows no search", "copy its address"),
         ("https://[::1", "cannot be read", "copy"),
+        ("https://gelbooru.com:99999/?tags=a", "cannot be read", "copy"),
     ],
 )
 def test_what_is_no_search(
@@ -385,6 +386,7 @@ def test_what_is_no_search(
     ("location", "tags", "site"),
     [
         ("https://gelbooru.com/index.php?page=post&s=list&tags=a_b+-c", ("a_b", "-c"), "https://gelbooru.com"),
+        ("http://gelbooru.com/index.php?tags=a", ("a",), "https://gelbooru.com"),
         ("https://gelbooru.com/index.php?page=post&s=view&id=77", ("id:77",), "https://gelbooru.com"),
         ("https://danbooru.donmai.us/posts/77?q=a", ("id:77",), "https://danbooru.donmai.us"),
         ("https://danbooru.donmai.us/posts?tags=%5E_%5E+a", ("^_^", "a"), "https://danbooru.donmai.us"),

@@ -88,16 +88,18 @@ def split_link(text: str) -> SplitResult | None:
     """The parts of a link; None when it is none."""
     try:
         parts = urlsplit(text.strip())
-    except ValueError:
+        readable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # also of a port that is none
         return None
-    return parts if parts.scheme in ("http", "https") and parts.hostname else None
+    return parts if readable else None
 
 
 def _of_link(link: str, title: str, syntax: str) -> tuple[str, str]:
     parts = split_link(link)
     if parts is None:
         raise InputError("The link cannot be read.", f"Copy the address of a search on {title}. {syntax}")
-    site = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    scheme = "https" if parts.port is None else parts.scheme  # old bookmarks
+    site = f"{scheme}://{parts.netloc.rpartition('@')[2]}"
     query = parse_qs(parts.query)
     if query.get("tags"):
         return site, query["tags"][0]
