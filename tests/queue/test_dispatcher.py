@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -40,9 +39,7 @@ def until(one: Dispatcher, condition: Callable[[], bool], patience: float = 60.0
     """Move the dispatcher until something is so."""
     deadline = one.clock() + patience
     while not condition():
-        assert one.clock() < deadline, [
-            (row.id, row.state, row.reason, row.attempt) for row in one.queue.list()
-        ]
+        assert one.clock() < deadline, [(row.id, row.state, row.reason, row.attempt) for row in one.queue.list()]
         one.tick()
         threading.Event().wait(0.01)
 
@@ -88,7 +85,7 @@ def test_a_worker_outlives_its_dispatcher_and_the_next_one_finds_it(queue: Queue
     row = submit(queue, steps=200, seconds=0.01)
     with dispatcher(queue) as one:
         reach(one, row, "running")
-        until(one, lambda: (queue.job(row.id).folder.path / "owner.json").exists())
+        until(one, (queue.job(row.id).folder.path / "owner.json").exists)
     pid = json.loads((queue.job(row.id).folder.path / "owner.json").read_bytes())["pid"]
     assert psutil.pid_exists(pid)
     other = Queue.open(Jobs(queue.home, queue.jobs.command))
@@ -106,7 +103,7 @@ def test_a_killed_worker_is_lost_and_tried_again_from_its_checkpoint(queue: Queu
     with dispatcher(queue) as one:
         reach(one, row, "running")
         place = queue.job(row.id).folder.path
-        until(one, lambda: (place / "checkpoints" / "10").exists())
+        until(one, (place / "checkpoints" / "10").exists)
         os.kill(json.loads((place / "owner.json").read_bytes())["pid"], signal.SIGKILL)
         done = reach(one, row, "succeeded")
     assert done.attempt == 2

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import psutil
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import ArgumentError as BadAddress
+from sqlalchemy.exc import DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 
 from lorasmith.errors import ConfigError, EnvironmentProblem, OutOfDisk
 

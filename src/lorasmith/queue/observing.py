@@ -49,6 +49,10 @@ def observe(job: Job, ticket: Ticket | None) -> Observation:
     result = job.result()
     if result is None:  # it was there a moment ago: a new worker has set it aside
         return _at_work(job)
+    return _ended(job, result)
+
+
+def _ended(job: Job, result: Result) -> Observation:
     if result.outcome == "stopped" or (result.outcome == "paused" and job.folder.control().wanted == "stop"):
         return _stopped(job, result)
     return Observation(result.outcome, result.message, result)

@@ -6,7 +6,7 @@ brings it after the folder.
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,15 +17,16 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from lorasmith.errors import ConfigError, JobError
-from lorasmith.jobfolder import JobFolder, JobKind
+from lorasmith.jobfolder import JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.queue import records, tables
+from lorasmith.queue.changing import Changes, instead
 from lorasmith.queue.database import PATIENCE, Database, open_database
 from lorasmith.queue.lanes import wanted_by
-from lorasmith.queue.observing import row_of, waiting_token
+from lorasmith.queue.observing import row_of
 from lorasmith.queue.records import Happening, Lane, QueuedJob, Superseded
 from lorasmith.queue.states import ACTIVE, WAITING, State
-from lorasmith.queue.ticket import Ticket, read_ticket, request_digest, start_token, write_ticket
+from lorasmith.queue.ticket import Ticket, start_token, write_ticket
 
 _TRIES: Final = 50  # how often a verb begins anew because the row changed under it
 _LOWEST, _HIGHEST = -100, 100
@@ -66,6 +67,14 @@ class Queue:
 
     def close(self) -> None:
         self.database.close()
+
+    @property
+    def _changes(self) -> Changes:
+        return Changes(self.jobs, self.database, self.changed)
+
+    def job(self, job_id: str) -> Job:
+        """The folder of a job and what speaks to its worker; whether it is there shows when it is used."""
+        return self._changes.job(job_id)
 
     # Looking
 
@@ -128,9 +137,22 @@ class Queue:
     # Coming in
 
     def submit(
-        self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "", placement: Placement | None = None
+        self,
+        kind: JobKind,
+        payload: Mapping[str, Any],
+        *,
+        name: str = "",
+        placement: Placement | None = None,
+        prepare: Callable[[Path], object] = lambda folder: None,
     ) -> QueuedJob:
         """Accept a job: when this returns it is on the disk, and a crash does not lose it.
+
+        Args:
+            kind: what the worker shall do.
+            payload: its arguments, JSON values; frozen from here on.
+            name: a word for people.
+            placement: where in the queue.
+            prepare: puts more into its folder before it becomes a job.
 
         Raises:
             ConfigError: an impossible placement, or a secret in the payload.
@@ -146,9 +168,8 @@ class Queue:
                     raise JobError(f"There is no job {needed} to wait for.", "`lorasmith queue list` lists them.")
             position = records.edge_position(connection, place.priority, front=place.front)
 
-        def prepare(folder: Path, record: bytes) -> None:
-            import hashlib
-
+        def fill(folder: Path, record: bytes) -> None:
+            prepare(folder)
             ticket = Ticket(
                 wants=wants,
                 priority=place.priority,
@@ -161,7 +182,7 @@ class Queue:
             )
             write_ticket(folder, ticket)
 
-        return self.index(self.jobs.submit(kind, payload, name=name, prepare=prepare))
+        return self.index(self.jobs.submit(kind, payload, name=name, prepare=fill))
 
     def index(self, job: Job) -> QueuedJob:
         """Give a folder its row, and return it; one that has one keeps it.
@@ -175,8 +196,8 @@ class Queue:
                 if (known := records.find(connection, job.id)) is not None:
                     return known
                 records.insert(connection, row, after)
-                if row.state == "queued":
-                    row = self._blocked_or_queued(connection, row)
+                if row.state == "queued" and (waits := records.waiting_for(connection, row.id)):
+                    row = records.transition(connection, row, "blocked", reason=waits)
         except IntegrityError:  # another process was quicker
             return self.get(job.id)
         self.changed()
@@ -191,12 +212,12 @@ class Queue:
             if row.state == "held":
                 return row
             if row.state not in WAITING:
-                raise JobError(f"Job {row.id} is {row.state}; only a waiting job can be held.", _instead(row))
+                raise JobError(f"Job {row.id} is {row.state}; only a waiting job can be held.", instead(row))
             why = reason or "Held by hand."
-            self._edit(row, lambda ticket: ticket.model_copy(update={"held": True, "reason": why}))
+            self._changes.edit(row, lambda ticket: ticket.model_copy(update={"held": True, "reason": why}))
             return records.transition(connection, row, "held", reason=why)
 
-        return self._change(reference, act)
+        return self._changes.change(self.get(reference).id, act)
 
     def release(self, reference: str) -> QueuedJob:
         """Let a held job wait for its turn again; one without a place in the queue gets one at the back."""
@@ -205,25 +226,25 @@ class Queue:
             if row.state in ("queued", "blocked"):
                 return row
             if row.state != "held":
-                raise JobError(f"Job {row.id} is {row.state} and not held.", _instead(row))
-            ticket = self._edit(
+                raise JobError(f"Job {row.id} is {row.state} and not held.", instead(row))
+            ticket = self._changes.edit(
                 row, lambda ticket: ticket.model_copy(update={"held": False, "reason": ""}), connection=connection
             )
             values = {"managed": True, "position": ticket.position, "request": ticket.request}
-            return self._wait(connection, row, "", **values)
+            return self._changes.wait(connection, row, "", **values)
 
-        return self._change(reference, act)
+        return self._changes.change(self.get(reference).id, act)
 
     def front(self, reference: str) -> QueuedJob:
         """Before all that wait with the same priority."""
-        return self._place(
-            reference, lambda connection, row: records.edge_position(connection, row.priority, front=True)
+        return self._changes.place(
+            self.get(reference).id, lambda connection, row: records.edge_position(connection, row.priority, front=True)
         )
 
     def back(self, reference: str) -> QueuedJob:
         """Behind all that wait with the same priority."""
-        return self._place(
-            reference, lambda connection, row: records.edge_position(connection, row.priority, front=False)
+        return self._changes.place(
+            self.get(reference).id, lambda connection, row: records.edge_position(connection, row.priority, front=False)
         )
 
     def move_before(self, reference: str, other: str) -> QueuedJob:
@@ -249,17 +270,17 @@ class Queue:
                 return there.position - 1.0
             middle = (float(least) + there.position) / 2
             if not least < middle < there.position:  # no number is left between the two
-                self._renumber(connection, there.priority)
+                self._changes.renumber(connection, there.priority)
                 return between(connection, row)
             return middle
 
-        return self._place(reference, between, priority=target.priority)
+        return self._changes.place(self.get(reference).id, between, priority=target.priority)
 
     def prioritise(self, reference: str, priority: int) -> QueuedJob:
         """Give a job another priority, -100 to 100; it goes behind those that have it already."""
         _check(priority)
-        return self._place(
-            reference,
+        return self._changes.place(
+            self.get(reference).id,
             lambda connection, row: records.edge_position(connection, priority, front=False),
             priority=priority,
         )
@@ -274,9 +295,9 @@ class Queue:
         if row.state in ("pausing", "paused"):
             return row
         if row.state not in ACTIVE or row.state == "cancelling":
-            raise JobError(f"Job {row.id} is {row.state} and cannot pause.", _instead(row))
-        self._job(row).pause()
-        return self._towards(row.id, "pausing")
+            raise JobError(f"Job {row.id} is {row.state} and cannot pause.", instead(row))
+        self.job(row.id).pause()
+        return self._changes.towards(row.id, "pausing")
 
     def resume(self, reference: str) -> QueuedJob:
         """Go on with a job that was paused, cancelled, failed or lost: before all that wait with its priority.
@@ -288,11 +309,11 @@ class Queue:
             return self.release(row.id)
         if row.state == "pausing":
             raise JobError(f"Job {row.id} is still saving.", "Resume it when it is paused.")
-        return self._again(row.id, front=True, reason="Resumed.")
+        return self._changes.again(row.id, front=True, reason="Resumed.")
 
     def retry(self, reference: str) -> QueuedJob:
         """Another attempt at a job that failed, was cancelled or lost, behind those that wait."""
-        return self._again(reference, front=False, reason="Another attempt was asked for.")
+        return self._changes.again(self.get(reference).id, front=False, reason="Another attempt was asked for.")
 
     def cancel(self, reference: str) -> QueuedJob:
         """Let a job save and end; a waiting one ends at once. ``resume`` goes on with it."""
@@ -301,36 +322,36 @@ class Queue:
             return row
         if row.state in ("succeeded", "failed"):
             raise JobError(f"Job {row.id} has ended ({row.state}).", "There is nothing to cancel.")
-        job = self._job(row)
+        job = self.job(row.id)
         if row.state in ACTIVE or job.state() in ("queued", "running"):
             job.stop()
-            return self._towards(row.id, "cancelled" if row.state not in ACTIVE else "cancelling")
+            return self._changes.towards(row.id, "cancelled" if row.state not in ACTIVE else "cancelling")
 
         def act(connection: Connection, row: QueuedJob) -> QueuedJob:
             if row.state in ACTIVE:  # it was its turn just now
                 raise Superseded(row.id)
             token = start_token(job.folder.path)
-            self._edit(row, lambda ticket: ticket.model_copy(update={"cancelled": token, "again": ""}))
+            self._changes.edit(row, lambda ticket: ticket.model_copy(update={"cancelled": token, "again": ""}))
             return records.transition(connection, row, "cancelled", reason="Cancelled by hand.", failure="")
 
-        return self._change(row.id, act)
+        return self._changes.change(row.id, act)
 
     def finish(self, reference: str) -> QueuedJob:
         """Let a running job end now with what it has made so far as its result."""
         row = self.get(reference)
-        self._job(row).finish()
+        self.job(row.id).finish()
         return self._noted(row, "finish")
 
     def save_now(self, reference: str) -> QueuedJob:
         """Ask for a checkpoint at the next step."""
         row = self.get(reference)
-        self._job(row).save_now()
+        self.job(row.id).save_now()
         return self._noted(row, "save")
 
     def sample_now(self, reference: str) -> QueuedJob:
         """Ask for previews at the next step."""
         row = self.get(reference)
-        self._job(row).sample_now()
+        self.job(row.id).sample_now()
         return self._noted(row, "sample")
 
     # Lanes
@@ -355,129 +376,6 @@ class Queue:
         self.changed()
         return self.lanes()
 
-    # How it is done
-
-    def job(self, job_id: str) -> Job:
-        """The folder of a job and what speaks to its worker; whether it is there shows when it is used."""
-        return Job(JobFolder(self.jobs.folder / job_id), self.jobs)
-
-    def _job(self, row: QueuedJob) -> Job:
-        return self.job(row.id)
-
-    def _change(self, reference: str, act: Callable[[Connection, QueuedJob], QueuedJob]) -> QueuedJob:
-        """Do it to the row as it is now, in one transaction."""
-        job = self.get(reference).id
-        for _ in range(_TRIES):
-            try:
-                with self.database.write() as connection:
-                    row = records.find(connection, job)
-                    if row is None:
-                        raise JobError(f"Job {job} has been removed.", "`lorasmith queue list` lists what is there.")
-                    changed = act(connection, row)
-            except Superseded:
-                continue
-            self.changed()
-            return changed
-        raise JobError(f"Job {job} changes too fast to be changed.", "Try again in a moment.")
-
-    def _edit(
-        self,
-        row: QueuedJob,
-        change: Callable[[Ticket], Ticket],
-        *,
-        connection: Connection | None = None,
-        keep: bool = False,
-    ) -> Ticket:
-        """Change a job's ticket; one without gets one, unless ``keep``."""
-        folder = self._job(row).folder
-        ticket = read_ticket(folder.path)
-        if ticket is None and not keep:
-            position = records.edge_position(connection, 0, front=False) if connection is not None else 0.0
-            ticket = Ticket(wants=row.wants, position=position, request=request_digest(folder.path))
-        if ticket is None:
-            return Ticket(wants=row.wants)
-        changed = change(ticket)
-        if changed != ticket or row.managed is False:
-            write_ticket(folder.path, changed)
-        return changed
-
-    def _place(
-        self,
-        reference: str,
-        where: Callable[[Connection, QueuedJob], float],
-        *,
-        priority: int | None = None,
-    ) -> QueuedJob:
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
-            if row.state not in WAITING and row.state != "paused":
-                raise JobError(f"Job {row.id} is {row.state}; only a waiting job can be moved.", _instead(row))
-            if not row.managed:
-                raise JobError(
-                    f"Job {row.id} has no place in the queue.", f"`lorasmith queue release {row.id}` gives it one."
-                )
-            new = row.priority if priority is None else priority
-            position = where(connection, row)
-            row = records.find(connection, row.id) or row  # it may have been renumbered
-            self._edit(row, lambda ticket: ticket.model_copy(update={"priority": new, "position": position}))
-            return records.change(connection, row, "order", priority=new, position=position)
-
-        return self._change(reference, act)
-
-    def _renumber(self, connection: Connection, priority: int) -> None:
-        """Spread positions out again, in the same order."""
-        waiting = records.list_jobs(connection, states=WAITING, in_turn=True, where=tables.job.c.priority == priority)
-        for number, row in enumerate(waiting):
-            move = {"position": float(number)}
-            self._edit(row, functools.partial(_updated, move), keep=True)
-            records.change(connection, row, "order", **move)
-
-    def _again(self, reference: str, *, front: bool, reason: str) -> QueuedJob:
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
-            if row.state in WAITING:
-                return row
-            if row.state == "succeeded":
-                raise JobError(f"Job {row.id} has succeeded.", f"`lorasmith queue clone {row.id}` runs it anew.")
-            if row.state in ACTIVE:
-                raise JobError(f"Job {row.id} is {row.state}.", "Cancel or pause it first.")
-            position = records.edge_position(connection, row.priority, front=front)
-            token = waiting_token(self._job(row).folder.path)
-            update = {"again": token, "cancelled": "", "held": False, "reason": "", "position": position}
-            ticket = self._edit(row, lambda ticket: ticket.model_copy(update=update), connection=connection)
-            values = {"managed": True, "position": position, "failure": "", "request": ticket.request}
-            return self._wait(connection, row, reason, **values)
-
-        return self._change(reference, act)
-
-    def _wait(self, connection: Connection, row: QueuedJob, reason: str, **values: Any) -> QueuedJob:
-        """Into the queue, or blocked if something else has to succeed first."""
-        waits = records.waiting_for(connection, row.id)
-        return records.transition(connection, row, "blocked" if waits else "queued", reason=waits or reason, **values)
-
-    def _blocked_or_queued(self, connection: Connection, row: QueuedJob) -> QueuedJob:
-        waits = records.waiting_for(connection, row.id)
-        return records.transition(connection, row, "blocked", reason=waits) if waits else row
-
-    def _towards(self, job: str, to: State) -> QueuedJob:
-        """Bring the row after what was said to the worker, unless it has come further by itself."""
-
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
-            if row.state == to or row.state in ("succeeded", "failed", "cancelled"):
-                return row
-            if to == "cancelled" and row.state in ACTIVE:
-                return records.transition(connection, row, "cancelling", reason="Cancelled by hand.")
-            if to == "cancelling" and row.state not in ACTIVE:
-                return records.transition(connection, row, "cancelled", reason="Cancelled by hand.")
-            if to == "pausing" and row.state not in ACTIVE:
-                return row
-            words = {
-                "pausing": "Paused by hand.",
-                "cancelling": "Cancelled by hand.",
-                "cancelled": "Cancelled by hand.",
-            }
-            return records.transition(connection, row, to, reason=words.get(to, ""))
-
-        return self._change(job, act)
-
     def _noted(self, row: QueuedJob, what: str) -> QueuedJob:
         with self.database.write() as connection:
             records.note(connection, row.id, "request", {"request": what})
@@ -491,18 +389,6 @@ class Queue:
         return row
 
 
-def _updated(update: Mapping[str, Any], ticket: Ticket) -> Ticket:
-    return ticket.model_copy(update=update)
-
-
 def _check(priority: int) -> None:
     if not _LOWEST <= priority <= _HIGHEST:
         raise ConfigError(f"A priority of {priority} cannot be.", f"Give {_LOWEST} to {_HIGHEST}; higher goes first.")
-
-
-def _instead(row: QueuedJob) -> str:
-    if row.state in ACTIVE:
-        return f"`lorasmith queue pause {row.id}` frees its device."
-    if row.state in ("paused", "failed", "cancelled", "lost"):
-        return f"`lorasmith queue resume {row.id}` goes on with it."
-    return "Nothing was changed."
