@@ -265,8 +265,10 @@ class Enqueue:
         return self._studio.queue.submit(kind, payload, name=name, placement=placement, prepare=prepare)
 
 
-def open_queue(jobs: Jobs) -> Queue:
+def open_queue(jobs: Jobs, *, damaged: bool = False) -> Queue:
     """The queue of a home: in its ``studio.db``, or at the Postgres address that ``LORASMITH_DATABASE`` holds.
+
+    A file that cannot be opened is set aside where ``damaged`` allows it.
 
     Raises:
         EnvironmentProblem: the extra ``web`` is missing, or the database cannot be used.
@@ -275,9 +277,10 @@ def open_queue(jobs: Jobs) -> Queue:
         raise EnvironmentProblem(
             "The queue needs SQLAlchemy, which is not installed.", 'Run `python -m pip install "lorasmith[web]"`.'
         )
+    from lorasmith.queue.fsck import open_to_rebuild
     from lorasmith.queue.verbs import Queue
 
-    return Queue.open(jobs, os.environ.get("LORASMITH_DATABASE", ""))
+    return (open_to_rebuild if damaged else Queue.open)(jobs, os.environ.get("LORASMITH_DATABASE", ""))
 
 
 def _from(job: Job, placement: Placement | None) -> Placement:

@@ -289,8 +289,7 @@ class Job:
 
     def death(self) -> JobError:
         """The error that describes a worker which died without a result, with the end of its log."""
-        child = self.jobs._children.get(self.id)
-        manner = processes.manner_of_end(child.poll() if child else None)
+        manner = processes.manner_of_end(self.exit_code())
         return JobError(
             f"The worker of job {self.id} died: {manner}.", f"`lorasmith resume {self.id}` goes on.{self._last_words()}"
         )
@@ -353,8 +352,7 @@ class Job:
 
     def exit_code(self) -> int | None:
         """How the worker ended, as ``Popen.returncode`` has it; None when this process did not start it."""
-        child = self.jobs._children.get(self.id)
-        return child.poll() if child is not None else None
+        return child.poll() if (child := self.jobs._children.get(self.id)) is not None else None
 
     def save_now(self) -> None:
         """Ask for a checkpoint at the next step.

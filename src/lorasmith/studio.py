@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.enqueuing import Enqueue
+    from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
     from lorasmith.queue.dispatcher import Dispatcher
+    from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
     from lorasmith.recipe import Recipe
     from lorasmith.shelf import Shelf
@@ -44,17 +46,6 @@ if TYPE_CHECKING:
 
 Watch = Callable[[Event], None]
 _COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """A picture that was generated, and what it was generated from."""
-
-    path: Path
-    prompt: str
-    negative_prompt: str
-    seed: int
-    adapters: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -352,10 +343,11 @@ class Studio:
             AdapterError, BaseError: an adapter or the base cannot be used.
         """
         from lorasmith.enqueuing import generate_payload
+        from lorasmith.generation.request import GeneratedImage
 
         payload = generate_payload(self, {**(request or {}), **values})
         job = self._submit("generate", payload)
-        return [_picture(job.folder.path, image) for image in self._run(job, on_event)["images"]]
+        return [GeneratedImage.of(job.folder.path, image) for image in self._run(job, on_event)["images"]]
 
     def certify(self, adapter: Path | str, base: str, *, on_event: Watch | None = None) -> Certificate:
         """Load a LoRA file, anybody's, into a base and state what arrived; look at ``passed``.
@@ -414,6 +406,17 @@ class Studio:
         from lorasmith.enqueuing import Enqueue
 
         return Enqueue(self)
+
+    def rebuild_queue(self) -> tuple[int, tuple[Difference, ...]]:
+        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged.
+
+        A database file that cannot be opened is set aside first.
+        """
+        from lorasmith.enqueuing import open_queue
+        from lorasmith.queue.fsck import rebuild
+
+        self._known_queue = open_queue(self._jobs, damaged=True)
+        return rebuild(self._known_queue)
 
     def dispatcher(self, **settings: Any) -> Dispatcher:
         """What starts and follows the jobs of the queue; one per home. ``settings``: fields of ``Dispatcher``."""
@@ -489,14 +492,3 @@ class Studio:
             job.stop()
             raise
         return job.output()
-
-
-def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
-    uses: Iterable[tuple[str, float]] = image.get("adapters", ())
-    return GeneratedImage(
-        path=folder / str(image["path"]),
-        prompt=str(image["prompt"]),
-        negative_prompt=str(image.get("negative_prompt", "")),
-        seed=int(image["seed"]),
-        adapters=tuple((str(name), float(weight)) for name, weight in uses),
-    )

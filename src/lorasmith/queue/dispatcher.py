@@ -31,7 +31,7 @@ from lorasmith.queue.fsck import bring_after_folders
 from lorasmith.queue.ladder import Ladder
 from lorasmith.queue.lanes import environment_of, lanes_here, served_by
 from lorasmith.queue.observing import Listener, Observation, observe
-from lorasmith.queue.records import QueuedJob, Superseded
+from lorasmith.queue.records import Happening, QueuedJob, Superseded
 from lorasmith.queue.retries import Retries
 from lorasmith.queue.states import ACTIVE, State
 from lorasmith.queue.ticket import read_ticket, request_digest
@@ -107,18 +107,33 @@ class Dispatcher:
         self._ended.set()
         self._lock.release()
 
-    def run(self) -> None:
-        """Work until ``end``. Workers are left running: the next dispatcher finds them."""
+    def run(self, *, until_idle: bool = False, hear: Callable[[Happening], None] | None = None) -> None:
+        """Work until ``end``. Workers are left running: the next dispatcher finds them.
+
+        Args:
+            until_idle: return when nothing runs and nothing is left that could be started.
+            hear: hears the journal from now on.
+        """
+        _, heard = self.queue.journal_end()
         while not self._ended.is_set():
             try:
                 self.tick()
-            except (
-                EnvironmentProblem,
-                OSError,
-            ) as problem:  # a locked database, a full disk: workers go on, and so does this
+                if hear is not None:
+                    for entry in self.queue.journal(heard):
+                        heard = entry.id
+                        hear(entry)
+                if until_idle and self._idle():
+                    return
+            except (EnvironmentProblem, OSError) as problem:
+                # a locked database, a full disk: workers go on, and so does this
                 log.warning("the queue waits: %s", problem)
             self._wake.wait(self.pace.look)
             self._wake.clear()
+
+    def _idle(self) -> bool:
+        states = self.queue.counts().keys()
+        drained = all(lane.draining for lane in self.queue.lanes())
+        return not states & (ACTIVE | {"lost"} | (frozenset() if drained else {"queued"}))
 
     def end(self) -> None:
         """Let ``run`` return, from any thread."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
@@ -29,6 +29,9 @@ from lorasmith.queue.states import ACTIVE, WAITING, State
 from lorasmith.queue.ticket import Ticket, start_token, write_ticket
 
 _TRIES: Final = 50  # how often a verb begins anew because the row changed under it
+if TYPE_CHECKING:
+    from lorasmith.queue.fsck import Difference
+
 _LOWEST, _HIGHEST = -100, 100
 
 
@@ -133,6 +136,12 @@ class Queue:
         """The jobs that have to succeed before this one."""
         with self.database.read() as connection:
             return records.needed_by(connection, job)
+
+    def examine(self) -> tuple[Difference, ...]:
+        """What the job folders and the database do not say alike."""
+        from lorasmith.queue.fsck import examine
+
+        return examine(self)
 
     # Coming in
 
