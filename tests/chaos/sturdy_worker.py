@@ -9,7 +9,6 @@ with its process in ``steps.txt``, so that a test can tell which were done twice
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -102,10 +101,15 @@ def newest(folder: Path) -> int:
     steps = sorted(int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdecimal())
     if not steps:
         return 0
-    state = json.loads((folder / "checkpoints" / str(steps[-1]) / "state.json").read_bytes())
-    if state["content"] != hashlib.sha256(str(state["step"]).encode()).hexdigest() * 64:
+    if not is_whole(folder / "checkpoints" / str(steps[-1])):
         raise errors.CheckpointError(f"The checkpoint of step {steps[-1]} is damaged.", "")
-    return int(state["step"])
+    return steps[-1]
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is what was written."""
+    state = read_json(checkpoint / "state.json")
+    return bool(state) and state["content"] == hashlib.sha256(checkpoint.name.encode()).hexdigest() * 64
 
 
 if __name__ == "__main__":

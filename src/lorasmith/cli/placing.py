@@ -52,5 +52,6 @@ def placement_of(session: Session, given: dict[str, Any]) -> Placement | None:
 
 def answer_queued(session: Session, row: QueuedJob, document: dict[str, Any] | None = None) -> None:
     """What is said when a job was accepted."""
-    session.note("`lorasmith queue run` starts what waits, where no server does." if row.state == "queued" else "")
+    if row.state == "queued":
+        session.note("`lorasmith queue run` starts what waits, where no server does.")
     session.answer({**(document or {}), "job": row.id, "state": row.state, "reason": row.reason}, row.id)

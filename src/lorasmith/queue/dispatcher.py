@@ -26,7 +26,7 @@ from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.files import read_json, write_json
 from lorasmith.jobs import Job
 from lorasmith.queue import records, tables
-from lorasmith.queue.ending import Ending
+from lorasmith.queue.ending import ROOM_TO_GO_ON, Ending
 from lorasmith.queue.fsck import bring_after_folders
 from lorasmith.queue.ladder import Ladder
 from lorasmith.queue.lanes import environment_of, lanes_here, served_by
@@ -67,6 +67,8 @@ class Dispatcher:
     lanes: Mapping[str, int] = field(default_factory=lanes_here)
     pace: Pace = field(default_factory=Pace)
     retries: Retries = field(default_factory=Retries)
+    room: int = ROOM_TO_GO_ON
+    """Free bytes, beside twice its newest checkpoint, at which a job goes on that paused on a full disk."""
     clock: Callable[[], float] = time.monotonic
     _lock: FileLock = field(init=False, repr=False)
     _wake: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -220,7 +222,7 @@ class Dispatcher:
 
     @property
     def _ending(self) -> Ending:
-        return Ending(self.queue, self.collect, self.retries, self._rest)
+        return Ending(self.queue, self.collect, self.retries, self._rest, self.room)
 
     def _rest(self, job: str, seconds: float) -> None:
         self._resting[job] = self.clock() + seconds

@@ -31,6 +31,7 @@ class Ending:
     collect: Callable[[Job], Mapping[str, Any] | None]
     retries: Retries
     rest: Callable[[str, float], None]
+    room: int = ROOM_TO_GO_ON
 
     def settle(self, row: QueuedJob, job: Job, seen: Observation) -> None:
         """Bring a row that held a lane to what its folder says."""
@@ -116,7 +117,7 @@ class Ending:
         """Whether a job that paused on a full disk can go on."""
         newest = job.folder.path / "checkpoints" / str(newest_checkpoint(job.folder.path))
         size = sum(path.stat().st_size for path in newest.glob("*")) if newest.is_dir() else 0
-        return shutil.disk_usage(self.queue.home).free >= 2 * size + ROOM_TO_GO_ON
+        return shutil.disk_usage(self.queue.home).free >= 2 * size + self.room
 
     def _record(
         self,
