@@ -5,6 +5,7 @@ Used by the tests, with few kills, and by ``bench/chaos.py``, with many.
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 import sys
@@ -114,7 +115,7 @@ class Chaos:
             if self._all_done():
                 break
             if victim != "dispatcher" and not self.kill_worker():
-                victim = "dispatcher"
+                continue
             if victim != "worker":
                 self.kill_dispatcher()
                 tally.adopted += self.alive()
@@ -155,7 +156,7 @@ class Chaos:
             tally.lost += row.state != "succeeded" or set(steps) != set(range(1, asked + 1))
             changes = [worker for worker, before in zip(workers, ["", *workers], strict=False) if worker != before]
             tally.run_twice_at_once += (folder.path / "doubles.txt").exists() or len(changes) != len(set(changes))
-            for before, step in zip(steps, steps[1:], strict=False):
+            for before, step in itertools.pairwise(steps):
                 tally.most_steps_repeated = max(tally.most_steps_repeated, before - step + 1)
             tally.corrupt += [str(path) for path in (folder.path / "checkpoints").glob("[0-9]*") if not is_whole(path)]
         tally.corrupt += [f"{one.job}: {one.sentence}" for one in examine(self.queue)]

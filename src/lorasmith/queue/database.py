@@ -9,6 +9,7 @@ journal appear in the order in which they were given, so that a reader who has s
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, OutOfDisk
 
 FILE: Final = "studio.db"
 PATIENCE: Final = 60.0  # seconds for another process that is writing
+_SHORTEST_REST, _LONGEST_REST = 0.0003, 0.02  # seconds between two attempts to begin to write
 _WRITERS_LOCK: Final = 0x6C6F7261  # any number that is ours
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb2", "smb3", "afpfs", "webdav", "fuse.sshfs", "ncpfs"})
 
@@ -113,10 +115,32 @@ def _sqlite(path: Path, patience: float) -> Database:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("writes", False):
+            _take_write_lock(connection, patience)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return Database(engine, path)
+
+
+def _take_write_lock(connection: Connection, patience: float) -> None:
+    """Begin to write as soon as nobody else does: SQLite itself looks again only after whole milliseconds."""
+    raw: Any = connection.connection.driver_connection
+    deadline, rest = time.monotonic() + patience, _SHORTEST_REST
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as busy:
+                if busy.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            time.sleep(rest)
+            rest = min(rest * 1.3, _LONGEST_REST)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # the refusal, if it is still one, in the library's own words
 
 
 def _postgres(address: str) -> Database:
