@@ -52,7 +52,7 @@ def kills(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Killed at random moments."""
     chaos = Chaos(home, seed=given.seed)
     try:
-        chaos.submit(max(4, given.kills // 3), steps=60, seconds=0.02)
+        chaos.submit(max(4, given.kills // 2), steps=60, seconds=0.02)
         tally = chaos.run(given.kills)
         tell(f"kills   {tally}")
         good = not (tally.lost or tally.run_twice_at_once or tally.corrupt) and tally.most_steps_repeated <= EVERY
@@ -254,6 +254,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as place:
             result = PARTS[name](Path(place) / "home", given)
         known[name] = result | {"measured": f"{datetime.now(UTC):%Y-%m-%d}"}
+    known["load"] = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
     known["machine"] = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )

@@ -476,15 +476,14 @@ class Job:
             control = self._control()
             self.folder.set_control(control.model_copy(update={counter: getattr(control, counter) + 1}))
 
-    def settle(self, outcome: Literal["stopped", "paused"]) -> None:
-        """Write the result that a killed worker no longer can."""
-        if self.state() != "lost":
+    def settle(self, outcome: Literal["stopped", "paused", "failed"], message: str = "") -> None:
+        """Write the result that a dead worker no longer can; ``failed`` also over one that it left by a signal."""
+        if self.state() not in (("lost", "stopped") if outcome == "failed" else ("lost",)):
             return
         with FileLock(self.folder.path / "lock", timeout=_CALLERS_PATIENCE):
-            message = "The worker did not end when asked and was ended by force."
-            self.folder.set_result(
-                Result(outcome=outcome, message=message, hint=f"`lorasmith resume {self.id}` goes on.")
-            )
+            words = message or "The worker did not end when asked and was ended by force."
+            hint = f"`lorasmith resume {self.id}` goes on."
+            self.folder.set_result(Result(outcome=outcome, message=words, hint=hint))
 
     def _free_result_name(self) -> Path:
         numbers = [

@@ -108,18 +108,18 @@ class Chaos:
         self.start()
         victims = [victim for victim in ("worker", "dispatcher", "both") for _ in range(-(-kills // 3))][:kills]
         self.random.shuffle(victims)
-        for victim in victims:
+        while victims and not self._all_done():
+            victim = victims[-1]
             if victim != "dispatcher":
                 self.until(lambda: self.alive() > 0 or self._all_done())
             time.sleep(self.random.uniform(*rest))
-            if self._all_done():
-                break
             if victim != "dispatcher" and not self.kill_worker():
-                continue
+                continue  # it has ended just now: another one
             if victim != "worker":
                 self.kill_dispatcher()
                 tally.adopted += self.alive()
                 self.start()
+            victims.pop()
             tally.kills[victim] += 1
         self.finish(patience)
         tally.seconds = round(time.monotonic() - began, 1)

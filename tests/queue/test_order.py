@@ -143,9 +143,7 @@ def test_claims_by_many_at_once_give_every_job_to_one(either_queue: Queue) -> No
         (lambda queue, row: queue.drain("moon"), "no lane 'moon'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(
-    queue: Queue, act: Callable[[Queue, str], object], words: str
-) -> None:
+def test_what_cannot_be_is_refused_in_a_sentence(queue: Queue, act: Callable[[Queue, str], object], words: str) -> None:
     row = submit(queue)
     queue.cancel(row.id) if words == "not held" else None
     before = queue.get(row.id)

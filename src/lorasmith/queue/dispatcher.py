@@ -34,7 +34,7 @@ from lorasmith.queue.observing import Listener, Observation, observe
 from lorasmith.queue.records import Happening, QueuedJob, Superseded
 from lorasmith.queue.retries import Retries
 from lorasmith.queue.states import ACTIVE, State
-from lorasmith.queue.ticket import read_ticket, request_digest
+from lorasmith.queue.ticket import read_ticket, request_digest, write_ticket
 from lorasmith.queue.verbs import Queue
 
 log = logging.getLogger(__name__)
@@ -214,8 +214,7 @@ class Dispatcher:
     def _follow_stray(self, row: QueuedJob) -> None:
         job = self.queue.job(row.id)
         if observe(job, read_ticket(job.folder.path)).state in ACTIVE:
-            lane = row.lane or next((name for name in self.lanes if row.wants in served_by(name)), "")
-            values: dict[str, Any] = {"lane": lane, "attempt": row.attempt + 1}
+            values: dict[str, Any] = {"lane": self._lane_of(row), "attempt": row.attempt + 1}
             self._move(row, "starting", "It was started by hand.", **values)
 
     # Following
@@ -312,7 +311,7 @@ class Dispatcher:
     def _fill(self) -> None:
         with self.queue.database.read() as connection:
             lanes = records.lanes(connection)
-            taken = [row.lane for row in records.list_jobs(connection, states=ACTIVE)]
+            taken = [self._lane_of(row) for row in records.list_jobs(connection, states=ACTIVE)]
         now = self.clock()
         self._resting = {job: until for job, until in self._resting.items() if until > now}
         for lane in lanes:
@@ -321,6 +320,10 @@ class Dispatcher:
                 if row is None:
                     break
                 self._guarded(row, self._start)
+
+    def _lane_of(self, row: QueuedJob) -> str:
+        """The lane that a job holds; one that was started by hand holds the first that serves it."""
+        return row.lane or next((name for name in self.lanes if row.wants in served_by(name)), "")
 
     def claim(self, lane: str) -> QueuedJob | None:
         """Take the next job of a lane: it is ``starting`` from here on, and nobody else's."""
@@ -349,6 +352,9 @@ class Dispatcher:
         job = self.queue.job(row.id)
         if row.request and request_digest(job.folder.path) != row.request:
             raise JobError(f"What job {row.id} asks for was changed after it was submitted.", "Submit it anew.")
+        ticket = read_ticket(job.folder.path)
+        if ticket is not None and ticket.lane != row.lane:
+            write_ticket(job.folder.path, ticket.model_copy(update={"lane": row.lane}))
         begin = job.start if job.state() == "queued" else job.resume
         try:
             begin(environment_of(row.lane))

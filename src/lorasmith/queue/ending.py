@@ -103,6 +103,8 @@ class Ending:
                 self.rest(row.id, decision.rest)
                 return
             words = f"{words} {decision.sentence}".strip()
+        if seen.state == "lost":
+            job.settle("failed", words)
         self._move(row, "failed", words, failure=failure, lane="")
 
     def _died_on_the_way(self, row: QueuedJob, job: Job) -> None:

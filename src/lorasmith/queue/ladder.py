@@ -6,6 +6,8 @@ up to ten times. All of it is measured on a clock that nobody sets.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,10 +59,15 @@ class Ladder:
     def _written(self) -> int:
         """Bytes of checkpoints and exports, whole and partial."""
         total = 0
-        for pattern in ("checkpoints/*/*", "*.safetensors", ".*.tmp"):
-            for path in self.folder.glob(pattern):
-                try:
-                    total += path.stat().st_size
-                except FileNotFoundError:  # renamed or dropped while we look
-                    continue
+        for place, folders, names in os.walk(self.folder):  # which passes over what vanishes while we look
+            if Path(place) == self.folder:
+                folders[:] = [name for name in folders if name == "checkpoints"]
+            for name in names if Path(place) != self.folder else filter(_is_written, names):
+                with contextlib.suppress(FileNotFoundError):
+                    total += (Path(place) / name).stat().st_size
         return total
+
+
+def _is_written(name: str) -> bool:
+    """Whether a file of the job's folder itself is one that is being exported."""
+    return name.endswith((".safetensors", ".tmp"))

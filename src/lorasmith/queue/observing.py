@@ -13,7 +13,7 @@ from lorasmith.jobfolder import JobFolder, JobRecord, Result
 from lorasmith.jobs import Job
 from lorasmith.queue.lanes import wanted_by
 from lorasmith.queue.records import QueuedJob
-from lorasmith.queue.states import State
+from lorasmith.queue.states import ACTIVE, State
 from lorasmith.queue.ticket import NEVER, Ticket, read_ticket, request_digest, start_token
 
 UNMANAGED = "It was written down without a place in the queue; release it to give it one."
@@ -152,11 +152,11 @@ def row_of(job: Job) -> tuple[QueuedJob, tuple[str, ...]]:
         total=0,
         seconds_left=None,
         wants=ticket.wants if ticket is not None else wanted_by(record.kind, record.payload),
-        lane=attempts[-1].lane if attempts else "",
+        lane=ticket.lane if ticket is not None and state in ACTIVE else "",
         priority=ticket.priority if ticket is not None else 0,
         position=ticket.position if ticket is not None else 0.0,
         managed=ticket is not None,
-        attempt=len(attempts) + (bool(start) and seen.state in ("starting", "running", "pausing", "cancelling")),
+        attempt=len(attempts) + (bool(start) and seen.state in ACTIVE),
         parent=ticket.parent if ticket is not None else "",
         output_name=output_name_of(record),
         request=ticket.request if ticket is not None else request_digest(job.folder.path),

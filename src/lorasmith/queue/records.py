@@ -148,7 +148,7 @@ def transition(connection: Connection, job: QueuedJob, to: State, *, reason: str
     return changed
 
 
-def change(connection: Connection, job: QueuedJob, kind: EventKind, **values: Any) -> QueuedJob:
+def change(connection: Connection, job: QueuedJob, kind: EventKind, /, **values: Any) -> QueuedJob:
     """Set columns without changing the state, and say so in the journal.
 
     Raises:

@@ -63,6 +63,8 @@ class Ticket(BaseModel):
     """It was cancelled while it waited: the token of its last start then."""
     request: str = ""
     """SHA-256 of ``job.json`` as it was submitted."""
+    lane: str = ""
+    """Where it was started last."""
     attempts: tuple[Attempt, ...] = ()
 
 
