@@ -8,6 +8,7 @@ import click
 
 from lorasmith.cli.completion import complete_dataset
 from lorasmith.cli.options import pairs
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, table, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError
@@ -55,6 +56,7 @@ def datasets(session: Session) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
+@queue_options
 def caption(
     session: Session,
     *,
@@ -70,6 +72,7 @@ def caption(
     device: str,
     settings: tuple[str, ...],
     trigger_word: str,
+    **turn: Any,
 ) -> None:
     """Let a captioner describe the pictures.
 
@@ -85,6 +88,19 @@ def caption(
         options.setdefault("general_threshold", threshold)
     existing: Any = "keep" if keep_existing else _MODES[mode]
     download = download or _agreed(session, captioner, options)
+    place = placement_of(session, turn)
+    if place is not None:
+        if trigger_word:
+            raise ConfigError(
+                "--trigger-word comes after the captions, and --queue does not wait for them.",
+                f"Later: lorasmith captions {parent.dataset} --trigger-word {trigger_word}",
+            )
+        row = studio.enqueue.caption(
+            dataset if "@" in dataset else parent, captioner, existing=existing, as_line=as_line, lines=lines,
+            fresh=fresh, download=download, device=device, placement=place, **options,
+        )  # fmt: skip
+        answer_queued(session, row)
+        return
     with reporter(session) as report:
         version = studio.caption(
             dataset if "@" in dataset else parent,  # a number means just that version
