@@ -25,6 +25,7 @@ from lorasmith.curation.looking import bucket_plan, check_context, indexed, meas
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
