@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lorasmith.captioners import Need
 from lorasmith.captioners.answers import Source, kept_of, sources
 from lorasmith.captioners.downloads import in_words
+from lorasmith.captioners.journal import FILE, read_on
 from lorasmith.captioners.run import captioners, find_captioner, read_options, tell_need
 from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
 from lorasmith.captioners.tagging.review import Unsure, obey, read_verdicts, write_verdicts
@@ -23,12 +24,15 @@ from lorasmith.datasets.captions.operations.other_captions import AppendCaptions
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, WholeText
 from lorasmith.datasets.captions.spelling import same_spelling
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.datasets.names import make_unique
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.plugins import choose
 
 if TYPE_CHECKING:
+    from lorasmith.config import Section
     from lorasmith.events import Event
+    from lorasmith.jobs import Job
 
 Reference = str | DatasetVersion
 Existing = Literal["replace", "keep", "append", "prepend"]
@@ -36,6 +40,18 @@ Existing = Literal["replace", "keep", "append", "prepend"]
 or before them."""
 Answering = Callable[[Mapping[str, Any], str, "Callable[[Event], None] | None"], dict[str, Any]]
 """Runs a caption job: payload, name and who hears its events; gives its output."""
+
+
+@dataclass(frozen=True)
+class CaptionerFacts:
+    """What there is to know of a captioner before it is used."""
+
+    name: str
+    title: str
+    aliases: tuple[str, ...]
+    options: type[Section]
+    about: str
+    """A sentence or two."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,34 @@ class Captioning:
         known = captioners()
         named = {name: captioner.title for name, captioner in known.items()}
         return named | {alias: captioner.title for captioner in known.values() for alias in captioner.aliases()}
+
+    def about(self) -> dict[str, CaptionerFacts]:
+        """Every captioner by name."""
+        return {
+            name: CaptionerFacts(
+                name, one.title, tuple(one.aliases()), type(one).Options, " ".join((type(one).__doc__ or "").split())
+            )
+            for name, one in captioners().items()
+        }
+
+    def told(self, job: Job, start: int = 0) -> tuple[list[tuple[str, str]], int]:
+        """Names and captions that a caption job has written down behind a byte, and the byte to go on from."""
+        return read_on(job.folder.path / FILE, start)
+
+    def told_by(self, jobs: Sequence[Job]) -> SideBySide:
+        """Captions side by side of caption jobs that have succeeded, each under its captioner's name.
+
+        Raises:
+            ConfigError: there are none, or they looked at different versions.
+            JobError: one has not succeeded.
+        """
+        records = [(job.record(), job.output()) for job in jobs]
+        references = {str(record.payload.get("dataset")) for record, _ in records}
+        if len(references) != 1:
+            raise ConfigError("These jobs did not caption the same version.", "Compare captioners on one version.")
+        taken: set[str] = set()
+        named = {make_unique(str(record.payload["captioner"]), taken): output for record, output in records}
+        return _beside(references.pop(), self._store, named)
 
     def need(self, captioner: str = "wd_tagger", **options: Any) -> Need:
         """What a captioner would take before it starts: downloads with size, source and licence, memory.
@@ -224,21 +268,12 @@ class Captioning:
             on_event: hears everything their jobs say.
         """
         reference, version = version, self._version(version)
-        outputs = {}
+        outputs: dict[str, Mapping[str, Any]] = {}
         for name, options in captioner_options.items():
             found, checked = check_options(name, options, download=download, home=self._home)
             payload = {"dataset": version.reference, "captioner": found, "options": checked, "download": download}
             outputs[name] = self._answer(payload, version.dataset, on_event)
-        return SideBySide(
-            version,
-            reference,
-            {
-                name: {item: str(entry["caption"]) for item, entry in output["captions"].items()}
-                for name, output in outputs.items()
-            },
-            {name: dict(output.get("failures", {})) for name, output in outputs.items()},
-            {name: dict(output.get("by", {})) for name, output in outputs.items()},
-        )
+        return _beside(reference, self._store, outputs)
 
     def combine(
         self,
@@ -324,6 +359,20 @@ class Captioning:
             return parent
         pinned = isinstance(reference, str) and "@" in reference
         return self._store.commit(parent, items, operation, onto="parent" if pinned else "head")
+
+
+def _beside(reference: Reference, store: DatasetStore, outputs: Mapping[str, Mapping[str, Any]]) -> SideBySide:
+    version = store.get(reference) if isinstance(reference, str) else reference
+    return SideBySide(
+        version,
+        reference,
+        {
+            name: {item: str(entry["caption"]) for item, entry in output["captions"].items()}
+            for name, output in outputs.items()
+        },
+        {name: dict(output.get("failures", {})) for name, output in outputs.items()},
+        {name: dict(output.get("by", {})) for name, output in outputs.items()},
+    )
 
 
 def need_in_words(need: Need, home: Path) -> str:

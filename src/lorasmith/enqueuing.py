@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from lorasmith.queue.verbs import Placement, Queue
     from lorasmith.studio import Studio
 
+_THEN: Final = "then.json"
+"""In an import job's folder: how its dataset shall be captioned when it is there."""
 COMMIT: Final = "commit.json"
 """In a caption job's folder: what to do with its captions."""
 
@@ -84,12 +86,23 @@ class Enqueue:
         source: Path | str | Sequence[Path | str],
         name: str | None = None,
         placement: Placement | None = None,
+        *,
+        then_caption: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> QueuedJob:
         """Pictures taken in by a worker; ``options`` as of ``Studio.import_dataset``.
 
+        Args:
+            source: paths; what ``Studio.uploads`` laid out is removed when it was taken in.
+            name: of the dataset.
+            placement: where in the queue.
+            then_caption: arguments of ``caption`` besides the version: that job is submitted when this one has
+                succeeded.
+            options: of the import.
+
         Raises:
             InputError: a source is not there.
+            ConfigError, EnvironmentProblem: the captioner of ``then_caption`` cannot be used.
         """
         given = [source] if isinstance(source, Path | str) else list(source)
         paths = [Path(path).expanduser().absolute() for path in given]
@@ -99,7 +112,60 @@ class Enqueue:
         if not paths:
             raise InputError("There is nothing to import.", "Name a ZIP, a folder or pictures.")
         payload = {"sources": [str(path) for path in paths], "name": name or "", "options": options}
-        return self._submit("import", payload, name or paths[0].stem, placement)
+        prepare: Callable[[Path], object] = lambda folder: None  # noqa: E731
+        if then_caption is not None:
+            then = self._checked_caption(then_caption)
+            prepare = lambda folder: write_json(folder / _THEN, then)  # noqa: E731
+        return self._submit("import", payload, name or paths[0].stem, placement, prepare)
+
+    def gather(
+        self,
+        location: str,
+        source: str | None = None,
+        *,
+        name: str | None = None,
+        into: str | None = None,
+        importing: Mapping[str, Any] | None = None,
+        placement: Placement | None = None,
+        **options: Any,
+    ) -> QueuedJob:
+        """Pictures from elsewhere, brought and taken in by a worker; arguments as of ``Studio.sources.fetch``.
+
+        Raises:
+            ConfigError: no such source or option.
+            ConsentNeeded: the user has to agree to something first.
+        """
+        payload = self._studio.sources.checked(location, source, **options)
+        payload |= {"name": name or "", "into": into or "", "importing": dict(importing or {})}
+        return self._submit("gather", payload, name or into or payload["source"], placement)
+
+    def compare(
+        self,
+        version: str | DatasetVersion,
+        captioner_options: Mapping[str, Mapping[str, Any]],
+        *,
+        download: bool = False,
+        device: str = "auto",
+        placement: Placement | None = None,
+    ) -> tuple[QueuedJob, ...]:
+        """A caption job for each captioner (name or alias) whose captions are not written anywhere: they are looked at
+        side by side with ``Studio.captions.told_by``, and brought together by ``combine``."""
+        studio, parent = self._studio, self._studio.dataset(version)
+        payloads = [
+            caption_payload(studio, parent, name, options, "replace", 1, False, download, device)
+            for name, options in captioner_options.items()
+        ]
+        return tuple(self._submit("caption", payload, parent.dataset, placement) for payload in payloads)
+
+    def _checked_caption(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of ``caption``, after what it would refuse was refused."""
+        from lorasmith.captioning import check_options
+
+        own = ("existing", "as_line", "lines", "fresh", "download", "device", "captioner")
+        given = {key: value for key, value in arguments.items() if key not in own}
+        captioner, download = str(arguments.get("captioner", "wd_tagger")), bool(arguments.get("download"))
+        name, options = check_options(captioner, given, download=download, home=self._studio.home)
+        return {**{key: arguments[key] for key in own if key in arguments}, "captioner": name, **options}
 
     def fetch_base(self, link: str, name: str = "", placement: Placement | None = None) -> QueuedJob:
         """Base weights from a link or path; what the link means is asked when its turn comes.
@@ -362,10 +428,28 @@ def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
         return {"dataset": studio.collect_captions(job).reference} if there else None
     if record.kind == "generate":
         return {"images": [image["path"] for image in output["images"]]}
+    if record.kind == "import":
+        from lorasmith.sources.upload_sets import release
+
+        release(studio.home, record.payload["sources"])
+        return {"dataset": output["reference"]} | _go_on(studio, job, str(output["reference"]))
     theirs, ours = {
-        "import": ("reference", "dataset"),
+        "gather": ("reference", "dataset"),
         "fetch": ("base", "base"),
         "export": ("folder", "folder"),
         "certify": ("passed", "passed"),
     }[record.kind]
     return {ours: output[theirs]}
+
+
+def _go_on(studio: Studio, job: Job, reference: str) -> dict[str, str]:
+    """Submit the caption job that shall follow an import, once."""
+    plan = job.folder.path / _THEN
+    if not plan.exists():
+        return {}
+    from lorasmith.files import read_json
+    from lorasmith.queue.verbs import Placement
+
+    there = next((row.id for row in studio.queue.list() if row.parent == job.id and row.kind == "caption"), None)
+    made = there or studio.enqueue.caption(reference, placement=Placement(parent=job.id), **read_json(plan)).id
+    return {"then": made}

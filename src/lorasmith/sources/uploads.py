@@ -140,7 +140,10 @@ class Uploads:
                 id = secrets.token_hex(16)
                 place = self._folder / id
                 place.mkdir()
-                write_json(place / "upload.json", asdict(_Announced(safe, length, digest, owner=owner, path=_inside(path, safe))))
+                write_json(
+                    place / "upload.json",
+                    asdict(_Announced(safe, length, digest, owner=owner, path=_inside(path, safe))),
+                )
                 (place / "arriving").touch()
         return id
 
