@@ -36,7 +36,8 @@ module."""
 
 COMMANDS: Table = {
     "Prepare": {
-        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files."),
+        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files, addresses, sources."),
+        "sources": ("sources", "sources", "List where pictures can come from, with examples."),
         "datasets": ("prepare", "datasets", "List the datasets and their versions."),
         "dataset": ("dataset", "dataset", "Look into datasets, edit them, undo, export."),
         "check": ("checking", "check", "Find what would spoil a training."),

@@ -25,6 +25,7 @@ from lorasmith.curation.looking import bucket_plan, check_context, indexed, meas
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
@@ -208,6 +209,7 @@ class Curation:
         index, edit = indexed(self._store, parent, operation, arguments, lens)
         scope = self._scope(parent, where, lens)
         items = index.apply(edit, scope)
+        del index  # before the version is written, which takes memory too
         told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
         if where:
             told["where"] = where
