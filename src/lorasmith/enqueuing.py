@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock
 
+from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
 from lorasmith.files import write_json
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Job, Jobs
+    from lorasmith.queue.dispatcher import Dispatcher
     from lorasmith.queue.records import QueuedJob
     from lorasmith.queue.verbs import Placement, Queue
+    from lorasmith.sequels import Step
     from lorasmith.studio import Studio
 
-_THEN: Final = "then.json"
-"""In an import job's folder: how its dataset shall be captioned when it is there."""
 COMMIT: Final = "commit.json"
 """In a caption job's folder: what to do with its captions."""
 
@@ -40,14 +41,36 @@ class Enqueue:
         self._studio = studio
 
     def train(
-        self, version: str | DatasetVersion, config: Mapping[str, Any], placement: Placement | None = None
+        self,
+        version: str | DatasetVersion,
+        config: Mapping[str, Any],
+        placement: Placement | None = None,
+        then: Sequence[Step] = (),
     ) -> QueuedJob:
         """A training job. Its output name is made unique among adapters and jobs; a note in its events says so.
+
+        Args:
+            version: what to learn from.
+            config: as of ``Studio.train``.
+            placement: where in the queue.
+            then: what follows when it has succeeded; import and caption jobs take such a plan too.
 
         Raises:
             ConfigError, BaseError, DatasetError, EnvironmentProblem: it cannot be run as it is; nothing was written.
         """
-        return self._train(version, config, placement)
+        return self._train(version, config, placement, lambda folder: sequels.write(folder, then))
+
+    def rehearse(
+        self, version: str | DatasetVersion, config: Mapping[str, Any], placement: Placement | None = None
+    ) -> QueuedJob:
+        """Two real steps of a training, whose figures then tell how long it takes; it keeps nothing else."""
+        recipe = self._studio.prepare(version, config)
+        payload = recipe.payload() | {"rehearse": True}
+        return self._submit("train", payload, "rehearsal", placement)
+
+    def sequel(self, job: Job) -> list[str]:
+        """What follows a job when it has succeeded, in words."""
+        return sequels.words(sequels.read(job.folder.path))
 
     def caption(
         self,
@@ -61,15 +84,19 @@ class Enqueue:
         download: bool = False,
         device: str = "auto",
         placement: Placement | None = None,
+        then: Sequence[Step] = (),
         **options: Any,
     ) -> QueuedJob:
         """A caption job; its captions become a version when it has succeeded. Arguments as of ``Studio.caption``."""
         studio, parent = self._studio, self._studio.dataset(version)
         payload = caption_payload(studio, parent, captioner, options, existing, lines, fresh, download, device)
         plan = {"existing": existing, "as_line": as_line, "onto": onto(version)}
-        return self._submit(
-            "caption", payload, parent.dataset, placement, lambda folder: write_json(folder / COMMIT, plan)
-        )
+
+        def fill(folder: Path) -> None:
+            write_json(folder / COMMIT, plan)
+            sequels.write(folder, then)
+
+        return self._submit("caption", payload, parent.dataset, placement, fill)
 
     def generate(
         self, request: Mapping[str, Any] | None = None, *, placement: Placement | None = None, **values: Any
@@ -86,23 +113,15 @@ class Enqueue:
         source: Path | str | Sequence[Path | str],
         name: str | None = None,
         placement: Placement | None = None,
-        *,
-        then_caption: Mapping[str, Any] | None = None,
+        then: Sequence[Step] = (),
         **options: Any,
     ) -> QueuedJob:
         """Pictures taken in by a worker; ``options`` as of ``Studio.import_dataset``.
 
-        Args:
-            source: paths; what ``Studio.uploads`` laid out is removed when it was taken in.
-            name: of the dataset.
-            placement: where in the queue.
-            then_caption: arguments of ``caption`` besides the version: that job is submitted when this one has
-                succeeded.
-            options: of the import.
+        What ``Studio.lay_out_uploads`` laid out is removed when it was taken in.
 
         Raises:
             InputError: a source is not there.
-            ConfigError, EnvironmentProblem: the captioner of ``then_caption`` cannot be used.
         """
         given = [source] if isinstance(source, Path | str) else list(source)
         paths = [Path(path).expanduser().absolute() for path in given]
@@ -112,11 +131,9 @@ class Enqueue:
         if not paths:
             raise InputError("There is nothing to import.", "Name a ZIP, a folder or pictures.")
         payload = {"sources": [str(path) for path in paths], "name": name or "", "options": options}
-        prepare: Callable[[Path], object] = lambda folder: None  # noqa: E731
-        if then_caption is not None:
-            then = self._checked_caption(then_caption)
-            prepare = lambda folder: write_json(folder / _THEN, then)  # noqa: E731
-        return self._submit("import", payload, name or paths[0].stem, placement, prepare)
+        return self._submit(
+            "import", payload, name or paths[0].stem, placement, lambda folder: sequels.write(folder, then)
+        )
 
     def gather(
         self,
@@ -156,16 +173,6 @@ class Enqueue:
             for name, options in captioner_options.items()
         ]
         return tuple(self._submit("caption", payload, parent.dataset, placement) for payload in payloads)
-
-    def _checked_caption(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of ``caption``, after what it would refuse was refused."""
-        from lorasmith.captioning import check_options
-
-        own = ("existing", "as_line", "lines", "fresh", "download", "device", "captioner")
-        given = {key: value for key, value in arguments.items() if key not in own}
-        captioner, download = str(arguments.get("captioner", "wd_tagger")), bool(arguments.get("download"))
-        name, options = check_options(captioner, given, download=download, home=self._studio.home)
-        return {**{key: arguments[key] for key in own if key in arguments}, "captioner": name, **options}
 
     def fetch_base(self, link: str, name: str = "", placement: Placement | None = None) -> QueuedJob:
         """Base weights from a link or path; what the link means is asked when its turn comes.
@@ -349,6 +356,13 @@ def open_queue(jobs: Jobs, *, damaged: bool = False) -> Queue:
     return (open_to_rebuild if damaged else Queue.open)(jobs, os.environ.get("LORASMITH_DATABASE", ""))
 
 
+def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
+    """The dispatcher of a studio, which files what ended jobs made and queues what shall follow them."""
+    from lorasmith.queue.dispatcher import Dispatcher
+
+    return Dispatcher(studio.queue, **{"collect": lambda job: collect_ended(studio, job), **settings})
+
+
 def _from(job: Job, placement: Placement | None) -> Placement:
     from dataclasses import replace
 
@@ -415,11 +429,17 @@ def base_reference(studio: Studio, reference: str) -> str:
 
 
 def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
-    """File what a queued job that succeeded has made where it belongs; asked again it says the same.
+    """File what a queued job that succeeded has made where it belongs, and queue what follows it; asked again it says
+    the same.
 
     Raises:
         LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
     """
+    made = _filed(studio, job)
+    return made if made is None else made | sequels.follow(studio, job, made)
+
+
+def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
     record, output = job.record(), job.output()
     if record.kind == "train":
         return {"adapter": studio.collect(job).stem} if "adapter" in output else None
@@ -432,7 +452,7 @@ def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
         from lorasmith.sources.upload_sets import release
 
         release(studio.home, record.payload["sources"])
-        return {"dataset": output["reference"]} | _go_on(studio, job, str(output["reference"]))
+        return {"dataset": output["reference"]}
     theirs, ours = {
         "gather": ("reference", "dataset"),
         "fetch": ("base", "base"),
@@ -440,16 +460,3 @@ def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
         "certify": ("passed", "passed"),
     }[record.kind]
     return {ours: output[theirs]}
-
-
-def _go_on(studio: Studio, job: Job, reference: str) -> dict[str, str]:
-    """Submit the caption job that shall follow an import, once."""
-    plan = job.folder.path / _THEN
-    if not plan.exists():
-        return {}
-    from lorasmith.files import read_json
-    from lorasmith.queue.verbs import Placement
-
-    there = next((row.id for row in studio.queue.list() if row.parent == job.id and row.kind == "caption"), None)
-    made = there or studio.enqueue.caption(reference, placement=Placement(parent=job.id), **read_json(plan)).id
-    return {"then": made}
