@@ -57,11 +57,14 @@ class ConfigError(LorasmithError):
 
 
 class ConsentNeeded(ConfigError):
-    """Something that is done only after the user has agreed to it once; ``notice`` is the id of what to agree to."""
+    """Something that is done only after the user has agreed to it once.
 
-    def __init__(self, message: str, hint: str = "", notice: str = "") -> None:
+    ``notice`` is the id of what to agree to, ``title`` and ``text`` its words.
+    """
+
+    def __init__(self, message: str, hint: str = "", notice: str = "", title: str = "", text: str = "") -> None:
         super().__init__(message, hint)
-        self.notice = notice
+        self.notice, self.title, self.text = notice, title, text
 
 
 class InputError(LorasmithError):

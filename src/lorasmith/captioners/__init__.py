@@ -12,6 +12,8 @@ Importing a captioner loads no model library.
     answers.py    answers kept by picture and captioner, so that nothing is asked twice
     batches.py    how many pictures at a time
     downloads.py  what has to be downloaded first, said and then done
+    sending.py    pictures that leave this machine, and consent to that
+    chat/         servers that are asked: their addresses, requests, refusals and answers
     tagging/      taggers: models, layouts, rules over kept probabilities, merging, review
 """
 
@@ -120,6 +122,11 @@ class Captioner(ABC):
     title: ClassVar[str]
     doing: ClassVar[str] = "Captioning"
     """What it does, for the sentence that says that it failed."""
+    advice: ClassVar[str] = (
+        "If that is not it: check the internet connection and 2-3 GB of free disk, name another model, or make "
+        "batch_size smaller."
+    )
+    """What helps most often, said after the true cause and what to do about it."""
     varies: ClassVar[bool] = False
     """Whether another ``attempt`` may give another answer. One that always says the same is never asked twice."""
 

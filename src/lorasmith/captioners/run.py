@@ -11,13 +11,14 @@ import difflib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import lorasmith.captioners
 from lorasmith.captioners import Captioner, Need
 from lorasmith.captioners.downloads import fetch, refuse_unless_allowed
+from lorasmith.captioners.sending import refuse_unless_agreed
 from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
 from lorasmith.captioners.work import CaptionWork
 from lorasmith.config import Section
@@ -27,11 +28,6 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import choose, discover
-
-_ADVICE: Final = (
-    "If that is not it: check the internet connection and 2-3 GB of free disk, name another model, or make "
-    "batch_size smaller."
-)
 
 
 class CaptionRequest(BaseModel):
@@ -172,9 +168,11 @@ def tell_need(captioner: Captioner, options: Section, home: Path, *, download: b
 
     Raises:
         EnvironmentProblem: there is no such model, or it would have to be downloaded and that was not allowed.
+        ConsentNeeded: pictures would leave this machine, and the user did not agree to that.
     """
     try:
         need = captioner.need(options, home=home)
+        refuse_unless_agreed(need, home)
         refuse_unless_allowed(need, allowed=download, home=home)
     except EnvironmentProblem as cause:
         raise _failed(captioner, cause) from cause
@@ -183,7 +181,7 @@ def tell_need(captioner: Captioner, options: Section, home: Path, *, download: b
 
 def _failed(captioner: Captioner, cause: EnvironmentProblem) -> EnvironmentProblem:
     """The true cause first, then what helps most often."""
-    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip())
+    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {captioner.advice}".strip())
 
 
 def _get_ready(
@@ -196,6 +194,7 @@ def _get_ready(
 ) -> None:
     """Fetch what is lacking, if that was allowed."""
     need = captioner.need(options, home=home)
+    refuse_unless_agreed(need, home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
     if not need.downloads:
         return
