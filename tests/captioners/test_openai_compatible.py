@@ -130,7 +130,7 @@ def test_the_request_is_what_the_options_say() -> None:
         loaded(server).caption([picture()])
         assert server.asked[1]["temperature"] == 0.7 and server.asked[1]["top_p"] == 0.9
         assert server.asked[1]["max_tokens"] == 1024 and "seed" not in server.asked[1]
-        assert server.asked[1]["messages"][0]["content"][0]["text"] == PROMPTS["image"]
+        assert server.asked[1]["messages"][0]["content"][0]["text"] == PROMPTS["detailed"]
 
 
 def test_an_identity_holds_what_changes_an_answer_and_nothing_else() -> None:
@@ -139,7 +139,7 @@ def test_an_identity_holds_what_changes_an_answer_and_nothing_else() -> None:
         assert loaded(server, concurrency=1, retries=0, budget=9, timeout=9).identity().key == key
         different = [{"prompt": "portrait"}, {"temperature": 0.1}, {"longest_side": 512}, {"extra_body": {"top_k": 5}}]
         assert len({key, *(loaded(server, **options).identity().key for options in different)}) == 5
-        assert loaded(server, prompt=PROMPTS["image"]).identity().key == key
+        assert loaded(server, prompt=PROMPTS["detailed"]).identity().key == key
 
 
 # --- what is no caption --------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_an_identity_holds_what_changes_an_answer_and_nothing_else() -> None:
         ("It is red, I think.\n</think>\nA red picture.", "A red picture."),
         ("<think>a</think>A <b>red</b> picture.<|im_end|>", "A <b>red</b> picture."),
         ("<think>a</think><answer>A red picture.</answer>", "A red picture."),
-        ([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A red "}, {"text": "picture."}], "A red picture."),
+        ([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A red "}, {"text": "one."}], "A red one."),
         ("  1girl, :3, <3, i think  ", "1girl, :3, <3, i think"),
     ],
 )  # fmt: skip
@@ -302,6 +302,16 @@ def test_a_server_that_always_fails_is_not_asked_about_ten_thousand_pictures() -
         with pytest.raises(EnvironmentProblem, match="CUDA out of memory"):
             one(captioner)
         assert len(server.asked) == 10
+
+
+def test_pictures_that_it_does_not_want_are_not_the_servers_fault() -> None:
+    with Vllm() as server:
+        server.trouble = always(400, {"error": {"message": "blocked", "code": "content_policy_violation"}})
+        captioner = loaded(server)
+        for _ in range(3):
+            assert all(isinstance(said, Failure) for said in captioner.caption([picture()] * 4))
+        server.trouble = always(413, b"")
+        assert all(isinstance(said, Failure) for said in captioner.caption([picture()] * 6))
 
 
 def test_a_server_that_goes_away_ends_the_run() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PROMPTS: Final[Mapping[str, str]] = {
-    "image": "Describe this image in detail, focusing on style, mood, and composition",
+    "detailed": "Describe this image in detail, focusing on style, mood, and composition",
     "portrait": "Describe this portrait in detail, including lighting, mood, pose, and artistic style",
 }
 _PLACES: Final = {
@@ -59,8 +59,8 @@ class OpenAICompatible(Captioner):
         """The server's address, such as ``http://127.0.0.1:8000/v1``; ``/v1`` is added where no path is given."""
         model: str = ""
         """The model's name on the server. Left out: the only one there is."""
-        prompt: Annotated[str, Field(min_length=1)] = "image"
-        """``image`` or ``portrait`` for a built-in prompt, or your own words."""
+        prompt: Annotated[str, Field(min_length=1)] = "detailed"
+        """``detailed`` or ``portrait`` for a built-in prompt, or your own words."""
         system_prompt: str = ""
         """Said before everything else; empty for none."""
         temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.7

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lorasmith.cli.completion import complete_dataset
 from lorasmith.cli.options import pairs
+from lorasmith.cli.progress import meter
 from lorasmith.cli.session import Session, count, table, verb
 from lorasmith.cli.watching import reporter
-from lorasmith.errors import ConfigError
+from lorasmith.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
@@ -55,6 +57,12 @@ def datasets(session: Session) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
+@click.option(
+    "--bundle",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write three files there too: captions as text, captions as JSON, and a ZIP of the pictures as PNG.",
+)
 def caption(
     session: Session,
     *,
@@ -70,6 +78,7 @@ def caption(
     device: str,
     settings: tuple[str, ...],
     trigger_word: str,
+    bundle: Path | None,
 ) -> None:
     """Let a captioner describe the pictures.
 
@@ -106,11 +115,33 @@ def caption(
     changed = sum(before.get(item.name) != item.caption for item in version.items)
     said = [f"{version.reference}: {count(changed, 'caption')} written, {len(failures)} failed."]
     said += [f"  {name}: {reason}" for name, reason in failures.items()]
+    document = summary(version) | {"changed": changed, "failures": failures}
+    if bundle is not None:
+        document["bundle"] = [str(path) for path in _write_bundle(session, version, bundle)]
+        said += document["bundle"]
     session.answer(
-        summary(version) | {"changed": changed, "failures": failures},
+        document,
         *said,
         f"See them: lorasmith captions {version.dataset}",
     )
+
+
+def _write_bundle(session: Session, version: DatasetVersion, folder: Path) -> list[Path]:
+    """The captions and pictures as three files, of which training programs take two.
+
+    Raises:
+        DatasetError: files of someone else stand there; the captions are in their version all the same.
+    """
+    try:
+        with meter(session, "bundling") as progress:
+            exported = session.studio.curate.export(version, "bundle", folder, progress=progress)
+    except DatasetError as cause:
+        again = f"lorasmith dataset export {version.reference} --layout bundle --to FOLDER"
+        raise DatasetError(
+            f"The captions are in {version.reference}, but their files could not be written. {cause.message}",
+            f"{cause.hint} Then: {again}",
+        ) from cause
+    return [exported.folder / name for name in sorted(exported.files)]
 
 
 def _agreed(session: Session, captioner: str, options: dict[str, Any]) -> bool:

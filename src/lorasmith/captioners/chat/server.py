@@ -145,7 +145,7 @@ class Server:
         except AddressRefused as cause:
             return Trouble("run", cause.message, cause.hint)
         except FetchError as cause:
-            return Trouble("later", cause.message, _OWN)
+            return Trouble("later", cause.message, _OWN, suspicious=True)
         if reply.status != 200:
             return explain(reply, asked)
         content = _json(reply)
@@ -158,9 +158,9 @@ class Server:
 
     def _final(self, said: Trouble) -> Failure:
         with self._lock:
-            self._row += 1
+            self._row += said.suspicious
             row = self._row
-        if said.reach == "run" or row >= _IN_A_ROW or (said.hint == _OWN and self._is_gone()):
+        if said.reach == "run" or (said.suspicious and row >= _IN_A_ROW) or (said.hint == _OWN and self._is_gone()):
             raise EnvironmentProblem(said.message, said.hint)
         return Failure(said.sentence)
 

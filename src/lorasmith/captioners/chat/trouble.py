@@ -32,6 +32,8 @@ class Trouble:
     hint: str
     wait: float | None = None
     """Seconds the server asked for."""
+    suspicious: bool = False
+    """Whether it is the server's fault when it comes again and again."""
 
     @property
     def sentence(self) -> str:
@@ -81,7 +83,8 @@ def explain(reply: Reply, asked: Asked) -> Trouble:
     return Trouble(
         "picture",
         f"{asked.place} refuses the request ({status}){quoted}.",
-        "If every picture fails so, look into the server's own log.",
+        "Look into the server's own log.",
+        suspicious=True,
     )
 
 
@@ -204,12 +207,14 @@ def _busy(status: int, quoted: str, asked: Asked, wait: float | None) -> Trouble
             f"{asked.place} is asked too often (429){quoted}.",
             "Run the same command later, or with --set concurrency=1; what was answered is kept.",
             wait,
+            suspicious=True,
         )
     return Trouble(
         "later",
         f"{asked.place} has a problem of its own ({status}){quoted}.",
         "Look into its log; the same command goes on, and what was answered is kept.",
         wait,
+        suspicious=True,
     )
 
 
