@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import lorasmith.captioners
 from lorasmith.captioners import Captioner, Need
-from lorasmith.captioners.downloads import fetch, refuse_unless_allowed
+from lorasmith.captioners.downloads import fetch, in_words, refuse_unless_allowed
 from lorasmith.captioners.sending import refuse_unless_agreed
 from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
 from lorasmith.captioners.work import CaptionWork
@@ -199,6 +199,8 @@ def _get_ready(
     if not need.downloads:
         return
     emit(Phase("downloading"))
+    if need.downloads:
+        emit(Notice(f"Downloading {in_words(need, home)}."))
     fetch(
         need,
         home,
