@@ -197,7 +197,7 @@ def _get_ready(
     """Fetch what is lacking, if that was allowed."""
     need = captioner.need(options, home=home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
-    if not need.downloads:
+    if not need.lacks:
         return
     emit(Phase("downloading"))
     fetch(
@@ -205,6 +205,7 @@ def _get_ready(
         home,
         lambda done, total: emit(Progress(done, total, unit="bytes")),
         cancel=lambda: control().wanted != "run",
+        tell=lambda words: emit(Notice(words)),
     )
 
 
