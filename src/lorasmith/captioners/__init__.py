@@ -109,10 +109,6 @@ class Need:
     """What loading would take, told before anything is loaded or downloaded."""
 
     downloads: tuple[Wanted, ...] = ()
-    repository: str = ""
-    """A repository of Hugging Face, ``owner/name``, whose files are listed, with sizes and hashes, when a download was
-    allowed and before it begins; ``about_bytes`` is their size as far as it is known before."""
-    about_bytes: int | None = None
     folder: Path | None = None
     """Where the downloads would go."""
     source: str = ""
@@ -122,6 +118,10 @@ class Need:
     """Bytes of memory while it works, of the device it works on; None where it cannot be known."""
     sends_to: str = ""
     """The host that the pictures leave for; empty when they stay on this machine. Leaving needs consent."""
+    repository: str = ""
+    """A repository of Hugging Face, ``owner/name``, whose files are listed, with sizes and hashes, when a download was
+    allowed and before it begins; ``about_bytes`` is their size as far as it is known before."""
+    about_bytes: int | None = None
 
     @property
     def lacks(self) -> bool:

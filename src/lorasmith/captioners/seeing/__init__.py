@@ -13,7 +13,6 @@ captioners differ in nothing but what they ask and how they read the answer.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 
 O = TypeVar("O", bound="SeeingOptions")  # noqa: E741
 _CHANCE: Final = 0.7  # the temperature of a second try where the first takes the likeliest words
-_SPARE_SIDE: Final = 4  # times the side that a model looks at: pictures up to 4:1 lose nothing by being reduced ahead
+SPARE_SIDE: Final = 4
+"""Times the side that a model looks at: pictures up to 4:1 lose nothing by being reduced ahead to that."""
 
 
 class SeeingOptions(Section):
@@ -96,6 +96,10 @@ class SeeingCaptioner(Captioner):
             temperature=own.temperature,
             top_p=own.top_p,
         )
+
+    def disarmed(self, opened: Opened) -> Sequence[str]:
+        """The model's signs that a prompt must not hold."""
+        return list(opened.tokenizer.all_special_tokens)
 
     def read(self, opened: Opened, said: Said, image: Image) -> Answer | Failure:
         """The caption in an answer."""
@@ -156,7 +160,7 @@ class SeeingCaptioner(Captioner):
     def longest_side(self) -> int | None:
         """A few times as large as what the model looks at."""
         side = _side(self.opened().processor.image_processor)
-        return _SPARE_SIDE * side if side else None
+        return SPARE_SIDE * side if side else None
 
     def caption(
         self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
@@ -168,8 +172,8 @@ class SeeingCaptioner(Captioner):
             OutOfMemory: too many at a time.
         """
         opened = self.opened()
-        tokens = opened.tokenizer.all_special_tokens
-        prompts = [disarm(self.prompt(one), tokens) for one in known or [Known()] * len(images)]
+        signs = self.disarmed(opened)
+        prompts = [disarm(self.prompt(one), signs) for one in known or [Known()] * len(images)]
         groups: dict[str, list[int]] = defaultdict(list)
         for at, prompt in enumerate(prompts):
             groups["" if self.mixes_prompts else prompt].append(at)
@@ -242,7 +246,5 @@ def _side(image_processor: Any) -> int | None:
     size = getattr(image_processor, "size", None) or {}
     if size.get("height") and size.get("width"):
         return int(max(size["height"], size["width"]))
-    if size.get("longest_edge"):  # of Qwen's, in pixels of the whole area
-        longest = int(size["longest_edge"])
-        return math.isqrt(longest) if longest > 16_384 else longest
-    return int(size["shortest_edge"]) if size.get("shortest_edge") else None
+    edge = size.get("longest_edge") or size.get("shortest_edge")
+    return int(edge) if edge else None
