@@ -328,7 +328,7 @@ class Captioning:
 
 def need_in_words(need: Need, home: Path) -> str:
     """What would be downloaded, from where, how large, under which licence, and the free disk; empty for nothing."""
-    return in_words(need, home) if need.downloads else ""
+    return in_words(need, home) if need.lacks else ""
 
 
 def lay_over(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lorasmith.captioners import Answer, Failure
-from lorasmith.captioners.openai_compatible import PROMPTS, OpenAICompatible
+from lorasmith.captioners import Answer, Failure, Known
+from lorasmith.captioners.openai_compatible import OpenAICompatible
+from lorasmith.captioners.prompts import PROMPTS
 from lorasmith.captioners.run import find_captioner, read_options, tell_need
 from lorasmith.captioners.sending import notice_of
 from lorasmith.credentials import Credentials
@@ -140,6 +141,15 @@ def test_an_identity_holds_what_changes_an_answer_and_nothing_else() -> None:
         different = [{"prompt": "portrait"}, {"temperature": 0.1}, {"longest_side": 512}, {"extra_body": {"top_k": 5}}]
         assert len({key, *(loaded(server, **options).identity().key for options in different)}) == 5
         assert loaded(server, prompt=PROMPTS["detailed"]).identity().key == key
+
+
+def test_a_prompt_is_filled_for_each_picture() -> None:
+    with Vllm() as server:
+        captioner = loaded(server, prompt="{trigger_word}, {tags}, {filename}: {{why}}?", trigger_word="ohwx")
+        assert captioner.reads() == {"tags", "filename"} and loaded(server).reads() == frozenset()
+        captioner.caption([picture(), picture()], known=[Known("a", "1girl, solo"), Known("b")])
+        asked = sorted(request["messages"][0]["content"][0]["text"] for request in server.asked)
+        assert asked == ["ohwx, , b: {why}?", "ohwx, 1girl, solo, a: {why}?"]
 
 
 # --- what is no caption --------------------------------------------------------------------------------------
@@ -450,7 +460,8 @@ def test_options_that_cannot_be_used() -> None:
     captioner, _ = find_captioner("openai_compatible", {})
     for options, words in (
         ({"extra_body": {"messages": []}}, "'messages' is set here"),
-        ({"prompt": "{tags} {colour}"}, "{tags}"),
+        ({"prompt": "{colour}"}, "no field {colour}"),
+        ({"prompt": "subject"}, "set 'trigger_word'"),
         ({"prompt": ""}, "prompt"),
         ({"concurrency": 0}, "concurrency"),
         ({"max_token": 5}, "no option 'max_token'"),

@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from lorasmith.captioners import Answer, Captioner, Failure, Identity, Need
+from lorasmith.captioners import Answer, Captioner, Failure, Identity, Known, Need
 from lorasmith.captioners.chat.address import read_address
 from lorasmith.captioners.chat.server import Manners, Server
+from lorasmith.captioners.prompts import OF_PICTURES, fields_of, fill, template_of
 from lorasmith.config import Section
 from lorasmith.credentials import Credentials
 from lorasmith.errors import ConfigError, EnvironmentProblem
@@ -29,10 +30,6 @@ from lorasmith.fetching import Clock
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PROMPTS: Final[Mapping[str, str]] = {
-    "detailed": "Describe this image in detail, focusing on style, mood, and composition",
-    "portrait": "Describe this portrait in detail, including lighting, mood, pose, and artistic style",
-}
 _PLACES: Final = {
     "vllm": "http://127.0.0.1:8000/v1",
     "ollama": "http://127.0.0.1:11434/v1",
@@ -59,10 +56,13 @@ class OpenAICompatible(Captioner):
         """The server's address, such as ``http://127.0.0.1:8000/v1``; ``/v1`` is added where no path is given."""
         model: str = ""
         """The model's name on the server. Left out: the only one there is."""
-        prompt: Annotated[str, Field(min_length=1)] = "detailed"
-        """``detailed`` or ``portrait`` for a built-in prompt, or your own words."""
-        system_prompt: str = ""
-        """Said before everything else; empty for none."""
+        prompt: Annotated[str, Field(min_length=1, max_length=4000)] = "detailed"
+        """What is asked: ``detailed``, ``portrait``, ``short``, ``tags``, ``from_tags`` or ``subject``, or a text of
+        your own, in which {trigger_word}, {tags} and {filename} are filled for each picture."""
+        system_prompt: Annotated[str, Field(max_length=4000)] = ""
+        """What the model is told about itself before; empty for nothing."""
+        trigger_word: Annotated[str, Field(max_length=200)] = ""
+        """What {trigger_word} in the prompt stands for."""
         temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.7
         """How freely words are chosen, 0 to 2; ``null`` leaves it to the server."""
         top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.9
@@ -106,8 +106,14 @@ class OpenAICompatible(Captioner):
         @field_validator("prompt")
         @classmethod
         def _fillable(cls, value: str) -> str:
-            prompt_of(value)
+            fields_of(template_of(value))
             return value
+
+        @model_validator(mode="after")
+        def _has_a_trigger_word(self) -> OpenAICompatible.Options:
+            if "trigger_word" in fields_of(template_of(self.prompt)) and not self.trigger_word.strip():
+                raise ValueError("the prompt has {trigger_word}: set 'trigger_word' to what it stands for")
+            return self
 
         @property
         def batch_size(self) -> int:
@@ -158,7 +164,8 @@ class OpenAICompatible(Captioner):
         own, server = self._ready()
         silent = {"base_url", "model", "concurrency", "retries", "longest_wait", "timeout", "budget", "allow_private"}
         settings = own.model_dump(mode="json", exclude=silent)
-        return Identity(server.model, "", {**settings, "prompt": prompt_of(own.prompt), "server": self._place})
+        settings |= {"prompt": template_of(own.prompt), "server": self._place}
+        return Identity(server.model, "", settings)
 
     def device(self) -> str:
         """The server."""
@@ -168,7 +175,13 @@ class OpenAICompatible(Captioner):
         """As the options say."""
         return self._ready()[0].longest_side
 
-    def caption(self, images: Sequence[Image], *, attempt: int = 0) -> list[Answer | Failure]:
+    def reads(self) -> frozenset[str]:
+        """What the prompt asks for."""
+        return fields_of(template_of(self._ready()[0].prompt)) & OF_PICTURES
+
+    def caption(
+        self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
+    ) -> list[Answer | Failure]:
         """Ask about several pictures at the same time.
 
         Raises:
@@ -178,14 +191,15 @@ class OpenAICompatible(Captioner):
         if self._over is not None:
             raise self._over
 
-        def ask(image: Image) -> Answer | Failure | EnvironmentProblem:
+        def ask(image: Image, about: Known) -> Answer | Failure | EnvironmentProblem:
+            body = request_body(own, server.model, image, prompt_for(own, about), attempt)
             try:
-                return server.complete(request_body(own, server.model, image, attempt), own.max_tokens)
+                return server.complete(body, own.max_tokens)
             except EnvironmentProblem as problem:
                 return problem
 
         with ThreadPoolExecutor(own.concurrency, thread_name_prefix="asking") as pool:
-            said = list(pool.map(ask, images))
+            said = list(pool.map(ask, images, known or [Known()] * len(images)))
         problem = next((one for one in said if isinstance(one, EnvironmentProblem)), None)
         if problem is not None and not any(isinstance(one, Answer) for one in said):
             raise problem
@@ -198,12 +212,12 @@ class OpenAICompatible(Captioner):
         return self._options, self._server
 
 
-def request_body(own: OpenAICompatible.Options, model: str, image: Image, attempt: int) -> dict[str, Any]:
+def request_body(own: OpenAICompatible.Options, model: str, image: Image, prompt: str, attempt: int) -> dict[str, Any]:
     """One request as the protocol has it; a picture goes as a JPEG inside of it."""
     picture: dict[str, Any] = {"url": f"data:image/jpeg;base64,{_jpeg(image, own.longest_side, own.jpeg_quality)}"}
     if own.detail is not None:
         picture["detail"] = own.detail
-    parts = [{"type": "text", "text": prompt_of(own.prompt)}, {"type": "image_url", "image_url": picture}]
+    parts = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": picture}]
     messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
     if own.system_prompt:
         messages.insert(0, {"role": "system", "content": own.system_prompt})
@@ -215,16 +229,9 @@ def request_body(own: OpenAICompatible.Options, model: str, image: Image, attemp
     return body | own.extra_body
 
 
-def prompt_of(text: str) -> str:
-    """The words of a prompt: a built-in one by its name, or the text itself.
-
-    Raises:
-        ValueError: it holds a placeholder that nothing fills.
-    """
-    for word in ("{trigger_word}", "{tags}", "{filename}"):
-        if word in text:
-            raise ValueError(f"{word} is not filled for this captioner")
-    return PROMPTS.get(text, text)
+def prompt_for(own: OpenAICompatible.Options, known: Known) -> str:
+    """What is asked about one picture."""
+    return fill(template_of(own.prompt), trigger_word=own.trigger_word, known=known)
 
 
 def _jpeg(image: Image, side: int, quality: int) -> str:

@@ -196,7 +196,7 @@ def _get_ready(
     need = captioner.need(options, home=home)
     refuse_unless_agreed(need, home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
-    if not need.downloads:
+    if not need.lacks:
         return
     emit(Phase("downloading"))
     if need.downloads:
@@ -206,6 +206,7 @@ def _get_ready(
         home,
         lambda done, total: emit(Progress(done, total, unit="bytes")),
         cancel=lambda: control().wanted != "run",
+        tell=lambda words: emit(Notice(words)),
     )
 
 
