@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lorasmith.captioners import Answer, Failure
+from lorasmith.captioners.seeing.trimming import end_whole
 
 _THOUGHT: Final = re.compile(
     r"<(think|thinking|reasoning|analysis)>.*?(</\1>|\Z)|\[THINK\].*?(\[/THINK\]|\Z)", re.DOTALL | re.IGNORECASE
@@ -40,7 +41,7 @@ def read_completion(document: Mapping[str, Any], max_tokens: int | None) -> Answ
     caption = without_thinking(whole)
     thought = bool(whole.strip()) or any(text_of(message.get(key)) for key in ("reasoning_content", "reasoning"))
     if finish == "length":
-        return Failure(_cut_off(caption, max_tokens))
+        return _cut_off(caption, max_tokens)
     if finish == "error":
         return Failure(f"The server failed while it answered: “{_short(caption)}” Look into its log.")
     what = "thoughts and no answer" if thought else "nothing"
@@ -51,14 +52,21 @@ def read_completion(document: Mapping[str, Any], max_tokens: int | None) -> Answ
     )
 
 
-def _cut_off(caption: str, max_tokens: int | None) -> str:
+def _cut_off(caption: str, max_tokens: int | None) -> Answer | Failure:
+    """An answer that reached its longest length, ended where something is whole."""
     allowed = "its limit" if max_tokens is None else f"{max_tokens} tokens"
-    if caption:
-        return f"The answer was cut off after {allowed}: “{_short(caption)}” Make max_tokens larger, or ask for less."
-    return (
-        f"The model was still thinking when {allowed} were used up. Give it more with max_tokens, or turn its thinking "
-        "off (for Qwen on vLLM: extra_body={'chat_template_kwargs': {'enable_thinking': false}})."
-    )
+    if not caption:
+        return Failure(
+            f"The model was still thinking when {allowed} were used up. Give it more with max_tokens, or turn its "
+            "thinking off (for Qwen on vLLM: extra_body={'chat_template_kwargs': {'enable_thinking': false}})."
+        )
+    whole, ends = end_whole(caption)
+    if ends == "word":
+        return Failure(
+            f"The answer was cut off after {allowed}: “{_short(caption)}” Make max_tokens larger, or ask for less."
+        )
+    note = f"The answer was cut at {allowed} and ends with its last whole {ends}; raise max_tokens."
+    return Answer(whole, note=note)
 
 
 def text_of(content: Any) -> str:
