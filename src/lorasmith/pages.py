@@ -1,4 +1,4 @@
-"""``python -m lorasmith.cli.plugin_pages docs``: a page for every captioner and source, written from the plugin itself.
+"""``python -m lorasmith.pages docs``: a page for every captioner and source, written from the plugin itself.
 
 The paragraphs by hand are the docstring of the plugin's module; the table of options is its ``Options``. Plugins of
 other packages get no page here.
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from lorasmith.config import Section
 
-_NOTE: Final = "Written by `python -m lorasmith.cli.plugin_pages docs`; a test fails when it is stale."
+_NOTE: Final = "Written by `python -m lorasmith.pages docs`; a test fails when it is stale."
 _BOUNDS: Final = (
     ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),
     ("exclusiveMaximum", "below {}"), ("multipleOf", "in steps of {}"), ("minLength", "{} characters or more"),
@@ -43,8 +43,8 @@ def rooms() -> tuple[Room, ...]:
         Room(
             "captioners",
             "Captioners",
-            "`lorasmith caption DATASET --with NAME` lets one of these describe the pictures of a dataset. An option is "
-            "set with `--set OPTION=VALUE`; in Python it is an argument of `studio.caption`.",
+            "`lorasmith caption DATASET --with NAME` lets one of these describe the pictures of a dataset. An option "
+            "is set with `--set OPTION=VALUE`; in Python it is an argument of `studio.caption`.",
             _captioners,
             _how_to_caption,
         ),

@@ -8,29 +8,27 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from lorasmith.cli import plugin_pages
+from lorasmith import pages
 from lorasmith.config import Section
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = plugin_pages.pages()
-PLUGINS = [(room, plugin) for room in plugin_pages.rooms() for plugin in room.plugins().values()]
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = pages.pages()
+PLUGINS = [(room, plugin) for room in pages.rooms() for plugin in room.plugins().values()]
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_is_stale(path: str) -> None:
     page = DOCS / path
-    assert page.is_file() and page.read_text(encoding="utf-8") == PAGES[path], (
-        "run: python -m lorasmith.cli.plugin_pages docs"
-    )
+    assert page.is_file() and page.read_text(encoding="utf-8") == PAGES[path], "run: python -m lorasmith.pages docs"
 
 
 def test_no_page_is_left_of_a_plugin_that_is_gone() -> None:
-    there = {f"{room.name}/{page.name}" for room in plugin_pages.rooms() for page in (DOCS / room.name).glob("*.md")}
+    there = {f"{room.name}/{page.name}" for room in pages.rooms() for page in (DOCS / room.name).glob("*.md")}
     assert there == set(PAGES)
 
 
 @pytest.mark.parametrize(("room", "plugin"), PLUGINS)
-def test_every_option_has_a_row_with_its_meaning(room: plugin_pages.Room, plugin: object) -> None:
+def test_every_option_has_a_row_with_its_meaning(room: pages.Room, plugin: object) -> None:
     page = PAGES[f"{room.name}/{plugin.name}.md"]  # type: ignore[attr-defined]
     options: type[Section] = plugin.Options  # type: ignore[attr-defined]
     rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| `")}
@@ -57,7 +55,7 @@ def test_types_bounds_and_defaults_are_read_from_the_fields(tmp_path: Path) -> N
         needed: bool
         """Whether."""
 
-    assert plugin_pages._options(Options)[2:] == [
+    assert pages._options(Options)[2:] == [
         "| `count` | whole number | left out | at least 1; below 9 | How many \\| of `a`. |",
         "| `share` | number | `0.25` | above 0; at most 0.5 | A share. |",
         "| `kind` | `one`, `two` | `one` |  | Which. |",
@@ -70,5 +68,5 @@ def test_writing_makes_what_is_there_and_removes_what_is_gone(tmp_path: Path) ->
     old = tmp_path / "captioners" / "gone.md"
     old.parent.mkdir()
     old.write_text("old", encoding="utf-8")
-    written = plugin_pages.write(tmp_path)
+    written = pages.write(tmp_path)
     assert not old.exists() and {path.relative_to(tmp_path).as_posix() for path in written} == set(PAGES)
