@@ -124,6 +124,9 @@ def test_an_excuse_and_a_loop_are_asked_again_and_never_written(desk: Desk, serv
         (["base_url="], 2, "No server is named", "ollama"),
         (["temperature=hot"], 2, "'temperature'", "Change it"),
         (["temprature=0.5"], 2, "no option 'temprature'", "Did you mean 'temperature'?"),
+        (["prompt={colour}"], 2, "no field {colour}", "Change it"),
+        (["prompt=subject"], 2, "set 'trigger_word'", "Change it"),
+        (["api_key=sk-0123456789abcdef01234567"], 2, "a key is no option", "secrets set openai:HOST|Change it"),
         (["extra_body={nonsense"], 2, "not JSON", "A list is written"),
         (['extra_body={"stream": true}'], 2, "'stream' is set here", "Change it"),
         (["model=llavva"], 6, "no model 'llavva' ready", "--set model="),
@@ -139,6 +142,24 @@ def test_what_one_can_get_wrong(
     assert (got, out) == (code, ""), err
     assert any(word in err for word in words.split("|")) and any(word in err for word in hint.split("|")), err
     assert "Traceback" not in err and not server.pictures
+
+
+def test_a_prompt_may_begin_with_a_brace(desk: Desk, server: Vllm) -> None:
+    prompt = "{trigger_word} and {filename}, [really]?"
+    desk.ask(*asking(server, "--set", f"prompt={prompt}", "--set", "trigger_word=ohwx"))
+    asked = {request["messages"][0]["content"][0]["text"] for request in server.asked}
+    assert asked == {f"ohwx and {name}, [really]?" for name in ("rot 1", "grün", "青")}
+
+
+def test_the_captioners_are_listed(desk: Desk) -> None:
+    listed = {entry["name"]: entry for entry in desk.ask("caption", "--list")["captioners"]}
+    assert "ollama" in listed["openai_compatible"]["other_names"] and "wd-vit-v3" in listed["wd_tagger"]["other_names"]
+    _, out, _ = desk.say("caption", "--list")
+    assert "openai_compatible: Any server" in out and max(map(len, out.splitlines())) <= 110
+    error = desk.refused("caption", "Holiday", "--with", "gpt-4")
+    assert "`lorasmith caption --list`" in error["hint"] and len(error["hint"]) < 250
+    assert "Did you mean 'wd-vit-v3'?" in desk.refused("caption", "Holiday", "--with", "wd-vitv3")["hint"]
+    assert "no tags" in desk.refused("caption", "Holiday", "--with", "ollama", "--threshold", "0.3")["message"]
 
 
 def test_a_failed_run_says_what_it_was_and_not_what_it_was_not(desk: Desk, server: Vllm) -> None:

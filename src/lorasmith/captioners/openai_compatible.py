@@ -95,6 +95,15 @@ class OpenAICompatible(Captioner):
         extra_body: dict[str, Any] = {}
         """Further fields of the request, as the server's documentation names them."""
 
+        @model_validator(mode="before")
+        @classmethod
+        def _no_key(cls, given: Any) -> Any:
+            if isinstance(given, dict) and {"api_key", "key", "token", "authorization"} & {
+                str(k).lower() for k in given
+            }:
+                raise ValueError("a key is no option; keep it with `lorasmith secrets set openai:HOST`")
+            return given
+
         @field_validator("extra_body")
         @classmethod
         def _leave_ours(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.jobfolder import Control, JobFolder
-from lorasmith.plugins import choose, discover
+from lorasmith.plugins import discover
 
 
 class CaptionRequest(BaseModel):
@@ -68,9 +68,12 @@ def find_captioner(name: str, options: Mapping[str, Any]) -> tuple[Captioner, di
         aliases = captioner.aliases()
         if name in aliases:
             return captioner, {**aliases[name], **options}
-    names = {**known, **{alias: captioner for captioner in known.values() for alias in captioner.aliases()}}
-    captioner = choose(names, name, "captioner")
-    return captioner, dict(options)
+    names = [*known, *(alias for captioner in known.values() for alias in captioner.aliases())]
+    near = difflib.get_close_matches(name, names, n=1)
+    listed = f"There are: {', '.join(known)}; `lorasmith caption --list` has their other names and models."
+    raise ConfigError(
+        f"There is no captioner called '{name}'.", f"Did you mean '{near[0]}'? {listed}" if near else listed
+    )
 
 
 def read_options(captioner: Captioner, options: dict[str, Any]) -> Section:
@@ -229,4 +232,6 @@ def _explain(captioner: Captioner, error: ValidationError) -> tuple[str, str]:
         near = difflib.get_close_matches(where, type(captioner).Options.model_fields, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'?" if near else f"It has: {known}."
         return f"The captioner {captioner.name} has no option '{where}'.", hint
-    return f"The option '{where}' of {captioner.name}: {problem['msg']}.", "Change it and try again."
+    told = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    subject = f"The option '{where}' of {captioner.name}" if where else f"The options of {captioner.name}"
+    return f"{subject}: {told}.", "Change it and try again."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lorasmith.cli.completion import complete_dataset
-from lorasmith.cli.options import pairs
 from lorasmith.cli.progress import meter
+from lorasmith.cli.sections import values_for
 from lorasmith.cli.session import Session, count, table, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError, DatasetError
@@ -29,6 +30,23 @@ def datasets(session: Session) -> None:
         table(("dataset", "newest", "versions"), rows) if rows else ["No datasets yet. `lorasmith import` makes one."]
     )
     session.answer({"datasets": known}, *lines)
+
+
+def _list_captioners(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    session = context.ensure_object(Session)
+    known = session.studio.captions
+    titles, names = known.names(), known.other_names()
+    lines = []
+    for name, others in names.items():
+        short = [other for other in others if "/" not in other]
+        lines += [f"{name}: {titles[name]}"]
+        if short:
+            lines += textwrap.wrap(", ".join(short), 100, initial_indent="  ", subsequent_indent="  ")
+    document = [{"name": name, "title": titles[name], "other_names": list(others)} for name, others in names.items()]
+    session.answer({"captioners": document}, *lines)
+    context.exit()
 
 
 @verb("caption")
@@ -56,6 +74,9 @@ def datasets(session: Session) -> None:
 @click.option("--download", is_flag=True, help="Download the model if it is not here.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_captioners, help="List the captioners."
+)
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
 @click.option(
     "--bundle",
@@ -89,8 +110,11 @@ def caption(
         raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
     studio = session.studio
     parent = studio.dataset(dataset)
-    options = pairs(settings)
+    kind = studio.captions.options_of(captioner)
+    options = values_for(kind, settings)
     if threshold is not None:
+        if "general_threshold" not in kind.model_fields:
+            raise ConfigError(f"{captioner} gives no tags, so --threshold means nothing to it.", "Leave it out.")
         options.setdefault("general_threshold", threshold)
     existing: Any = "keep" if keep_existing else _MODES[mode]
     download = download or _agreed(session, captioner, options)

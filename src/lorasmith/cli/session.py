@@ -85,6 +85,7 @@ class Session:
         if self.json:
             facts = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
             facts |= {"column": column} if column is not None else {}
+            facts |= {"notice": error.notice} if isinstance(error, ConsentNeeded) else {}
             facts |= {"conflicts": plain(conflicts)} if conflicts else {}
             click.echo(self.said(_json({"error": facts | {"exit_code": error.exit_code}})))
             return

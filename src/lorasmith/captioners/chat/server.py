@@ -21,6 +21,7 @@ _FIRST_WAIT: Final = 1.0  # seconds; doubled with every failure
 _LAST_WAIT: Final = 60.0
 _IN_A_ROW: Final = 5  # pictures that a server may fail on, one after the other, before it is the server's fault
 _OWN: Final = "Is the server running? Check base_url and start it; what was answered is kept."
+_HOSTED: Final = "Check base_url and the internet connection, then run it again; what was answered is kept."
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Server:
         self._lock = threading.Lock()
         self._asked = 0
         self._row = 0
+        self._silent = _OWN if address.is_local or address.allow_private else _HOSTED
 
     @property
     def requests(self) -> int:
@@ -145,7 +147,7 @@ class Server:
         except AddressRefused as cause:
             return Trouble("run", cause.message, cause.hint)
         except FetchError as cause:
-            return Trouble("later", cause.message, _OWN, suspicious=True)
+            return Trouble("later", cause.message, self._silent, suspicious=True)
         if reply.status != 200:
             return explain(reply, asked)
         content = _json(reply)
@@ -160,7 +162,11 @@ class Server:
         with self._lock:
             self._row += said.suspicious
             row = self._row
-        if said.reach == "run" or (said.suspicious and row >= _IN_A_ROW) or (said.hint == _OWN and self._is_gone()):
+        if (
+            said.reach == "run"
+            or (said.suspicious and row >= _IN_A_ROW)
+            or (said.hint == self._silent and self._is_gone())
+        ):
             raise EnvironmentProblem(said.message, said.hint)
         return Failure(said.sentence)
 
@@ -192,7 +198,7 @@ class Server:
         except AddressRefused as cause:
             raise EnvironmentProblem(cause.message, cause.hint) from cause
         except FetchError as cause:
-            raise EnvironmentProblem(cause.message, _OWN) from cause
+            raise EnvironmentProblem(cause.message, self._silent) from cause
         if reply.status == 401:
             asked = Asked(self._address.place, self._address.base, self.model, self._service, self._with_key)
             said = explain(reply, asked)
