@@ -7,7 +7,8 @@
     │   ├── DatasetError          3   a dataset or a version of one
     │   │   └── ConflictError     3   two edits of the same pictures
     │   └── FetchError            3   something that could not be fetched, or is not what was asked for
-    │       └── AddressRefused    3   an address that must not be followed
+    │       ├── AddressRefused    3   an address that must not be followed
+    │       └── NoAnswer          3   a server that cannot be reached, or fell silent
     ├── BaseError                 4   base weights that are missing, damaged or of another family
     ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
@@ -101,6 +102,10 @@ class FetchError(InputError):
 
 class AddressRefused(FetchError):
     """An address that must not be followed: private, disguised, or of a kind that is not allowed."""
+
+
+class NoAnswer(FetchError):
+    """A server that could not be reached, or fell silent; a little later it may answer."""
 
 
 class BaseError(LorasmithError):

@@ -29,7 +29,7 @@ from tests.captioners.chat_servers import (
     for_color,
     said,
 )
-from tests.fetching.loopback import FakeTime, says
+from tests.fetching.loopback import FakeTime, redirects, says
 
 KEY = "sk-lorasmith-test-0123456789"
 
@@ -332,6 +332,34 @@ def test_a_server_that_goes_away_ends_the_run() -> None:
         with pytest.raises(EnvironmentProblem, match="gave no answer") as caught:
             one(captioner)
     assert "start it" in caught.value.hint and "kept" in caught.value.hint
+
+
+def test_a_picture_that_takes_too_long_is_one_failure() -> None:
+    import threading
+
+    with Vllm() as server:
+        over = threading.Event()
+
+        def stall(color: str, request: dict[str, Any]) -> None:
+            if color == "red":
+                over.wait(20)
+
+        server.trouble = stall  # type: ignore[assignment]
+        captioner = loaded(server, retries=0, timeout=1)
+        bad, good = captioner.caption([picture("red"), picture("blue")])
+        over.set()
+        assert good == Answer("A plain blue picture.")
+        assert isinstance(bad, Failure) and "gave no answer" in bad.reason
+
+
+def test_pictures_are_not_passed_on_to_another_place() -> None:
+    with Vllm() as server, Vllm() as other:
+        captioner = loaded(server, retries=3)
+        target = other.loopback.url("/v1/chat/completions")
+        server.loopback.at("/v1/chat/completions", redirects(target))
+        with pytest.raises(EnvironmentProblem, match="wants to pass what was sent on to") as caught:
+            one(captioner)
+        assert "Use that address" in caught.value.hint and not other.loopback.seen
 
 
 def test_the_budget_is_a_hard_stop() -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from lorasmith.captioners.sending import notice_of
 from lorasmith.cli import run
+from lorasmith.credentials import Credentials
 from lorasmith.fetching import Consents
-from tests.captioners.chat_servers import COLORS, Ollama, Vllm, always, color_of, for_color
+from tests.captioners.chat_servers import COLORS, ChatServer, Ollama, OpenAI, Vllm, always, color_of, for_color
 from tests.cli.desk import Desk
 
 PHOTOS = {"red": "Holiday/rot 1.jpg", "green": "Holiday/grün.png", "blue": "Holiday/青.webp"}
@@ -38,7 +39,7 @@ def server() -> Iterator[Vllm]:
         yield made
 
 
-def asking(server: Vllm | Ollama, *arguments: str) -> list[str]:
+def asking(server: ChatServer, *arguments: str) -> list[str]:
     return ["caption", "Holiday", "--with", "openai_compatible", "--set", f"base_url={server.url}", *arguments]
 
 
@@ -90,6 +91,22 @@ def test_who_spoke_is_in_the_provenance(desk: Desk, server: Vllm) -> None:
     by = Studio(desk.home).dataset("Holiday").items[0].provenance["captioner"]
     assert by["model"] == server.models[0] and by["device"] == server.url
     assert by["settings"]["prompt"] == "portrait" and by["settings"]["temperature"] == 0.7
+
+
+def test_the_key_is_in_nothing_that_was_said_or_written(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-canary-0123456789abcdefghij"
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    with OpenAI(key=key) as server:
+        Credentials(desk.home).set(f"openai:{server.place}", key)
+        said = ["".join(map(str, desk.say(*asking(server), "--json-events")))]
+        assert "3 captions written" in said[0]
+        server.trouble = always(401, {"error": {"message": f"Incorrect API key provided: {key}."}})
+        said.append("".join(map(str, desk.say(*asking(server), "--fresh", "--debug"))))
+        assert "refuses the key" in said[1]
+        assert all(seen.headers["authorization"] == f"Bearer {key}" for seen in server.loopback.seen)
+    assert not any(key in text for text in said)
+    written = [path for path in desk.home.rglob("*") if path.is_file() and path.name != "secrets.json"]
+    assert len(written) > 10 and not [path for path in written if key.encode() in path.read_bytes()]
 
 
 def test_a_budget_lists_the_rest_and_the_same_command_goes_on(desk: Desk, server: Vllm) -> None:

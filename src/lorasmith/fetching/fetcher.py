@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from lorasmith import __version__
 from lorasmith.credentials import Credentials
-from lorasmith.errors import ConfigError, FetchError
+from lorasmith.errors import ConfigError, FetchError, NoAnswer
 from lorasmith.fetching.addresses import Gate, Resolver, resolve_name
 from lorasmith.fetching.authorization import Authorization
 from lorasmith.fetching.download import Download, Downloaded, Wanted, content_range
@@ -211,8 +211,9 @@ class Fetcher:
             cancel: set, or true when called: stops.
 
         Raises:
+            NoAnswer: it cannot be reached, or fell silent.
             AddressRefused: the address must not be asked.
-            FetchError: no answer at all, or one without an end.
+            FetchError: it leads elsewhere, cannot prove who it is, or sends more than fits.
         """
         own = {"Accept": "application/json", **(headers or {})}
         content = None
@@ -229,7 +230,7 @@ class Fetcher:
                 body = read_bytes(answer, self.limits.max_answer_bytes)
                 return Reply(answer.status, dict(answer.headers), body)
         except Temporary as failure:
-            raise FetchError(f"{failure.place} gave no answer: {failure.reason}.", "Try again.") from failure
+            raise NoAnswer(f"{failure.place} gave no answer: {failure.reason}.", "Try again.") from failure
 
     def close(self) -> None:
         """Close all connections."""

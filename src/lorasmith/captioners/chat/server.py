@@ -14,7 +14,7 @@ from lorasmith.captioners.chat.address import ServerAddress
 from lorasmith.captioners.chat.reading import read_completion
 from lorasmith.captioners.chat.trouble import Asked, Trouble, explain, no_json
 from lorasmith.credentials import Credentials
-from lorasmith.errors import AddressRefused, EnvironmentProblem, FetchError
+from lorasmith.errors import EnvironmentProblem, FetchError, NoAnswer
 from lorasmith.fetching import Clock, Fetcher, Limits, Reply
 
 _FIRST_WAIT: Final = 1.0  # seconds; doubled with every failure
@@ -144,10 +144,10 @@ class Server:
         )
         try:
             reply = self._fetcher.ask(f"{self._address.base}/chat/completions", document)
-        except AddressRefused as cause:
-            return Trouble("run", cause.message, cause.hint)
-        except FetchError as cause:
+        except NoAnswer as cause:
             return Trouble("later", cause.message, self._silent, suspicious=True)
+        except FetchError as cause:
+            return Trouble("run", cause.message, cause.hint)
         if reply.status != 200:
             return explain(reply, asked)
         content = _json(reply)
@@ -195,10 +195,10 @@ class Server:
         """The models; None when the server does not tell."""
         try:
             reply = self._fetcher.ask(f"{self._address.base}/models")
-        except AddressRefused as cause:
-            raise EnvironmentProblem(cause.message, cause.hint) from cause
-        except FetchError as cause:
+        except NoAnswer as cause:
             raise EnvironmentProblem(cause.message, self._silent) from cause
+        except FetchError as cause:
+            raise EnvironmentProblem(cause.message, cause.hint) from cause
         if reply.status == 401:
             asked = Asked(self._address.place, self._address.base, self.model, self._service, self._with_key)
             said = explain(reply, asked)
