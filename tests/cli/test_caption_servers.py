@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +22,22 @@ from tests.cli.desk import Desk
 PHOTOS = {"red": "Holiday/rot 1.jpg", "green": "Holiday/grün.png", "blue": "Holiday/青.webp"}
 
 
-@pytest.fixture
-def desk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Desk:
-    archive = tmp_path / "Holiday.zip"
-    with zipfile.ZipFile(archive, "w") as packed:
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the photos of a ZIP."""
+    root = tmp_path_factory.mktemp("holiday")
+    with zipfile.ZipFile(root / "Holiday.zip", "w") as packed:
         for color, name in PHOTOS.items():
             picture = io.BytesIO()
             Image.new("RGB", (96, 64), COLORS[color]).save(picture, Image.registered_extensions()[Path(name).suffix])
             packed.writestr(name, picture.getvalue())
-    assert run(["import", str(archive), "--home", str(tmp_path / "home"), "--json"]) == 0
+    assert run(["import", str(root / "Holiday.zip"), "--home", str(root / "home"), "--json"]) == 0
+    return root / "home"
+
+
+@pytest.fixture
+def desk(imported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Desk:
+    shutil.copytree(imported, tmp_path / "home")
     return Desk(tmp_path / "home", capfd)
 
 
