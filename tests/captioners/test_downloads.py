@@ -18,7 +18,7 @@ from lorasmith.captioners.downloads import fetch
 from lorasmith.captioners.tagging.models import KNOWN_MODELS, locate, need_of
 from lorasmith.captioners.wd_tagger import WdTagger
 from lorasmith.credentials import Credentials
-from lorasmith.errors import EnvironmentProblem, LorasmithError, Stopped
+from lorasmith.errors import EnvironmentProblem, Stopped
 from lorasmith.events import Notice
 from lorasmith.fetching import Fetcher
 from lorasmith.jobfolder import Control
@@ -206,17 +206,27 @@ def test_a_wrong_file_is_never_kept_as_the_right_one(hub: Hub, tmp_path: Path) -
     assert wanted(home).downloads
 
 
-def test_a_page_in_place_of_a_model_is_damaged_files_and_not_a_crash(hub: Hub, tmp_path: Path) -> None:
+def test_a_page_in_place_of_a_model_is_not_kept(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "home"
+    good = hub.site.routes[hub.path("model.onnx")]
     hub.site.at(hub.path("model.onnx"), says(200, b"<!doctype html><title>Maintenance</title>"))
-    try:
-        bring(hub, home)
-    except EnvironmentProblem as refusal:
-        assert "Maintenance" in refusal.message or "html" in refusal.message.lower()
-        return
-    with pytest.raises(LorasmithError) as caught:
+    assert "sent a web page instead of a file: “Maintenance”" in refused(hub, home).message
+    hub.site.at(hub.path("model.onnx"), good)
+    bring(hub, home)
+    assert wanted(home).downloads == ()
+
+
+def test_a_damaged_model_is_said_with_what_to_delete(hub: Hub, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    bring(hub, home)
+    model = home / "captioners" / REPOSITORY.replace("/", "--") / "model.onnx"
+    model.write_bytes(b"damaged")
+    with pytest.raises(EnvironmentProblem, match="cannot be opened") as caught:
         WdTagger().load(WdTagger.Options(model="wd-vit-v3"), device="cpu", home=home)
-    assert caught.value.hint
+    assert str(model) in caught.value.message and "Delete it" in caught.value.hint and "--download" in caught.value.hint
+    model.unlink()
+    bring(hub, home)
+    WdTagger().load(WdTagger.Options(model="wd-vit-v3"), device="cpu", home=home)
 
 
 def test_a_full_disk_is_said_before_it_is_full(hub: Hub, tmp_path: Path) -> None:

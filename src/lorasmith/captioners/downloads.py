@@ -125,7 +125,7 @@ def fetch(
                 target.parent,
                 name=target.name,
                 sha256=wanted.sha256,
-                expected="any",
+                expected="data",
                 progress=report,
                 cancel=cancel,
             )
