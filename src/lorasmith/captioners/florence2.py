@@ -39,7 +39,7 @@ _NAMED: Final = frozenset(
 )
 
 
-_REGION: Final = re.compile(r"((?:(?!<loc_\d+>).)+)((?:<loc_\d+>)+)", re.DOTALL)
+_PLACES: Final = re.compile(r"((?:<loc_\d+>)+)")
 _SIGN: Final = re.compile(r"</?\w+>")
 _CORNERS: Final = 4  # numbers of a box; a text that was read has eight, once
 
@@ -129,7 +129,8 @@ def in_words(text: str, *, as_text: bool) -> str:
     """Names with places behind them as a caption: each name once, with how many places it has if they are several;
     texts that were read keep their order."""
     counts: Counter[str] = Counter()
-    for name, places in _REGION.findall(text):
+    pieces = _PLACES.split(text)
+    for name, places in zip(pieces[::2], pieces[1::2], strict=False):  # what stands behind the last place was cut
         clean = " ".join(_SIGN.sub(" ", name).split())
         if clean:
             counts[clean] += max(1, places.count("<loc_") // _CORNERS)

@@ -43,7 +43,7 @@ SPARE_SIDE: Final = 4
 class SeeingOptions(Section):
     """What all models that see and write have in common."""
 
-    model: Annotated[str, Field(min_length=1)] = ""
+    model: str = ""
     """A published model by name or repository (owner/name), or a folder that holds one."""
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 1024
     """The longest answer in tokens, 1 to 8192; one that reaches it is ended after its last whole sentence."""
