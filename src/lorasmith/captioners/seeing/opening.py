@@ -162,9 +162,12 @@ def open_model(folder: ModelFolder, choice: Choice) -> Opened:
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told in the report, and refused
                 **choice.arguments(),
             )
-        except (OSError, ValueError, KeyError, ImportError) as cause:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
+            if _is_short_of_memory(cause):
+                raise
             raise EnvironmentProblem(
                 f"{folder.name} cannot be opened: {_first_line(cause)}.", "Name another model, or download it again."
             ) from cause
@@ -284,14 +287,13 @@ def _processor_without_video(folder: ModelFolder, place: dict[str, Any]) -> Any:
 @contextlib.contextmanager
 def _memory_watched(device: str, count: int, folder: ModelFolder) -> Iterator[None]:
     """Turn the many ways of saying that memory is short into ours."""
-    import torch
-
     try:
         yield
     except (MemoryError, RuntimeError) as cause:
-        short = isinstance(cause, MemoryError | torch.OutOfMemoryError)
-        if not short and not any(words in str(cause).lower() for words in _NO_MEMORY):
+        if not _is_short_of_memory(cause):
             raise
+        import torch
+
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
         doing = f"look at {count} pictures at a time with" if count else f"load ({amount(folder.memory(16))} or more)"
@@ -299,6 +301,14 @@ def _memory_watched(device: str, count: int, folder: ModelFolder) -> Iterator[No
             f"The memory of {device} is too short to {doing} {folder.name}.",
             "Set batch_size to 1, take a smaller model, or quantization=4bit on an NVIDIA card.",
         ) from cause
+
+
+def _is_short_of_memory(cause: Exception) -> bool:
+    import torch
+
+    if isinstance(cause, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(cause, RuntimeError) and any(words in str(cause).lower() for words in _NO_MEMORY)
 
 
 def _first_line(cause: BaseException) -> str:
