@@ -162,7 +162,7 @@ def test_a_cut_answer_ends_with_something_whole_and_says_so(models: Path) -> Non
     ("text", "whole", "how"),
     [
         ("A cat sits. It is red. Behind it a tr", "A cat sits. It is red.", "sentence"),
-        ('She says "stop!" and th', "She says \"stop!\"", "sentence"),
+        ('She says "stop!" and th', 'She says "stop!"', "sentence"),
         ("A photo by Dr. Smi", "A photo by Dr.", "word"),
         ("1girl, solo, long hair, blue ey", "1girl, solo, long hair", "tag"),
         ("a cat sitting on a cou", "a cat sitting on a", "word"),
@@ -400,7 +400,9 @@ def test_holes_in_the_weights_are_not_filled_with_chance(copy: Path) -> None:
 
     tensors = load_file(copy / "model.safetensors")
     name = next(key for key in tensors if "layers.0.mlp" in key)
-    save_file({key: value for key, value in tensors.items() if key != name}, copy / "model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in tensors.items() if key != name}, copy / "model.safetensors", {"format": "pt"}
+    )
     assert "do not fill" in refusal(copy).message
     tensors[name] = torch.zeros(3, 3)
     save_file(tensors, copy / "model.safetensors", {"format": "pt"})

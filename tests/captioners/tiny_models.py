@@ -28,10 +28,11 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-WORDS: Final = tuple(
+_TEXT_OF_WORDS: Final = (
     "a the one two red blue green dark bright old young cat dog bird tree house man woman hat ball river hill sits "
-    "stands runs sleeps under over beside near with and small large soft warm cold quiet wide high deep long".split()
+    "stands runs sleeps under over beside near with and small large soft warm cold quiet wide high deep long"
 )
+WORDS: Final = tuple(_TEXT_OF_WORDS.split())
 SIDE: Final = 16  # pixels of what a tiny model looks at
 PATCH: Final = 8
 KINDS: Final = ("blip", "blip2", "blip2_t5", "florence2", "llava", "qwen2_5_vl", "qwen3_vl")
@@ -100,7 +101,8 @@ def _square(kind: str, **more: Any) -> dict[str, Any]:
 def _blip() -> tuple[Any, ...]:
     tokenizer = tokenizer_of(
         ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]"),
-        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", bos_token="[CLS]", eos_token="[SEP]",
+        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", bos_token="[CLS]",
+        eos_token="[SEP]",
     )  # fmt: skip
     text = {
         **_TEXT, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 64,

@@ -1,4 +1,4 @@
-"""Captions by BLIP-2 (Li et al., "BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders", 2023)."""
+"""Captions by BLIP-2 (Li et al., "BLIP-2: Bootstrapping Language-Image Pre-training", 2023)."""
 
 from __future__ import annotations
 

@@ -73,7 +73,8 @@ class SeeingCaptioner(Captioner):
     mixes_prompts: ClassVar[bool] = False
     """Whether pictures with different prompts may be asked together."""
 
-    Options = SeeingOptions
+    class Options(SeeingOptions):
+        """How it writes."""
 
     def __init__(self) -> None:
         self._opened: Opened | None = None
@@ -146,7 +147,7 @@ class SeeingCaptioner(Captioner):
         opened, own = self.opened(), self.options(SeeingOptions)
         settings = own.model_dump(mode="json", exclude={"model", "batch_size"})
         return Identity(
-            opened.folder.name, opened.folder.revision, settings | {"dtype": opened.choice.precision} | self.says()
+            opened.folder.name, opened.folder.revision, {**settings, "dtype": opened.choice.precision, **self.says()}
         )
 
     def says(self) -> Mapping[str, Any]:
@@ -221,9 +222,7 @@ class SeeingCaptioner(Captioner):
 
     def _named(self, options: Section) -> str:
         if not isinstance(options, self.Options):
-            raise ConfigError(
-                f"These are not the options of {self.name}.", f"Give the options that {self.name} lists."
-            )
+            raise ConfigError(f"These are not the options of {self.name}.", f"Give the options that {self.name} lists.")
         if not options.model.strip():
             raise ConfigError(f"{self.name} has to know which model.", "Set 'model' to a repository or a folder.")
         return options.model

@@ -51,7 +51,9 @@ class ChatCaptioner(SeeingCaptioner):
     """A captioner that is talked to."""
 
     mixes_prompts = True
-    Options = ChatOptions
+
+    class Options(ChatOptions):
+        """What it is asked, and how it writes."""
 
     def reads(self) -> frozenset[str]:
         """What the prompt asks for."""

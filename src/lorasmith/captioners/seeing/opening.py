@@ -37,7 +37,7 @@ class Search:
     temperature: float = 1.0
     top_p: float = 1.0
     seeds: tuple[int, ...] = ()
-    """One for each picture where words are drawn by chance; empty: the likeliest are taken, by beams if more than one."""
+    """One for each picture where words are drawn by chance; empty: the likeliest are taken, by beams if several."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ class Opened:
         processors: list[Any] = [_Watch(self.asked)]
         if search.seeds:
             processors.append(DrawEachRow(search.seeds, search.temperature, search.top_p))
+        most = self._most(inputs, search.max_new_tokens)
         given: dict[str, Any] = {
-            "max_new_tokens": search.max_new_tokens,
+            "max_new_tokens": most,
             "num_beams": 1 if search.seeds else search.num_beams,
             "do_sample": False,
             "logits_processor": LogitsProcessorList(processors),
@@ -116,7 +117,23 @@ class Opened:
         with _memory_watched(self.choice.device, count, self.folder), torch.inference_mode():
             rows = self.model.generate(**inputs, **given)
         before = self.asked[0][1] if self.asked else 0
-        return [self._said(row[before:].tolist(), search.max_new_tokens) for row in rows]
+        return [self._said(row[before:].tolist(), most) for row in rows]
+
+    def _most(self, inputs: Any, wanted: int) -> int:
+        """How many tokens an answer may have: as many as wanted, and as the model has places for."""
+        config = self.model.config
+        places = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
+        if not isinstance(places, int):
+            return wanted
+        taken = 1 + int(getattr(config, "num_query_tokens", 0) or 0)
+        if "input_ids" in inputs and not getattr(config, "is_encoder_decoder", False):
+            taken = int(inputs["input_ids"].shape[1])
+        if taken >= places:
+            raise InputError(
+                f"The prompt is too long for {self.folder.name}: with the picture it has {taken} of {places} tokens.",
+                "Shorten the prompt, or let it look at fewer pixels.",
+            )
+        return min(wanted, places - taken)
 
     def _said(self, tokens: list[int], most: int) -> Said:
         end = next((at for at, token in enumerate(tokens) if token in self.ends), None)
