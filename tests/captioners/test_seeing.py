@@ -19,9 +19,10 @@ from lorasmith.captioners.florence2 import Florence2, in_words
 from lorasmith.captioners.joycaption import JoyCaption, request
 from lorasmith.captioners.qwen_vl import QwenVL
 from lorasmith.captioners.run import captioners, read_options
-from lorasmith.captioners.seeing import SeeingCaptioner, devices
+from lorasmith.captioners.seeing import SeeingCaptioner, devices, whole_answer
 from lorasmith.captioners.seeing.chat import in_chat
 from lorasmith.captioners.seeing.drawing import DrawEachRow
+from lorasmith.captioners.seeing.opening import Said
 from lorasmith.captioners.seeing.trimming import end_whole
 from lorasmith.captioners.vision_language import VisionLanguage
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, OutOfMemory
@@ -124,6 +125,16 @@ def test_beams_find_a_likelier_sentence_than_greed(models: Path) -> None:
     pairs = [(likelihood(plugin, one), likelihood(greedy, one)) for one in PICTURES]
     assert all(by_beams >= by_greed - 1e-4 for by_beams, by_greed in pairs)
     assert any(by_beams > by_greed + 1e-3 for by_beams, by_greed in pairs)
+
+
+@pytest.mark.parametrize("kind", ["blip", "blip2", "blip2_t5"])
+def test_a_prefix_begins_the_sentence_and_is_no_part_of_it(models: Path, kind: str) -> None:
+    plain, told = opened(models, kind), opened(models, kind, prefix="a photo of")
+    assert texts(told.caption(PICTURES)) != texts(plain.caption(PICTURES))
+    told.caption(PICTURES)
+    assert told.opened().asked[0][1] > plain.opened().asked[0][1] or kind == "blip2_t5"
+    for text in texts(told.caption(PICTURES)):
+        assert not text.startswith("a photo of")
 
 
 # Chance
@@ -249,6 +260,57 @@ def test_a_chat_begins_once(models: Path) -> None:
         assert row[-1] != pad  # padded on the left
     assert inputs["input_ids"][0, 0] == pad
     assert "You are a helpful image captioner." in in_chat(ready, "red", "You are a helpful image captioner.")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}",  # text alone, and no picture
+        "{% for m in messages %}[{{ m.role }}] {% if m.role == 'user' %}<image> {% endif %}{{ m.content | trim }}\n"
+        "{% endfor %}",  # text alone, and it adds the picture
+        "{% for m in messages %}[{{ m.role }}] {% for p in m.content %}{{ '<image>' if p.type == 'image' else p.text }}"
+        "{% endfor %}\n{% endfor %}",
+    ],
+)
+def test_templates_of_all_kinds_show_one_picture_and_all_words(models: Path, template: str) -> None:
+    ready = opened(models, "llava").opened()
+    ready.processor.chat_template = template
+    text = in_chat(ready, "What is red?", "Be brief.")
+    assert text.count("<image>") == 1 and "What is red?" in text and "Be brief." in text
+    assert "'type'" not in text and "'text'" not in text
+
+
+def test_a_template_that_leaves_something_out_is_not_used(models: Path) -> None:
+    ready = opened(models, "llava").opened()
+    ready.processor.chat_template = "<image> {{ messages[-1].content[-1].text }}"
+    assert in_chat(ready, "What is red?", "").startswith("<image>")
+    with pytest.raises(EnvironmentProblem, match="leaves picture or prompt out") as error:
+        in_chat(ready, "What is red?", "Be brief.")
+    assert "system_prompt" in error.value.hint
+
+
+def test_a_tokenizer_without_padding_gets_one(models: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models / "llava", tmp_path / "llava"))
+    edit(folder / "tokenizer_config.json", pad_token=None)
+    plugin = opened(tmp_path, "llava", temperature=0)
+    assert texts(plugin.caption(PICTURES)) == texts(opened(models, "llava", temperature=0).caption(PICTURES))
+
+
+def test_thoughts_are_no_caption() -> None:
+    assert whole_answer(Said("<think> a cat? </think> A cat.", (), False), 9) == Answer("A cat.")
+    assert whole_answer(Said("a cat? </think> A cat.", (), False), 9) == Answer("A cat.")
+    unfinished = whole_answer(Said("<think> a cat, or", (), True), 9)
+    assert isinstance(unfinished, Failure) and "still thinking" in unfinished.reason
+
+
+def test_an_answer_has_no_more_tokens_than_the_model_has_places(models: Path) -> None:
+    plugin = opened(models, "blip", max_new_tokens=200, num_beams=1)
+    assert len(plugin.caption(PICTURES[:1])) == 1
+    told = opened(models, "blip2", prefix="red " * 55, max_new_tokens=75, num_beams=1)
+    assert len(told.caption(PICTURES[:1])) == 1
+    told = opened(models, "blip2", prefix="red " * 90)
+    with pytest.raises(InputError, match="too long"):
+        told.caption(PICTURES[:1])
 
 
 def test_qwen_looks_at_no_more_than_wanted(models: Path) -> None:

@@ -116,7 +116,8 @@ def _blip() -> tuple[Any, ...]:
 def _blip2(encoder_decoder: bool = False) -> tuple[Any, ...]:
     tokenizer = tokenizer_of(
         ("<pad>", "</s>", "<unk>", "<image>"), pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
-        bos_token="</s>", closes=encoder_decoder, extra_special_tokens={"image_token": "<image>"},
+        bos_token="</s>", closes=encoder_decoder,
+        **({"extra_special_tokens": {"image_token": "<image>"}} if encoder_decoder else {}),  # as newer ones have
     )  # fmt: skip
     size = len(tokenizer)
     opt = {

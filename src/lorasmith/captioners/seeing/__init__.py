@@ -230,9 +230,13 @@ class SeeingCaptioner(Captioner):
 
 def whole_answer(said: Said, most: int) -> Answer | Failure:
     """An answer, ended where something is whole if it was cut, which is said."""
+    _, end, text = said.text.rpartition("</think>")
+    if "<think>" in text or (not end and said.text.startswith("<think>")):
+        return Failure(f"The model was still thinking when it was cut at {most} tokens; take one that does not think.")
+    text = text.strip()
     if not said.cut:
-        return Answer(said.text)
-    text, ends = end_whole(said.text)
+        return Answer(text)
+    text, ends = end_whole(text)
     if not text:
         return Failure(f"The answer had no whole word when it was cut at {most} tokens; raise max_new_tokens.")
     where = {"sentence": "ends with its last whole sentence", "tag": "ends with its last whole tag"}

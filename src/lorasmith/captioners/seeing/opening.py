@@ -199,6 +199,8 @@ def open_model(folder: ModelFolder, choice: Choice) -> Opened:
             "florence-community.",
         )
     model.eval()
+    if processor.tokenizer.pad_token is None:  # then several prompts could not stand beside each other
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     writer = next(part for part in _writers(model))
     settings = writer.generation_config
     for part in _writers(model):  # what was meant for chance would warn, or end an answer early
