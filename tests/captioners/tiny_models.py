@@ -28,10 +28,11 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-WORDS: Final = tuple(
+_TEXT_OF_WORDS: Final = (
     "a the one two red blue green dark bright old young cat dog bird tree house man woman hat ball river hill sits "
-    "stands runs sleeps under over beside near with and small large soft warm cold quiet wide high deep long".split()
+    "stands runs sleeps under over beside near with and small large soft warm cold quiet wide high deep long"
 )
+WORDS: Final = tuple(_TEXT_OF_WORDS.split())
 SIDE: Final = 16  # pixels of what a tiny model looks at
 PATCH: Final = 8
 KINDS: Final = ("blip", "blip2", "blip2_t5", "florence2", "llava", "qwen2_5_vl", "qwen3_vl")
@@ -49,7 +50,7 @@ _VISION: Final = {
 _TEXT: Final = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def write_tiny(folder: Path, kind: str, *, seed: int = 0) -> Path:
+def write_tiny(folder: Path, kind: str, *, seed: int = 4) -> Path:
     """Write a model of this kind.
 
     Args:
@@ -100,7 +101,8 @@ def _square(kind: str, **more: Any) -> dict[str, Any]:
 def _blip() -> tuple[Any, ...]:
     tokenizer = tokenizer_of(
         ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]"),
-        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", bos_token="[CLS]", eos_token="[SEP]",
+        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", bos_token="[CLS]",
+        eos_token="[SEP]",
     )  # fmt: skip
     text = {
         **_TEXT, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 64,
@@ -114,7 +116,8 @@ def _blip() -> tuple[Any, ...]:
 def _blip2(encoder_decoder: bool = False) -> tuple[Any, ...]:
     tokenizer = tokenizer_of(
         ("<pad>", "</s>", "<unk>", "<image>"), pad_token="<pad>", eos_token="</s>", unk_token="<unk>",
-        bos_token="</s>", closes=encoder_decoder, extra_special_tokens={"image_token": "<image>"},
+        bos_token="</s>", closes=encoder_decoder,
+        **({"extra_special_tokens": {"image_token": "<image>"}} if encoder_decoder else {}),  # as newer ones have
     )  # fmt: skip
     size = len(tokenizer)
     opt = {

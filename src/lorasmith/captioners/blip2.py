@@ -1,4 +1,4 @@
-"""Captions by BLIP-2 (Li et al., "BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders", 2023)."""
+"""Captions by BLIP-2 (Li et al., "BLIP-2: Bootstrapping Language-Image Pre-training", 2023)."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ class Blip2(SeeingCaptioner):
         """Squares; places for what is seen stand before the text."""
         if opened.processor.num_query_tokens is None:  # older repositories leave it to the model
             opened.processor.num_query_tokens = opened.model.config.num_query_tokens
+        if isinstance(opened.processor.image_token, str):  # as newer tokenizers name it, and the processor cannot take
+            from transformers import AddedToken
+
+            opened.processor.image_token = AddedToken(opened.processor.image_token, normalized=False, special=True)
         return opened.encode(images, list(prompts) if prompts[0] else None)
 
     def search(self) -> Search:

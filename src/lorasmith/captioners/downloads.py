@@ -106,12 +106,13 @@ def fetch(
         with _fetcher(home) as fetcher:
             fetch(need, home, progress, cancel=cancel, transport=fetcher, hub=hub, tell=tell)
         return
+    folder = need.folder
     if need.repository:
         need = _listed(need, home, transport, hub)
         tell(f"Downloading {in_words(need, home)}.")
     done = 0
     for wanted in need.downloads:
-        target = need.folder / wanted.path
+        target = folder / wanted.path
         if target.is_file():  # it appeared when it was whole
             done += wanted.size or target.stat().st_size
             continue

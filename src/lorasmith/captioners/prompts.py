@@ -58,8 +58,7 @@ def fill(template: str, *, trigger_word: str, known: Known) -> str:
     """The prompt for one picture; a field of which nothing is known becomes nothing."""
     values = {"trigger_word": trigger_word, "tags": known.tags, "filename": known.filename}
     return "".join(
-        text + (values[field] if field is not None else "")
-        for text, field, _, _ in string.Formatter().parse(template)
+        text + (values[field] if field is not None else "") for text, field, _, _ in string.Formatter().parse(template)
     ).strip()
 
 

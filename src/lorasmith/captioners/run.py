@@ -26,6 +26,7 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.files import bytes_in_words
 from lorasmith.jobfolder import Control, JobFolder
 from lorasmith.plugins import discover
 
@@ -199,6 +200,8 @@ def _get_ready(
     need = captioner.need(options, home=home)
     refuse_unless_agreed(need, home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
+    if need.memory and need.memory >= 1_000_000_000:  # what is less is not worth a word
+        emit(Notice(f"It needs about {bytes_in_words(need.memory)} of memory."))
     if not need.lacks:
         return
     emit(Phase("downloading"))

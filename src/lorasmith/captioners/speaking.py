@@ -42,9 +42,7 @@ class Speaker(ABC):
     about: About
 
     @abstractmethod
-    def caption(
-        self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()
-    ) -> list[Answer | Failure]:
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
         """As ``Captioner.caption``.
 
         Raises:
@@ -72,9 +70,7 @@ class LocalSpeaker(Speaker):
         self._captioner = captioner
         self.about = about(captioner)
 
-    def caption(
-        self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()
-    ) -> list[Answer | Failure]:
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
         return _say(self._captioner, pictures, attempt, known)
 
     def again(self, kept: Sequence[bytes]) -> list[Answer]:
@@ -114,9 +110,7 @@ class ProcessSpeaker(Speaker):
         """Of the process; None once it is closed."""
         return self._child.pid if self._child is not None else None
 
-    def caption(
-        self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()
-    ) -> list[Answer | Failure]:
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
         sizes = [[picture.width, picture.height] for picture in pictures]
         question = {"do": "caption", "sizes": sizes, "attempt": attempt, "known": [asdict(one) for one in known]}
         answer, blobs = self._ask(question, [picture.rgb for picture in pictures])

@@ -73,7 +73,8 @@ class SeeingCaptioner(Captioner):
     mixes_prompts: ClassVar[bool] = False
     """Whether pictures with different prompts may be asked together."""
 
-    Options = SeeingOptions
+    class Options(SeeingOptions):
+        """How it writes."""
 
     def __init__(self) -> None:
         self._opened: Opened | None = None
@@ -146,7 +147,7 @@ class SeeingCaptioner(Captioner):
         opened, own = self.opened(), self.options(SeeingOptions)
         settings = own.model_dump(mode="json", exclude={"model", "batch_size"})
         return Identity(
-            opened.folder.name, opened.folder.revision, settings | {"dtype": opened.choice.precision} | self.says()
+            opened.folder.name, opened.folder.revision, {**settings, "dtype": opened.choice.precision, **self.says()}
         )
 
     def says(self) -> Mapping[str, Any]:
@@ -221,9 +222,7 @@ class SeeingCaptioner(Captioner):
 
     def _named(self, options: Section) -> str:
         if not isinstance(options, self.Options):
-            raise ConfigError(
-                f"These are not the options of {self.name}.", f"Give the options that {self.name} lists."
-            )
+            raise ConfigError(f"These are not the options of {self.name}.", f"Give the options that {self.name} lists.")
         if not options.model.strip():
             raise ConfigError(f"{self.name} has to know which model.", "Set 'model' to a repository or a folder.")
         return options.model
@@ -231,9 +230,13 @@ class SeeingCaptioner(Captioner):
 
 def whole_answer(said: Said, most: int) -> Answer | Failure:
     """An answer, ended where something is whole if it was cut, which is said."""
+    _, end, text = said.text.rpartition("</think>")
+    if "<think>" in text or (not end and said.text.startswith("<think>")):
+        return Failure(f"The model was still thinking when it was cut at {most} tokens; take one that does not think.")
+    text = text.strip()
     if not said.cut:
-        return Answer(said.text)
-    text, ends = end_whole(said.text)
+        return Answer(text)
+    text, ends = end_whole(text)
     if not text:
         return Failure(f"The answer had no whole word when it was cut at {most} tokens; raise max_new_tokens.")
     where = {"sentence": "ends with its last whole sentence", "tag": "ends with its last whole tag"}

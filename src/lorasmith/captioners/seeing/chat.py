@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -51,7 +51,9 @@ class ChatCaptioner(SeeingCaptioner):
     """A captioner that is talked to."""
 
     mixes_prompts = True
-    Options = ChatOptions
+
+    class Options(ChatOptions):
+        """What it is asked, and how it writes."""
 
     def reads(self) -> frozenset[str]:
         """What the prompt asks for."""
@@ -93,23 +95,48 @@ def in_chat(opened: Opened, prompt: str, system: str) -> str:
         )
     if isinstance(template, dict):
         template = template.get("default") or next(iter(template.values()))
-    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
-    said = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
-    plain = [{"role": "system", "content": system}] if system else []
     cause: Exception | None = None
-    for messages in (said + asked, plain + asked):  # some templates take parts, some text alone, of the system
+    for messages in _messages(opened, prompt, system):
         try:
             text = str(
                 opened.tokenizer.apply_chat_template(
-                    messages, chat_template=template, tokenize=False, add_generation_prompt=True
+                    messages,
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    enable_thinking=False,
                 )
             )
         except (TemplateError, TypeError) as refusal:
             cause = cause or refusal
             continue
-        if not system or system in text:
+        if _says_all(opened, text, prompt, system):
             return text
     raise EnvironmentProblem(
-        f"The chat template of {opened.folder.name} cannot be used: {cause or 'it leaves the system prompt out'}.",
-        "Leave system_prompt empty, or take another model.",
+        f"The chat template of {opened.folder.name} cannot be used: {cause or 'it leaves picture or prompt out'}.",
+        "Take another model" + (", or leave system_prompt empty." if system else "."),
     )
+
+
+def _messages(opened: Opened, prompt: str, system: str) -> Iterator[list[dict[str, Any]]]:
+    """The same chat as templates want it: in parts, as text with a picture that they add, or with its sign in it."""
+    said = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
+    plain = [{"role": "system", "content": system}] if system else []
+    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
+    yield [*said, *parts]
+    yield [*plain, *parts]
+    yield [*plain, {"role": "user", "content": prompt}]
+    if sign := _sign(opened):
+        yield [*plain, {"role": "user", "content": f"{sign}\n{prompt}"}]
+
+
+def _says_all(opened: Opened, text: str, prompt: str, system: str) -> bool:
+    """Whether a template wrote picture, prompts and system as they are: some write lists as Python shows them."""
+    sign = _sign(opened)
+    whole = prompt in text and system in text and "'type'" not in text
+    return whole and (not sign or text.count(sign) == 1)
+
+
+def _sign(opened: Opened) -> str:
+    """What stands for a picture in a text; empty where the processor does not tell."""
+    return str(getattr(opened.processor, "image_token", "") or "")

@@ -69,7 +69,9 @@ class ModelFolder:
             try:
                 shapes, formats, _ = read_safetensors_header(path)
             except (BaseError, OSError) as cause:
-                raise EnvironmentProblem(f"The weights in {path} are damaged: {cause}", "Download them again.") from cause
+                raise EnvironmentProblem(
+                    f"The weights in {path} are damaged: {cause}", "Download them again."
+                ) from cause
             for name, shape in shapes.items():
                 found[formats[name]] += math.prod(shape)
         return dict(found)
@@ -122,7 +124,8 @@ def locate(model: str, home: Path | None, known: Sequence[KnownModel], kinds: Co
         names = ", ".join(one.aliases[0] for one in known if one.aliases)
         raise EnvironmentProblem(
             f"There is no model at {model}.",
-            "Give a folder with a model, a repository such as owner/name" + (f", or one of: {names}." if names else "."),
+            "Give a folder with a model, a repository such as owner/name"
+            + (f", or one of: {names}." if names else "."),
         )
     for place in places(repository, home):
         if is_whole(place.folder):

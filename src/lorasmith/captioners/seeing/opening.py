@@ -37,7 +37,7 @@ class Search:
     temperature: float = 1.0
     top_p: float = 1.0
     seeds: tuple[int, ...] = ()
-    """One for each picture where words are drawn by chance; empty: the likeliest are taken, by beams if more than one."""
+    """One for each picture where words are drawn by chance; empty: the likeliest are taken, by beams if several."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ class Opened:
         processors: list[Any] = [_Watch(self.asked)]
         if search.seeds:
             processors.append(DrawEachRow(search.seeds, search.temperature, search.top_p))
+        most = self._most(inputs, search.max_new_tokens)
         given: dict[str, Any] = {
-            "max_new_tokens": search.max_new_tokens,
+            "max_new_tokens": most,
             "num_beams": 1 if search.seeds else search.num_beams,
             "do_sample": False,
             "logits_processor": LogitsProcessorList(processors),
@@ -116,7 +117,23 @@ class Opened:
         with _memory_watched(self.choice.device, count, self.folder), torch.inference_mode():
             rows = self.model.generate(**inputs, **given)
         before = self.asked[0][1] if self.asked else 0
-        return [self._said(row[before:].tolist(), search.max_new_tokens) for row in rows]
+        return [self._said(row[before:].tolist(), most) for row in rows]
+
+    def _most(self, inputs: Any, wanted: int) -> int:
+        """How many tokens an answer may have: as many as wanted, and as the model has places for."""
+        config = self.model.config
+        places = getattr(getattr(config, "text_config", config), "max_position_embeddings", None)
+        if not isinstance(places, int):
+            return wanted
+        taken = 1 + int(getattr(config, "num_query_tokens", 0) or 0)
+        if "input_ids" in inputs and not getattr(config, "is_encoder_decoder", False):
+            taken = int(inputs["input_ids"].shape[1])
+        if taken >= places:
+            raise InputError(
+                f"The prompt is too long for {self.folder.name}: with the picture it has {taken} of {places} tokens.",
+                "Shorten the prompt, or let it look at fewer pixels.",
+            )
+        return min(wanted, places - taken)
 
     def _said(self, tokens: list[int], most: int) -> Said:
         end = next((at for at, token in enumerate(tokens) if token in self.ends), None)
@@ -162,9 +179,12 @@ def open_model(folder: ModelFolder, choice: Choice) -> Opened:
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are told in the report, and refused
                 **choice.arguments(),
             )
-        except (OSError, ValueError, KeyError, ImportError) as cause:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
+            if _is_short_of_memory(cause):
+                raise
             raise EnvironmentProblem(
                 f"{folder.name} cannot be opened: {_first_line(cause)}.", "Name another model, or download it again."
             ) from cause
@@ -179,6 +199,8 @@ def open_model(folder: ModelFolder, choice: Choice) -> Opened:
             "florence-community.",
         )
     model.eval()
+    if processor.tokenizer.pad_token is None:  # then several prompts could not stand beside each other
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
     writer = next(part for part in _writers(model))
     settings = writer.generation_config
     for part in _writers(model):  # what was meant for chance would warn, or end an answer early
@@ -284,14 +306,13 @@ def _processor_without_video(folder: ModelFolder, place: dict[str, Any]) -> Any:
 @contextlib.contextmanager
 def _memory_watched(device: str, count: int, folder: ModelFolder) -> Iterator[None]:
     """Turn the many ways of saying that memory is short into ours."""
-    import torch
-
     try:
         yield
     except (MemoryError, RuntimeError) as cause:
-        short = isinstance(cause, MemoryError | torch.OutOfMemoryError)
-        if not short and not any(words in str(cause).lower() for words in _NO_MEMORY):
+        if not _is_short_of_memory(cause):
             raise
+        import torch
+
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
         doing = f"look at {count} pictures at a time with" if count else f"load ({amount(folder.memory(16))} or more)"
@@ -299,6 +320,14 @@ def _memory_watched(device: str, count: int, folder: ModelFolder) -> Iterator[No
             f"The memory of {device} is too short to {doing} {folder.name}.",
             "Set batch_size to 1, take a smaller model, or quantization=4bit on an NVIDIA card.",
         ) from cause
+
+
+def _is_short_of_memory(cause: Exception) -> bool:
+    import torch
+
+    if isinstance(cause, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(cause, RuntimeError) and any(words in str(cause).lower() for words in _NO_MEMORY)
 
 
 def _first_line(cause: BaseException) -> str:
