@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from lorasmith.cli.options import unwrapped
 from lorasmith.cli.sections import values_for
 from lorasmith.errors import ConfigError, InputError
+from lorasmith.fields import unwrapped
 
 if TYPE_CHECKING:
     from lorasmith.gathering import Gathering

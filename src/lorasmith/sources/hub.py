@@ -69,7 +69,10 @@ def parse_place(location: str) -> HubPlace:
     if text.lower().startswith("hf://"):
         return _from_parts(_parts(text[5:]), location)
     if text.lower().startswith(("https://", "http://")):
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError as cause:
+            raise InputError(f"{redact(location)} cannot be read: {cause}.", "Copy the address again.") from cause
         if (parts.hostname or "").lower() not in HOSTS:
             raise InputError(f"{redact(location)} is no address of Hugging Face.", f"One begins with {HUB}/datasets/.")
         return _from_parts(_parts(parts.path), location)
