@@ -55,6 +55,7 @@ COMMANDS: Table = {
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
     },
     "Look": {
+        "web": ("serving", "web", "Start the studio and open it in the browser."),
         "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
@@ -126,7 +127,7 @@ def unknown_command(name: str, known: Sequence[str], path: str) -> ConfigError:
 @shared_options
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """From a folder of pictures to a LoRA that demonstrably works.
+    """From a folder of pictures to a LoRA that demonstrably works. Without a command, the studio opens in the browser.
 
     \b
       lorasmith import photos.zip
@@ -136,7 +137,9 @@ def cli(context: click.Context) -> None:
     """
     context.ensure_object(Session)
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        from lorasmith.cli.serving import start
+
+        start(context.find_object(Session) or Session())
 
 
 def main() -> NoReturn:

@@ -392,6 +392,31 @@ class DatasetStore:
             message = f"The stored picture of '{item.name}' is damaged: {cause}."
             raise DatasetError(message, "Import its source again.") from cause
 
+    def open_mask(self, item: Item) -> Image.Image:
+        """The mask of an item that has one, L (white counts, black does not), loaded.
+
+        Raises:
+            DatasetError: it has none, or its blob is missing, damaged, or of another size than the picture.
+        """
+        if item.mask is None:
+            raise DatasetError(f"'{item.name}' has no mask.", "Make one with an image tool such as mask_rectangle.")
+        try:
+            with Image.open(self.blob_path(item.mask)) as image:
+                image.load()
+                mask = image.convert("L")
+        except FileNotFoundError as cause:
+            message = f"The mask of '{item.name}' is missing from the store."
+            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
+        except (OSError, SyntaxError, ValueError) as cause:
+            message = f"The stored mask of '{item.name}' is damaged: {cause}."
+            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
+        if mask.size != (item.width, item.height):
+            raise DatasetError(
+                f"'{item.name}' is {item.width} x {item.height} pixels and its mask {mask.width} x {mask.height}.",
+                "Make the mask again, or take it away with the tool remove_mask.",
+            )
+        return mask
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _name_for(self, source: Path, name: str | None) -> str:
