@@ -75,6 +75,11 @@ def refuse_what_is_missing(quantization: Quantization) -> None:
             )
 
 
+def bits_of(precision: Precision, quantization: Quantization) -> int | None:
+    """Bits of one weight under these options; None where that is decided by the device."""
+    return _QUANTIZED_BITS.get(quantization) or _BITS.get(precision)
+
+
 def choose(folder: ModelFolder, device: str, precision: Precision, quantization: Quantization) -> Choice:
     """Where a model works.
 
