@@ -117,8 +117,8 @@ class SeeingCaptioner(Captioner):
         """The repository to download, if the model is not on this machine.
 
         Raises:
-            EnvironmentProblem: there is no such model, its folder cannot be used, or a package that it needs is missing:
-                said here, so that nothing is downloaded in vain.
+            EnvironmentProblem: there is no such model, its folder cannot be used, or a package that it needs is
+                missing: said here, so that nothing is downloaded in vain.
             ConfigError: no model is named.
         """
         model = self._named(options)
