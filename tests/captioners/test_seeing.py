@@ -580,6 +580,19 @@ def short_of_memory(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     return plugin  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_sees_and_what_speaks_is_not_quantised(models: Path, kind: str) -> None:
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    model = opened(models, kind).opened().model
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    reduced = {name for name in linear if should_convert_module(name, list(devices.KEPT_WHOLE))}
+    sees = {name for name in linear if "vision" in name or "visual" in name or "projector" in name or "qformer" in name}
+    assert sees and not reduced & sees
+    assert not any(name.endswith("lm_head") or ".cls." in name for name in reduced)
+    assert len(reduced) >= 8  # the layers that write
+
+
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="it is here")
 def test_what_is_missing_is_said_before_a_download(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="bitsandbytes") as error:
