@@ -20,6 +20,7 @@ from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
 from lorasmith.captioners.tagging.review import Unsure, obey, read_verdicts, write_verdicts
 from lorasmith.captioners.tagging.rule import TagChooser, TagRule
 from lorasmith.captioners.wd_tagger import labels_of
+from lorasmith.config import Section
 from lorasmith.datasets.captions.operations.other_captions import AppendCaptions
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, WholeText
 from lorasmith.datasets.captions.spelling import same_spelling
@@ -40,18 +41,6 @@ Existing = Literal["replace", "keep", "append", "prepend"]
 or before them."""
 Answering = Callable[[Mapping[str, Any], str, "Callable[[Event], None] | None"], dict[str, Any]]
 """Runs a caption job: payload, name and who hears its events; gives its output."""
-
-
-@dataclass(frozen=True)
-class CaptionerFacts:
-    """What there is to know of a captioner before it is used."""
-
-    name: str
-    title: str
-    aliases: tuple[str, ...]
-    options: type[Section]
-    about: str
-    """A sentence or two."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +79,6 @@ class Captioning:
         named = {name: captioner.title for name, captioner in known.items()}
         return named | {alias: captioner.title for captioner in known.values() for alias in captioner.aliases()}
 
-    def about(self) -> dict[str, CaptionerFacts]:
-        """Every captioner by name."""
-        return {
-            name: CaptionerFacts(
-                name, one.title, tuple(one.aliases()), type(one).Options, " ".join((type(one).__doc__ or "").split())
-            )
-            for name, one in captioners().items()
-        }
-
     def told(self, job: Job, start: int = 0) -> tuple[list[tuple[str, str]], int]:
         """Names and captions that a caption job has written down behind a byte, and the byte to go on from."""
         return read_on(job.folder.path / FILE, start)
@@ -117,6 +97,18 @@ class Captioning:
         taken: set[str] = set()
         named = {make_unique(str(record.payload["captioner"]), taken): output for record, output in records}
         return _beside(references.pop(), self._store, named)
+
+    def other_names(self) -> dict[str, tuple[str, ...]]:
+        """The other names of every captioner, most of them models, by its own."""
+        return {name: tuple(captioner.aliases()) for name, captioner in captioners().items()}
+
+    def options_of(self, captioner: str) -> type[Section]:
+        """What can be chosen for a captioner.
+
+        Raises:
+            ConfigError: no such captioner.
+        """
+        return type(find_captioner(captioner, {})[0]).Options
 
     def need(self, captioner: str = "wd_tagger", **options: Any) -> Need:
         """What a captioner would take before it starts: downloads with size, source and licence, memory.
@@ -377,7 +369,7 @@ def _beside(reference: Reference, store: DatasetStore, outputs: Mapping[str, Map
 
 def need_in_words(need: Need, home: Path) -> str:
     """What would be downloaded, from where, how large, under which licence, and the free disk; empty for nothing."""
-    return in_words(need, home) if need.downloads else ""
+    return in_words(need, home) if need.lacks else ""
 
 
 def lay_over(
