@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.pages import datasets, door, imports, pictures, places, queue, runs, workspace
+from lorasmith.web.pages import captioning, datasets, door, imports, pictures, places, queue, runs, tags, workspace
 
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
     return (
         door.router, places.router, pictures.router, workspace.router, queue.router, runs.router, imports.router,
-        datasets.router,
+        captioning.router, tags.router,        datasets.router,
     )  # fmt: skip
