@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
     from lorasmith.recipe import Recipe
+    from lorasmith.recipes import Recipes
     from lorasmith.remedies import Remedies
     from lorasmith.shelf import Shelf
     from lorasmith.sources.upload_sets import UploadSet
@@ -492,6 +493,13 @@ class Studio:
 
         expire_sets(self.uploads)
         return lay_out(self.uploads, ids, owner)
+
+    @property
+    def recipes(self) -> Recipes:
+        """Values for the training form under names, shared as files."""
+        from lorasmith.recipes import Recipes
+
+        return Recipes(self.home)
 
     @property
     def bases(self) -> Shelf:
