@@ -73,6 +73,16 @@ class Captioning:
         named = {name: captioner.title for name, captioner in known.items()}
         return named | {alias: captioner.title for captioner in known.values() for alias in captioner.aliases()}
 
+    def check(self, captioner: str, *, download: bool = False, **options: Any) -> None:
+        """Refuse now what a caption job would refuse when it starts.
+
+        Raises:
+            ConfigError: no such captioner or option.
+            ConsentNeeded: pictures would leave, and the user did not agree to that.
+            EnvironmentProblem: the model is not here and downloading was not allowed.
+        """
+        check_options(captioner, options, download=download, home=self._home)
+
     def to_agree(self, need: Need) -> Notice | None:
         """What the user has not agreed to yet and has to, before pictures leave; ``Studio.sources.agree`` keeps it."""
         notice = notice_of(need.sends_to) if need.sends_to else None

@@ -128,7 +128,9 @@ def read_recipe(content: bytes, name: str, *, own: bool = False) -> NamedRecipe:
     try:
         document = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
-        raise InputError(f"'{name}' is no recipe: {cause}.", "A recipe is a TOML file with a table [values].") from cause
+        raise InputError(
+            f"'{name}' is no recipe: {cause}.", "A recipe is a TOML file with a table [values]."
+        ) from cause
     values, advice = document.get("values"), document.get("advice", [])
     texts = [document.get("title", name), document.get("about", ""), *(advice if isinstance(advice, list) else [None])]
     if not isinstance(values, dict) or not values or not all(isinstance(text, str) for text in texts):
@@ -145,7 +147,11 @@ def read_recipe(content: bytes, name: str, *, own: bool = False) -> NamedRecipe:
 def recipe_text(recipe: NamedRecipe) -> str:
     """The text of its file."""
     known = {field.key for field in fields_of(TrainConfig)}
-    lines = [f"title = {_toml(recipe.title)}", f"about = {_toml(recipe.about)}", f"advice = {_toml(list(recipe.advice))}"]
+    lines = [
+        f"title = {_toml(recipe.title)}",
+        f"about = {_toml(recipe.about)}",
+        f"advice = {_toml(list(recipe.advice))}",
+    ]
     lines += ["", "[values]"]
     lines += [f"{json.dumps(key)} = {_toml(value)}" for key, value in recipe.values.items() if key in known]
     return "\n".join(lines) + "\n"

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.pages import captioning, datasets, door, imports, pictures, places, queue, runs, tags, workspace
+from lorasmith.web.pages import (
+    captioning,
+    datasets,
+    door,
+    imports,
+    pictures,
+    places,
+    queue,
+    runs,
+    tags,
+    workflow,
+    workspace,
+)
 
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
     return (
         door.router, places.router, pictures.router, workspace.router, queue.router, runs.router, imports.router,
-        captioning.router, tags.router,        datasets.router,
+        captioning.router, tags.router, workflow.router,        datasets.router,
     )  # fmt: skip

@@ -39,7 +39,8 @@ class Parts:
     files: list[UploadFile]
 
 
-async def _parts(request: Request) -> Parts:
+async def uploaded_parts(request: Request) -> Parts:
+    """A form with as many files and fields as a folder needs."""
     form = await request.form(max_files=_FILES, max_fields=_FILES)
     fields = {key: value for key, value in form.items() if isinstance(value, str)}
     files = [one for one in form.getlist("files") if isinstance(one, UploadFile) and one.filename]
@@ -64,11 +65,11 @@ def new_dataset(
 
 
 @router.post("/new")
-def import_files(request: Request, form: Annotated[Parts, Depends(_parts)]) -> Response:
+def import_files(request: Request, form: Annotated[Parts, Depends(uploaded_parts)]) -> Response:
     """Import what was uploaded: by a script before, named by ids, or with this very form."""
     studio, owner = _studio(request), request.state.actor.name
     name, into, options = _read_options(studio, form.fields)
-    ids = [*_ids(form.fields.get("uploads", "")), *_take(studio, form.files, owner)]
+    ids = [*upload_ids(form.fields.get("uploads", "")), *take_files(studio, form.files, owner)]
     ready = studio.lay_out_uploads(ids, owner)
     wanted: dict[str, Any] = {"into": into} if into else {}
     title = name or (None if into else safe_dataset_name(ready.name))
@@ -122,16 +123,19 @@ def forget(request: Request, form: Sent) -> Response:
 
 
 @router.get("/imports/{job_id}")
-def import_page(request: Request, job_id: str) -> HTMLResponse:
+def import_page(request: Request, job_id: str, then: str = "") -> HTMLResponse:
     """How an import stands, and at its end what became of every file."""
-    state = _state(_studio(request), job_id)
-    return page(request, "imports/import.html", title="Import", area="datasets", **state)
+    state = import_state_of(_studio(request), job_id)
+    return page(request, "imports/import.html", title="Import", area="datasets", goes_to=then, **state)
 
 
 @router.get("/imports/{job_id}/state")
-def import_state(request: Request, job_id: str) -> Response:
-    """The same as a part, for as long as it runs."""
-    return part(request, "imports/state.html", **_state(_studio(request), job_id))
+def import_state(request: Request, job_id: str, then: str = "") -> Response:
+    """The same as a part, for as long as it runs; ``then=pairs`` leads on to pictures and captions."""
+    state = import_state_of(_studio(request), job_id)
+    if then == "pairs" and state["version"] is not None:
+        return _to(request, f"/datasets/{state['version'].dataset}/pairs")
+    return part(request, "imports/state.html", goes_to=then, **state)
 
 
 @router.post("/imports/{job_id}/cancel")
@@ -150,7 +154,8 @@ def retry(request: Request, job_id: str) -> Response:
     return _to(request, f"/datasets/imports/{job_id}")
 
 
-def _state(studio: Studio, job_id: str) -> dict[str, Any]:
+def import_state_of(studio: Studio, job_id: str) -> dict[str, Any]:
+    """How an import stands, with what became of every file."""
     job = _import_job(studio, job_id)
     folder = studio.job(job.id).folder
     result = folder.result() if job.state in ("failed", "cancelled", "succeeded") else None
@@ -220,7 +225,8 @@ def _asked(studio: Studio, form: Mapping[str, str]) -> tuple[str, str, dict[str,
     return source, location, values_from(about.options, form, prefix="o.")
 
 
-def _ids(text: str) -> list[str]:
+def upload_ids(text: str) -> list[str]:
+    """Ids of uploads as a script sends them."""
     if not text.strip():
         return []
     try:
@@ -232,7 +238,7 @@ def _ids(text: str) -> list[str]:
     return ids
 
 
-def _take(studio: Studio, files: list[UploadFile], owner: str) -> list[str]:
+def take_files(studio: Studio, files: list[UploadFile], owner: str) -> list[str]:
     """Files of a form as uploads; an empty file has nothing to take."""
     uploads = studio.uploads
     ids = []

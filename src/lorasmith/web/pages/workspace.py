@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lorasmith.config import TrainConfig
@@ -158,11 +159,13 @@ def _asked(studio: Studio, sent: Mapping[str, str]) -> tuple[str, dict[str, Any]
     return sent.get("dataset", "").strip(), values, ()
 
 
-def _typed(query: Mapping[str, str]) -> dict[str, Any]:
+def _typed(query: QueryParams) -> dict[str, Any]:
     """Options that stand in the address."""
     typed = values_from(TrainConfig, query)
     if "sample.prompts" in typed:
-        typed["sample.prompts"] = [line for line in query["sample.prompts"].splitlines() if line.strip()]
+        typed["sample.prompts"] = [
+            line for text in query.getlist("sample.prompts") for line in text.splitlines() if line.strip()
+        ]
     return {key: value for key, value in typed.items() if key not in ("base", "dataset")}
 
 
