@@ -34,6 +34,7 @@ _BATCH: Final = 4
 _PAIRS: Final = 60
 _LISTED: Final = 300
 _FILES: Final = ("captions.txt", "captions.json", "processed_images.zip")
+_ALONE: Final = ("orphan_caption", "unreadable_caption", "duplicate_caption")
 _VALUES: Final = (
     ("max_train_steps", "Steps"),
     ("optimizer.learning_rate", "Learning rate"),
