@@ -190,8 +190,8 @@ def wanted(*extras: str) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("requirements.lock", ("train", "caption")),
-        ("requirements-dev.lock", ("train", "caption", "parquet", "heif", "dev")),
+        ("requirements.lock", ("train", "caption", "web")),
+        ("requirements-dev.lock", ("train", "caption", "web", "parquet", "heif", "postgres", "dev")),
     ],
 )
 def test_the_lock_holds_all_but_torch(name: str, extras: tuple[str, ...]) -> None:
