@@ -1,4 +1,4 @@
-"""``Studio.enqueue``: what is written down, under which name, checked when it is submitted; and the real worker once."""
+"""``Studio.enqueue``: what is written down, under which name, checked when it is submitted; the real worker once."""
 
 from __future__ import annotations
 
