@@ -102,7 +102,10 @@ def claims(home: Path, given: argparse.Namespace) -> dict[str, Any]:
             time.sleep(0.01)
         rounds = int(other.communicate()[0])
     took.sort()
+    syncs = _syncs(home)
     result = {
+        "fsync_ms_median": round(statistics.median(syncs), 2),
+        "fsync_ms_p99": round(syncs[int(len(syncs) * 0.99)], 2),
         "waiting_at_the_end": queue.counts()["queued"],
         "claims": len(took),
         "cancels_per_second": round(rounds / given.seconds, 1),
@@ -214,6 +217,18 @@ def clock(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         return result | {"good": result["states"] == {"succeeded": 6} and result["attempts"] == 6}
     finally:
         chaos.close()
+
+
+def _syncs(folder: Path) -> list[float]:
+    """How long this disk takes to make 4 kB durable, in milliseconds, shortest first: a claim waits for such a one."""
+    took: list[float] = []
+    with (folder / "syncs").open("wb", buffering=0) as stream:
+        for _ in range(200):
+            stream.write(b"x" * 4096)
+            began = time.perf_counter()
+            os.fsync(stream.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+    return sorted(took)
 
 
 def tell(line: str) -> None:
