@@ -370,8 +370,17 @@ def test_an_adapter_that_only_a_prompt_mentions_is_missed_before_a_job_is_made(s
     assert studio.jobs() == ()
 
 
-def test_masks_that_training_does_not_look_at_are_told(studio: Studio, version: DatasetVersion, base: Path) -> None:
+def test_what_masks_do_to_a_run_is_told(studio: Studio, version: DatasetVersion, base: Path) -> None:
     masked = studio.curate.use_tool(version, "mask_rectangle", {"box": (0.0, 0.0, 0.5, 1.0)}).version
-    notices = [notice.message for notice in studio.prepare(masked, {"base": str(base)}).notices]
-    assert any("have masks, which training here does not look at" in message for message in notices)
+    told = {
+        words: [notice.message for notice in studio.prepare(masked, {"base": str(base)} | values).notices]
+        for words, values in {
+            "the rest is not learned": {},
+            "the rest counts 0.25 times as much": {"objective.unmasked_weight": 0.25},
+            "whole pictures are trained": {"masked_loss": False},
+        }.items()
+    }
+    assert all(any("have masks" in one and words in one for one in found) for words, found in told.items())
+    idle = studio.prepare(version, {"base": str(base), "objective.unmasked_weight": 0.5}).notices
+    assert any("no picture has a mask" in notice.message for notice in idle)
     assert not any("masks" in notice.message for notice in studio.prepare(version, {"base": str(base)}).notices)

@@ -145,6 +145,10 @@ class ObjectiveConfig(Section):
     """Caps the weight of easy timesteps (min-SNR, arXiv:2303.09556); 5 is usual. Left out: every timestep counts 1."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Adds a constant per picture and channel to the noise, 0 to 1, so that very dark and bright can be learned."""
+    masked_loss: bool = True
+    """Where a picture has a mask, train only what the mask lets through; without, masks are passed over."""
+    unmasked_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight of what a mask keeps out, 0 to 1, that of what it lets through being 1; 0 trains nothing of it."""
 
 
 class SampleConfig(Section):
@@ -251,6 +255,8 @@ class TrainConfig(Section):
             raise ValueError(f"optimizer.{idle[0]} is set, but optimizer.name {self.optimizer.name} does not use it")
         if self.optimizer.text_encoder_learning_rate is not None and not self.adapter.text_encoder:
             raise ValueError("optimizer.text_encoder_learning_rate is set but adapter.text_encoder is false")
+        if self.objective.unmasked_weight and not self.objective.masked_loss:
+            raise ValueError("objective.unmasked_weight is set but objective.masked_loss is false")
         if self.mixed_precision == "fp16" and self.device in ("cpu", "mps"):
             raise ValueError(f"mixed_precision fp16 needs CUDA, and device is {self.device}: use bf16 or fp32")
         if self.optimizer.name == "adamw_8bit" and self.device in ("cpu", "mps"):
@@ -278,6 +284,7 @@ ALIASES: dict[str, str] = {
     "max_grad_norm": "optimizer.max_grad_norm",
     "min_snr_gamma": "objective.min_snr_gamma",
     "noise_offset": "objective.noise_offset",
+    "masked_loss": "objective.masked_loss",
     "num_repeats": "data.repeats",
     "flip_aug": "data.flip",
     "shuffle_caption": "data.shuffle_captions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 from lorasmith.errors import EnvironmentProblem, OutOfDisk
 
 _WAIT: Final = 60.0  # seconds for another process that is writing
+_REST: Final = 0.02
 _NO_DATABASE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 Prepare = Callable[[sqlite3.Connection], object]
 """Makes the tables that are not there."""
@@ -24,13 +26,26 @@ def connect(path: Path, prepare: Prepare = lambda database: None) -> sqlite3.Con
     """
     database = sqlite3.connect(path, timeout=_WAIT)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(database)
         database.execute("PRAGMA synchronous = NORMAL")
         prepare(database)
     except sqlite3.Error:
         database.close()
         raise
     return database
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """Switch the log on. Only the first connection of a new file does so, and SQLite lets the others that try at the
+    same moment fail in place of waiting."""
+    for waited in range(int(_WAIT / _REST) + 1):
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as cause:
+            if getattr(cause, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or waited * _REST >= _WAIT:
+                raise
+            time.sleep(_REST)
 
 
 @contextmanager

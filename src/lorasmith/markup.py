@@ -22,6 +22,10 @@ class Markup(str):
 
     __slots__ = ()
 
+    def __html__(self) -> str:
+        """What templates ask for, so that they do not escape it once more."""
+        return str(self)
+
 
 Child = str | None
 

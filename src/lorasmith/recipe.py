@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.config import TrainConfig, layer, resolve
+from lorasmith.config import TrainConfig, known_keys, layer, resolve
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.events import Notice
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from lorasmith.datasets.manifest import DatasetVersion, Item
     from lorasmith.families import Base, Family
+    from lorasmith.trainers import Trainer
 
 SANDBOX = "sandbox"
+_THIN = 0.01
+"""Share of a picture below which a mask is said to leave little to learn from."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,28 @@ class Recipe:
         return {"config": self.config.model_dump(mode="json"), "fingerprint": self.version.fingerprint}
 
 
-def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -> Recipe:
+def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, trainer: str = "native") -> Recipe:
     """Lay the defaults of the base's family under the user's values and check them against the dataset.
 
     Args:
         version: the pictures to learn from.
         values: a tree of ``TrainConfig`` keys, nested or dotted; ``base`` is needed.
         home: where named bases lie.
+        trainer: name of who shall train.
 
     Raises:
-        ConfigError: no base, an unknown key, an impossible value, values at odds.
+        ConfigError: no base, an unknown key, an impossible value, values at odds; no such trainer, one that cannot
+            train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
-        DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them.
+        DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
+            or a mask lets nothing through of what would be trained.
     """
+    import lorasmith.trainers
     from lorasmith.bases import family_of, open_base
+    from lorasmith.datasets.store import DatasetStore
+    from lorasmith.plugins import choose, discover
+    from lorasmith.trainers import Trainer
+    from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
 
     own = layer(values)
@@ -59,12 +72,58 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path) -
         raise ConfigError(
             f"The config names the dataset '{own['dataset']}', but {version.reference} is to be trained.", "Keep one."
         )
+    who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
     base = open_base(reference, home=home)
     family = family_of(base)
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
+    refuse_idle(who, family, own, config)
     refuse_unweighed(version, config)
-    return Recipe(config, version, base, family, _notices(config, version.items))
+    shares = open_shares(DatasetStore(home), version.items, config, family)
+    return Recipe(config, version, base, family, _notices(config, version.items, shares))
+
+
+def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config: TrainConfig) -> None:
+    """What a trainer cannot do is an error before a run, and no option of the user's is passed over in silence.
+
+    A value that is the default anyway may stand in a tree of all options, such as the config of an earlier run.
+
+    Args:
+        trainer: who shall train.
+        family: of the base.
+        own: the user's values, as ``layer`` gives them.
+        config: what they became.
+
+    Raises:
+        ConfigError: the trainer cannot train the family, or does not use a value that was set.
+    """
+    if not trainer.supports(family):
+        raise ConfigError(
+            f"The trainer '{trainer.name}' cannot train {family.title}.", "Choose another base or another trainer."
+        )
+    used = trainer.honours()
+    idle = [
+        key
+        for key, section in known_keys().items()
+        if key not in used and _at(own, key) is not None and _at(config.model_dump(), key) != _default(section, key)
+    ]
+    if idle:
+        more = f", nor {len(idle) - 1} more options that are set" if len(idle) > 1 else ""
+        raise ConfigError(
+            f"The trainer '{trainer.name}' does not use {idle[0]}{more}.", "Leave it out, or choose another trainer."
+        )
+
+
+def _at(tree: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    node: Any = tree
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _default(section: type[BaseModel], key: str) -> Any:
+    return section.model_fields[key.rpartition(".")[2]].get_default()
 
 
 def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +139,7 @@ def _defaults(family: Family, base: Base, own: Mapping[str, Any]) -> dict[str, A
     return defaults
 
 
-def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
+def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> tuple[Notice, ...]:
     """What is allowed and probably not meant."""
     from lorasmith.datasets.captions import has_word
 
@@ -100,15 +159,7 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 f"Lower train_batch_size to {len(items)} or less, unless that is meant.",
             )
         )
-    masked = [item.name for item in items if item.mask is not None]
-    if masked:
-        found.append(
-            Notice(
-                f"{len(masked)} of {len(items)} pictures have masks, which training here does not look at: "
-                f"whole pictures are trained ({_some(masked)}).",
-                "Crop them, or export to a trainer that reads masks.",
-            )
-        )
+    found += _mask_notices(config, items, shares)
     word = config.trigger_word
     if word:
         # Regularisation pictures show the class without the subject: the word must not stand there.
@@ -121,6 +172,30 @@ def _notices(config: TrainConfig, items: Sequence[Item]) -> tuple[Notice, ...]:
                 )
             )
     return tuple(found)
+
+
+def _mask_notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> list[Notice]:
+    """What masks do to this run, and where they leave little to learn from."""
+    weight = config.objective.unmasked_weight
+    masked = [item.name for item in items if item.mask is not None]
+    if not masked:
+        idle = f"objective.unmasked_weight is {weight:g}, and no picture has a mask: it does nothing."
+        hint = "Leave it out, or make masks with an image tool such as mask_rectangle."
+        return [Notice(idle, hint)] if weight else []
+    of = f"{len(masked)} of {len(items)} pictures have masks"
+    if not config.objective.masked_loss:
+        said = f"{of}, which are passed over: whole pictures are trained ({_some(masked)})."
+        return [Notice(said, "Set objective.masked_loss to true to train only what they let through.")]
+    rest = f"the rest counts {weight:g} times as much" if weight else "the rest is not learned"
+    said = f"{of}: what they let through is trained, {rest} ({_some(masked)})."
+    found = [Notice(said, "Set objective.masked_loss to false to train whole pictures.")]
+    thin = [name for name, share in shares.items() if share < _THIN]
+    if thin:
+        said = (
+            f"Less than {_THIN:.0%} of {len(thin)} pictures is let through, and counts like a whole one: {_some(thin)}."
+        )
+        found.append(Notice(said, "Crop these pictures closer to their subject."))
+    return found
 
 
 def _some(names: Sequence[str]) -> str:

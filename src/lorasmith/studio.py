@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.errors import AdapterError, ConfigError, JobError
+from lorasmith.credentials import redact
+from lorasmith.errors import AdapterError, ConfigError, InputError, JobError
 from lorasmith.events import Event
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.enqueuing import Enqueue
+    from lorasmith.gathering import Gathering
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
@@ -104,12 +106,15 @@ class Studio:
             background: colour that replaces transparency.
             progress: called with (files done, files in all, path).
             options: further ones of ``DatasetStore.import_source``: ``into`` (add to a dataset), ``layout``, ``alpha``,
-                ``max_side``, ``cancel``.
+                ``max_side``, ``limit``, ``cancel``.
 
         Raises:
             InputError: not there, unreadable, or without pictures.
         """
         sources = [source] if isinstance(source, Path | str) else list(source)
+        address = next((one for one in sources if isinstance(one, str) and "://" in one), None)
+        if address is not None:
+            raise InputError(f"'{redact(address)}' is an address and no path.", "Use studio.sources.fetch(address).")
         paths = [Path(path).expanduser() for path in sources]
         return self._store.import_source(paths, name=name, background=background, progress=progress, **options)
 
@@ -389,11 +394,7 @@ class Studio:
 
     @property
     def queue(self) -> Queue:
-        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again.
-
-        Raises:
-            EnvironmentProblem: the extra ``web`` is missing, or the database cannot be used.
-        """
+        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again. See ``open_queue``."""
         from lorasmith.enqueuing import open_queue
 
         if self._known_queue is None:
@@ -408,10 +409,7 @@ class Studio:
         return Enqueue(self)
 
     def rebuild_queue(self) -> tuple[int, tuple[Difference, ...]]:
-        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged.
-
-        A database file that cannot be opened is set aside first.
-        """
+        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged."""
         from lorasmith.enqueuing import open_queue
         from lorasmith.queue.fsck import rebuild
 
@@ -442,6 +440,13 @@ class Studio:
             self._store,
             lambda payload, name, on_event: self._run(self._submit("caption", payload, name=name), on_event),
         )
+
+    @property
+    def sources(self) -> Gathering:
+        """Pictures from elsewhere: what there is at a place, and how it becomes a dataset."""
+        from lorasmith.gathering import Gathering
+
+        return Gathering(self.home, self._store)
 
     @property
     def bases(self) -> Shelf:

@@ -15,7 +15,7 @@ shipping    export, report
 bases       list, add, scan, show, forget, convert, catalogue
 train       train, resume                          jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
-secrets     set, list, forget
+secrets     set, list, forget                      serving    web
 """
 
 from lorasmith.cli.app import main, run

@@ -36,7 +36,8 @@ module."""
 
 COMMANDS: Table = {
     "Prepare": {
-        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files."),
+        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files, addresses, sources."),
+        "sources": ("sources", "sources", "List where pictures can come from, with examples."),
         "datasets": ("prepare", "datasets", "List the datasets and their versions."),
         "dataset": ("dataset", "dataset", "Look into datasets, edit them, undo, export."),
         "check": ("checking", "check", "Find what would spoil a training."),
@@ -56,6 +57,7 @@ COMMANDS: Table = {
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
     },
     "Look": {
+        "web": ("serving", "web", "Start the studio and open it in the browser."),
         "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
@@ -127,7 +129,7 @@ def unknown_command(name: str, known: Sequence[str], path: str) -> ConfigError:
 @shared_options
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """From a folder of pictures to a LoRA that demonstrably works.
+    """From a folder of pictures to a LoRA that demonstrably works. Without a command, the studio opens in the browser.
 
     \b
       lorasmith import photos.zip
@@ -137,7 +139,9 @@ def cli(context: click.Context) -> None:
     """
     context.ensure_object(Session)
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        from lorasmith.cli.serving import start
+
+        start(context.find_object(Session) or Session())
 
 
 def main() -> NoReturn:

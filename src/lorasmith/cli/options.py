@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import click
 
 from lorasmith.errors import ConfigError
+from lorasmith.fields import unwrapped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -160,15 +160,6 @@ def _flag(flag: str, key: str) -> Callable[[F], F]:
         return click.option(f"--{flag}", name, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
     metavar = {int: "INTEGER", float: "NUMBER"}.get(annotation, "TEXT")
     return click.option(f"--{flag}", name, metavar=metavar, help=help_text)
-
-
-def unwrapped(annotation: Any) -> Any:
-    """The type behind Annotated and Optional."""
-    while hasattr(annotation, "__metadata__"):
-        annotation = annotation.__origin__
-    if get_origin(annotation) in (Union, types.UnionType):
-        return unwrapped(next(part for part in get_args(annotation) if part is not type(None)))
-    return annotation
 
 
 def _is_choice(annotation: Any) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from lorasmith.cli.options import option_rows, texts, unwrapped, value_of
+from lorasmith.cli.options import option_rows, texts, value_of
 from lorasmith.cli.session import Session, table
+from lorasmith.fields import unwrapped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

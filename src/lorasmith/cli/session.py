@@ -144,12 +144,12 @@ def shared_options(command: F) -> F:
     return command
 
 
-def verb(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., Any]], click.Command]:
     """A command that takes the shared options and is handed the session first."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-        return click.command(name, context_settings=settings)(shared_options(_pass_session(function)))
+        return click.command(name, cls, context_settings=settings)(shared_options(_pass_session(function)))
 
     return decorate
 

@@ -142,7 +142,7 @@ class Credentials:
 
     def _write(self, document: Mapping[str, Any]) -> None:
         try:
-            _write_closed(self._file, json.dumps(document, indent=2).encode())
+            write_closed(self._file, json.dumps(document, indent=2).encode())
         except OSError as cause:
             raise EnvironmentProblem(
                 f"{self._file} cannot be written: {cause.strerror}.", "Check the folder's permissions and the disk."
@@ -193,7 +193,7 @@ def _cleaned(service: str, value: str) -> str:
     return text
 
 
-def _write_closed(path: Path, content: bytes) -> None:
+def write_closed(path: Path, content: bytes) -> None:
     """Replace a file by one that was closed to others before it held anything."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ changes a dataset makes a new version and gives it back; what would change can b
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from lorasmith.errors import DatasetError
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.captions.bulk import BulkPreview
-    from lorasmith.datasets.checks import Finding, Health, Report, TriggerReport
+    from lorasmith.datasets.checks import Finding, Health, RepairPreview, Report, TriggerReport
     from lorasmith.datasets.duplicates import DuplicateGroup
     from lorasmith.datasets.eyes.seeing import Seen
     from lorasmith.datasets.garbage import Garbage
@@ -208,6 +209,7 @@ class Curation:
         index, edit = indexed(self._store, parent, operation, arguments, lens)
         scope = self._scope(parent, where, lens)
         items = index.apply(edit, scope)
+        del index  # before the version is written, which takes memory too
         told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
         if where:
             told["where"] = where
@@ -224,6 +226,29 @@ class Curation:
         return self._commit(version, parent, written_by_hand(parent, captions), made)
 
     # Looking
+
+    def thumbnail(self, sha256: str, side: int = 256) -> bytes | None:
+        """A small WebP of a picture, by the SHA-256 of its blob; None when it is not here or damaged. It is kept.
+
+        Args:
+            sha256: of ``Item.image``, ``original`` or ``mask``.
+            side: pixels of the longer side; smaller pictures stay as they are.
+        """
+        from lorasmith.datasets.report.thumbnails import ThumbnailStore
+
+        found = ThumbnailStore(self.home).of([sha256], self._store.blob_path, side)
+        return base64.b64decode(found[sha256].data) if sha256 in found else None
+
+    def picture(self, sha256: str) -> Path:
+        """Where the bytes of a picture lie, by their SHA-256.
+
+        Raises:
+            DatasetError: they are not here.
+        """
+        path = self._store.blob_path(sha256)
+        if not path.is_file():
+            raise DatasetError(f"There is no picture {sha256[:12]}.", "Look at the dataset's pictures again.")
+        return path
 
     def statistics(self, version: Reference, lens: Lens | None = None) -> Statistics:
         """Counts, lengths, tags, shapes and files in figures."""
@@ -271,23 +296,26 @@ class Curation:
 
         return verify_trigger(self.version(version), word)
 
+    def preview_repair(
+        self, version: Reference, finding: Finding, items: Collection[str] | None = None, lens: Lens | None = None
+    ) -> RepairPreview:
+        """What ``repair`` would do, in words, numbers and examples; it raises what that raises."""
+        from lorasmith.datasets.checks import propose_repair
+
+        return propose_repair(self.version(version), finding, items, counter=(lens or self.lens()).counter)
+
     def repair(
         self, version: Reference, finding: Finding, items: Collection[str] | None = None, lens: Lens | None = None
     ) -> DatasetVersion:
         """Carry out the one operation that mends a finding, on all its items or on some of them.
 
         Raises:
-            DatasetError: this finding has no such operation.
+            ConfigError: ``items`` names a picture that the finding is not about.
+            DatasetError: it has no such operation, or a picture is not in the version.
         """
-        from lorasmith.datasets.checks.repairs import preview_repair
-
-        if finding.repair is None:
-            raise DatasetError(f"{finding.id} cannot be mended by one operation.", finding.fix)
-        parent, chosen = self.version(version), finding.items if items is None else items
-        counter = (lens or self.lens()).counter
-        edited = preview_repair(parent, finding.repair, chosen, counter=counter)
-        arguments = {**finding.repair.arguments, "items": sorted(chosen), "finding": finding.id}
-        return self._commit(version, parent, edited, Operation(name=finding.repair.operation, arguments=arguments))
+        parent = self.version(version)
+        made = self.preview_repair(parent, finding, items, lens)
+        return self._commit(version, parent, made.items, made.operation)
 
     def signals(self, version: Reference, *, progress: Progress | None = None) -> Mapping[str, Signals]:
         """What is measured on the pictures, by name: sharpness, light, borders, hashes."""

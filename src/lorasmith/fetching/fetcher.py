@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from lorasmith import __version__
 from lorasmith.credentials import Credentials
@@ -32,6 +33,8 @@ AGENT: Final = (
     f"lorasmith/{__version__} (LoRA training studio; Python {sys.version_info.major}.{sys.version_info.minor})"
 )
 T = TypeVar("T")
+_LINK: Final = re.compile(r"<([^<>]*)>([^,<]*)")
+_NEXT: Final = re.compile(r""";\s*rel\s*=\s*"?([^";]*\s)?next\b""", re.IGNORECASE)
 _HASH_LETTERS: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -163,6 +166,31 @@ class Fetcher:
         asked = Asked(with_query(url, params or {}), headers=own, cancel=cancel)
         return self._asked(asked, lambda answer: read_json(answer, self.limits.max_answer_bytes))
 
+    def json_pages(
+        self, url: str, params: Mapping[str, Any] | None = None, *, cancel: Cancel | None = None
+    ) -> Iterator[Any]:
+        """The JSON documents of an address that answers page by page, as long as it names a next one (RFC 8288).
+
+        Raises:
+            FetchError: a refusal, no JSON, a next page that is on another server or was there before.
+        """
+        here = with_query(url, params or {})
+        origin = self._gate.check(here).origin
+        seen: set[str] = set()
+        while here:
+            seen.add(here)
+            asked = Asked(here, headers={"Accept": "application/json"}, cancel=cancel)
+            document, following = self._asked(asked, self._page)
+            yield document
+            here = urljoin(here, following) if following else ""
+            if here and (self._gate.check(here).origin != origin or here in seen):
+                raise FetchError(
+                    f"{self._gate.check(url).place} leads from page to page to nowhere.", "Try again later."
+                )
+
+    def _page(self, answer: Answer) -> tuple[Any, str]:
+        return read_json(answer, self.limits.max_answer_bytes), next_page(answer.headers.get("link"))
+
     def text(self, url: str, params: Mapping[str, Any] | None = None, *, cancel: Cancel | None = None) -> str:
         """A small text, such as XML, as UTF-8.
 
@@ -225,6 +253,14 @@ class Fetcher:
 
                 self._transport = PinnedTransport(self._gate, per_host=self.limits.per_host)
             return self._transport
+
+
+def next_page(header: str | None) -> str:
+    """The address that a ``Link`` header names as the next page (RFC 8288); empty when it names none."""
+    for target, parameters in _LINK.findall(header or ""):
+        if _NEXT.search(parameters):
+            return str(target)
+    return ""
 
 
 def with_query(url: str, params: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,7 +56,7 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
     from lorasmith.training.precompute import precompute
 
     payload = folder.record().payload
-    config = TrainConfig.model_validate(payload["config"])
+    config = _config(payload["config"])
     emit(Phase("loading"))
     store = DatasetStore(folder.home)
     version = _dataset(store, config, str(payload["fingerprint"]))
@@ -85,6 +86,7 @@ def run(folder: JobFolder, emit: Emit, control: ControlReader) -> dict[str, Any]
         if saved is not None:
             restore(training, saved)
             emit(Notice(f"Going on from the checkpoint of step {saved.step}."))
+        memory.refuse_what_cannot_fit(training, config, emit)
         ending = train(training, emit, control)
     if ending != "succeeded":
         return {"complete": False, "steps": training.step}
@@ -143,6 +145,12 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
             f"It is kept as {FAILED_ADAPTER} beside certificate.json; the checkpoints are untouched.",
         )
     return {"adapter": ADAPTER, "sha256": digest, "certificate": report, "steps": training.step, "losses": losses}
+
+
+def _config(frozen: Mapping[str, Any]) -> TrainConfig:
+    """The config of a job. One that was queued before masks counted goes on without them, as it was meant."""
+    objective = {"masked_loss": False, **frozen.get("objective", {})}
+    return TrainConfig.model_validate({**frozen, "objective": objective})
 
 
 def _dataset(store: DatasetStore, config: TrainConfig, fingerprint: str) -> DatasetVersion:

@@ -14,6 +14,7 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Conditioning, Family, Model
 from lorasmith.training.cache import Cache
+from lorasmith.training.masks import counting
 from lorasmith.training.objective import Objective
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import Exposure, wording
@@ -28,6 +29,7 @@ class Batch:
     timestep: Tensor  # (B,)
     conditioning: Conditioning
     weight: Tensor | None  # (B,) of each picture's loss; None when all weigh the same
+    mask: Tensor | None  # (B, 1, h, w), the weight of each position in its picture's loss; None without masks
 
     def weigh(self, loss: Tensor) -> Tensor:
         """The loss of each picture (B,) times its weight."""
@@ -52,6 +54,7 @@ class Batches:
         self._items = {item.name: item for item in version.items}
         self._placed = {p.item: p for bucket in plan.buckets for p in bucket.placed}
         self._placed |= {p.item: p for p in plan.validation}
+        self._masked = {item.name for item in counting(version.items, config)}
         self._config, self._cache, self._family, self._model = config, cache, family, model
         self._objective, self._device = objective, device
 
@@ -66,6 +69,7 @@ class Batches:
             timestep.to(self._device),
             self.conditioning([self.prompt(e.item, e.variant) for e in exposures]),
             self._weight(exposures),
+            self._masks(exposures, latents.shape[2:]),
         )
 
     def _weight(self, exposures: Sequence[Exposure]) -> Tensor | None:
@@ -75,6 +79,20 @@ class Batches:
         if prior is None or "regularisation" not in roles:
             return None
         return torch.tensor([prior if role == "regularisation" else 1.0 for role in roles], device=self._device)
+
+    def _masks(self, exposures: Sequence[Exposure], shape: torch.Size) -> Tensor | None:
+        """What counts of each picture, mirrored as it is; a picture without a mask among others counts everywhere."""
+        if not any(e.item in self._masked for e in exposures):
+            return None
+        least = self._config.objective.unmasked_weight
+        rows = [self.mask(e.item, e.flip) if e.item in self._masked else torch.ones(shape) for e in exposures]
+        return (least + (1 - least) * torch.stack(rows)[:, None]).to(self._device)
+
+    def mask(self, item: str, flip: bool = False) -> Tensor:
+        """What the mask of a picture lets through, (h, w), 0 to 1, on the CPU."""
+        placed = self._placed[item]
+        mask = self._cache.get(self._cache.mask_key(self._items[item], placed))["mask"]
+        return mask.flip(-1) if flip else mask
 
     def prompt(self, item: str, variant: int | None) -> str:
         """The wording an exposure is trained with."""

@@ -1,4 +1,4 @@
-"""Latents and encoded prompts on disk, found again by what they were made from.
+"""Latents, masks and encoded prompts on disk, found again by what they were made from.
 
 A key hashes everything that decides the content (the picture's own hash, the bucket, the mirror, the weights that
 encode), so an entry is right or absent, never stale, and jobs of one home share entries. Files are written whole
@@ -75,6 +75,11 @@ class Cache:
 
     def latent_key(self, item: Item, placed: Placed, flip: bool) -> str:
         return _key("latents", self.latents_of, item.image, placed.width, placed.height, flip, "fp32")
+
+    def mask_key(self, item: Item, placed: Placed) -> str:
+        """Of the mask at latent size, not mirrored; the identity stands for the size of latents."""
+        size = (item.width, item.height, placed.width, placed.height)
+        return _key("mask", self.latents_of, item.mask, *size, "fp32")
 
     def prompt_key(self, prompt: str) -> str:
         return _key("prompt", self.prompts_of, prompt, "fp32")

@@ -116,7 +116,9 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
                 noisy = run.objective.add_noise(batch.latents, batch.noise, batch.timestep)
                 time = run.objective.time(batch.timestep)
                 prediction = run.family.denoise(run.model, noisy, time, batch.conditioning)
-            each = batch.weigh(run.objective.loss(prediction, batch.latents, batch.noise, batch.timestep))  # (B,)
+            each = batch.weigh(
+                run.objective.loss(prediction, batch.latents, batch.noise, batch.timestep, batch.mask)
+            )  # (B,)
             share: Tensor = run.scaler.scale(each.mean() / config.gradient_accumulation_steps)
             torch.autograd.backward(share)
             losses.append(each.detach())

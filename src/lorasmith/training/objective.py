@@ -7,6 +7,15 @@
     min-SNR weight       min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v
                                                                     (Hang et al. 2023, arXiv:2303.09556)
 
+A mask m in 0..1 makes the mean squared error e of a picture a weighted mean over its positions p,
+
+    loss = sum_p w_p e_p / sum_p w_p           w = u + (1 - u) m, u = unmasked_weight
+
+so that a small mask does not make a small loss: without the division, which is sd-scripts' way (``apply_masked_loss``),
+a mask over a tenth of a picture trains it with a tenth of the learning rate. OneTrainer divides by the same mean on
+request (``normalize_masked_area_loss``), ai-toolkit by that of the batch, where a neighbour's mask changes the weight.
+With m = 1 everywhere it is the plain mean.
+
 All of it stays finite where a schedule ends in pure noise (SNR 0, Lin et al. 2023, arXiv:2305.08891).
 """
 
@@ -72,9 +81,23 @@ class Objective:
             return self.min_snr_gamma / snr.clamp(min=self.min_snr_gamma)  # = min(SNR, gamma) / SNR, finite at SNR 0
         return snr.clamp(max=self.min_snr_gamma) / (snr + 1)
 
-    def loss(self, prediction: Tensor, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """Weighted mean squared error of each picture, (B,)."""
-        error = (prediction - self.target(latents, noise, timestep)).square().mean(dim=(1, 2, 3))
+    def loss(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, timestep: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Weighted mean squared error of each picture, (B,).
+
+        Args:
+            prediction: what the denoiser said, (B, C, h, w).
+            latents: the data, (B, C, h, w).
+            noise: what was added, (B, C, h, w).
+            timestep: discrete steps, (B,).
+            mask: the weight of each position, (B, 1, h, w), not all 0 in any picture; None weighs all the same.
+        """
+        squared = (prediction - self.target(latents, noise, timestep)).square()
+        if mask is None:
+            error = squared.mean(dim=(1, 2, 3))
+        else:
+            error = (squared.mean(dim=1, keepdim=True) * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
         return error * self.weight(timestep)
 
     def draw_noise(self, shape: torch.Size, seed: int) -> Tensor:

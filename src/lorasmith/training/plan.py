@@ -6,6 +6,7 @@ computation that could disagree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,9 +14,10 @@ from typing import Any, Final
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
 from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide
-from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
 from lorasmith.families import Base, Family
+from lorasmith.training.masks import counting
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
 
 _FLOAT_BYTES: Final = 4
@@ -137,7 +139,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
         exposures=config.exposures,
         epochs=sampler.epoch,
         exposures_per_image=sampler.exposures(),
-        disk=_disk_need(config, family, arrangement, validation, base.header if base else None),
+        disk=_disk_need(config, family, arrangement, validation, counting(version.items, config), base),
     )
 
 
@@ -193,15 +195,21 @@ def _disk_need(
     family: Family,
     arrangement: Arrangement,
     validation: tuple[Placed, ...],
-    header: Header | None,
+    masked: Sequence[Item],
+    base: Base | None,
 ) -> DiskNeed:
+    header = base.header if base else None
     resolution = config.data.resolution or family.default_resolution
     placed = [p for bucket in arrangement.buckets for p in bucket.placed] + list(validation)
     mirrored = 2 if config.data.flip else 1
-    latents = sum(
-        _LATENT_CHANNELS * family.latent_scale(p.width) * family.latent_scale(p.height) * _FLOAT_BYTES + _FILE_BYTES
-        for p in placed
-    )
+    names = {item.name for item in masked}
+
+    def entry(p: Placed, channels: int) -> int:
+        area = family.latent_scale(p.width) * family.latent_scale(p.height)
+        return channels * area * _FLOAT_BYTES + _FILE_BYTES
+
+    latents = sum(entry(p, _LATENT_CHANNELS) for p in placed)
+    masks = sum(entry(p, 1) for p in placed if p.item in names)
     wordings = len(placed) * (CAPTION_VARIANTS if config.data.shuffle_captions else 1) + len(config.sample.prompts) + 1
     width = int(header.configs.get("unet", {}).get("cross_attention_dim", _TEXT_WIDTH)) if header else _TEXT_WIDTH
     prompts = wordings * (family.max_prompt_tokens * width * _FLOAT_BYTES + _FILE_BYTES)
@@ -211,7 +219,7 @@ def _disk_need(
     copies = 4 if config.ema_decay else 3  # weights, two moments, average
     previews = len(config.sample.prompts) * (1 + (config.max_train_steps // (config.sample.every_steps or 10**9)) + 1)
     return DiskNeed(
-        cache=latents * mirrored + (0 if config.adapter.text_encoder else prompts),
+        cache=latents * mirrored + masks + (0 if config.adapter.text_encoder else prompts),
         checkpoints=(config.checkpoint.keep + 1) * (trained * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
         samples=previews * (resolution * resolution * 3 + _FILE_BYTES),
         adapter=exported * _EXPORT_BYTES[config.export.dtype] + 64 * _FILE_BYTES,

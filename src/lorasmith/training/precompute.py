@@ -1,4 +1,4 @@
-"""The caching pass: pictures to latents, captions to what the denoiser is conditioned on.
+"""The caching pass: pictures to latents, masks to weights, captions to what the denoiser is conditioned on.
 
 It loads its own VAE and text encoder, one after the other, and frees them before training begins. One picture or
 prompt per forward pass, so that an entry never depends on its neighbours and a killed pass loses one at most.
@@ -21,6 +21,7 @@ from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Phase, Progress
 from lorasmith.jobfolder import Control
 from lorasmith.training.cache import Cache
+from lorasmith.training.masks import counting, latent_mask
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
 from lorasmith.training.setting import Setting
@@ -43,7 +44,7 @@ def precompute(
         False when a pause or stop was asked for on the way.
 
     Raises:
-        DatasetError: the latents of a picture are not finite; the message names it.
+        DatasetError: the latents of a picture are not finite, or a mask lets nothing through; the message names it.
     """
     plan, version, config, family = setting.plan, setting.version, setting.config, setting.family
     items = {item.name: item for item in version.items}
@@ -55,6 +56,8 @@ def precompute(
         if placed.item in wanted_items
     ]
     emit(Phase("caching"))
+    if not _masks(cache, setting, wanted_items, control):
+        return False
     missing = [entry for entry in latents if not cache.has(entry[0])]
     if missing:
         model = family.load(setting.base, parts=("vae",), dtype=torch.float32, device=setting.device)
@@ -81,6 +84,20 @@ def precompute(
             emit(Progress(done + 1, len(prompts), unit="prompts"))
         del model
         _free()
+    return True
+
+
+def _masks(cache: Cache, setting: Setting, only: set[str], control: Callable[[], Control]) -> bool:
+    """Masks come first, so that a run with one that cannot be used ends before anything is loaded."""
+    masked = {item.name: item for item in counting(setting.version.items, setting.config)}
+    for placed in _all_placed(setting.plan):
+        item = masked.get(placed.item)
+        if item is None or item.name not in only or cache.has(key := cache.mask_key(item, placed)):
+            continue
+        if control().wanted != "run":
+            return False
+        cells = latent_mask(setting.pictures, item, placed, setting.family)
+        cache.put(key, {"mask": torch.from_numpy(cells)})
     return True
 
 

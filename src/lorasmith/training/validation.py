@@ -42,12 +42,12 @@ class Validation:
     def loss(
         self, model: Model, family: Family, objective: Objective, precision: AbstractContextManager[None]
     ) -> float:
-        """Mean loss over held-out pictures and times, weighted as in training."""
+        """Mean loss over held-out pictures and times, weighted and masked as in training."""
         losses = []
         with precision:
             for row in self._rows:
                 batch = self._batches.load(row)
                 noisy = objective.add_noise(batch.latents, batch.noise, batch.timestep)
                 prediction = family.denoise(model, noisy, objective.time(batch.timestep), batch.conditioning)
-                losses.append(objective.loss(prediction, batch.latents, batch.noise, batch.timestep))
+                losses.append(objective.loss(prediction, batch.latents, batch.noise, batch.timestep, batch.mask))
         return float(torch.cat(losses).mean())

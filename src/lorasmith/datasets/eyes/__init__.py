@@ -44,9 +44,9 @@ class Note:
     """One difference between what is meant and what the trainer sees.
 
     ``id`` is stable: ``orientation``, ``profile``, ``alpha``, ``depth``, ``frames``, ``format``, ``mask_name``,
-    ``crop``, ``random_crop``, ``upscale``, ``aliasing``, ``short_batch``, ``caption_missing``, ``caption_empty``,
-    ``caption_encoding``, ``caption_bom``, ``caption_lines``, ``caption_spacing``, ``caption_trigger``,
-    ``caption_borrowed``, ``caption_cut``.
+    ``mask``, ``mask_empty``, ``mask_damaged``, ``crop``, ``random_crop``, ``upscale``, ``aliasing``, ``short_batch``,
+    ``caption_missing``, ``caption_empty``, ``caption_encoding``, ``caption_bom``, ``caption_lines``,
+    ``caption_spacing``, ``caption_trigger``, ``caption_borrowed``, ``caption_cut``.
     """
 
     id: str
@@ -69,6 +69,8 @@ class EyeSettings:
     buckets: bool = True
     upscale: bool = True
     """Without: ``bucket_no_upscale`` where a trainer has it, ``data.upscale: false`` of ours."""
+    masked: bool = True
+    """Whether masks count: ``objective.masked_loss`` of ours."""
     trigger_word: str = ""
     """As set in the trainer's own configuration; ai-toolkit puts it into captions."""
     default_caption: str = ""
@@ -131,6 +133,8 @@ class TrainerEye(ABC):
     """What an export for it writes as an empty caption."""
     numbered_folders: ClassVar[bool] = False
     """Whether folders whose names do not begin with a number of repeats are skipped."""
+    reads_masks: ClassVar[bool] = False
+    """Whether it trains what an item's mask lets through, of the dataset as it is and not of an export."""
     drops_short_batches: ClassVar[bool] = False
     """Whether pictures that fill no batch of their bucket sit out the epoch."""
 

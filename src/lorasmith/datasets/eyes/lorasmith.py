@@ -24,6 +24,7 @@ class Lorasmith(TrainerEye):
     title: ClassVar[str] = "lorasmith"
     commit: ClassVar[str] = "this repository"
     default_step: ClassVar[int] = 64
+    reads_masks: ClassVar[bool] = True
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("Orientation, profile, transparency and depth are settled at the import.", "datasets/images.py"),
         Fact("Captions in UTF-8, UTF-16 and Windows-1252 are read at the import, and their encoding is said.",
@@ -31,6 +32,8 @@ class Lorasmith(TrainerEye):
         Fact("The whole caption is trained, all its lines as one; a missing one is empty.", "training/sampler.py"),
         Fact("Buckets keep the area; nearest in the logarithm of the ratio; Lanczos of the middle.",
              "datasets/buckets.py, training/precompute.py"),
+        Fact("A mask goes the way of its picture; the loss is the mean over what it lets through.",
+             "training/masks.py, training/objective.py"),
     )  # fmt: skip
 
     def refuses(self, name: str, settings: EyeSettings) -> Note | None:

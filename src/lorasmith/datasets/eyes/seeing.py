@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import numpy as np
 from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Note, Outcome, SeenCaption, Severity, TrainerEye, eye_of
 from lorasmith.datasets.eyes.fitting import Fit
 from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, Reading, decode, examine
+from lorasmith.datasets.masked_area import averaged, lets_nothing_through
 from lorasmith.errors import DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _NOTEWORTHY_CROP: Final = 0.10
 _NOTEWORTHY_SCALE: Final = 1.1
 _ALIASING_SCALE: Final = 0.5
 _BAD_CROP: Final = 0.30
+_LATENT: Final = 8  # pixels of a latent position's side, where the mask is looked at
+_DARK: Final = 0.25  # of the light is left where a mask keeps out
 _CAPTION_SUFFIX: Final = ".txt"
 _ORDER: Final = ("info", "warning", "error")
 
@@ -63,6 +67,9 @@ class Seen:
     differences: tuple[Note, ...]
     """The difference to what is meant, worst first."""
 
+    mask: Path | None = None
+    """The file whose black parts the trainer does not learn from; None when it learns from all of the picture."""
+
     @property
     def severity(self) -> Severity | None:
         """The worst of the differences; None when it sees what is meant."""
@@ -71,7 +78,7 @@ class Seen:
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values, the derived figures too."""
         fit = None if self.fit is None else {"scale": self.fit.scale, "crop_loss": self.fit.crop_loss}
-        plain = asdict(self) | {"path": str(self.path), "severity": self.severity}
+        plain = asdict(self) | {"path": str(self.path), "mask": self.mask and str(self.mask), "severity": self.severity}
         return plain | {"fit": None if fit is None else plain["fit"] | fit}
 
 
@@ -148,7 +155,9 @@ def look(
         name = _name_on_disk(item, eye, base, originals)
         caption = CaptionFile(item.caption.encode() or eye.empty_export, PurePath(name).name)
         file = None if originals else _exported(item, name)
-        seen.append(viewer.see(item.name, store.blob_path(sha256), name, caption, file))
+        found = viewer.see(item.name, store.blob_path(sha256), name, caption, file)
+        counts = eye.reads_masks and base.masked and not originals
+        seen.append(_with_mask(found, item, store) if counts else found)
         if progress is not None:
             progress(len(seen), len(wanted), item.name)
     return _dropped_batches(seen, eye, batch_size)
@@ -198,7 +207,8 @@ def look_at_file(picture: Path, caption: bytes | None, trainer: str, *, settings
 
 
 def render(seen: Seen, *, meant: bool = False) -> Image.Image:
-    """The pixels that would be trained: decoded, cropped and scaled by the trainer's rules.
+    """The pixels that would be trained: decoded, cropped and scaled by the trainer's rules, darkened where a mask keeps
+    them out.
 
     Args:
         seen: what ``look`` gave.
@@ -213,7 +223,8 @@ def render(seen: Seen, *, meant: bool = False) -> Image.Image:
         reason = seen.differences[0].sentence if seen.differences else "It is not read."
         raise DatasetError(f"There is nothing to draw of '{seen.item}': {reason}", "Look at its differences.")
     if not meant:
-        return seen.fit.apply(decode(seen.path, seen.reading, seen.item))
+        trained = seen.fit.apply(decode(seen.path, seen.reading, seen.item))
+        return trained if seen.mask is None else _darkened(trained, _mask(seen.mask, seen.item), seen.fit)
     whole = decode(seen.path, MEANT, seen.item)
     scale = min(1.0, seen.fit.scale)
     return whole.resize((max(1, round(whole.width * scale)), max(1, round(whole.height * scale))))
@@ -285,6 +296,41 @@ def _fit_notes(fit: Fit) -> Iterator[Note]:
         yield Note("aliasing", "warning", sentence)
     if fit.scale > _NOTEWORTHY_SCALE:
         yield Note("upscale", "warning", f"It is enlarged {fit.scale:.1f} times to fill {_by(fit.target)}.")
+
+
+def _with_mask(seen: Seen, item: Item, store: DatasetStore) -> Seen:
+    """What its mask leaves of a picture that would be trained; one that leaves nothing stops the run."""
+    if seen.fit is None or item.mask is None:
+        return seen
+    path: Path | None = store.blob_path(item.mask)
+    outcome = seen.outcome
+    try:
+        width, height = seen.fit.target
+        cells = averaged(store.open_mask(item), seen.fit.box, width // _LATENT, height // _LATENT)
+    except DatasetError as error:
+        path, outcome, note = None, "stops", Note("mask_damaged", "error", error.message)
+    else:
+        if lets_nothing_through(cells):
+            sentence = "Its mask lets nothing through of what is trained: no run begins with it."
+            outcome, note = "stops", Note("mask_empty", "error", sentence)
+        else:
+            sentence = f"Its mask lets {cells.mean():.0%} of what is trained through; the rest is not learned."
+            note = Note("mask", "info", sentence)
+    return replace(seen, mask=path, outcome=outcome, differences=_worst_first((*seen.differences, note)))
+
+
+def _mask(path: Path, item: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("L")
+    except (OSError, SyntaxError, ValueError) as cause:
+        raise InputError(f"The mask of '{item}' cannot be read: {cause}.", "Make it again.") from cause
+
+
+def _darkened(trained: Image.Image, mask: Image.Image, fit: Fit) -> Image.Image:
+    """The training picture, dark where the mask is black."""
+    light = averaged(mask, fit.box, *trained.size)[..., None] * (1 - _DARK) + _DARK
+    return Image.fromarray((np.asarray(trained) * light).round().astype(np.uint8))
 
 
 def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list[Seen]:

@@ -1,0 +1,10 @@
+"""The verbs of the studio as JSON; one file per noun, each with a ``router``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+
+def routers() -> tuple[APIRouter, ...]:
+    """All of them."""
+    return ()

@@ -1,0 +1,255 @@
+"""Datasets: the list, the gallery, captions by hand and in bulk, undo."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from lorasmith.datasets.captions.operations import OPERATIONS, operation_from
+from lorasmith.datasets.captions.worddiff import word_diff
+from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.datasets.tokens import counter_for
+from lorasmith.errors import ConfigError, ConflictError, DatasetError
+from lorasmith.fields import fields_of
+from lorasmith.studio import Studio
+from lorasmith.web.forms import Sent, values_from
+from lorasmith.web.rendering import page, part
+
+router = APIRouter(prefix="/datasets", include_in_schema=False)
+CARDS: Final = 200
+"""Cards that the gallery asks for at once; the browser draws only those that are seen."""
+_TAGS: Final = 300
+_SUGGESTED: Final = 20
+
+Where = Annotated[str, Query(max_length=4000)]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a query means, and why not where it means nothing."""
+
+    names: list[str]
+    refusal: str = ""
+    hint: str = ""
+
+
+@router.get("")
+def all_datasets(request: Request) -> HTMLResponse:
+    """Every dataset with a few of its pictures."""
+    studio = _studio(request)
+    versions = [studio.dataset(name) for name in studio.datasets()]
+    return page(request, "datasets/list.html", title="Datasets", area="datasets", versions=versions)
+
+
+@router.get("/{name}")
+def gallery(request: Request, name: str, q: Where = "") -> HTMLResponse:
+    """The pictures of a dataset that a query means, all without one."""
+    version = _studio(request).dataset(name)
+    chosen = _choose(request, version, q)
+    context: dict[str, Any] = _undoing(request, version)
+    context |= {"chosen": chosen, "cards": _cards(version, chosen.names[:CARDS]), "at": CARDS}
+    return page(
+        request, "datasets/gallery.html", title=version.dataset, area="datasets", tab="pictures",
+        version=version, q=q, tags=_tags(version, ""), **context,
+    )  # fmt: skip
+
+
+@router.get("/{name}/cards")
+def more_cards(request: Request, name: str, q: Where = "", at: Annotated[int, Query(ge=0)] = 0) -> HTMLResponse:
+    """The next cards of the gallery."""
+    version = _studio(request).dataset(name)
+    chosen = _choose(request, version, q)
+    cards = _cards(version, chosen.names[at : at + CARDS])
+    return part(request, "datasets/cards.html", version=version, chosen=chosen, cards=cards, q=q, at=at + CARDS)
+
+
+@router.get("/{name}/item")
+def item_panel(request: Request, name: str, item: str, q: Where = "") -> HTMLResponse:
+    """One picture and its caption, beside the gallery."""
+    version = _studio(request).dataset(name)
+    return _panel(request, version, item, q)
+
+
+@router.post("/{name}/caption")
+def save_caption(
+    request: Request,
+    name: str,
+    item: Annotated[str, Form()],
+    number: Annotated[int, Form()],
+    caption: Annotated[str, Form(max_length=1_000_000)] = "",
+    then: Annotated[str, Form()] = "",
+    q: Annotated[str, Form()] = "",
+) -> HTMLResponse:
+    """Write a caption that was edited in version ``number``; what others wrote meanwhile is kept, or shown."""
+    studio = _studio(request)
+    seen = studio.dataset(f"{name}@{number}")
+    text = caption.replace("\r\n", "\n")
+    try:
+        version = studio.curate.set_captions(seen, {item: text})
+    except ConflictError as conflict:
+        theirs = next((one.theirs for one in conflict.conflicts if one.item == item), None)
+        now = studio.dataset(name)
+        return _panel(request, now, item, q, mine=text, theirs=theirs.caption if theirs else "", status=409)
+    if then:
+        chosen = _choose(request, version, q).names
+        place = chosen.index(item) if item in chosen else -1
+        item = chosen[min(place + 1, len(chosen) - 1)] if chosen else item
+    return _panel(request, version, item, q, saved=True)
+
+
+@router.get("/{name}/tags")
+def tag_list(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
+    """Tags with how often they occur, the most frequent first."""
+    version = _studio(request).dataset(name)
+    return part(request, "datasets/tags.html", version=version, tags=_tags(version, find))
+
+
+@router.get("/{name}/suggestions")
+def suggestions(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> JSONResponse:
+    """Tags that begin with, or hold, what is being written."""
+    wanted = find.strip().casefold()
+    counts = _counted(_studio(request).dataset(name))
+    found = [tag for tag in counts if wanted in tag.casefold()]
+    found.sort(key=lambda tag: (not tag.casefold().startswith(wanted), -counts[tag], tag))
+    return JSONResponse([{"tag": tag, "count": counts[tag]} for tag in found[:_SUGGESTED]])
+
+
+@router.get("/{name}/edit")
+def edit_form(request: Request, name: str, operation: str = "add_trigger_word", q: Where = "") -> HTMLResponse:
+    """The form of a caption operation, on the pictures a query means."""
+    version = _studio(request).dataset(name)
+    if operation not in OPERATIONS:
+        operation_from(operation, {})  # says which there are
+    kind = OPERATIONS[operation]
+    undone = _undoing(request, version)
+    return page(
+        request, "datasets/edit.html", title=f"Edit captions of {version.dataset}", area="datasets", tab="edit",
+        version=version, q=q, operation=operation, kind=kind, fields=list(fields_of(kind)), operations=OPERATIONS,
+        **undone,
+    )  # fmt: skip
+
+
+@router.post("/{name}/preview")
+def preview(request: Request, name: str, form: Sent) -> HTMLResponse:
+    """What an operation would do."""
+    studio = _studio(request)
+    version = studio.dataset(name)
+    operation, where = form.get("operation", ""), form.get("q", "")
+    shown = studio.curate.preview_edit(version, operation, _arguments(operation, form), where)
+    examples = [(one.item, word_diff(one.before, one.after)) for one in shown.examples]
+    context: dict[str, Any] = {"preview": shown, "examples": examples, "version": version, "form": form}
+    return part(request, "datasets/preview.html", **context)
+
+
+@router.post("/{name}/apply")
+def apply(request: Request, name: str, form: Sent) -> Response:
+    """Carry an operation out as a new version, on just the version that was previewed."""
+    studio = _studio(request)
+    operation = form.get("operation", "")
+    if not form.get("number", "").isdigit():
+        raise ConfigError("Look at what would change first.", "Press Preview.")
+    seen = studio.dataset(f"{name}@{form['number']}")
+    version = studio.curate.edit(seen, operation, _arguments(operation, form), form.get("q", ""))
+    return _moved(request, version)
+
+
+@router.post("/{name}/undo")
+def undo(request: Request, name: str) -> Response:
+    """One step back."""
+    version = _studio(request).curate.undo(name)
+    return _moved(request, version)
+
+
+@router.post("/{name}/redo")
+def redo(request: Request, name: str) -> Response:
+    """One step forth again."""
+    version = _studio(request).curate.redo(name)
+    return _moved(request, version)
+
+
+def _arguments(operation: str, form: dict[str, str]) -> dict[str, Any]:
+    if operation not in OPERATIONS:
+        operation_from(operation, {})
+    return values_from(OPERATIONS[operation], form, prefix="o.")
+
+
+def _panel(
+    request: Request,
+    version: DatasetVersion,
+    name: str,
+    q: str,
+    *,
+    saved: bool = False,
+    mine: str | None = None,
+    theirs: str | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    item = next((one for one in version.items if one.name == name), None)
+    if item is None:
+        raise DatasetError(f"{version.reference} has no picture {name}.", "It may have been left out; see the history.")
+    names = _choose(request, version, q).names
+    place = names.index(name) if name in names else -1
+    around = {
+        "place": place + 1,
+        "count": len(names),
+        "before": names[place - 1] if place > 0 else None,
+        "after": names[place + 1] if 0 <= place < len(names) - 1 else None,
+    }
+    counter = counter_for("sd")
+    text = item.caption if mine is None else mine
+    tokens = {"count": counter.count(text), "limit": counter.limit, "name": counter.name}
+    return part(
+        request, "datasets/item.html", status, version=version, item=item, text=text, tokens=tokens, q=q, saved=saved,
+        conflict=word_diff(theirs or "", mine) if mine is not None else None, theirs=theirs, **around,
+    )  # fmt: skip
+
+
+def _choose(request: Request, version: DatasetVersion, q: str) -> Chosen:
+    if not q.strip():
+        return Chosen([item.name for item in version.items])
+    try:
+        return Chosen(_studio(request).curate.select(version, q))
+    except (ConfigError, DatasetError) as refusal:
+        return Chosen([], str(refusal.args[0]), refusal.hint)
+
+
+def _cards(version: DatasetVersion, names: list[str]) -> list[Item]:
+    known = {item.name: item for item in version.items}
+    return [known[name] for name in names]
+
+
+def _tags(version: DatasetVersion, find: str) -> list[tuple[str, int]]:
+    wanted = find.strip().casefold()
+    return [pair for pair in _counted(version).most_common() if wanted in pair[0].casefold()][:_TAGS]
+
+
+def _counted(version: DatasetVersion) -> Counter[str]:
+    from lorasmith.datasets.captions.bulk import CaptionIndex
+
+    return Counter(CaptionIndex(version.items).corpus.frequencies)
+
+
+def _undoing(request: Request, version: DatasetVersion) -> dict[str, Any]:
+    """What undo and redo would do, in words."""
+    history = _studio(request).curate.history(version.dataset)
+    head = next((entry for entry in history if entry.is_head), None)
+    forth = next((entry for entry in history if entry.redo), None)
+    undoable = head is not None and head.parent is not None
+    return {"undo": head.words if head and undoable else "", "redo": forth.words if forth else ""}
+
+
+def _moved(request: Request, version: DatasetVersion) -> Response:
+    """To the gallery, which shows the new version; htmx follows its own header."""
+    address = f"/datasets/{version.dataset}"
+    if request.headers.get("hx-request") == "true":
+        return Response(status_code=204, headers={"HX-Redirect": address})
+    return RedirectResponse(address, 303)
+
+
+def _studio(request: Request) -> Studio:
+    studio: Studio = request.app.state.studio
+    return studio

@@ -1,0 +1,83 @@
+"""Errors as answers: a sentence and the next thing to do, as a page, a part of one, or JSON.
+
+This is the process boundary of the server, so here alone everything is caught; what nobody foresaw is logged with its
+cause and shown as a number to look for, never as a trace.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from lorasmith.credentials import redact
+from lorasmith.errors import ConflictError, ConsentNeeded, LorasmithError
+from lorasmith.web.rendering import page, part, wants_part
+
+_log = logging.getLogger(__name__)
+_STATUS: Final = {1: 500, 2: 422, 3: 422, 4: 422, 5: 422, 6: 503, 7: 409, 130: 409}
+"""HTTP status by exit code: what was asked cannot be, this machine lacks something, a job stands differently."""
+_SENTENCES: Final = {
+    404: ("There is nothing at this address.", "Go back, or start from the workspace."),
+    405: ("This address cannot do that.", "Go back and try again there."),
+    413: ("That is too large.", "Send it in parts, or import it from a folder."),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Teach an app to answer errors."""
+    app.add_exception_handler(LorasmithError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LorasmithError)
+    status = 409 if isinstance(error, ConflictError) else _STATUS.get(error.exit_code, 500)
+    if status >= 500:
+        _log.warning("%s %s: %s", request.method, request.url.path, redact(str(error)), exc_info=error)
+    extra: dict[str, Any] = {"kind": type(error).__name__}
+    if isinstance(error, ConsentNeeded):
+        extra["notice"] = error.notice
+    return _answer(request, status, str(error.args[0]), error.hint, extra)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    sentence = f"{place or 'What was sent'}: {first['msg']!s}."
+    return _answer(request, 422, sentence, "Correct it and send it again.", {"kind": "ConfigError"})
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentence, hint = _SENTENCES.get(error.status_code, (str(error.detail), "Go back and try again."))
+    answer = _answer(request, error.status_code, sentence, hint, {"kind": "HTTP"})
+    for name, value in (error.headers or {}).items():
+        answer.headers[name] = value
+    return answer
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    number = secrets.token_hex(4)
+    _log.error("%s %s failed (%s)", request.method, request.url.path, number, exc_info=error)
+    sentence = "Something went wrong that nobody foresaw."
+    return _answer(request, 500, sentence, f"The server's log has it under {number}.", {"kind": "Unforeseen"})
+
+
+def _answer(request: Request, status: int, sentence: str, hint: str, extra: dict[str, Any]) -> Response:
+    sentence, hint = redact(sentence), redact(hint)
+    if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", "*/*").replace(
+        "*/*", "text/html"
+    ):
+        return JSONResponse({"error": sentence, "hint": hint, **extra}, status)
+    if wants_part(request):
+        return part(request, "parts/refusal.html", status, sentence=sentence, hint=hint)
+    return page(request, "refusal.html", status, title="That did not work", area="", sentence=sentence, hint=hint)

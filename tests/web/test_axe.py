@@ -1,0 +1,68 @@
+"""No page has a fault that axe-core finds, in either theme, on a screen and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.web.conftest import Server
+from tests.web.test_datasets import fill
+from tests.web.test_runs import told
+
+PAGES: Final = (
+    "/",
+    "/datasets",
+    "/datasets/cats",
+    "/datasets/cats/edit",
+    "/datasets/nothing-here",
+    "/login",
+    "/jobs/last",
+)
+"""Every page that people look at; whoever adds one adds it here."""
+
+
+def faults(page: Any) -> list[str]:
+    """What axe-core finds on a page, a line each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {one['help']} ({', '.join(str(node['target']) for node in one['nodes'])})" for one in found]
+
+
+@pytest.fixture
+def visit(chromium: Any, server: Server, tmp_path: Path) -> Callable[[str, str, int], Any]:
+    fill(server.studio, tmp_path / "pictures")
+    told(server.studio)
+
+    def go(path: str, theme: str, width: int) -> Any:
+        # The policy of our pages would keep axe out; nothing else is switched off.
+        context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 800}, bypass_csp=True)
+        page = context.new_page()
+        page.goto(server.way_in())
+        page.goto(server.address + path)
+        return page
+
+    return go
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Callable[[str, str, int], Any], theme: str) -> None:
+    page = visit("/", theme, 1300)
+    found = {}
+    for path in PAGES:
+        page.goto("/".join(page.url.split("/")[:3]) + path)
+        if wrong := faults(page):
+            found[path] = wrong
+    assert found == {}
+
+
+def test_no_page_is_wider_than_a_phone(visit: Callable[[str, str, int], Any]) -> None:
+    page = visit("/", "light", 380)
+    widths = {}
+    for path in PAGES:
+        page.goto("/".join(page.url.split("/")[:3]) + path)
+        widths[path] = page.evaluate("document.documentElement.scrollWidth")
+    assert {path: width for path, width in widths.items() if width > 380} == {}

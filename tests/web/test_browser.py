@@ -1,0 +1,24 @@
+"""A real browser before a real server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web.conftest import Server
+
+
+def test_the_first_page_has_keys_palette_and_theme(browser_page: Any, server: Server) -> None:
+    page = browser_page
+    assert page.title() == "Workspace · lorasmith"
+    page.keyboard.press("?")
+    assert page.locator("#shortcuts").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.locator("#palette-query").fill("workspace")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{server.address}/")
+    before = page.locator("html").get_attribute("data-bs-theme")
+    page.click("#theme")
+    assert page.locator("html").get_attribute("data-bs-theme") != before
+    page.reload()
+    assert page.locator("html").get_attribute("data-bs-theme") != before
