@@ -396,11 +396,7 @@ class Studio:
 
     @property
     def queue(self) -> Queue:
-        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again.
-
-        Raises:
-            EnvironmentProblem: the extra ``web`` is missing, or the database cannot be used.
-        """
+        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again. See ``open_queue``."""
         from lorasmith.enqueuing import open_queue
 
         if self._known_queue is None:
@@ -415,10 +411,7 @@ class Studio:
         return Enqueue(self)
 
     def rebuild_queue(self) -> tuple[int, tuple[Difference, ...]]:
-        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged.
-
-        A database file that cannot be opened is set aside first.
-        """
+        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged."""
         from lorasmith.enqueuing import open_queue
         from lorasmith.queue.fsck import rebuild
 
