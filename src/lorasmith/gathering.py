@@ -28,7 +28,6 @@ from lorasmith.fetching import Cancel, Consents, Fetcher, Limits, Notice, Transf
 from lorasmith.files import write_json
 from lorasmith.plugins import choose
 from lorasmith.sources import Errand, Listing, Source, choose_source, sources
-from lorasmith.sources.pages import command
 
 if TYPE_CHECKING:
     from lorasmith.config import Section
@@ -117,7 +116,7 @@ class Gathering:
         """
         found = choose(sources(), source, "source")
         words = " ".join((type(found).__doc__ or "").replace("``", "").split())
-        commands = tuple(command(found, example) for example in found.examples)
+        commands = tuple(found.command(example) for example in found.examples)
         return SourceFacts(
             found.name, found.title, found.examples, commands, found.services, type(found).Options, words
         )

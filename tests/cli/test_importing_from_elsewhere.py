@@ -93,6 +93,7 @@ def test_what_cannot_be_meant_together(bare: Desk) -> None:
     mixed = bare.refused("import", "a.zip", "https://example.org/b.zip")
     assert mixed["message"] == "Paths and addresses cannot be imported together."
     assert bare.refused("import", "nowhere", code=3)["message"] == "There is no file or folder at nowhere."
+    assert "lorasmith import huggingface owner/name" in bare.refused("import", "owner/name", code=3)["hint"]
     assert "take one path" in bare.refused("import", "a.zip", ".", "--dry-run")["message"]
     assert "cannot be the name" in bare.refused("import", "a.zip", "--name", "a/b", code=3)["message"]
 

@@ -59,6 +59,7 @@ COMMANDS: Table = {
     "Look": {
         "web": ("serving", "web", "Start the studio and open it in the browser."),
         "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
+        "consents": ("consents", "consents", "See what you agreed to, and take it back."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
         "completion": ("completion", "completion", "Print the completion script of a shell."),

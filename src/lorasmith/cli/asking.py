@@ -7,6 +7,7 @@ of the command's belongs to a source; its type comes from the source's ``Options
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _LOCAL: Final = ("folder", "zip")
 _GIVEN: Final = "options of sources"
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def _elsewhere(sources: Gathering, words: Sequence[str], there: Sequence[bool], 
         if not here and taker is None:
             near = difflib.get_close_matches(words[0].replace("-", "_"), known, n=1)
             hint = f"Did you mean the source '{near[0]}'?" if near and word == words[0] else "Check the path."
+            if not near and _HUB_ID.fullmatch(word):
+                hint = f"Check the path; a dataset of Hugging Face is `lorasmith import huggingface {word}`."
             raise InputError(f"There is no file or folder at {word}.", hint)
     if any(there):
         raise ConfigError("Paths and addresses cannot be imported together.", "Import one, then the other with --into.")

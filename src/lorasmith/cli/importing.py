@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -20,7 +19,7 @@ from lorasmith.errors import ConfigError
 if TYPE_CHECKING:
     from lorasmith.datasets.importing import Pace
     from lorasmith.datasets.manifest import DatasetVersion, Fate
-    from lorasmith.fetching import Notice, Transfer
+    from lorasmith.fetching import Transfer
     from lorasmith.gathering import Gathering
     from lorasmith.sources import Listing
 
@@ -34,7 +33,6 @@ _SHOWN: Final = 40  # files that were left out; --json and the ledger have all
 @click.option("--into", metavar="NAME", shell_complete=complete_dataset, help="Add to this dataset.")
 @click.option("--source", metavar="NAME", help="Who goes there; otherwise the first word, or found out.")
 @click.option("--dry-run", is_flag=True, help="List what would come, and fetch and import nothing.")
-@click.option("--accept", "accepted", multiple=True, metavar="NOTICE", help="Agree to a notice; repeatable.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="HOST", help="A server of your own network; repeatable.")
 @click.option("--layout", shell_complete=complete_layout, help="In which layout it lies; otherwise found out.")
 @click.option("--background", default="white", show_default=True, help="Colour that replaces transparency.")
@@ -57,7 +55,6 @@ def import_(
     into: str | None,
     source: str | None,
     dry_run: bool,
-    accepted: tuple[str, ...],
     hosts: tuple[str, ...],
     **importing: Any,
 ) -> None:
@@ -82,7 +79,6 @@ def import_(
     if asked.paths:
         asked = _as_source(sources, asked.paths)
     options = options_for(sources, asked.source, given)
-    _agree(session, sources, sources.notices(asked.location, asked.source, **options), accepted)
     listing = _looked(session, sources, asked, options)
     if dry_run:
         session.answer(_listing_document(listing), *_listing_lines(listing))
@@ -97,19 +93,6 @@ def _as_source(sources: Gathering, paths: Sequence[Path]) -> Asked:
     if len(paths) > 1:
         raise ConfigError("--dry-run and the options of a source take one path.", "Name the paths one by one.")
     return Asked(source=sources.source_of(str(paths[0])) or "folder", location=str(paths[0]))
-
-
-def _agree(session: Session, sources: Gathering, notices: Sequence[Notice], accepted: Sequence[str]) -> None:
-    """Ask for what the user has to agree to; where nobody can be asked, --accept has to say so."""
-    for notice in notices:
-        asks = session.live and sys.stdin.isatty()
-        if notice.id in accepted or (asks and _agrees(session, notice)):
-            sources.agree(notice)
-
-
-def _agrees(session: Session, notice: Notice) -> bool:
-    session.note(f"{notice.title}\n{notice.text}")
-    return click.confirm("Do you agree?", default=False, err=True)
 
 
 def _looked(session: Session, sources: Gathering, asked: Asked, options: dict[str, Any]) -> Listing:

@@ -15,12 +15,12 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from lorasmith import __version__
 from lorasmith.credentials import Credentials
-from lorasmith.errors import ConfigError, FetchError
+from lorasmith.errors import ConfigError, FetchError, NoAnswer
 from lorasmith.fetching.addresses import Gate, Resolver, resolve_name
 from lorasmith.fetching.authorization import Authorization
 from lorasmith.fetching.download import Download, Downloaded, Wanted, content_range
 from lorasmith.fetching.exchange import Answer, Asked, Exchange, read_bytes, read_json
-from lorasmith.fetching.hosts import Hosts, Patience, Temporary
+from lorasmith.fetching.hosts import Hosts, Patience, Temporary, retry_after
 from lorasmith.fetching.limits import Cancel, Clock, Limits
 from lorasmith.fetching.naming import name_from_disposition, name_from_url, shown
 from lorasmith.fetching.progress import Watch
@@ -35,6 +35,7 @@ AGENT: Final = (
 T = TypeVar("T")
 _LINK: Final = re.compile(r"<([^<>]*)>([^,<]*)")
 _NEXT: Final = re.compile(r""";\s*rel\s*=\s*"?([^";]*\s)?next\b""", re.IGNORECASE)
+_ANY: Final = frozenset(range(200, 600))  # but for redirects, which are followed before anybody sees them
 _HASH_LETTERS: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -51,6 +52,15 @@ class Found:
     """By its first bytes: ``zip``, ``safetensors``, ``image``, ``html`` ..."""
     resumable: bool
     etag: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said to one question, whatever it was."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Fetcher:
@@ -215,16 +225,40 @@ class Fetcher:
         asked = Asked(url, "POST", own, content, frozenset({200, 201, 202}), cancel)
         return self._asked(asked, lambda answer: read_json(answer, self.limits.max_answer_bytes))
 
-    def deliver(self, url: str, document: Any, *, cancel: Cancel | None = None) -> int:
-        """Send a JSON document to an address that only has to take it, whatever it says then; the status.
+    def ask(
+        self, url: str, document: Any = None, *, headers: Mapping[str, str] | None = None, cancel: Cancel | None = None
+    ) -> Reply:
+        """Ask once, and take whatever comes: for servers whose refusals the asker knows better.
+
+        What a server says with ``Retry-After`` holds for the next question to it, up to ``Limits.longest_wait``.
+
+        Args:
+            url: where.
+            document: sent as JSON; None only asks.
+            headers: further ones, for that host only.
+            cancel: set, or true when called: stops.
 
         Raises:
-            FetchError: a refusal, or a connection that broke.
+            NoAnswer: it cannot be reached, or fell silent.
+            AddressRefused: the address must not be asked.
+            FetchError: it leads elsewhere, cannot prove who it is, or sends more than fits.
         """
-        content = json.dumps(document, ensure_ascii=False).encode()
-        taken = frozenset({200, 201, 202, 204})
-        asked = Asked(url, "POST", {"Content-Type": "application/json"}, content, taken, cancel)
-        return self._asked(asked, lambda answer: answer.status)
+        own = {"Accept": "application/json", **(headers or {})}
+        content = None
+        if document is not None:
+            own["Content-Type"] = "application/json"
+            content = json.dumps(document, ensure_ascii=False).encode()
+        asked = Asked(url, "GET" if content is None else "POST", own, content, _ANY, cancel)
+        clock = self._exchange.clock
+        try:
+            with self._exchange.open(replace(asked, end=clock.now() + self.limits.max_seconds)) as answer:
+                wait = retry_after(answer.headers.get("retry-after"))
+                if answer.status in (429, 503) and wait is not None and wait <= self.limits.longest_wait:
+                    self._exchange.hosts.hold_back(answer.address.place, wait)
+                body = read_bytes(answer, self.limits.max_answer_bytes)
+                return Reply(answer.status, dict(answer.headers), body)
+        except Temporary as failure:
+            raise NoAnswer(f"{failure.place} gave no answer: {failure.reason}.", "Try again.") from failure
 
     def close(self) -> None:
         """Close all connections."""

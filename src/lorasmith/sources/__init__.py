@@ -135,6 +135,8 @@ class Source(ABC):
     title: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     """Locations as people write them."""
+    by_location: ClassVar[bool] = False
+    """Whether its locations are known as such, so that its name need not stand before them."""
 
     """Locations as people write them."""
     rank: ClassVar[int] = 50
@@ -146,6 +148,11 @@ class Source(ABC):
 
     class Options(Section):
         """Nothing to choose. A field ``endpoint`` names a mirror: its host may be asked, on whatever network it is."""
+
+    def command(self, example: str) -> str:
+        """A location as it is typed on the command line."""
+        quoted = f'"{example}"' if any(sign in example for sign in " ?&*()'") else example
+        return f"lorasmith import {quoted}" if self.by_location else f"lorasmith import {self.name} {quoted}"
 
     @abstractmethod
     def accepts(self, location: str) -> bool:

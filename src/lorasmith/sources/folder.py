@@ -12,6 +12,7 @@ class Folder(LocalSource):
 
     name = "folder"
     title = "A folder"
+    by_location = True
     examples = ("photos", "~/Pictures/rex")
 
     def accepts(self, location: str) -> bool:

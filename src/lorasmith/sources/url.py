@@ -33,6 +33,7 @@ class Url(Source):
 
     name = "url"
     title = "Addresses of files"
+    by_location = True
     examples = ("https://example.org/photos.zip", "https://example.org/1.jpg https://example.org/2.jpg")
     rank = 10
 

@@ -12,6 +12,7 @@ class Zip(LocalSource):
 
     name = "zip"
     title = "A ZIP or another file"
+    by_location = True
     examples = ("photos.zip", "shards.tar")
 
     def accepts(self, location: str) -> bool:
