@@ -86,6 +86,7 @@ _CLASSES: Final[Mapping[str, Failure]] = {
     "NonFiniteLoss": "training",
     "CheckpointError": "training",
     "FetchError": "infrastructure",
+    "NoAnswer": "infrastructure",
     "ConnectionError": "infrastructure",
     "ConnectionResetError": "infrastructure",
     "TimeoutError": "infrastructure",
