@@ -79,13 +79,13 @@ def _list_captioners(context: click.Context, parameter: click.Parameter, value: 
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_captioners, help="List the captioners."
 )
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
-@queue_options
 @click.option(
     "--bundle",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Write three files there too: captions as text, captions as JSON, and a ZIP of the pictures as PNG.",
 )
+@queue_options
 def caption(
     session: Session,
     *,
@@ -123,6 +123,11 @@ def caption(
     download = download or _agreed(session, captioner, options)
     place = placement_of(session, turn)
     if place is not None:
+        if bundle is not None:
+            raise ConfigError(
+                "--bundle writes what the captions are, and --queue does not wait for them.",
+                f"Later: lorasmith dataset export {parent.dataset} --layout bundle --to FOLDER",
+            )
         if trigger_word:
             raise ConfigError(
                 "--trigger-word comes after the captions, and --queue does not wait for them.",

@@ -86,7 +86,6 @@ _CLASSES: Final[Mapping[str, Failure]] = {
     "NonFiniteLoss": "training",
     "CheckpointError": "training",
     "FetchError": "infrastructure",
-    "NoAnswer": "infrastructure",
     "ConnectionError": "infrastructure",
     "ConnectionResetError": "infrastructure",
     "TimeoutError": "infrastructure",
