@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
     from lorasmith.recipe import Recipe
+    from lorasmith.remedies import Remedies
     from lorasmith.shelf import Shelf
     from lorasmith.training.plan import Plan
+    from lorasmith.workbench import Workbench
 
 Watch = Callable[[Event], None]
 _COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
@@ -420,10 +422,25 @@ class Studio:
 
     def dispatcher(self, **settings: Any) -> Dispatcher:
         """What starts and follows the jobs of the queue; one per home. ``settings``: fields of ``Dispatcher``."""
-        from lorasmith.enqueuing import collect_ended
-        from lorasmith.queue.dispatcher import Dispatcher
+        from lorasmith.enqueuing import make_dispatcher
 
-        return Dispatcher(self.queue, **{"collect": lambda job: collect_ended(self, job), **settings})
+        made = make_dispatcher(self, settings)
+        self._known_queue = replace(self.queue, changed=made.wake)
+        return made
+
+    @property
+    def workbench(self) -> Workbench:
+        """What a person needs to set a run up: models, defaults, what is in the way, how long it takes here."""
+        from lorasmith.workbench import Workbench
+
+        return Workbench(self)
+
+    @property
+    def remedies(self) -> Remedies:
+        """What helps a job that failed, and its application."""
+        from lorasmith.remedies import Remedies
+
+        return Remedies(self)
 
     @property
     def curate(self) -> Curation:
