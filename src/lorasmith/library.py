@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import unicodedata
@@ -22,10 +21,10 @@ from typing import Any, Final, Literal
 from filelock import FileLock
 
 from lorasmith.errors import AdapterError, ConfigError
-from lorasmith.files import file_digest, write_json
+from lorasmith.files import file_digest, read_json, write_json
 
 Visibility = Literal["private", "public"]
-KINDS: Final = ("", "character", "style", "object")
+KINDS: Final = ("", "person", "style", "object")
 """What an adapter teaches; empty where nobody has said."""
 _PARTS: Final = (".safetensors", ".certificate.json", ".about.json")
 _TRASH: Final = ".trash"
@@ -170,6 +169,23 @@ class Library:
             write_json(self._beside(name, ".about.json"), asdict(changed))
         return changed
 
+    def introduce(self, name: str, said: Mapping[str, Any]) -> None:
+        """Take over what was said of a model before it was trained: ``name``, ``description``, ``kind``, ``public``.
+
+        What somebody has written about it since stays.
+        """
+        about = self.about(name)
+        if not said or about.title or about.description:
+            return
+        kind = str(said.get("kind", ""))
+        self.describe(
+            name,
+            title=str(said.get("name", ""))[: _LONGEST["title"]],
+            description=str(said.get("description", ""))[: _LONGEST["description"]],
+            visibility="public" if said.get("public") is True else "private",
+            kind=kind if kind in KINDS else "",
+        )
+
     # The trash
 
     def remove(self, name: str) -> Deleted:
@@ -228,11 +244,7 @@ class Library:
         return self.folder / f"{name}{ending}"
 
     def _read(self, name: str, ending: str) -> dict[str, Any]:
-        try:
-            found = json.loads(self._beside(name, ending).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_json(self._beside(name, ending))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
