@@ -28,7 +28,8 @@ KINDS: Final = ("", "person", "style", "object")
 """What an adapter teaches; empty where nobody has said."""
 _PARTS: Final = (".safetensors", ".certificate.json", ".about.json")
 _TRASH: Final = ".trash"
-_RESERVED: Final = frozenset({"con", "prn", "aux", "nul", *(f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10))})
+_RESERVED: Final = frozenset({"new", "import", "con", "prn", "aux", "nul", *(f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10))})
+"""What cannot be a file's name on Windows, and two addresses of the web app."""
 _LONGEST: Final = {"title": 200, "description": 10_000, "license": 500}
 
 
