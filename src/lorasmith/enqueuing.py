@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
-from lorasmith.files import write_json
+from lorasmith.files import read_json, write_json
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
@@ -416,14 +416,15 @@ def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
         if "adapter" not in output:
             return None
         adapter = studio.collect(job)
-        if (job.folder.path / ABOUT).exists():
-            shutil.copyfile(job.folder.path / ABOUT, adapter.with_name(f"{adapter.stem}.about.json"))
+        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
         return {"adapter": adapter.stem}
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None
     if record.kind == "generate":
         return {"images": [image["path"] for image in output["images"]]}
+    if record.kind == "certify":
+        studio.models.file_certificate(job)
     theirs, ours = {
         "import": ("reference", "dataset"),
         "fetch": ("base", "base"),

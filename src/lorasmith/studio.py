@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
+    from lorasmith.easel import Easel
     from lorasmith.library import Library
+    from lorasmith.models import Models
     from lorasmith.queue.dispatcher import Dispatcher
     from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
@@ -336,7 +338,7 @@ class Studio:
             raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
         if not file.is_file() or file_digest(file) != output["sha256"]:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
-        return self.library.add(file, certificate, name=payload["config"]["output_name"])
+        return self.library.add(file, certificate, name=payload["config"]["output_name"], job=job.id)
 
     # Using adapters
 
@@ -471,6 +473,20 @@ class Studio:
         from lorasmith.shelf import Shelf
 
         return Shelf(self.home)
+
+    @property
+    def models(self) -> Models:
+        """The adapters of this home with all that belongs to them: look at, describe, take in, delete."""
+        from lorasmith.models import Models
+
+        return Models(self)
+
+    @property
+    def easel(self) -> Easel:
+        """What was painted, with its parameters, and prompts worth keeping."""
+        from lorasmith.easel import Easel
+
+        return Easel(self)
 
     @property
     def library(self) -> Library:
