@@ -13,6 +13,7 @@ from lorasmith import __version__
 from lorasmith.studio import Studio
 from lorasmith.web import api, pages, replies
 from lorasmith.web.gate import Gate
+from lorasmith.web.looks import Looks
 from lorasmith.web.rendering import ROOT
 from lorasmith.web.sessions import Sessions
 
@@ -27,9 +28,12 @@ def create_app(studio: Studio, *, hosts: Collection[str], sessions: Sessions | N
     """
     known = sessions or Sessions(studio.home)
 
+    looks = Looks()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        looks.close()
 
     app = FastAPI(
         title="lorasmith",
@@ -41,7 +45,7 @@ def create_app(studio: Studio, *, hosts: Collection[str], sessions: Sessions | N
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
     )
-    app.state.studio, app.state.sessions = studio, known
+    app.state.studio, app.state.sessions, app.state.looks = studio, known, looks
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):
