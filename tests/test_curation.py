@@ -64,12 +64,27 @@ def test_checks_repairs_and_health(studio: Studio, version: DatasetVersion) -> N
     report = curate.inspect("cats", lens)
     found = {finding.id: finding for finding in report.findings}
     assert {"C2", "C5", "S1"} <= found.keys() and "C21" in report.not_run
+    preview = curate.preview_repair("cats", found["C5"], lens=lens)
+    assert (preview.finding, preview.in_scope, preview.unchanged) == ("C5", len(found["C5"].items), 0)
+    assert preview.scope == "all 4 pictures"
+    assert {one.item for one in preview.examples} == set(found["C5"].items)
+    assert all("zib" not in one.before and "zib" in one.after for one in preview.examples)
+    assert curate.version("cats").number == version.number  # a preview changes nothing
+    few = curate.preview_repair(version, found["C5"], found["C5"].items[:1], lens)
+    assert (few.scope, few.changed, len(few.difference.captions)) == ("1 of 4 pictures", 1, 1)
     mended = curate.repair("cats", found["C5"], lens=lens)
+    assert mended.items == preview.items and mended.operation == preview.operation
     assert all("zib" in item.caption for item in mended.items if item.caption)
     assert mended.operation.arguments["finding"] == "C5"
     assert 0 < curate.health(version, report).score < 100
     with pytest.raises(DatasetError, match="S1 cannot be mended"):
         curate.repair("cats", found["S1"])
+    with pytest.raises(DatasetError, match="S1 cannot be mended"):
+        curate.preview_repair("cats", found["S1"])
+    with pytest.raises(ConfigError, match="does not say anything of"):
+        curate.preview_repair("cats", found["C5"], ["lost.png"])
+    with pytest.raises(DatasetError, match="has no picture"):
+        curate.preview_repair(curate.leave_out("cats", [found["C5"].items[0]]), found["C5"], lens=lens)
 
 
 def test_pictures_roles_export_and_report(studio: Studio, version: DatasetVersion, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def bench_overlay(rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             photographs = [pictures.photograph(rng, 768, 512) for _ in range(size)]
             place = (float(rng.uniform(0.05, 0.6)), float(rng.uniform(0.05, 0.9)))
-            for share in (1.0, 0.5, 0.25):
+            for share in (1.0, 0.5, 0.25, 0.2):
                 marked = [
                     pictures.watermarked(image, "(c) studio name", 60, place) if i < share * size else image
                     for i, image in enumerate(photographs)

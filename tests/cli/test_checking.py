@@ -83,6 +83,8 @@ def test_a_repair_is_one_version(desk: Desk) -> None:
     code, out, _ = desk.say("check", "pets", *word, "--fix", "C5", "--dry-run")
     assert code == 0 and "{+zib, +}cat, blue" in out and out.endswith("this was a dry run.\n")
     tried = desk.ask("check", "pets", *word, "--fix", "c5", "--dry-run")
+    assert "changed, 0 left as they are." in out and tried["changed"] == tried["in_scope"] > 0
+    assert {one["item"] for one in tried["examples"]} <= set(tried["finding"]["items"])
     made = desk.ask("check", "pets", *word, "--fix", "c5")
     assert made["changes"]["counts"] == tried["changes"]["counts"]
     assert (made["reference"], made["before"], made["finding"]["id"]) == ("pets@2", "pets@1", "C5")

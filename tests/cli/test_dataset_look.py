@@ -33,6 +33,8 @@ def test_buckets_are_a_table_with_exact_steps(desk: Desk) -> None:
     assert plan["steps"] == -(-plan["exposures_per_epoch"] * 3 // 2)
     code, out, _ = desk.say("dataset", "buckets", "pets", "--base", "sandbox", "--batch-size", "2", "--epochs", "3")
     assert code == 0 and f"The run: {plan['steps']} steps" in out
+    assert "at 128 pixels, sides in steps of 32." in out and plan["side_step"] == 32  # the family's 64 is for 512
+    assert all(bucket[side] % 32 == 0 for bucket in plan["buckets"] for side in ("width", "height"))
     assert desk.ask("dataset", "buckets", "pets", "--steps", "9")["steps"] == 9
     assert "left out: " in desk.say("dataset", "buckets", "pets", "--resolution", "512", "--no-upscale")[1]
     desk.refused("dataset", "buckets", "pets", "--steps", "9", "--epochs", "2")

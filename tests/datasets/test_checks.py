@@ -144,3 +144,10 @@ def test_token_estimate() -> None:
     assert estimate_tokens("red, star") == 3
     assert estimate_tokens("extraordinarily") == 2
     assert estimate_tokens("猫と犬") == 3
+
+
+def test_tags_that_are_equally_frequent_are_listed_by_name(tmp_path: Path) -> None:
+    constant = ", ".join(["zebra", "apple", "mango", "kiwi", "berry"])
+    files = {f"{n}.png": picture(n) for n in range(12)}
+    files |= {f"{n}.txt": f"{constant}, own {n}".encode() for n in range(12)}
+    assert found(tmp_path, files)["C16"].message.endswith("'apple', 'berry', 'kiwi', 'mango', 'zebra'.")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from lorasmith.datasets.colours import SIDE, colours_of, turned
 from lorasmith.datasets.duplicates import DuplicateGroup, find_duplicates
 from lorasmith.datasets.leaks import Leak, find_leaks
 from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.phash import orientations, phash
 from lorasmith.datasets.signals import Signals, measure
 from lorasmith.sandbox.patchwork import draw_patchwork
 from tests.datasets.dataset_pictures import encode
@@ -22,6 +24,7 @@ PLAIN = Signals(
     width=1024, height=1024, sharpness=500.0, crispness=0.7, brightness=120.0, dark_clip=0.0, bright_clip=0.0,
     contrast=150.0, span=200.0, ground=0.1, entropy=7.0, is_gray=False, borders=(0, 0, 0, 0), jpeg_quality=None,
     blockiness=1.0, upscale_evidence=0.0, structure=40.0, pixel_hash="", phash=0, phash_orientations=(0,) * 8,
+    colours=bytes(108),
 )  # fmt: skip
 ZERO = 0
 FOUR = 0b1111
@@ -240,6 +243,73 @@ def test_copies_are_found_and_strangers_are_not(real: tuple[list[Item], dict[str
     assert "mirrored.jpg" in turned and len(turned) == 2
 
 
+def flat(ground: tuple[int, int, int], figure: tuple[int, int, int]) -> Image.Image:
+    canvas = Image.new("RGB", (300, 300), ground)
+    ImageDraw.Draw(canvas).polygon([(40, 60), (220, 30), (180, 200), (90, 260)], fill=figure)
+    return canvas
+
+
+def test_one_shape_in_other_colours_is_another_picture(tmp_path: Path) -> None:
+    grounds = [(200, 40, 40), (40, 60, 200), (30, 140, 60), (220, 200, 60), (90, 30, 120)]
+    drawn = {f"{i}.png": encode(flat(ground, (250, 250, 250))) for i, ground in enumerate(grounds)}
+    drawn["small figure, red.png"] = encode(flat((240, 240, 240), (200, 30, 30)))
+    drawn["small figure, blue.png"] = encode(flat((240, 240, 240), (40, 60, 220)))
+    drawn["mirrored, in another colour.png"] = encode(ImageOps.mirror(flat((10, 90, 90), (250, 250, 250))))
+    items, signals = add_all(tmp_path, drawn)
+    hashes = [signals[item.image].phash for item in items[:5]]
+    assert max((one ^ other).bit_count() for one in hashes for other in hashes) <= 4  # the hash alone sees copies
+    assert find_duplicates(items, signals) == []
+    assert find_leaks({"train": items[:3], "validation": items[3:]}, signals) == []
+
+
+def test_copies_that_differ_in_colour_are_found_as_what_they_are(tmp_path: Path) -> None:
+    one = picture(3)
+    items, signals = add_all(
+        tmp_path,
+        {
+            "a.png": encode(one),
+            "darker.jpg": encode(ImageEnhance.Brightness(one).enhance(0.85), "JPEG", quality=70),
+            "gray.png": encode(one.convert("L").convert("RGB")),
+            "gray, mirrored.png": encode(ImageOps.mirror(one).convert("L").convert("RGB")),
+            "inverted.png": encode(ImageOps.invert(one)),
+        },
+    )
+    groups = {(group.kind, frozenset(group.members)) for group in find_duplicates(items, signals)}
+    assert ("near", frozenset({"a.png", "darker.jpg"})) in groups
+    (similar,) = [members for kind, members in groups if kind == "similar"]
+    assert "gray.png" in similar and similar & {"a.png", "darker.jpg"} and len(similar) == 2
+    assert not any("inverted.png" in members for _, members in groups)
+    leaks = find_leaks({"train": items[:1], "validation": items[1:3]}, signals)
+    assert [(leak.kind, leak.name) for leak in leaks] == [("near", "darker.jpg"), ("similar", "gray.png")]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_fields_turn_as_hashes_do(turn: int) -> None:
+    ways = [
+        None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+    ]  # fmt: skip
+    one, way = picture(1), ways[turn]
+    other = one if way is None else one.transpose(way)
+    assert (phash(other) ^ orientations(one)[turn]).bit_count() <= 1
+    fields = np.frombuffer(colours_of(one), np.uint8).reshape(1, SIDE, SIDE, 3)
+    theirs = np.frombuffer(colours_of(other), np.uint8).reshape(fields.shape)
+    assert np.abs(turned(fields, turn).astype(int) - theirs.astype(int)).max() <= 1  # rounding
+
+
+def test_equal_hashes_in_three_colours_are_three_groups() -> None:
+    made = Set()
+    shades = {"red": bytes((200, 30, 30)) * 36, "blue": bytes((30, 30, 200)) * 36, "green": bytes((30, 160, 30)) * 36}
+    for i in range(12):
+        name, shade = list(shades.items())[i % 3]
+        made.add(f"{name} {i}", FOUR if i < 6 else ZERO, colours=shade)
+    groups = made.groups()
+    assert {frozenset(name.split()[0] for name in group.members) for group in groups} == {
+        frozenset({"red"}), frozenset({"blue"}), frozenset({"green"}),
+    }  # fmt: skip
+    assert sorted(len(group.members) for group in groups) == [4, 4, 4]
+
+
 # Leaks
 
 
@@ -276,8 +346,8 @@ def test_every_pair_of_sets_is_compared() -> None:
 
 def test_the_closest_is_named() -> None:
     made = Set()
-    for name, phash in (("far", 0xFF), ("close", 1), ("new", 0)):
-        made.add(name, phash)
+    for name, bits in (("far", 0xFF), ("close", 1), ("new", 0)):
+        made.add(name, bits)
     *old, new = made.items
     assert find_leaks({"old": old, "new": [new]}, made.signals, radius=8) == [
         Leak("near", "new", "new", "old", "close", 1)

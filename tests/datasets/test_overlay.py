@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from lorasmith.datasets.overlay import LEAST, THRESHOLD, common_overlay
+from lorasmith.datasets.overlay import LEAST, PART_THRESHOLD, THRESHOLD, common_overlay
 from lorasmith.sandbox import world
 from lorasmith.sandbox.patchwork import draw_patchwork
 
@@ -49,6 +49,51 @@ def test_faint_text_is_found_where_it_is(count: int, share: float) -> None:
     assert len(expected ^ set(found.having)) <= 0.1 * count
     assert found.share == len(found.having) / count
     assert found.box_in(1000, 500)[0] == round(left * 1000)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.2])
+def test_a_mark_on_a_part_of_the_pictures_is_found(share: float) -> None:
+    images = some(40, share)
+    images = [images[int(i)] for i in np.random.default_rng(1).permutation(40)]
+    found = common_overlay(images)
+    assert found is not None and found.z > PART_THRESHOLD
+    left, top, right, bottom = found.box
+    assert abs(left - PLACE[0]) < 0.12 and abs(top - PLACE[1]) < 0.08 and right > 0.65 and bottom < 1
+    assert abs(len(found.having) - share * 40) <= 2
+
+
+def horizon(seed: int) -> Image.Image:
+    """Another picture above and below a line that all have at the same height."""
+    rng = np.random.default_rng(seed)
+    pixels = np.asarray(textured(seed)).astype(np.float32)
+    pixels[: 190 + int(rng.integers(0, 3))] *= 0.5
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def face(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    image = textured(seed, 384, 384)
+    pen = ImageDraw.Draw(image)
+    x, y = rng.normal(192, 6), rng.normal(170, 6)
+    pen.ellipse((x - 90, y - 120, x + 90, y + 120), fill=tuple(int(v) for v in rng.uniform(120, 230, 3)))
+    for side in (-38, 38):
+        pen.ellipse((x + side - 15, y - 40, x + side + 15, y - 22), fill=(250, 250, 250))
+        pen.ellipse((x + side - 6, y - 37, x + side + 6, y - 25), fill=(30, 30, 30))
+    return image
+
+
+@pytest.mark.parametrize("draw", [horizon, face])
+def test_a_common_composition_is_no_mark(draw: Callable[[int], Image.Image]) -> None:
+    assert common_overlay([draw(seed) for seed in range(40)]) is None
+
+
+def test_a_few_frames_of_one_scene_are_no_mark() -> None:
+    burst = np.asarray(textured(0)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    frames = [
+        Image.fromarray(np.clip(burst + rng.normal(0, 4, burst.shape), 0, 255).astype(np.uint8)) for _ in range(9)
+    ]
+    assert common_overlay([*frames, *(textured(i) for i in range(1, 32))]) is None
 
 
 @pytest.mark.parametrize("count", [8, 15, 40])

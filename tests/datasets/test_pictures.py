@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lorasmith.datasets.history import in_words
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.pictures import TOOLS, Frame, ToolError, tool_from
 from lorasmith.datasets.pictures.borders import content_box
@@ -411,6 +412,13 @@ def test_a_tool_makes_a_version_and_touches_no_original(version: DatasetVersion,
             assert image.size == (item.width, item.height)
     assert {sha: store.blob_path(sha).read_bytes() for sha in originals} == originals
     assert outcome.version.operation.name == "resize" and outcome.version.operation.arguments["size"] == 150
+    words = in_words(outcome.version.operation)  # what was chosen; the record holds the rest too
+    assert words == "resize (mode: long_side, size: 150)"
+    assert len(outcome.version.operation.arguments) > 3
+    joined = Operation(name="resize", arguments={**outcome.version.operation.arguments, "rebased_from": 1})
+    assert in_words(joined) == f"{words}, joined with later edits"
+    turned = use_tool(outcome.version, store, tool_from("flip", {})).version.operation
+    assert (in_words(turned), turned.arguments["direction"]) == ("flip", "horizontal")
 
 
 def test_nothing_to_do_makes_no_version(version: DatasetVersion, store: DatasetStore) -> None:

@@ -104,6 +104,8 @@ def test_nothing_is_said_of_a_sound_picture(make: Callable[[], Image.Image], tmp
         (lambda: as_jpeg(photograph(), 30).crop((3, 5, 600, 450)), "is_blocky"),
         (lambda: enlarged(photograph(width=900, height=700), 2), "is_upscaled"),
         (lambda: enlarged(photograph(width=900, height=700), 3), "is_upscaled"),
+        (lambda: as_jpeg(enlarged(photograph(width=900, height=700), 3), 90), "is_upscaled"),
+        (lambda: as_jpeg(enlarged(photograph(width=900, height=700), 3), 80), "is_upscaled"),
         (lambda: photograph().convert("L"), "is_gray"),
         (lambda: as_jpeg(photograph().convert("L").convert("RGB"), 60), "is_gray"),
         (lambda: framed(photograph(), (0, 40, 640, 440), (0, 0, 0)), "has_borders"),

@@ -130,8 +130,8 @@ def _curation() -> Curation:
         after=Checkup("zib@3", 94, parts, before.findings[3:], 67),
         eye=EyeRow("turned.jpg", _mascot(1), _mascot(2), HOSTILE, ("sd-scripts (kohya)", HOSTILE), ("OneTrainer",)),
         groups=(
-            GroupRow("near", 1, "the sharpest (245 to 55)", _shown("05.png", HOSTILE), 0.4, (HOSTILE,)),
-            GroupRow("turned", 4, "as good as any of them", _shown("06.png", "07.png"), 27.7, ()),
+            GroupRow("near", 1, "the sharpest (245 to 55)", _shown("05.png", HOSTILE), (HOSTILE,)),
+            GroupRow("turned", 4, "as good as any of them", _shown("06.png", "07.png"), ("07.png",)),
         ),
         edits=(
             EditRow(

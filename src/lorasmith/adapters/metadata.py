@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorasmith import __version__
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.reading import CaptionReader
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.files import file_digest
 

@@ -143,7 +143,7 @@ def buckets(
 
 
 def _plan_lines(plan: BucketPlan) -> list[str]:
-    lines = [f"{plan.version} at {plan.resolution} pixels, sides in steps of {plan.bucket_multiple}."]
+    lines = [f"{plan.version} at {plan.resolution} pixels, sides in steps of {plan.side_step}."]
     rows = [
         (
             f"{bucket.width}x{bucket.height}",

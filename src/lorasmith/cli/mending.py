@@ -10,7 +10,7 @@ from lorasmith.cli.editing import made_line
 from lorasmith.cli.prepare import summary
 from lorasmith.cli.progress import meter
 from lorasmith.cli.session import Session, plain
-from lorasmith.cli.words import difference_document, difference_lines, proposed, tally_line
+from lorasmith.cli.words import difference_document, difference_lines, tally_line
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,22 +42,23 @@ def mend(
     pictures: bool,
 ) -> None:
     """Carry out one repair, or say what it would change."""
-    from lorasmith.datasets.checks.repairs import preview_repair
-
     finding = _to_mend(session, version, wanted, looked_at, pictures=pictures)
     if finding is None:
         words = f"{version.reference}: {wanted.upper()} finds nothing, so there is nothing to mend."
         session.answer(summary(version) | {"before": version.reference, "finding": None}, words)
         return
+    preview = session.studio.curate.preview_repair(version, finding, lens=looked_at)  # says why, if there is no repair
+    difference = preview.difference
     document: dict[str, Any] = {"before": version.reference, "dry_run": dry_run, "finding": plain(finding)}
-    if finding.repair is None:
-        session.studio.curate.repair(version, finding)  # says why there is none
-        return
-    items = preview_repair(version, finding.repair, finding.items, counter=looked_at.counter)
-    difference = proposed(version, items)
-    document["changes"] = difference_document(difference)
-    lines = [f"{finding.id}: {finding.message}", f"Repair: {finding.repair.sentence}", f"{tally_line(difference)}."]
-    lines += difference_lines(session, difference, 8)
+    document |= {name: getattr(preview, name) for name in ("scope", "total", "in_scope", "changed", "unchanged")}
+    document |= {"examples": plain(preview.examples), "changes": difference_document(difference)}
+    lines = [
+        f"{finding.id}: {finding.message}",
+        f"Repair: {preview.sentence}",
+        f"On {preview.scope}: {preview.changed:,} changed, {preview.unchanged:,} left as they are.",
+        f"{tally_line(difference)}.",
+        *difference_lines(session, difference, 8),
+    ]
     if dry_run:
         session.answer(document, *lines, "Nothing was changed: this was a dry run.")
         return

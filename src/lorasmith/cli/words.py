@@ -12,7 +12,6 @@ from lorasmith.cli.session import Session, count, listed, plain, visible
 
 if TYPE_CHECKING:
     from lorasmith.datasets.history import VersionDiff
-    from lorasmith.datasets.manifest import DatasetVersion, Item
 
 _LONG: Final = 90  # characters of a stretch that stays the same; of a longer one both ends are shown
 _ENDS: Final = 36
@@ -51,13 +50,6 @@ def caption_lines(session: Session, changes: Iterable[tuple[str, str, str]]) -> 
     for name, before, after in changes:
         lines += [f"  {visible(name)}", f"    {word_line(before, after, coloured=session.coloured)}"]
     return lines
-
-
-def proposed(version: DatasetVersion, items: Sequence[Item]) -> VersionDiff:
-    """What would change if a version had these items."""
-    from lorasmith.datasets.history import diff
-
-    return diff(version, version.model_copy(update={"items": tuple(items), "root": ""}).stored_as(()))
 
 
 def tally_line(difference: VersionDiff) -> str:

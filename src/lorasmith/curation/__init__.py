@@ -27,14 +27,13 @@ from lorasmith.curation.looking import bucket_plan, check_context, drawn, indexe
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.captions.bulk import BulkPreview
-    from lorasmith.datasets.checks import Finding, Health, Report, TriggerReport
+    from lorasmith.datasets.checks import Finding, Health, RepairPreview, Report, TriggerReport
     from lorasmith.datasets.duplicates import DuplicateGroup
     from lorasmith.datasets.eyes.seeing import Seen
     from lorasmith.datasets.garbage import Garbage
@@ -213,6 +212,7 @@ class Curation:
         index, edit = indexed(self._store, parent, operation, arguments, lens)
         scope = self._scope(parent, where, lens)
         items = index.apply(edit, scope)
+        del index  # before the version is written, which takes memory too
         told: dict[str, Any] = edit.model_dump(mode="json", exclude_defaults=True)
         if where:
             told["where"] = where
@@ -311,23 +311,26 @@ class Curation:
 
         return verify_trigger(self.version(version), word)
 
+    def preview_repair(
+        self, version: Reference, finding: Finding, items: Collection[str] | None = None, lens: Lens | None = None
+    ) -> RepairPreview:
+        """What ``repair`` would do, in words, numbers and examples; it raises what that raises."""
+        from lorasmith.datasets.checks import propose_repair
+
+        return propose_repair(self.version(version), finding, items, counter=(lens or self.lens()).counter)
+
     def repair(
         self, version: Reference, finding: Finding, items: Collection[str] | None = None, lens: Lens | None = None
     ) -> DatasetVersion:
         """Carry out the one operation that mends a finding, on all its items or on some of them.
 
         Raises:
-            DatasetError: this finding has no such operation.
+            ConfigError: ``items`` names a picture that the finding is not about.
+            DatasetError: it has no such operation, or a picture is not in the version.
         """
-        from lorasmith.datasets.checks.repairs import preview_repair
-
-        if finding.repair is None:
-            raise DatasetError(f"{finding.id} cannot be mended by one operation.", finding.fix)
-        parent, chosen = self.version(version), finding.items if items is None else items
-        counter = (lens or self.lens()).counter
-        edited = preview_repair(parent, finding.repair, chosen, counter=counter)
-        arguments = {**finding.repair.arguments, "items": sorted(chosen), "finding": finding.id}
-        return self._commit(version, parent, edited, Operation(name=finding.repair.operation, arguments=arguments))
+        parent = self.version(version)
+        made = self.preview_repair(parent, finding, items, lens)
+        return self._commit(version, parent, made.items, made.operation)
 
     def signals(self, version: Reference, *, progress: Progress | None = None) -> Mapping[str, Signals]:
         """What is measured on the pictures, by name: sharpness, light, borders, hashes."""

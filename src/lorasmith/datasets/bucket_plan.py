@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from lorasmith.datasets.buckets import Bucket, LeftOut, arrange, crop_box, divide
+from lorasmith.datasets.buckets import Bucket, LeftOut, arrange, crop_box, divide, side_multiple
 from lorasmith.datasets.dealing import Dealer
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.errors import ConfigError
@@ -85,6 +85,11 @@ class BucketPlan:
     """Passes over all pictures and repeats that these steps are, exactly."""
 
     @property
+    def side_step(self) -> int:
+        """Pixels by which sides of buckets differ: the family's multiple, or less where the resolution is small."""
+        return side_multiple(self.resolution, self.bucket_multiple)
+
+    @property
     def steps_per_epoch(self) -> float:
         """Optimizer steps of one pass over all pictures and repeats; exact, and seldom whole."""
         return self.exposures_per_epoch / (self.batch_size * self.accumulation)
@@ -119,6 +124,7 @@ class BucketPlan:
         return asdict(self) | {
             "pictures": self.pictures,
             "regularisation": self.regularisation,
+            "side_step": self.side_step,
             "steps_per_epoch": self.steps_per_epoch,
         }
 

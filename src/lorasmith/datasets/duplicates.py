@@ -2,15 +2,17 @@
 
     bytes     one file twice
     pixels    the same pixels in another container
-    near      perceptual hashes at most 4 bits apart: resized, saved again, retouched
-    similar   5 to 8 bits: frames of a burst, another expression
-    turned    mirrored or rotated; for some subjects wanted, for others a fault
+    near      perceptual hashes at most 4 bits apart and the same colours: resized, saved again, retouched
+    similar   at most 8 bits and colours alike: frames of a burst, another expression; also a gray copy of a picture
+              with colours, or one with stronger colours
+    turned    mirrored or rotated, with the same colours; for some subjects wanted, for others a fault
 
 Groups do not chain: if A is like B and B is like C, A and C may be strangers. So every member of a group is within the
 limit of its keeper, and whoever keeps the keepers alone loses no picture that does not look like one that stays. Each
 kind compares the keepers of the kinds before it, so nothing is reported twice.
 
-A plain surface has a hash made of noise. Pictures without structure are compared by bytes and pixels only.
+The hash sees no colour, so flat drawings of one shape are told apart by their colours (``colours.py``). A plain surface
+has a hash made of noise; pictures without structure are compared by bytes and pixels only.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasmith.datasets.hamming import CrowdedError, Pairs, near_pairs, near_pairs_between
+from lorasmith.datasets.colours import Colours
+from lorasmith.datasets.hamming import CrowdedError, near_pairs, near_pairs_between
 from lorasmith.datasets.keeper import best_first, choose_keeper
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.signals.values import Signals
 
+Ranks = tuple[NDArray[np.intp], NDArray[np.intp]]
 Kind = Literal["bytes", "pixels", "near", "similar", "turned"]
 
 NEAR: Final = 4
@@ -105,29 +109,36 @@ class _Search:
         return [i for i in left if i not in gone]
 
     def alike(self, left: Sequence[int], radius: int) -> list[int]:
-        """Those whose hashes are within the radius of the best of them."""
-        ranked = best_first(left, self.items, self.signals)
-        hashes = self._hashes(ranked)
+        """Those whose hashes are within the radius of the best of them, and whose colours are like its."""
+        ranking = self._ranked(left, radius)
+        equal, firsts = ranking.equals()
         try:
-            pairs = near_pairs(hashes, radius, most=_MOST_PAIRS)
+            i, j, _ = near_pairs(ranking.hashes[firsts], radius, equal="all", most=_MOST_PAIRS)
+            some = ranking.like(firsts[i], firsts[j])
+            near = (firsts[i[some]], firsts[j[some]])
         except CrowdedError:
-            pairs = _rays(hashes, radius)
-        return self._stars(ranked, hashes, pairs, radius)
+            near = ranking.rays(firsts)
+        return self._stars(ranking, equal, near)
 
     def turned(self, left: Sequence[int]) -> None:
         """Those that are within the radius when one is mirrored or rotated, and are not without it.
 
         A symmetric picture is its own mirror image; that is no finding, and a pair of its like was found upright.
         """
-        ranked = best_first(left, self.items, self.signals)
-        hashes = self._hashes(ranked)
+        ranking = self._ranked(left, TURNED)
+        ranked, hashes = ranking.order, ranking.hashes
         nearest: dict[tuple[int, int], int] = {}
         for turn in range(1, 8):
-            others = [self.signals[self.items[i].image].phash_orientations[turn] for i in ranked]
-            for i, j, distance in zip(*near_pairs_between(hashes, np.array(others, np.uint64), TURNED), strict=True):
-                pair = (int(min(i, j)), int(max(i, j)))
-                if i != j and _bits_apart(hashes[i], hashes[j]) > SIMILAR:
-                    nearest[pair] = min(int(distance), nearest.get(pair, 64))
+            others = np.array([self.signals[self.items[i].image].phash_orientations[turn] for i in ranked], np.uint64)
+            first, second, distance = near_pairs_between(hashes, others, TURNED)
+            upright = np.bitwise_count(hashes[first] ^ hashes[second]) <= SIMILAR
+            chosen = np.flatnonzero((first != second) & ~upright)
+            chosen = chosen[ranking.colours.same(first[chosen], second[chosen], turn=turn)]
+            for i, j, bits in zip(
+                first[chosen].tolist(), second[chosen].tolist(), distance[chosen].tolist(), strict=True
+            ):
+                pair = (min(i, j), max(i, j))
+                nearest[pair] = min(bits, nearest.get(pair, 64))
         gone: set[int] = set()
         for center in sorted({i for i, _ in nearest}):
             found = {j: d for (i, j), d in nearest.items() if i == center and j not in gone}
@@ -141,44 +152,40 @@ class _Search:
                     {ranked[k]: d for k, d in found.items()},
                 )
 
-    def _stars(self, ranked: list[int], hashes: NDArray[np.uint64], pairs: Pairs, radius: int) -> list[int]:
+    def _stars(self, ranking: _Ranking, equal: Mapping[int, list[int]], near: Ranks) -> list[int]:
         """Groups around the best picture that is in none yet, then the next best, and so on.
 
-        The pairs are of ranks, so the first of each is the better one; equal hashes are linked to the best of them.
+        The pairs are of ranks, so the first of each is the better one; whoever equals a better one goes where it goes,
+        unless its colours are too far from those of the group's middle.
         """
-        equal: dict[int, list[int]] = {}
-        near: dict[int, list[int]] = {}
-        for i, j, distance in zip(*(column.tolist() for column in pairs), strict=True):
-            (near if distance else equal).setdefault(i, []).append(j)
-        taken: set[int] = {j for followers in equal.values() for j in followers}  # they go where the best of them goes
+        around: dict[int, list[int]] = {}
+        for i, j in zip(near[0].tolist(), near[1].tolist(), strict=True):
+            around.setdefault(i, []).append(j)
+        taken: set[int] = set()
         gone: set[int] = set()
-        for center in sorted({*near, *equal}):
+        for center in sorted({*around, *equal}):
             if center in taken:
                 continue
-            around = [center, *(j for j in near.get(center, ()) if j not in taken)]
-            taken.update(around)
-            members = [k for first in around for k in (first, *equal.get(first, ()))]
+            close = [j for j in around.get(center, ()) if j not in taken]
+            taken.update((center, *close))
+            followers = np.array([k for j in close for k in equal.get(j, ())], np.intp)
+            followers = followers[ranking.like(np.full(followers.size, center), followers)]
+            members = [center, *equal.get(center, ()), *close, *followers.tolist()]
             if len(members) > 1:
-                gone.update(self._add_star(ranked, hashes, members, around, radius))
-        return [i for i in ranked if i not in gone]
+                gone.update(self._add_star(ranking, members))
+        return [i for i in ranking.order if i not in gone]
 
-    def _add_star(
-        self, ranked: list[int], hashes: NDArray[np.uint64], members: list[int], around: list[int], radius: int
-    ) -> set[int]:
-        """Any member that is within the radius of all others may be kept, not the one in the middle alone."""
-        centers = members
-        if len(around) > _MANY:
-            centers = around[:1]
-        elif len(around) > 1:
-            apart = np.bitwise_count(hashes[around][:, None] ^ hashes[around][None, :]).max(axis=1)
-            inside = {int(hashes[around[k]]) for k in np.flatnonzero(apart <= radius)}
-            centers = [k for k in members if int(hashes[k]) in inside]
-        candidates = [ranked[k] for k in centers]
-        by_hash = {ranked[k]: int(hashes[k]) for k in members}
+    def _add_star(self, ranking: _Ranking, members: list[int]) -> set[int]:
+        """Any member that is like all others may be kept, not the one in the middle alone."""
+        centers = members[:1] if len(members) > _MANY else ranking.like_all(np.array(members, np.intp))
+        candidates = [ranking.order[k] for k in centers]
         kept, _ = choose_keeper(candidates, self.items, self.signals)
-        distances = {i: (value ^ by_hash[kept]).bit_count() for i, value in by_hash.items()}
-        kind: Kind = "near" if max(distances.values()) <= NEAR else "similar"
-        return self._add(kind, list(by_hash), candidates, distances)
+        keeper = ranking.order.index(kept)
+        bits = np.bitwise_count(ranking.hashes[members] ^ ranking.hashes[keeper])
+        same = ranking.colours.same(np.full(len(members), keeper), np.array(members, np.intp)).all()
+        kind: Kind = "near" if bits.max() <= NEAR and same else "similar"
+        names = [ranking.order[k] for k in members]
+        return self._add(kind, names, candidates, dict(zip(names, bits.tolist(), strict=True)))
 
     def _add(
         self, kind: Kind, members: Sequence[int], candidates: Sequence[int], distances: Mapping[int, int]
@@ -202,24 +209,63 @@ class _Search:
         )
         return set(others)
 
-    def _hashes(self, left: Sequence[int]) -> NDArray[np.uint64]:
-        return np.array([self.signals[self.items[i].image].phash for i in left], np.uint64)
+    def _ranked(self, left: Sequence[int], radius: int) -> _Ranking:
+        order = best_first(left, self.items, self.signals)
+        measured = [self.signals[self.items[i].image] for i in order]
+        hashes = np.array([one.phash for one in measured], np.uint64)
+        return _Ranking(order, hashes, Colours(measured), radius)
 
 
-def _bits_apart(a: np.uint64, b: np.uint64) -> int:
-    return int(np.bitwise_count(a ^ b))
+@dataclass(frozen=True)
+class _Ranking:
+    """Pictures from the best to the worst; a rank is a place in that order."""
 
+    order: list[int]
+    """Their indices among the items."""
+    hashes: NDArray[np.uint64]
+    colours: Colours
+    radius: int
 
-def _rays(hashes: NDArray[np.uint64], radius: int) -> Pairs:
-    """The pairs that stars are made of and no others: the best with all near it, then the best of the rest."""
-    left = np.arange(hashes.size)
-    found: list[Pairs] = []
-    while left.size:
-        distance = np.bitwise_count(hashes[left] ^ hashes[left[0]])
-        near = distance <= radius
-        near[0] = False
-        if near.any():
-            found.append((np.full(int(near.sum()), left[0]), left[near], distance[near]))
-        left = left[1:][~near[1:]]
-    i, j, distances = (np.concatenate(column) for column in zip(*found, strict=True))
-    return i, j, distances
+    def like(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Whether the colours of each pair are as near as this radius asks for."""
+        return (self.colours.same if self.radius <= NEAR else self.colours.alike)(first, second)
+
+    def like_all(self, members: NDArray[np.intp]) -> list[int]:
+        """Members that are within the radius of all others and like all of them; the first one always counts."""
+        first, second = (side.ravel() for side in np.meshgrid(members, members, indexing="ij"))
+        within = np.bitwise_count(self.hashes[first] ^ self.hashes[second]) <= self.radius
+        within[within] = self.like(first[within], second[within])
+        whole = within.reshape(members.size, -1).all(axis=1)
+        whole[0] = True
+        return [int(rank) for rank in members[whole]]
+
+    def equals(self) -> tuple[dict[int, list[int]], NDArray[np.intp]]:
+        """Whoever has the hash and the colours of a better one, by that one; and all who equal nobody better."""
+        _, owner, count = np.unique(self.hashes, return_inverse=True, return_counts=True)
+        firsts = [np.flatnonzero(count[owner] == 1)]
+        equal: dict[int, list[int]] = {}
+        several = np.flatnonzero(count[owner] > 1)
+        several = several[np.argsort(owner[several], kind="stable")]
+        for group in np.split(several, np.flatnonzero(np.diff(owner[several])) + 1):
+            left = group
+            while left.size:
+                like = self.like(np.full(left.size - 1, left[0]), left[1:])
+                firsts.append(left[:1])
+                if like.any():
+                    equal[int(left[0])] = left[1:][like].tolist()
+                left = left[1:][~like]
+        return equal, np.sort(np.concatenate(firsts))
+
+    def rays(self, left: NDArray[np.intp]) -> Ranks:
+        """The pairs that stars are made of and no others: the best with all like it, then the best of the rest."""
+        found: list[Ranks] = []
+        while left.size:
+            near = np.flatnonzero(np.bitwise_count(self.hashes[left[1:]] ^ self.hashes[left[0]]) <= self.radius) + 1
+            near = near[self.like(np.full(near.size, left[0]), left[near])]
+            found.append((np.full(near.size, left[0]), left[near]))
+            staying = np.ones(left.size, np.bool_)
+            staying[0] = False
+            staying[near] = False
+            left = left[staying]
+        i, j = (np.concatenate(column) for column in zip(*found, strict=True))
+        return i, j

@@ -140,13 +140,12 @@ def history(headers: Mapping[int, Header], head: Head, damaged: Mapping[int, str
 def in_words(operation: Operation) -> str:
     """An operation as people would say it; ``arguments["in_words"]`` if whoever made it said it himself."""
     said: Mapping[str, Any] = operation.arguments
-    if isinstance(said.get("in_words"), str):
-        return str(said["in_words"])
     plain = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in said.items() if k != "rebased_from"}
     pictures: Any = next((said[key] for key in _COUNTED if key in said), None)
     counted = {"count": len(pictures)} if pictures is not None else {}
     try:
-        words = _WORDS[operation.name].format_map({**plain, **counted})
+        template = "{in_words}" if isinstance(said.get("in_words"), str) else _WORDS[operation.name]
+        words = template.format_map({**plain, **counted})
     except KeyError:
         words = operation.name.replace("_", " ")
         if short := [f"{k}: {v}" for k, v in plain.items() if isinstance(v, str | int | float) and len(str(v)) <= 60]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from lorasmith.datasets.colours import Colours
 from lorasmith.datasets.duplicates import NEAR, TURNED, Kind
 from lorasmith.datasets.hamming import near_pairs_between
 from lorasmith.datasets.manifest import Item
@@ -39,7 +40,8 @@ def find_leaks(
     Args:
         sets: items by the name of their set: roles, versions (``cats@1``) or datasets.
         signals: by SHA-256 of the picture (``SignalStore.of``); items without are compared by bytes only.
-        radius: most bits between two perceptual hashes.
+        radius: most bits between two perceptual hashes; those whose colours are alike and not the same (a gray copy)
+            are ``similar`` at any distance.
         turned: whether mirrored and rotated copies count.
 
     Returns:
@@ -70,18 +72,21 @@ def _between(
         best[i] = min(found, best.get(i, found))
 
     _offer_equal(new, old, signals, offer)
-    left = _by_hash([i for i in range(len(new)) if i not in best], new, signals)
-    right = _by_hash(range(len(old)), old, signals)
-    firsts = [members[0] for members in right.values()]
-    owners = list(left.values())
-    hashes = np.array(list(left), np.uint64)
+    left = _by_looks([i for i in range(len(new)) if i not in best], new, signals)
+    right = _by_looks(range(len(old)), old, signals)
+    firsts, owners = [members[0] for members in right.values()], list(left.values())
+    measured = [signals[new[members[0]].image] for members in owners], [signals[old[j].image] for j in firsts]
+    colours = Colours([*measured[0], *measured[1]])
+    hashes = np.array([one.phash for one in measured[0]], np.uint64)
     for turn in range(8 if turned else 1):
-        others = np.array([signals[old[j].image].phash_orientations[turn] for j in firsts], np.uint64)
+        others = np.array([one.phash_orientations[turn] for one in measured[1]], np.uint64)
         within = min(radius, TURNED) if turn else radius
-        for a, b, distance in zip(*near_pairs_between(hashes, others, within), strict=True):
-            kind: Kind = "turned" if turn else "near" if distance <= NEAR else "similar"
-            for i in owners[a]:
-                offer(i, kind, int(distance), firsts[b])
+        a, b, distance = near_pairs_between(hashes, others, within)
+        same = colours.same(a, b + len(owners), turn=turn)
+        for k in np.flatnonzero(same if turn else colours.alike(a, b + len(owners))).tolist():
+            kind: Kind = "turned" if turn else "near" if same[k] and distance[k] <= NEAR else "similar"
+            for i in owners[a[k]]:
+                offer(i, kind, int(distance[k]), firsts[b[k]])
     return [
         Leak(_CLOSEST_FIRST[rank], later, new[i].name, earlier, old[j].name, distance)
         for i, (rank, distance, j) in sorted(best.items())
@@ -108,11 +113,13 @@ def _pixels(item: Item, signals: Mapping[str, Signals]) -> str:
     return signals[item.image].pixel_hash if item.image in signals else ""
 
 
-def _by_hash(indices: Iterable[int], items: Sequence[Item], signals: Mapping[str, Signals]) -> dict[int, list[int]]:
-    """Those that can be compared, by perceptual hash: ten thousand equal pictures are looked up once."""
-    owners: dict[int, list[int]] = {}
+def _by_looks(
+    indices: Iterable[int], items: Sequence[Item], signals: Mapping[str, Signals]
+) -> dict[tuple[int, bytes], list[int]]:
+    """Those that can be compared, by hash and colours: ten thousand equal pictures are looked up once."""
+    owners: dict[tuple[int, bytes], list[int]] = {}
     for i in indices:
         found = signals.get(items[i].image)
         if found is not None and found.can_be_compared:
-            owners.setdefault(found.phash, []).append(i)
+            owners.setdefault((found.phash, found.colours), []).append(i)
     return owners

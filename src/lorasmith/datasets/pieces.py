@@ -29,6 +29,7 @@ from lorasmith.errors import DatasetError
 _ONE_IN: Final = 128
 _MOST_ITEMS: Final = 256
 _MOST_BYTES: Final = 1 << 20
+_WRITTEN_AT_ONCE: Final = 256  # pieces: ten megabytes or so, and few enough rounds of waiting for the disk
 _ITEMS: Final = TypeAdapter(list[Item])
 _FATES: Final = TypeAdapter(tuple[Fate, ...])
 _canonical: Final = json.JSONEncoder(
@@ -51,12 +52,16 @@ def names_in(content: bytes) -> list[str]:
     return content.decode("ascii").splitlines()
 
 
-def cut_items(items: Sequence[Item], known: Sequence[Piece] = ()) -> tuple[list[Piece], dict[str, bytes]]:
+def cut_items(
+    items: Sequence[Item], known: Sequence[Piece] = (), write: Callable[[dict[str, bytes]], None] | None = None
+) -> tuple[list[Piece], dict[str, bytes]]:
     """The pieces of ``items``, and the bytes of those that are not among ``known``.
 
     Args:
         items: in order.
         known: pieces that are stored; where the very same items follow each other again they are not even looked at.
+        write: is given the bytes as they come, some pieces at a time, so that never all of them are in memory; what is
+            returned are the rest.
 
     Raises:
         DatasetError: an item cannot be written as JSON in UTF-8.
@@ -79,6 +84,7 @@ def cut_items(items: Sequence[Item], known: Sequence[Piece] = ()) -> tuple[list[
             pieces.append(piece)
             if piece.sha256 not in names:
                 contents[piece.sha256] = content
+                contents = _handed_on(contents, write)
         start = end
     return pieces, contents
 
@@ -104,8 +110,10 @@ def items_of(content: bytes) -> tuple[Item, ...]:
     return tuple(_ITEMS.validate_python(records))
 
 
-def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
-    """The root of a ledger, None for an empty one, and all objects below and with it."""
+def cut_fates(
+    fates: Iterable[Fate], write: Callable[[dict[str, bytes]], None] | None = None
+) -> tuple[str | None, dict[str, bytes]]:
+    """The root of a ledger, None for an empty one, and all objects below and with it (``write``: as ``cut_items``)."""
     names: list[str] = []
     contents: dict[str, bytes] = {}
     lines: list[bytes] = []
@@ -114,6 +122,7 @@ def cut_fates(fates: Iterable[Fate]) -> tuple[str | None, dict[str, bytes]]:
         if _says_end(fate.path) or len(lines) >= _MOST_ITEMS:
             names.append(_add(lines, contents))
             lines = []
+            contents = _handed_on(contents, write)
     if lines:
         names.append(_add(lines, contents))
     return (_add([list_of(names)], contents) if names else None), contents
@@ -183,6 +192,13 @@ def _cut_one(items: Sequence[Item], start: int) -> tuple[int, bytes]:
         if size >= _MOST_BYTES or _says_end(item.name):
             break
     return start + len(lines), b"".join(lines)
+
+
+def _handed_on(contents: dict[str, bytes], write: Callable[[dict[str, bytes]], None] | None) -> dict[str, bytes]:
+    if write is None or len(contents) < _WRITTEN_AT_ONCE:
+        return contents
+    write(contents)
+    return {}
 
 
 def _says_end(name: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.datasets.captions import has_word, same_spelling
-from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.reading import CaptionReader
 from lorasmith.datasets.cooccurrence import CONSIDERED_TAGS, TagPair, frequent_pairs
 from lorasmith.datasets.distributions import Distribution, Histogram, binned, distribution
 

@@ -197,8 +197,8 @@ class VersionFiles:
         """
         numbers = self.numbers(dataset)
         head = self.head(dataset) if numbers else None
-        pieces, contents = cut_items(items, known)
-        _refuse_missing_blobs(pieces, known, holds)
+        _refuse_missing_blobs(items, known, holds)
+        pieces, contents = cut_items(items, known, self.pieces.write)
         names = [piece.sha256 for piece in pieces]
         root = merkle_root(names)
         contents[root] = list_of(names)
@@ -207,7 +207,7 @@ class VersionFiles:
         if isinstance(ledger, Header):
             ledger_root, ledger_count = ledger.ledger_root, ledger.ledger_count
         else:
-            ledger_root, fates = cut_fates(ledger)
+            ledger_root, fates = cut_fates(ledger, self.pieces.write)
             ledger_count = len(ledger)
             self.pieces.write(fates)
         header = Header(
@@ -258,11 +258,12 @@ def _blobs(item: Item) -> set[str]:
     return {item.image, item.original} if item.mask is None else {item.image, item.original, item.mask}
 
 
-def _refuse_missing_blobs(pieces: Sequence[Piece], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
+def _refuse_missing_blobs(items: Sequence[Item], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
     """Look for the blobs that no known piece names; the rest were looked for when those were written."""
-    stored, used = {piece.sha256 for piece in known}, {piece.sha256 for piece in pieces}
-    gone = {sha for piece in known if piece.sha256 not in used for item in piece.items for sha in _blobs(item)}
-    for item in (item for piece in pieces if piece.sha256 not in stored for item in piece.items):
+    same = {id(item) for piece in known for item in piece.items}
+    new = [item for item in items if id(item) not in same]
+    named = {sha for piece in known for item in piece.items for sha in _blobs(item)} if new else frozenset()
+    for item in new:
         for sha256 in _blobs(item):
-            if sha256 not in gone and not holds(sha256):
+            if sha256 not in named and not holds(sha256):
                 raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")

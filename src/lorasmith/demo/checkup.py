@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from lorasmith.demo.record import Checkup, EyeRow, FindingRow, GroupRow, PartRow, Shown
 
 if TYPE_CHECKING:
@@ -23,10 +21,6 @@ _PICTURED: Final = ("P", "D")  # findings of which pictures tell more than names
 _PICTURES_SHOWN: Final = 8
 _FILES_SHOWN: Final = 3
 _SAME_PICTURE: Final = ("bytes", "pixels", "near", "turned")
-_SIDE: Final = 64  # pixels at which colours are compared
-SAME_COLOURS: Final = 5.0
-"""Levels of 255. Enlarged and saved again, pictures of this world move by less than 1; with another ground, by 18 and
-more (measured)."""
 
 
 def check_up(studio: Studio, version: DatasetVersion, lens: Lens, open_image: OpenImage) -> tuple[Report, Checkup]:
@@ -63,28 +57,19 @@ def _finding_row(finding: Finding, items: dict[str, Item], open_image: OpenImage
 
 
 def find_copies(studio: Studio, version: DatasetVersion, open_image: OpenImage) -> tuple[GroupRow, ...]:
-    """Groups of duplicates, each with those of its pictures that have the colours of the best one, too.
-
-    A perceptual hash sees light and dark. In a world of flat shapes two pictures with the same figure on another ground
-    are alike to it; whoever looks at them tells them apart by their colours, and this looks in his place.
-    """
+    """Groups of one picture: the best first, and its copies, which go."""
     items = {item.name: item for item in version.items}
-    rows: list[GroupRow] = []
-    for group in studio.curate.duplicates(version):
-        if group.kind not in _SAME_PICTURE:
-            continue
-        shown = [Shown(name, open_image(items[name])) for name in group.members]
-        apart = {other.name: colours_apart(shown[0].picture, other.picture) for other in shown[1:]}
-        copies = tuple(name for name, levels in apart.items() if levels <= SAME_COLOURS)
-        rows.append(GroupRow(group.kind, group.distance, group.reason, tuple(shown), min(apart.values()), copies))
-    return tuple(sorted(rows, key=lambda row: not row.left_out))
-
-
-def colours_apart(one: Image, other: Image) -> float:
-    """Mean difference in levels of 255, with the other picture turned and mirrored as it fits best."""
-    ours, theirs = (np.asarray(image.convert("RGB").resize((_SIDE, _SIDE)), np.int16) for image in (one, other))
-    turned = [np.rot90(side, quarter) for side in (theirs, theirs[:, ::-1]) for quarter in range(4)]
-    return min(float(np.abs(ours - way).mean()) for way in turned)
+    return tuple(
+        GroupRow(
+            kind=group.kind,
+            bits=group.distance,
+            reason=group.reason,
+            members=tuple(Shown(name, open_image(items[name])) for name in group.members),
+            left_out=group.others,
+        )
+        for group in studio.curate.duplicates(version)
+        if group.kind in _SAME_PICTURE
+    )
 
 
 def look_through_other_eyes(studio: Studio, version: DatasetVersion, lens: Lens) -> EyeRow | None:

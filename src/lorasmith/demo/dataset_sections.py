@@ -196,10 +196,10 @@ def _copies(record: Record) -> Markup | None:
     if not groups:
         return None
     gone = sum(len(group.left_out) for group in groups)
-    copied = sum(bool(group.left_out) for group in groups)
     words = (
-        f"{len(groups)} groups look alike to a perceptual hash, which sees light and dark and no colours. Compared in "
-        f"colour, {copied} hold copies: {gone} pictures were left out, the best of each stays."
+        "A perceptual hash sees light and dark; copies have the same colours, too, and figures of one shape in other "
+        f"colours are other pictures. {len(groups)} {'group holds' if len(groups) == 1 else 'groups hold'} copies: "
+        f"{gone} {'picture was' if gone == 1 else 'pictures were'} left out, the best of each stays."
     )
     return section(
         "copies", "Copies, side by side", words, element("div", *(_group(group) for group in groups), class_="groups")
@@ -208,24 +208,16 @@ def _copies(record: Record) -> Markup | None:
 
 def _group(group: GroupRow) -> Markup:
     best, *others = group.members
-    levels = f"Colours differ by {group.apart:.1f} of 255 levels"
-    stays = "other pictures, which stay." if len(others) > 1 else "another picture, which stays."
-    ending = "a copy." if group.left_out else stays
     bits = "bit" if group.bits == 1 else "bits"
     return element(
         "article",
         element("h3", f"{_KINDS.get(group.kind, group.kind)}, {group.bits} of 64 {bits} apart"),
         element(
             "div",
-            _member(best, "kept", "good", group.reason if group.left_out else ""),
-            *(
-                _member(other, "left out", "bad", "") if other.name in group.left_out
-                else _member(other, "kept", "good", "")
-                for other in others
-            ),
+            _member(best, "kept", "good", group.reason),
+            *(_member(other, "left out", "bad", "") for other in others),
             class_="members",
         ),
-        element("p", f"{levels}: {ending}", class_="muted"),
         class_="group",
     )  # fmt: skip
 

@@ -117,7 +117,7 @@ def _leave_out(
     watch: Stopwatch,
     say: Say,
 ) -> tuple[DatasetVersion, tuple[GroupRow, ...]]:
-    """What is out of focus, and copies that are copies in colour too; each repair is one version.
+    """What is out of focus, and copies; each repair is one version.
 
     Versions are named by number: a second tour goes on from what came, and not from where the first one ended.
     """
@@ -129,13 +129,11 @@ def _leave_out(
             said.append(f"{len(came.items) - len(clean.items)} out of focus")
         groups = find_copies(studio, clean, open_image)
         for kind, id_ in _REPAIRED:
-            copied = [group for group in groups if group.kind == kind and group.left_out]
+            copied = [group for group in groups if group.kind == kind]
             if copied and id_ in repairs:
                 names = [name for group in copied for name in (group.members[0].name, *group.left_out)]
                 clean = studio.curate.repair(clean.reference, repairs[id_], names, lens)
                 said.append(f"{sum(len(group.left_out) for group in copied)} {_KINDS[kind]}")
-        alike = sum(not group.left_out for group in groups)
-        said.append(f"{alike} groups differ in colour and stay")
         said.append(f"{len(clean.items)} pictures are left")
     say(f"leave out: {watch.stations[-1].detail}")
     return clean, groups

@@ -93,7 +93,7 @@ class Checkup:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """Pictures that have one shape in the eyes of a perceptual hash, the best of them first."""
+    """Pictures that show the same, the best of them first."""
 
     kind: str  # bytes, pixels, near, turned
     bits: int
@@ -101,8 +101,6 @@ class GroupRow:
     reason: str
     """Why the first is the best."""
     members: tuple[Shown, ...]
-    apart: float
-    """By how many of 255 levels the colours of the others differ from the first on average, at least."""
     left_out: tuple[str, ...]
 
 

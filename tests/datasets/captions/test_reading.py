@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lorasmith.datasets.captions import count_word, decode_caption, is_excuse, split_tags
 from lorasmith.datasets.captions.operations import operation_from
 from lorasmith.errors import ConfigError
-from tests.datasets.error_texts import FIRST, SECOND, Texts
+from tests.datasets.error_texts import FIRST, FOURTH, SECOND, THIRD, Texts
 
 words = st.text(st.sampled_from("ab zé猫-_'.()\\:"), max_size=8)
 captions = st.lists(words, max_size=6).map(",".join) | st.text(max_size=40)
@@ -132,14 +132,38 @@ def test_any_bytes_are_text_or_refused(content: bytes) -> None:
     assert "\0" not in text
 
 
-@pytest.mark.parametrize("texts", [FIRST, SECOND])
+@pytest.mark.parametrize("texts", [FIRST, SECOND, THIRD, FOURTH])
 def test_error_texts_of_many_kinds(texts: Texts) -> None:
     missed = [text for text in texts.faults if not is_excuse(text)]
-    assert len(missed) <= len(texts.faults) * 0.15, missed
+    assert missed == []
     assert [text for text in texts.sound if is_excuse(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("one_part", "both"),
+    [
+        ("a man who cannot open a door", "I cannot open the image."),
+        ("a sorry looking dog", "Sorry, describing this dog is not something I do."),
+        ("an AI robot painting a portrait", "As an AI, I do not see portraits."),
+        ("女孩无法打开门", "我无法打开图片。"),
+        ("ein Mann kann die Tür nicht öffnen", "Ich kann das Bild nicht öffnen."),
+        ("человек не может открыть зонт", "Я не могу открыть изображение."),
+        ("un hombre no puede ver la imagen", "No puedo ver la imagen."),
+        ("a poster: 'I cannot describe this image'", "I cannot describe this 'image'"),
+    ],
+)
+def test_one_part_of_a_refusal_is_a_caption_and_several_are_none(one_part: str, both: str) -> None:
+    assert not is_excuse(one_part) and is_excuse(both)
 
 
 def test_an_excuse_stands_at_the_beginning() -> None:
     assert is_excuse("I'm sorry, I can't describe this picture. " + "a cat, " * 5_000)
-    for long in ("a cat, I can " * 900, "a „cat „" * 900, "['a cat' " * 900):
+    for long in (
+        "a cat, I can " * 900,
+        "{" * 3_000,
+        "a.b" * 800,
+        "A_" * 900 + "b",
+        "a „cat „" * 900,
+        "['a cat' " * 900,
+    ):
         assert not is_excuse(long)

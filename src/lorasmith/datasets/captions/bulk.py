@@ -1,7 +1,8 @@
 """One operation on all captions or on some: what it would do, in words and examples, and then doing it.
 
-Both ask the same code, so that what is applied is what was shown. A plain caption (see ``index``) is edited as a
-list of tags without being parsed again; a property test holds that to ``operation.apply``.
+A plain caption (see ``index``) is edited as a list of tags without being parsed again, in a preview and in an edit.
+Any other is written anew by an edit; a preview foresees what would come of it (see ``foreseeing``), and writes the few
+that it shows. Property tests hold both to ``operation.apply``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import difflib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from lorasmith.datasets.captions.grammar import parse
+from lorasmith.datasets.captions.foreseeing import changed_counts, foresight
 from lorasmith.datasets.captions.index import HeldCaptions
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, plural
 from lorasmith.datasets.captions.rewriting import (
@@ -33,6 +34,11 @@ from lorasmith.datasets.captions.rewriting import (
 )
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 _FIRST_EXAMPLES: Final = 3
 _LOOK_AT_CLOCK: Final = 256  # captions
@@ -68,7 +74,7 @@ class BulkPreview:
     """What should be looked at before going on, a sentence each."""
     tags: Mapping[str, tuple[int, int]]
     """For every tag whose number changes how often it occurs before and afterwards, in the captions that change and
-    hold tags now; the largest changes first."""
+    hold tags now; the largest changes first. Counted from the edit: what it adds to tags, and what becomes of them."""
 
     @property
     def unchanged(self) -> int:
@@ -115,14 +121,9 @@ class CaptionIndex:
         """
         scope = self._scope(names)
         edit = operation.edit(self.corpus)
-        tags = None if isinstance(edit, ReorderTags) else _TagCounts(self._held)
-        places: list[int] = []
-        emptied = 0
-        for batch in _batches(self._changes(edit, scope)):  # never all at once: 100,000 lists keep the collector busy
-            places += [place for place, _ in batch]
-            emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in batch)
-            if tags is not None:
-                tags.add(batch)
+        candidates = self._candidates(edit, scope)
+        counts = None if isinstance(edit, ReorderTags) else _Counts()
+        places, emptied = self._tally(edit, candidates, counts)
         shown = self._changes(edit, [places[number] for number in _spread(len(places), examples)])
         return BulkPreview(
             operation=operation.describe(),
@@ -132,7 +133,7 @@ class CaptionIndex:
             changed=len(places),
             examples=tuple(Example(self.items[at].name, self._held.texts[at], _text(after)) for at, after in shown),
             warnings=(*self._warnings(edit, scope, emptied), *operation.warnings(self.corpus, len(scope))),
-            tags={} if tags is None else tags.different(),
+            tags={} if counts is None else self._counted(edit, places, counts),
         )
 
     def apply(self, operation: CaptionOperation, names: Collection[str] | None = None) -> tuple[Item, ...]:
@@ -161,60 +162,119 @@ class CaptionIndex:
 
     # --- the edit of many ----------------------------------------------------------------------------------------
 
+    def _tally(self, edit: Edit, candidates: NDArray[np.int64], counts: _Counts | None) -> tuple[list[int], int]:
+        """The places of captions that change, and how many of them would be empty; their tags are counted."""
+        held, clock, contexts = self._held, self._clock(len(candidates)), self._contexts(edit)
+        is_other = held.is_other[candidates]
+        plain = clock(candidates[~is_other].tolist())
+        places: list[int] = []
+        emptied = 0
+        if isinstance(edit, InsertTags):
+            find_places = edit.places
+            for batch in _batches(plain):  # never all at once: 100,000 lists keep the collector busy
+                found = [(at, find_places(held.tags[at] or (), contexts(at))) for at in batch]
+                places += [place for place, new in found if new]
+                if counts is not None:
+                    counts.after.update(tag for _, new in found for _, tag in new)
+        else:
+            for changes in _batches(self._edited(edit, plain, contexts)):
+                places += [place for place, _ in changes]
+                emptied += sum(not (after.strip() if isinstance(after, str) else after) for _, after in changes)
+                if counts is not None:
+                    counts.after.update(chain.from_iterable(self._tags_of(after) for _, after in changes))
+        if edit.split_prose and counts is not None:
+            counts.before.update(held.counts_among(places))
+        look_ahead = foresight(edit, held)
+        for batch in _batches(clock(candidates[is_other].tolist())):
+            seen = [(place, out) for place in batch if (out := look_ahead(place, contexts(place))) is not None]
+            places += [place for place, _ in seen]
+            emptied += sum(out.is_blank for _, out in seen)
+            if counts is not None:
+                counts.after.update(chain.from_iterable(out.after for _, out in seen))
+                counts.before.update(chain.from_iterable(out.before for _, out in seen))
+        return sorted(places), emptied
+
+    def _tags_of(self, after: str | Sequence[str]) -> Sequence[str]:
+        return self._held.reader.tags(after) if isinstance(after, str) else after
+
+    def _counted(self, edit: Edit, places: list[int], counts: _Counts) -> dict[str, tuple[int, int]]:
+        before = counts.before if edit.split_prose else self._held.counts_among(places)
+        return changed_counts(before, before + counts.after if isinstance(edit, InsertTags) else counts.after)
+
+    def _clock(self, total: int) -> Callable[[Iterable[int]], Iterator[int]]:
+        """Passes places on until the time is over."""
+        deadline = time.monotonic() + self._time_limit
+        done = 0
+
+        def until_then(places: Iterable[int]) -> Iterator[int]:
+            nonlocal done
+            for place in places:
+                if not done % _LOOK_AT_CLOCK and time.monotonic() > deadline:
+                    raise DatasetError(
+                        f"After {self._time_limit:.0f} s {done:,} of {total:,} captions were done.",
+                        "Choose fewer pictures, or a simpler pattern.",
+                    )
+                done += 1
+                yield place
+
+        return until_then
+
+    def _contexts(self, edit: Edit) -> Callable[[int], CaptionContext]:
+        """Whose caption it is, for edits that ask."""
+        corpus, items = self.corpus, self.items
+        if isinstance(edit, WholeText | InsertTags) and edit.named:
+            return lambda place: CaptionContext(items[place].name, place, corpus)
+        nobody = CaptionContext(corpus=corpus)
+        return lambda place: nobody
+
     def _changes(self, edit: Edit, scope: Sequence[int]) -> Iterator[Change]:
         """Every caption that changes, in order."""
-        held, items, corpus = self._held, self.items, self.corpus
-        on_tags = _plain_edit(edit, held)
-        named = isinstance(edit, WholeText) or (isinstance(edit, InsertTags) and edit.named)
-        context = CaptionContext(corpus=corpus)
         candidates = self._candidates(edit, scope)
-        deadline = time.monotonic() + self._time_limit
-        for number, place in enumerate(candidates):
-            if not number % _LOOK_AT_CLOCK and time.monotonic() > deadline:
-                raise DatasetError(
-                    f"After {self._time_limit:.0f} s {number:,} of {len(candidates):,} captions were done.",
-                    "Choose fewer pictures, or a simpler pattern.",
-                )
+        return self._edited(edit, self._clock(len(candidates))(candidates.tolist()), self._contexts(edit))
+
+    def _edited(
+        self, edit: Edit, candidates: Iterable[int], contexts: Callable[[int], CaptionContext]
+    ) -> Iterator[Change]:
+        held = self._held
+        on_tags = _plain_edit(edit, held)
+        for place in candidates:
             plain = held.tags[place]
-            if named:
-                context = CaptionContext(items[place].name, place, corpus)
+            context = contexts(place)
             edited = on_tags(plain, context) if plain is not None and on_tags is not None else None
             if plain is None or edited is None:
-                after = self._edit_text(edit, place, context)
+                after = rewrite(edit, held.texts[place], context)
                 if after != held.texts[place]:
                     yield place, after
             elif edited is not plain and not _same(edited, plain):
                 yield place, edited
 
-    def _edit_text(self, edit: Edit, place: int, context: CaptionContext) -> str:
-        text = self._held.texts[place]
-        if isinstance(edit, WholeText):
-            return edit.change(text, context)
-        if place in self._held.sentences and isinstance(edit, InsertTags):  # read when the index was made
-            if edit.into_prose is None or (edit.holds is not None and edit.holds(text)):
-                return text
-            line = text.rstrip("\r\n")
-            return edit.into_prose(line, context) + text[len(line) :]
-        return rewrite(edit, text, context)
-
-    def _candidates(self, edit: Edit, scope: Sequence[int]) -> Sequence[int]:
+    def _candidates(self, edit: Edit, scope: Sequence[int]) -> NDArray[np.int64]:
         """The captions in scope that may change; all others surely do not."""
         held = self._held
         if isinstance(edit, WholeText):
-            may_change = edit.may_change
-            return scope if may_change is None else [place for place in scope if may_change(held.texts[place])]
+            texts, may_change = held.texts, edit.may_change
+            chosen = np.asarray(scope, dtype=np.int64)
+            if edit.touches is not None:
+                chosen = chosen[(held.holding(edit.touches) | held.is_other)[chosen]]
+            if may_change is None:
+                return chosen
+            return np.asarray([place for place in chosen.tolist() if may_change(texts[place])], dtype=np.int64)
         marks = np.zeros(len(held.texts), dtype=bool)
         marks[np.asarray(scope, dtype=np.int64)] = True
         touches = _touches(edit)
         if touches is not None:
-            marks &= held.holding(touches) | held.is_other
+            may = held.holding(touches)
+            if edit.split_prose:
+                may |= held.is_other
+            if isinstance(edit, InsertTags):
+                may |= held.is_tagless  # what has no tags may get one
+            marks &= may
         if isinstance(edit, InsertTags):
             if edit.unless is not None:
-                marks &= ~held.holding(edit.unless)
+                marks &= ~held.holding(edit.unless) | held.is_other  # one line of several may hold it
         elif not edit.split_prose:
             marks &= ~held.is_tagless
-        found: list[int] = np.flatnonzero(marks).tolist()
-        return found
+        return np.flatnonzero(marks)
 
     # --- what is said about it -----------------------------------------------------------------------------------
 
@@ -236,35 +296,18 @@ class CaptionIndex:
             )
 
 
-class _TagCounts:
-    """How often tags occur in the captions that change, before and afterwards."""
+@dataclass
+class _Counts:
+    """How often tags occur in captions that change, as far as it was counted one by one."""
 
-    def __init__(self, held: HeldCaptions) -> None:
-        self._held = held
-        self._before: Counter[str] = Counter()
-        self._after: Counter[str] = Counter()
-
-    def add(self, changes: Sequence[Change]) -> None:
-        held = self._held
-        plain = [(tags, edited) for place, edited in changes if (tags := held.tags[place]) is not None]
-        self._before.update(chain.from_iterable(tags for tags, _ in plain))
-        self._after.update(chain.from_iterable(_cells(edited) for _, edited in plain))
-        if len(plain) == len(changes):
-            return
-        for place, edited in changes:
-            if held.is_other[place] and not held.is_tagless[place]:
-                self._before.update(parse(held.texts[place]).tags)
-                self._after.update(parse(_text(edited)).tags)
-
-    def different(self) -> dict[str, tuple[int, int]]:
-        before, after = self._before, self._after
-        different = [tag for tag in before.keys() | after.keys() if before[tag] != after[tag]]
-        different.sort(key=lambda tag: (-abs(before[tag] - after[tag]), tag))
-        return {tag: (before[tag], after[tag]) for tag in different}
+    before: Counter[str] = field(default_factory=Counter)
+    """Of edits that read sentences as tags."""
+    after: Counter[str] = field(default_factory=Counter)
+    """Of insertions what is added."""
 
 
-def _batches(changes: Iterator[Change]) -> Iterator[list[Change]]:
-    while batch := list(islice(changes, _BATCH)):
+def _batches(several: Iterator[T]) -> Iterator[list[T]]:
+    while batch := list(islice(several, _BATCH)):
         yield batch
 
 
@@ -277,12 +320,6 @@ def _touches(edit: MapTags | EachTag | ReorderTags | InsertTags) -> Callable[[st
 
 def _text(after: str | Sequence[str]) -> str:
     return after if isinstance(after, str) else ", ".join(after)
-
-
-def _cells(after: str | Sequence[str]) -> Sequence[str]:
-    if not isinstance(after, str):
-        return after
-    return after.split(", ") if after else ()
 
 
 def _same(edited: Sequence[str], plain: tuple[str, ...]) -> bool:

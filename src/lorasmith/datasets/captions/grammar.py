@@ -170,7 +170,7 @@ def split_commas(text: str) -> list[str]:
     cells: list[str] = []
     open_cell = ""
     for piece in _LINE_END.split(text):
-        first, *rest = _split_line(piece)
+        first, *rest = cells_of(piece)
         open_cell += first
         if rest:
             cells += [open_cell, *rest[:-1]]
@@ -207,7 +207,7 @@ def is_plain_tag(cell: str) -> bool:
 
 
 def _units(part: str, split_prose: bool) -> Section:
-    cells = _split_line(part)
+    cells = cells_of(part)
     stretch = None if split_prose else prose_stretch(cells)
     if stretch is None:
         return tuple(_unit(cell) for cell in cells)
@@ -220,7 +220,8 @@ def _unit(cell: str) -> Unit:
     return Unit(tuple(cell.split(UNIT_SEPARATOR)))
 
 
-def _split_line(line: str) -> list[str]:
+def cells_of(line: str) -> list[str]:
+    """What stands between the commas of a line that separate, in prose too, with its blanks."""
     if "," not in line:
         return [line]
     if "(" not in line and "<" not in line:

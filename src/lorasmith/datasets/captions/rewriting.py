@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from lorasmith.datasets.captions.grammar import Caption, Section, Unit, Variant, parse, read_sections, write_sections
 from lorasmith.datasets.captions.kaomoji import COMMA_FACES
+from lorasmith.datasets.captions.reading import ReadLine
 from lorasmith.datasets.captions.style import ends_sentence
 
 
@@ -47,6 +48,14 @@ class CaptionContext(NamedTuple):
 
 
 Tags = Sequence[str]
+
+
+class Foreseen(NamedTuple):
+    """What an edit would make of a caption."""
+
+    changes: bool
+    tags: Tags
+    """The tags that the edit leaves or adds; a sentence that is cut into tags or made of them is not read again."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,12 @@ class InsertTags:
     named: bool = False
     """Whether the place depends on whose caption it is."""
     into_prose: Callable[[str, CaptionContext], str] | None = None
-    """What becomes of a line that is prose alone; None leaves it."""
+    """What becomes of a line that is prose alone: always another line, as something is added; None leaves it."""
     holds: Callable[[str], bool] | None = None
     """Whether a line needs nothing; asked before its tags are read."""
     into_empty: Callable[[CaptionContext], str] | None = None
     """What becomes of a caption without text; None leaves it."""
+    split_prose: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -110,9 +120,18 @@ class WholeText:
     change: Callable[[str, CaptionContext], str]
     may_change: Callable[[str], bool] | None = None
     """Whether a caption may change at all, told faster than by changing it; None when it cannot be."""
+    touches: Callable[[str], bool] | None = None
+    """Whether a caption that is one line of tags may change because it holds this tag; None when that cannot be told
+    from one tag."""
     on_tags: Callable[[tuple[str, ...], CaptionContext], Tags | None] | None = None
     """The same for a caption that is one line of tags with ``", "`` between, faster. The same object when nothing
     changes; None to ask ``change`` after all."""
+    foresee: Callable[[str, Sequence[ReadLine], CaptionContext], Foreseen | None] | None = None
+    """What would come of any other caption that holds text, told from its lines as they were read, without writing the
+    caption; None to ask ``change`` after all."""
+    named: bool = True
+    """Whether what comes of it depends on whose caption it is, or an error names it."""
+    split_prose: ClassVar[bool] = False
 
 
 Edit = MapTags | EachTag | ReorderTags | InsertTags | WholeText

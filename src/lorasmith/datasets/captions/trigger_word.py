@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from lorasmith.errors import ConfigError
 
@@ -18,6 +19,22 @@ def count_word(caption: str, word: str) -> int:
     if not wanted:
         return 0
     return len(re.findall(rf"(?<!\w){re.escape(wanted)}(?!\w)", caption, re.IGNORECASE))
+
+
+def word_finder(word: str) -> Callable[[str], bool]:
+    """``has_word`` for one word and many captions; it must not be empty."""
+    wanted = word.strip()
+    found = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)", re.IGNORECASE).search
+    lower = wanted.lower()
+    if not wanted.isascii():
+        return lambda caption: found(caption) is not None
+
+    def finds(caption: str) -> bool:
+        if caption.isascii() and lower not in caption.lower():  # elsewhere capitals are more than lower() knows
+            return False
+        return found(caption) is not None
+
+    return finds
 
 
 def check_trigger_word(word: str) -> str:

@@ -38,6 +38,7 @@ from lorasmith.datasets.checks.context import (
 from lorasmith.datasets.checks.finding import SEVERITIES, Check, Finding, Repair, Severity
 from lorasmith.datasets.checks.health import Health, HealthPart, health
 from lorasmith.datasets.checks.looking import look_at_pictures
+from lorasmith.datasets.checks.proposing import RepairPreview, propose_repair
 from lorasmith.datasets.checks.registry import CHECKS, parse_ids
 from lorasmith.datasets.checks.repairs import preview_repair
 from lorasmith.datasets.checks.sarif import to_sarif
@@ -56,6 +57,7 @@ __all__ = [
     "Health",
     "HealthPart",
     "Repair",
+    "RepairPreview",
     "Report",
     "Severity",
     "Subject",
@@ -70,6 +72,7 @@ __all__ = [
     "look_at_pictures",
     "parse_ids",
     "preview_repair",
+    "propose_repair",
     "to_sarif",
     "verify_trigger",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from lorasmith.datasets.buckets import Placed, place, table_of
 from lorasmith.datasets.captions import is_excuse
-from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.reading import CaptionReader
 from lorasmith.datasets.captions.style import Style
 from lorasmith.datasets.checks.finding import Need
 from lorasmith.datasets.checks.trainers import TrainerFacts, trainer_facts

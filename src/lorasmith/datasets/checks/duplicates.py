@@ -126,13 +126,14 @@ CHECKS: Final = (
     Check(
         "D3", "warning", "Near duplicate",
         "Copies that were resized or saved again count twice, and the worse one lowers quality.",
-        "64-bit perceptual hash within 4 bits; measured: unrelated pictures differ in 16 bits or more. " + _PAPER,
+        "64-bit perceptual hash within 4 bits and the same colours; measured: unrelated pictures differ in 16 bits or "
+        "more, and of drawings with one shape in other colours 2 in 520 pass. " + _PAPER,
         "Keep the best of each.", _near, ("duplicates",),
     ),
     Check(
         "D4", "info", "Similar pictures, as in a burst",
         "Ten frames of one moment are one example with the weight of ten.",
-        "64-bit perceptual hash, 5 to 8 bits apart.",
+        "64-bit perceptual hash within 8 bits and colours alike; a gray copy of a coloured picture counts here.",
         "Keep the most different ones, or lower their repeats.", _similar, ("duplicates",),
     ),
     Check(

@@ -241,14 +241,16 @@ CHECKS: Final = (
     Check(
         "P14", "warning", "Picture that was enlarged before",
         "It passes every test of size and still holds no more detail than the small original.",
-        "Energy in the upper quarter of spatial frequencies, which enlarging leaves empty; JPEG fills it again, so "
-        "that an enlargement saved as JPEG is not seen.",
+        "Energy in the highest spatial frequencies, which enlarging leaves empty; inside the blocks where a JPEG was "
+        "saved afterwards. Measured at JPEG 95 / 85 / 75, no false alarm in 53: enlarged 3 times 91 / 86 / 60 % show "
+        "it, twice, bicubically, 63 / 44 / 9 %, 1.5 times 7 %; those that are blurred as well are named by P8 instead.",
         "Find the original size, or train at a lower resolution.", _upscaled, ("signals",),
     ),
     Check(
         "P15", "warning", "Watermark common to the set",
         "What is on every picture is learned before anything else, and generated with everything.",
-        "Gradients averaged over the set: measured on unrelated pictures z stays under 8, faint text on 8 reaches 27.",
+        "Gradients averaged over the set, and pictures compared two by two: in 96 sets of 40 without a mark, horizons, "
+        "faces and bursts among them, none was seen; faint text on a fifth of 40 was found in 34 of 36 sets.",
         "Crop or paint it away, or mask it.", _marked, ("overlay",),
     ),
     Check(

@@ -23,6 +23,7 @@ from lorasmith.errors import DatasetError
 Progress = Callable[[int, int, str], None]
 Commit = Callable[[DatasetVersion, Sequence[Item], Operation], DatasetVersion]
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
+_SHORT: Final = 60  # characters of a value that is told in words
 _AHEAD: Final = 2 * _THREADS  # pictures decoded before the oldest is stored: bounds memory
 
 
@@ -136,13 +137,22 @@ def use_tool(
             items.extend(replace(new, name=make_unique(new.name, taken)) for new in made[item.name])
         else:
             items.append(item)
-    arguments: dict[str, Any] = tool.model_dump(mode="json")
+    arguments: dict[str, Any] = tool.model_dump(mode="json") | {"in_words": in_words(tool)}
     if names is not None:
         arguments["items"] = sorted(wanted)
     if refused:
         arguments["refused"] = refused
     committed = (commit or store.commit)(version, items, Operation(name=tool.name, arguments=arguments))
     return ToolOutcome(committed, len(made), refused)
+
+
+def in_words(tool: PictureTool) -> str:
+    """A tool with the options that were chosen; those left alone are in the record of the operation only."""
+    values = tool.model_dump(mode="json", include=tool.model_fields_set)
+    told = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in values.items()}
+    short = [f"{name}: {value}" for name, value in told.items() if value is not None and len(str(value)) <= _SHORT]
+    name = tool.name.replace("_", " ")
+    return f"{name} ({', '.join(short)})" if short else name
 
 
 def rename_in_sequence(

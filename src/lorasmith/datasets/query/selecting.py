@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from lorasmith.datasets.captions import fold, has_word, same_spelling
-from lorasmith.datasets.captions.index import CaptionReader
+from lorasmith.datasets.captions.reading import CaptionReader
 from lorasmith.datasets.captions.spelling import remember
 from lorasmith.datasets.query.fields import FIELDS, Field
 from lorasmith.datasets.query.tree import WORD, All, Any, Between, Compared, Condition, Node, Not, Text, conditions

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lorasmith.datasets.colours import colours_of
 from lorasmith.datasets.phash import frequencies, turned
 from lorasmith.datasets.signals.borders import find_borders
 from lorasmith.datasets.signals.traces import blockiness, jpeg_quality, upscale_evidence
@@ -141,6 +142,7 @@ def _measured(image: Image.Image, size: tuple[int, int], quality: int | None, *,
         pixel_hash=_pixel_hash(pixels) if whole else "",
         phash=hashes[0],
         phash_orientations=hashes,
+        colours=colours_of(small),
     )
 
 
@@ -260,6 +262,6 @@ def _patches(image: Image.Image, small: Pixels) -> list[Gray]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin that cover a length, at most 12 of them."""
+    """Where squares begin that cover a length, at most 12 of them, each at a block of 8 pixels as JPEG has them."""
     number = min(12, -(-length // side))
-    return sorted({round(k * (length - side) / max(1, number - 1)) for k in range(number)})
+    return sorted({round(k * (length - side) / max(1, number - 1)) // 8 * 8 for k in range(number)})

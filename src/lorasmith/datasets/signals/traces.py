@@ -33,6 +33,15 @@ _HIGHEST: Final = (0.75, 1.0)
 """Bands of spatial frequency; 1 is the highest that the pixels can hold (Nyquist)."""
 _NATURAL_DB: Final = 12.0
 """Decibels between the two bands where power falls with the square of frequency, as in most pictures (Field 1987)."""
+_BLOCK_LOW: Final = (0.2, 0.4)
+_BLOCK_HIGH: Final = (0.7, 1.0)
+"""Bands within blocks, on the same scale: what was enlarged to twice its size is empty above a half."""
+_RICHEST: Final = 20
+_LEAST_BLOCKS: Final = 8
+"""One block in twenty, and at least eight, are looked at: where there is no low detail there is no high one."""
+_NATURAL_IN_BLOCKS_DB: Final = 9.5
+"""Decibels between them that photographs lack of themselves, less what ``values.UPSCALED`` asks for on top."""
+_NOTHING_IN_BLOCKS: Final = 0.02
 _NOTHING: Final = 1e-3
 """Power below which a band holds less than the rounding of pixels to 8 bits."""
 
@@ -93,14 +102,44 @@ def _steps(gray: Gray) -> float:
 
 
 def upscale_evidence(patches: Sequence[Gray]) -> float:
-    """How many decibels the highest quarter of frequencies lacks, of the patch that lacks least.
+    """How many decibels the highest frequencies lack, of the patch that lacks least.
 
-    Interpolation adds pixels and no detail: whatever the filter, there is next to nothing above the old limit.
+    Interpolation adds pixels and no detail: whatever the filter, there is next to nothing above the old limit. JPEG
+    then puts edges of blocks there, which fill the spectrum of the patch; inside a block of its grid they are not. So
+    the patch with most detail is also taken block by block, and what its richest blocks lack counts as far as it
+    exceeds what photographs lack of themselves.
 
     Args:
-        patches: square cutouts of the full picture with as much detail as it has, of equal or different size.
+        patches: square cutouts of the full picture with as much detail as it has, of equal or different size, most
+            of it first, which begin where blocks of 8 x 8 pixels do.
     """
-    return max(0.0, min((_missing(patch) for patch in patches if min(patch.shape) >= _LEAST_SIDE), default=0.0))
+    large = [patch for patch in patches if min(patch.shape) >= _LEAST_SIDE]
+    if not large:
+        return 0.0
+    in_blocks = _missing_in_blocks(large[0]) - _NATURAL_IN_BLOCKS_DB
+    return max(0.0, in_blocks, min(_missing(patch) for patch in large))
+
+
+def _missing_in_blocks(patch: Gray) -> float:
+    """Decibels between low and high frequencies of the blocks of 8 x 8 pixels that have most of the low ones."""
+    high, wide = (side // _BLOCK * _BLOCK for side in patch.shape)
+    blocks = patch[:high, :wide].reshape(high // _BLOCK, _BLOCK, wide // _BLOCK, _BLOCK).swapaxes(1, 2)
+    cosines = _block_cosines()
+    power = ((cosines @ blocks.reshape(-1, _BLOCK, _BLOCK) @ cosines.T) ** 2).reshape(-1, _BLOCK**2)
+    radius = np.hypot(np.arange(_BLOCK)[:, None], np.arange(_BLOCK)[None, :]).ravel() / _BLOCK
+    low, top = (power[:, (radius >= start) & (radius <= stop)] for start, stop in (_BLOCK_LOW, _BLOCK_HIGH))
+    number = max(_LEAST_BLOCKS, len(power) // _RICHEST)
+    richest = np.argpartition(low.sum(axis=1), -min(number, len(power)))[-number:]
+    return 10 * float(np.log10((low[richest].mean() + 1.0) / (top[richest].sum(axis=1).mean() + _NOTHING_IN_BLOCKS)))
+
+
+@cache
+def _block_cosines() -> Gray:
+    """The orthonormal DCT-II of 8 points, rows by frequency."""
+    k, n = np.arange(_BLOCK)[:, None], np.arange(_BLOCK)[None, :]
+    cosines = np.sqrt(2 / _BLOCK) * np.cos(np.pi * k * (2 * n + 1) / (2 * _BLOCK))
+    cosines[0] /= np.sqrt(2)
+    return np.asarray(cosines, np.float32)
 
 
 def _missing(patch: Gray) -> float:

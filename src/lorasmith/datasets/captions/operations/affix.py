@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from lorasmith.datasets.captions.grammar import parse
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line
-from lorasmith.datasets.captions.rewriting import Corpus, Edit, WholeText
+from lorasmith.datasets.captions.reading import edit_lines
+from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, WholeText
 
 
 class AddPrefix(CaptionOperation):
@@ -23,15 +23,23 @@ class AddPrefix(CaptionOperation):
         return f"Put '{self.text}' before every line"
 
     def edit(self, corpus: Corpus) -> Edit:
-        return WholeText(lambda caption, _: caption if self._is_done(caption) else self._all_lines(caption))
+        length = len(self.text)
+
+        def on_tags(tags: tuple[str, ...], _: CaptionContext) -> Tags:
+            begin = tags[0] if len(tags[0]) >= length else ", ".join(tags)
+            return tags if begin.startswith(self.text) else [self.text + tags[0], *tags[1:]]
+
+        return WholeText(
+            lambda caption, _: caption if self._is_done(caption) else self._all_lines(caption),
+            on_tags=on_tags,
+            named=False,
+        )
 
     def _is_done(self, caption: str) -> bool:
         return caption.startswith(self.text) and "\n" not in caption and "\r" not in caption
 
     def _all_lines(self, caption: str) -> str:
-        if "\n" not in caption and "\r" not in caption:
-            return self._line(caption)
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(caption).variants)
+        return edit_lines(caption, self._line)
 
     def _line(self, line: str) -> str:
         return line if not line.strip() or line.startswith(self.text) else self.text + line
@@ -49,12 +57,19 @@ class AddSuffix(CaptionOperation):
         return f"Put '{self.text}' behind every line"
 
     def edit(self, corpus: Corpus) -> Edit:
-        return WholeText(lambda caption, _: self._all_lines(caption))
+        length = len(self.text)
+        more = self.text.removeprefix(", ").split(", ") if self.text.startswith(", ") else None
+
+        def on_tags(tags: tuple[str, ...], _: CaptionContext) -> Tags:
+            end = tags[-1] if len(tags[-1]) >= length else ", ".join(tags)
+            if end.endswith(self.text):
+                return tags
+            return [*tags, *more] if more is not None else [*tags[:-1], tags[-1] + self.text]
+
+        return WholeText(lambda caption, _: self._all_lines(caption), on_tags=on_tags, named=False)
 
     def _all_lines(self, caption: str) -> str:
-        if "\n" not in caption and "\r" not in caption:
-            return self._line(caption)
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(caption).variants)
+        return edit_lines(caption, self._line)
 
     def _line(self, line: str) -> str:
         body = line.rstrip()

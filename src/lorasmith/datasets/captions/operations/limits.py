@@ -11,7 +11,8 @@ from pydantic import Field
 
 from lorasmith.datasets.captions.grammar import Variant, parse, write_sections
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
-from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, TokenCount, WholeText
+from lorasmith.datasets.captions.reading import ReadLine, lines_of
+from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Foreseen, Tags, TokenCount, WholeText
 from lorasmith.datasets.captions.spelling import remember
 from lorasmith.errors import DatasetError
 
@@ -35,7 +36,12 @@ class LimitTokens(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         counter = _needed(corpus)
         fast = _tag_by_tag(counter, self.limit) if getattr(counter, "separable", False) else None
-        return WholeText(lambda text, _: self._text(text, counter), on_tags=fast)
+        return WholeText(
+            lambda text, _: self._text(text, counter),
+            on_tags=fast,
+            named=False,
+            foresee=None if fast is None else self._foresight(counter, fast),
+        )
 
     def cut(self, caption: str, corpus: Corpus) -> list[tuple[str, str]]:
         """For every line what stays and what is cut away; together they are the line, but for the comma between."""
@@ -46,12 +52,42 @@ class LimitTokens(CaptionOperation):
             pairs.append((kept, variant.text[len(kept) :]))
         return pairs
 
+    def _foresight(
+        self, counter: TokenCount, fast: Callable[[Tags, CaptionContext], Tags]
+    ) -> Callable[[str, Sequence[ReadLine], CaptionContext], Foreseen | None]:
+        """Which tags are left, where a line begins with them as they are usually written."""
+
+        has_room = remember(lambda word: self._fits(word, counter))
+
+        def foresee(text: str, lines: Sequence[ReadLine], context: CaptionContext) -> Foreseen | None:
+            tags: list[str] = []
+            changes = False
+            for line, words in zip(lines, lines_of(text), strict=True):
+                if self._fits(words, counter):
+                    tags += line.tags
+                    continue
+                kept = fast(line.tags, context)
+                if line.tags:
+                    certain = kept and words.startswith(", ".join(line.tags))
+                else:
+                    certain = has_room(words.split(maxsplit=1)[0])
+                if not certain:
+                    return None
+                changes = True
+                tags += kept
+            return Foreseen(changes, tags)
+
+        return foresee
+
+    def _fits(self, line: str, counter: TokenCount) -> bool:
+        return len(line) <= self.limit * _CHARACTERS_A_TOKEN and counter.count(line) <= self.limit
+
     def _text(self, text: str, counter: TokenCount) -> str:
         return "".join(self._line(variant, counter) + variant.ending for variant in parse(text).variants)
 
     def _line(self, variant: Variant, counter: TokenCount) -> str:
         line = variant.text
-        if len(line) <= self.limit * _CHARACTERS_A_TOKEN and counter.count(line) <= self.limit:
+        if self._fits(line, counter):
             return line
         ends = _ends(variant)
         fits = _most(ends, lambda end: counter.count(line[:end]) <= self.limit, self.limit * _CHARACTERS_A_TOKEN)
@@ -100,6 +136,8 @@ def _tag_by_tag(counter: TokenCount, limit: int) -> Callable[[Tags, CaptionConte
             if total + last(tag) <= limit:
                 kept = number
             total += inner(tag)
+            if total > limit:
+                break
         return tags if kept == len(tags) else tags[:kept]
 
     return cut

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import not_
 from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
@@ -49,13 +51,13 @@ class SortTags(CaptionOperation):
 
         def order(units: Tags, context: CaptionContext) -> list[str]:
             kept = self.keep_tokens
-            fixed = list(map(is_trigger, units[kept:])) if holds_trigger else []
+            rest = units[kept:]
+            fixed = list(map(is_trigger, rest)) if holds_trigger else []
             if not any(fixed):
-                return [*units[:kept], *sorted(units[kept:], key=key)]
-            free = sorted((unit for unit, stays in zip(units[kept:], fixed, strict=True) if not stays), key=key)
-            for place, stays in enumerate(fixed):
-                if stays:
-                    free.insert(place, units[kept + place])
+                return [*units[:kept], *sorted(rest, key=key)]
+            free = sorted(compress(rest, map(not_, fixed)), key=key)
+            for place in compress(range(len(fixed)), fixed):
+                free.insert(place, rest[place])
             return [*units[:kept], *free]
 
         return ReorderTags(order)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from lorasmith.datasets.captions.grammar import is_plain_tag, parse
 from lorasmith.datasets.captions.operations.contract import CaptionOperation, Line, plural
-from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Tags, WholeText
+from lorasmith.datasets.captions.reading import ReadLine
+from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, Edit, Foreseen, Tags, WholeText
 from lorasmith.datasets.captions.spelling import remember, same_spelling
 from lorasmith.errors import DatasetError
 
@@ -72,23 +73,32 @@ class AppendCaptions(_FromElsewhere):
     def edit(self, corpus: Corpus) -> Edit:
         others = self._others(corpus)
         spell, plain = remember(same_spelling), remember(is_plain_tag)
-
         joins_tags = not self.as_line and self.skip_present and self.separator == ", "
         behind = self.how == "append"
 
-        def on_tags(tags: tuple[str, ...], context: CaptionContext) -> Tags | None:
-            theirs = others.get(context.name, "").split(", ")
+        def missing(name: str, tags: Tags) -> Tags | None:
+            """What the other caption would add; None when it is more than a list of tags."""
+            theirs = others.get(name, "").split(", ")
             if not all(map(plain, theirs)):
                 return None
             present = set(map(spell, tags))
-            missing = [tag for tag, spelled in zip(theirs, map(spell, theirs), strict=True) if spelled not in present]
-            if not missing:
-                return tags
-            return [*tags, *missing] if behind else [*missing, *tags]
+            return [tag for tag in theirs if spell(tag) not in present]
+
+        def on_tags(tags: tuple[str, ...], context: CaptionContext) -> Tags | None:
+            new = missing(context.name, tags)
+            if not new:
+                return None if new is None else tags
+            return [*tags, *new] if behind else [*new, *tags]
+
+        def foresee(text: str, lines: Sequence[ReadLine], context: CaptionContext) -> Foreseen | None:
+            tags = lines[0].tags if len(lines) == 1 else [tag for line in lines for tag in line.tags]
+            new = missing(context.name, tags)
+            return None if new is None else Foreseen(bool(new), [*tags, *new])
 
         return WholeText(
             lambda caption, context: self._joined(caption, others.get(context.name, "")),
             on_tags=on_tags if joins_tags else None,
+            foresee=foresee if self.skip_present and not self.as_line else None,
         )
 
     def _joined(self, caption: str, other: str) -> str:

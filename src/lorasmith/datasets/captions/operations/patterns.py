@@ -60,6 +60,8 @@ class BoundedPattern:
 
     required: str = ""
     """What every text holds in which the pattern is found; empty when that is not plain to see."""
+    within_cells: bool = False
+    """Whether what it finds never reaches over a comma, nor depends on what stands beyond one."""
 
     @cached_property
     def longest(self) -> int:
@@ -88,7 +90,11 @@ def bounded(pattern: str, *, ignore_case: bool = False) -> BoundedPattern:
     alphabet = {chr(code) for code in range(0x180)} | set(pattern) | set(pattern.swapcase())
     scans = any(piece.most is None for piece in pieces)
     found = BoundedPattern(
-        compiled, tuple(_factors(pieces, alphabet, flags)), scans, "" if ignore_case else _required(pieces)
+        compiled,
+        tuple(_factors(pieces, alphabet, flags)),
+        scans,
+        "" if ignore_case else _required(pieces),
+        _stays_within_cells(pieces, pattern, flags),
     )
     if found.longest < 100:
         raise ValueError(
@@ -184,6 +190,13 @@ def _factors(pieces: list[_Piece], alphabet: set[str], flags: re.RegexFlag) -> l
             continue
         factors.append(None if piece.most is None else piece.most - piece.fewest + 1)
     return factors
+
+
+def _stays_within_cells(pieces: list[_Piece], pattern: str, flags: re.RegexFlag) -> bool:
+    """Whether no sign of it reads a comma, and none looks at what is around it but at the bounds of words."""
+    if _ASIDE in pieces or "\\B" in pattern:
+        return False
+    return not any(piece.atom and re.fullmatch(piece.atom, ",", flags | re.DOTALL) for piece in pieces)
 
 
 def _required(pieces: list[_Piece]) -> str:

@@ -88,10 +88,13 @@ class ApplyImplications(CaptionOperation):
             ]
 
         def add(tags: Tags, context: CaptionContext) -> list[tuple[int, str]]:
+            implied = list(map(follow, tags))
+            if not any(implied):
+                return []
             present = set(map(spell, tags))
             places: list[tuple[int, str]] = []
-            for place, tag in enumerate(tags, start=1):
-                for general in follow(tag):
+            for place, generals in enumerate(implied, start=1):
+                for general in generals:
                     if spell(general) not in present:
                         present.add(spell(general))
                         places.append((place, general))

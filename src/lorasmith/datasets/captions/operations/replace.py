@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -58,7 +59,11 @@ class FindAndReplace(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         if self.scope == "regex":
             pattern = self._pattern
-            return WholeText(self._by_pattern, may_change=lambda text: _finds(pattern, text))
+            return WholeText(
+                self._by_pattern,
+                may_change=lambda text: _finds(pattern, text),
+                touches=_in_a_tag(pattern.pattern) if pattern.within_cells else None,
+            )
         if self.scope == "phrase":
             return self._phrase_edit()
         become = remember(self._tag if self.scope == "tag" else self._word_in)
@@ -93,16 +98,27 @@ class FindAndReplace(CaptionOperation):
     def _phrase_edit(self) -> Edit:
         find, replacement = self.find, self.replace
         phrase = _phrase(find, self.ignore_case, with_blank=not replacement)
+        touches = None if "," in find else _in_a_tag(phrase)
         if not self.ignore_case:
             if not replacement:
-                return WholeText(lambda text, _: phrase.sub("", text), may_change=lambda text: find in text)
-            return WholeText(lambda text, _: _replace_words(text, find, replacement), may_change=lambda t: find in t)
+                return WholeText(lambda text, _: phrase.sub("", text), lambda text: find in text, touches, named=False)
+            return WholeText(
+                lambda text, _: _replace_words(text, text, find, replacement),
+                lambda text: find in text,
+                touches,
+                named=False,
+            )
         lower = find.lower() if find.isascii() else ""  # elsewhere capitals are more than lower() knows
 
         def may_change(text: str) -> bool:
             return not (lower and text.isascii()) or lower in text.lower()
 
-        return WholeText(lambda text, _: phrase.sub(lambda _match: replacement, text), may_change=may_change)
+        def change(text: str, _: CaptionContext) -> str:
+            if lower and replacement and text.isascii():
+                return _replace_words(text, text.lower(), lower, replacement)
+            return phrase.sub(lambda _match: replacement, text)
+
+        return WholeText(change, may_change, touches, named=False)
 
     def _by_pattern(self, text: str, context: CaptionContext) -> str:
         pattern = self._pattern
@@ -164,6 +180,12 @@ def _without_new_twins(before: Tags, after: list[str | None]) -> list[str | None
     return kept
 
 
+def _in_a_tag(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Whether a pattern that reads no comma may be found in a tag as it stands in a line, with the blank before it."""
+    search = pattern.search
+    return lambda tag: search(tag) is not None or search(f" {tag}") is not None
+
+
 def _finds(pattern: BoundedPattern, text: str) -> bool:
     if pattern.required not in text:
         return False
@@ -171,12 +193,15 @@ def _finds(pattern: BoundedPattern, text: str) -> bool:
     return any(len(line) <= pattern.longest and pattern.pattern.search(line) for line in lines)
 
 
-def _replace_words(text: str, find: str, replacement: str) -> str:
-    """As ``_phrase`` replaces, but several times as fast: the text is searched for the words before their ends."""
+def _replace_words(text: str, searched: str, find: str, replacement: str) -> str:
+    """As ``_phrase`` replaces, but several times as fast: the text is searched for the words before their ends.
+
+    ``searched`` is the text, sign by sign as ``find`` is written.
+    """
     whole_left, whole_right = _is_word(find[0]), _is_word(find[-1])
     pieces: list[str] = []
     done = at = 0
-    while (at := text.find(find, at)) >= 0:
+    while (at := searched.find(find, at)) >= 0:
         end = at + len(find)
         if (whole_left and at and _is_word(text[at - 1])) or (whole_right and end < len(text) and _is_word(text[end])):
             at += 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
-from lorasmith.datasets.captions.grammar import Unit, kind_of, parse, read_sections, write_sections
+from lorasmith.datasets.captions.grammar import Unit, kind_of, read_sections, write_sections
 from lorasmith.datasets.captions.kaomoji import is_kaomoji
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
+from lorasmith.datasets.captions.reading import edit_lines
 from lorasmith.datasets.captions.rewriting import Corpus, Edit, MapTags, Tags, WholeText
 from lorasmith.datasets.captions.spelling import remember
 
@@ -33,14 +34,16 @@ class CleanUp(CaptionOperation):
     def edit(self, corpus: Corpus) -> Edit:
         neat = remember(lambda tag: self._line(tag) == tag)
         return WholeText(
-            lambda text, _: self._text(text), on_tags=lambda tags, _: tags if all(map(neat, tags)) else self._tags(tags)
+            lambda text, _: self._text(text),
+            may_change=lambda text: not _is_clean(text),
+            on_tags=lambda tags, _: tags if all(map(neat, tags)) else self._tags(tags),
         )
 
     def _tags(self, tags: Tags) -> list[str]:
         return self._line(", ".join(tags)).split(", ")
 
     def _text(self, text: str) -> str:
-        return "".join(self._line(variant.text) + variant.ending for variant in parse(text).variants)
+        return edit_lines(text, self._line)
 
     def _line(self, line: str) -> str:
         for _ in range(_PASSES):
@@ -63,6 +66,25 @@ class CleanUp(CaptionOperation):
             units = [";;;".join(c for cell in unit.cells if (c := cell.strip())) for unit in section]
             parts.append(", ".join(unit for unit in units if unit))
         return " ||| ".join(parts).strip() if len(parts) > 1 else parts[0]
+
+
+def _is_clean(text: str) -> bool:
+    """Whether a text surely stays as it is, for there is nothing in it that is ever cleaned up."""
+    return all(map(_is_clean_line, text.split("\n") if "\n" in text else (text,)))
+
+
+def _is_clean_line(line: str) -> bool:
+    return (
+        line.isascii()
+        and line.isprintable()  # so that blanks are its only white space
+        and "  " not in line
+        and " ," not in line
+        and line.count(",") == line.count(", ")
+        and not line.startswith((" ", ","))
+        and not line.endswith((" ", ","))
+        and ";;;" not in line
+        and "|||" not in line
+    )
 
 
 class UnderscoresToSpaces(CaptionOperation):

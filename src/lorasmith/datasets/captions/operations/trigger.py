@@ -20,7 +20,7 @@ from lorasmith.datasets.captions.rewriting import (
     put_behind,
 )
 from lorasmith.datasets.captions.spelling import remember
-from lorasmith.datasets.captions.trigger_word import check_trigger_word, has_word
+from lorasmith.datasets.captions.trigger_word import check_trigger_word, word_finder
 from lorasmith.errors import ConfigError
 
 _BETWEEN_SENTENCES: Final = re.compile(r"""(?<=[.!?…])(?<=[^\W_].)["'”’)]? +(?=[^\W\d_a-z])""")
@@ -50,11 +50,16 @@ class AddTriggerWord(CaptionOperation):
         return f"Add the trigger word '{self.word}' {_WORDS[self.position]} where it is missing"
 
     def edit(self, corpus: Corpus) -> Edit:
-        holds = remember(self._is_held)
+        has_it = word_finder(self.word)
+
+        def is_held(line: str) -> bool:
+            return has_it(line) or PLACEHOLDER in line.lower()
+
+        holds = remember(is_held)
         alone = "," not in self.word  # else no single tag can hold it
 
         def places(tags: Tags, context: CaptionContext) -> list[tuple[int, str]]:
-            if not alone and has_word(", ".join(tags), self.word):
+            if not alone and has_it(", ".join(tags)):
                 return []
             return [(self._place(len(tags), context), self.word)]
 
@@ -63,7 +68,7 @@ class AddTriggerWord(CaptionOperation):
             unless=holds,
             named=self.position == "random",
             into_prose=self._into_prose,
-            holds=self._is_held,
+            holds=is_held,
             into_empty=lambda _: self.word,
         )
 
@@ -74,9 +79,6 @@ class AddTriggerWord(CaptionOperation):
         return [
             f"{PLACEHOLDER} stands in {held:,} tags and counts as the trigger word; fill_placeholder writes it out."
         ]
-
-    def _is_held(self, line: str) -> bool:
-        return has_word(line, self.word) or PLACEHOLDER in line.lower()
 
     def _place(self, places: int, context: CaptionContext) -> int:
         if self.position == "random":
