@@ -119,10 +119,14 @@ class Looks:
             if self._looks.get(look.key) is look:
                 del self._looks[look.key]
 
+    def find(self, id: str) -> Look | None:
+        """The look of that id, as long as it is kept."""
+        with self._lock:
+            return next((look for look in self._looks.values() if look.id == id), None)
+
     def cancel(self, id: str) -> bool:
         """Cancel the look of that id; whether there is one."""
-        with self._lock:
-            found = next((look for look in self._looks.values() if look.id == id), None)
+        found = self.find(id)
         if found is not None:
             found.cancel()
         return found is not None

@@ -137,8 +137,20 @@ def looked(
         inner: the part's template.
         shape: its context, from the answer or what is known early.
     """
+    look = looks_of(request).ask((version.dataset, version.number, version.root, *key), work)
+    return told(request, version, page_of, look, inner, shape)
+
+
+def told(
+    request: Request,
+    version: DatasetVersion,
+    page_of: Callable[..., HTMLResponse],
+    look: Look,
+    inner: str,
+    shape: Callable[[Any], dict[str, Any]],
+) -> HTMLResponse:
+    """How a look stands; the arguments are those of ``looked``."""
     looks = looks_of(request)
-    look = looks.ask((version.dataset, version.number, version.root, *key), work)
     context: dict[str, Any] = {"version": version, "look": look, "again": request.url.path + _query(request)}
     try:
         if look.running:
