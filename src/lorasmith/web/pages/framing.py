@@ -152,8 +152,10 @@ def told(
     """How a look stands; the arguments are those of ``looked``."""
     looks = looks_of(request)
     context: dict[str, Any] = {"version": version, "look": look, "again": request.url.path + _query(request)}
+    context["running"] = False
     try:
         if look.running:
+            context["running"] = True
             template = inner if look.early is not None else "datasets/looking.html"
             context |= shape(look.early) if look.early is not None else {}
         else:
