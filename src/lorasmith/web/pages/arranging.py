@@ -6,9 +6,10 @@ Verbs take the pictures that were chosen in the gallery, or those that a query m
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, get_args
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.manifest import DatasetVersion, Role
 from lorasmith.datasets.roles import Balance, RolesPreview
@@ -83,14 +84,14 @@ def save_selection(
         selections.save_query(called, q, replace=replace == "on")
     else:
         raise ConfigError("There is nothing to save.", "Choose pictures with x, or ask for some in the query box.")
-    return _back(request, name)
+    return moved(request, studio_of(request).dataset(name), f"?q={quote('@' + called.strip(), safe='')}")
 
 
 @router.post("/selections/delete")
 def delete_selection(request: Request, name: str, called: Annotated[str, Form(max_length=200)]) -> Response:
     """Forget a selection; no picture is touched."""
     studio_of(request).curate.selections(name).delete(called)
-    return _back(request, name)
+    return moved(request, studio_of(request).dataset(name), "/arrange")
 
 
 @router.get("/arrange/split")
@@ -189,10 +190,3 @@ def _shares(sent: dict[str, str]) -> dict[str, float] | None:
     except ValueError as cause:
         raise ConfigError("A share is not a number.", "Write for example 1 or 0.5 for every concept.") from cause
 
-
-def _back(request: Request, name: str) -> Response:
-    """To where the form stood."""
-    dataset = studio_of(request).dataset(name).dataset
-    if request.headers.get("hx-request") == "true":
-        return Response(status_code=204, headers={"HX-Refresh": "true"})
-    return RedirectResponse(f"/datasets/{dataset}/arrange", 303)

@@ -64,6 +64,13 @@ def more_cards(request: Request, name: str, q: Where = "", at: Annotated[int, Qu
     return part(request, "datasets/cards.html", version=version, chosen=chosen, cards=cards, q=q, at=at + CARDS)
 
 
+@router.get("/{name}/names")
+def names(request: Request, name: str, q: Where = "") -> JSONResponse:
+    """The names of all pictures that a query means, for whoever chooses them at once."""
+    version = studio_of(request).dataset(name)
+    return JSONResponse(_choose(request, version, q).names)
+
+
 @router.get("/{name}/item")
 def item_panel(request: Request, name: str, item: str, q: Where = "") -> HTMLResponse:
     """One picture and its caption, beside the gallery."""

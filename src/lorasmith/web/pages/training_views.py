@@ -23,6 +23,7 @@ _LANDED: Final = 10  # pictures of a bucket
 _ALL: Final = 400  # of one bucket that was asked for
 _SEEN: Final = 12  # pictures through an eye at once
 _RARE: Final = 40
+_GRAVITY: Final = {"error": 0, "warning": 1, "info": 2, None: 3}
 _HOUR: Final = {"cache-control": "private, max-age=3600"}
 
 
@@ -80,7 +81,7 @@ def trainers_eye(
 
     def shape(seen: list[Seen]) -> dict[str, Any]:
         ours = [one for one in seen if one.differences and (not note or any(d.id == note for d in one.differences))]
-        ours = ours or ([] if note else seen)
+        ours = sorted(ours, key=lambda one: _GRAVITY[one.severity]) or ([] if note else seen)
         items = {item.name: item for item in version.items}
         return {
             "eye": eye,

@@ -61,6 +61,12 @@ async function startCropping() {
   canvas.style.height = `${Math.round(Math.min(fitted.width * height / width, innerHeight * 0.62))}px`;
   stage.replaceChildren(canvas);
   await image.$ready();
+  const fit = async () => {
+    await new Promise(requestAnimationFrame); // it is laid out then, and its size known
+    image.$center("contain");
+    await new Promise(requestAnimationFrame);
+  };
+  await fit();
   const place = () => {
     const outer = canvas.getBoundingClientRect();
     const inner = image.getBoundingClientRect();
@@ -95,6 +101,11 @@ async function startCropping() {
   aspect.addEventListener("change", choose);
   edges.forEach((edge) => edge.addEventListener("change", () => { draw(edges.map((one) => Number(one.value))); tell(); }));
   choose();
+  addEventListener("resize", async () => {
+    await fit();
+    draw(edges.map((edge) => Number(edge.value)));
+    showRing();
+  });
   frame.dataset.ready = "true";
 }
 
