@@ -27,6 +27,7 @@ from lorasmith.curation.looking import bucket_plan, check_context, drawn, indexe
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,6 +4,7 @@ import { toast } from "./app.js";
 const frame = document.querySelector(".editor");
 const width = Number(frame.dataset.width);
 const height = Number(frame.dataset.height);
+const TALLEST = 0.55; // of the window, so that what can be done stands under the picture
 
 // --- crop -----------------------------------------------------------------------------------------------------
 const form = document.getElementById("crop-form");
@@ -58,7 +59,7 @@ async function startCropping() {
     ...handles.map((action) => element("cropper-handle", { action, "theme-color": action === "move" ? "rgba(255,255,255,0.05)" : "rgba(35,71,197,0.75)" })));
   const image = element("cropper-image", { src: frame.dataset.picture, alt: "" });
   const canvas = element("cropper-canvas", {}, image, element("cropper-shade", { hidden: "" }), selection);
-  canvas.style.height = `${Math.round(Math.min(fitted.width * height / width, innerHeight * 0.62))}px`;
+  canvas.style.height = `${Math.round(Math.min(fitted.width * height / width, innerHeight * TALLEST))}px`;
   stage.replaceChildren(canvas);
   await image.$ready();
   const fit = async () => {
@@ -162,6 +163,15 @@ function add(one) {
   apply(one);
   report();
 }
+
+const board = document.querySelector(".mask-stage");
+
+function fitBoard() {
+  const room = board.parentElement.clientWidth - 2 * parseFloat(getComputedStyle(board.parentElement).paddingLeft);
+  board.style.width = `${Math.round(Math.min(room, innerHeight * TALLEST * width / height))}px`;
+  showRing();
+}
+addEventListener("resize", fitBoard);
 
 function showRing() {
   const scale = canvas.clientWidth / width;
@@ -280,7 +290,7 @@ async function load() {
     }
   }
   redraw();
-  showRing();
+  fitBoard();
 }
 
 load();
