@@ -19,6 +19,7 @@ from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
 from lorasmith.captioners.tagging.review import Unsure, obey, read_verdicts, write_verdicts
 from lorasmith.captioners.tagging.rule import TagChooser, TagRule
 from lorasmith.captioners.wd_tagger import labels_of
+from lorasmith.config import Section
 from lorasmith.datasets.captions.operations.other_captions import AppendCaptions
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, WholeText
 from lorasmith.datasets.captions.spelling import same_spelling
@@ -73,6 +74,18 @@ class Captioning:
         known = captioners()
         named = {name: captioner.title for name, captioner in known.items()}
         return named | {alias: captioner.title for captioner in known.values() for alias in captioner.aliases()}
+
+    def other_names(self) -> dict[str, tuple[str, ...]]:
+        """The other names of every captioner, most of them models, by its own."""
+        return {name: tuple(captioner.aliases()) for name, captioner in captioners().items()}
+
+    def options_of(self, captioner: str) -> type[Section]:
+        """What can be chosen for a captioner.
+
+        Raises:
+            ConfigError: no such captioner.
+        """
+        return type(find_captioner(captioner, {})[0]).Options
 
     def need(self, captioner: str = "wd_tagger", **options: Any) -> Need:
         """What a captioner would take before it starts: downloads with size, source and licence, memory.
@@ -328,7 +341,7 @@ class Captioning:
 
 def need_in_words(need: Need, home: Path) -> str:
     """What would be downloaded, from where, how large, under which licence, and the free disk; empty for nothing."""
-    return in_words(need, home) if need.downloads else ""
+    return in_words(need, home) if need.lacks else ""
 
 
 def lay_over(

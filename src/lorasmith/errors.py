@@ -7,7 +7,8 @@
     │   ├── DatasetError          3   a dataset or a version of one
     │   │   └── ConflictError     3   two edits of the same pictures
     │   └── FetchError            3   something that could not be fetched, or is not what was asked for
-    │       └── AddressRefused    3   an address that must not be followed
+    │       ├── AddressRefused    3   an address that must not be followed
+    │       └── NoAnswer          3   a server that cannot be reached, or fell silent
     ├── BaseError                 4   base weights that are missing, damaged or of another family
     ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
@@ -57,11 +58,14 @@ class ConfigError(LorasmithError):
 
 
 class ConsentNeeded(ConfigError):
-    """Something that is done only after the user has agreed to it once; ``notice`` is the id of what to agree to."""
+    """Something that is done only after the user has agreed to it once.
 
-    def __init__(self, message: str, hint: str = "", notice: str = "") -> None:
+    ``notice`` is the id of what to agree to, ``title`` and ``text`` its words.
+    """
+
+    def __init__(self, message: str, hint: str = "", notice: str = "", title: str = "", text: str = "") -> None:
         super().__init__(message, hint)
-        self.notice = notice
+        self.notice, self.title, self.text = notice, title, text
 
 
 class InputError(LorasmithError):
@@ -98,6 +102,10 @@ class FetchError(InputError):
 
 class AddressRefused(FetchError):
     """An address that must not be followed: private, disguised, or of a kind that is not allowed."""
+
+
+class NoAnswer(FetchError):
+    """A server that could not be reached, or fell silent; a little later it may answer."""
 
 
 class BaseError(LorasmithError):

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError
+from lorasmith.credentials import redact
+from lorasmith.errors import AdapterError, ConfigError, DatasetError, InputError, JobError
 from lorasmith.events import Event
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.gathering import Gathering
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
@@ -109,12 +111,15 @@ class Studio:
             background: colour that replaces transparency.
             progress: called with (files done, files in all, path).
             options: further ones of ``DatasetStore.import_source``: ``into`` (add to a dataset), ``layout``, ``alpha``,
-                ``max_side``, ``cancel``.
+                ``max_side``, ``limit``, ``cancel``.
 
         Raises:
             InputError: not there, unreadable, or without pictures.
         """
         sources = [source] if isinstance(source, Path | str) else list(source)
+        address = next((one for one in sources if isinstance(one, str) and "://" in one), None)
+        if address is not None:
+            raise InputError(f"'{redact(address)}' is an address and no path.", "Use studio.sources.fetch(address).")
         paths = [Path(path).expanduser() for path in sources]
         return self._store.import_source(paths, name=name, background=background, progress=progress, **options)
 
@@ -419,6 +424,13 @@ class Studio:
             self._store,
             lambda payload, name, on_event: self._run(self._submit("caption", payload, name=name), on_event),
         )
+
+    @property
+    def sources(self) -> Gathering:
+        """Pictures from elsewhere: what there is at a place, and how it becomes a dataset."""
+        from lorasmith.gathering import Gathering
+
+        return Gathering(self.home, self._store)
 
     @property
     def bases(self) -> Shelf:
