@@ -295,7 +295,7 @@ class Curation:
         return health(report.findings, self.version(version), report.not_run)
 
     def ignored(self, dataset: str) -> tuple[str, ...]:
-        """Ids of checks whose findings somebody put aside for this dataset; ``inspect`` carries them out all the same."""
+        """Ids of checks whose findings somebody put aside for this dataset; ``inspect`` finds them all the same."""
         return ignored(self.home, self._store.get(dataset).dataset)
 
     def ignore(self, dataset: str, check: str, *, on: bool = True) -> tuple[str, ...]:
@@ -411,7 +411,7 @@ class Curation:
         *,
         names: Collection[str] | None = None,
     ) -> ToolPreview:
-        """What an image tool would do, with a few pictures before and after; on those named, or those ``where`` means."""
+        """What an image tool would do, with a few pictures before and after; on those named, else as ``where`` says."""
         from lorasmith.datasets.pictures import tool_from
         from lorasmith.datasets.pictures.work import preview_tool
 

@@ -1,6 +1,6 @@
 """Checks whose findings somebody put aside for a dataset. They belong to it and to no version, as selections do.
 
-    <home>/datasets/<name>/ignored.json     a list of ids, replaced whole
+<home>/datasets/<name>/ignored.json     a list of ids, replaced whole
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any, Final
 
@@ -79,10 +80,8 @@ class Look:
 
     def _wait(self, seconds: float) -> None:
         assert self._future is not None
-        try:
+        with suppress(NotYet, CancelledError):  # the page says how it stands
             self._future.exception(seconds)
-        except (NotYet, CancelledError):
-            pass  # the page says how it stands
 
 
 class Looks:

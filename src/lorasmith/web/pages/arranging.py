@@ -132,7 +132,12 @@ def preview_balance(request: Request, name: str) -> HTMLResponse:
     version = studio.dataset(name)
     shares = _shares(dict(request.query_params))
     balance: Balance = studio.curate.preview_balance(version, shares=shares)
-    context: dict[str, Any] = {"balance": balance, "shares": shares or {}, "look": None, "inner": "datasets/balance.html"}
+    context: dict[str, Any] = {
+        "balance": balance,
+        "shares": shares or {},
+        "look": None,
+        "inner": "datasets/balance.html",
+    }
     return framed(request, "datasets/step.html", version, "arrange", "Balance", **context)
 
 
@@ -189,4 +194,3 @@ def _shares(sent: dict[str, str]) -> dict[str, float] | None:
         return {concept: float(value) for concept, value in given.items()} or None
     except ValueError as cause:
         raise ConfigError("A share is not a number.", "Write for example 1 or 0.5 for every concept.") from cause
-

@@ -82,7 +82,11 @@ def checks(request: Request, name: str, through: Lensed) -> HTMLResponse:
 
 @router.post("/checks/preview")
 def preview(
-    request: Request, name: str, through: Lensed, mark: Annotated[str, Form(max_length=64)], number: Annotated[str, Form()] = ""
+    request: Request,
+    name: str,
+    through: Lensed,
+    mark: Annotated[str, Form(max_length=64)],
+    number: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
     """What the repair of a finding would change."""
     studio = studio_of(request)
@@ -90,18 +94,21 @@ def preview(
     finding = _finding(request, version, through, mark)
     proposed = studio.curate.preview_repair(version, finding, lens=through.lens(studio))
     examples = [(one.item, word_diff(one.before, one.after)) for one in proposed.examples]
-    context = {"version": version, "finding": finding, "mark": mark, "preview": proposed, "examples": examples}
+    context: dict[str, Any] = {"version": version, "finding": finding, "mark": mark, "through": through}
+    context |= {"preview": proposed, "examples": examples}
     if wants_part(request):
-        return part(request, "datasets/repair.html", through=through, **context)
-    return framed(
-        request, "datasets/alone.html", version, "checks", f"Repair of {finding.id}",
-        inner="datasets/repair.html", through=through, **{key: context[key] for key in context if key != "version"},
-    )  # fmt: skip
+        return part(request, "datasets/repair.html", **context)
+    context["inner"] = "datasets/repair.html"
+    return framed(request, "datasets/alone.html", version, "checks", f"Repair of {finding.id}", **context)
 
 
 @router.post("/checks/repair")
 def repair(
-    request: Request, name: str, through: Lensed, mark: Annotated[str, Form(max_length=64)], number: Annotated[str, Form()] = ""
+    request: Request,
+    name: str,
+    through: Lensed,
+    mark: Annotated[str, Form(max_length=64)],
+    number: Annotated[str, Form()] = "",
 ) -> Response:
     """Carry it out as one new version."""
     studio = studio_of(request)
@@ -177,4 +184,6 @@ def _shown(finding: Finding, items: Mapping[str, Item]) -> Shown:
     known = [items[name] for name in names if name in items]
     files = [name for name in names if name not in items]
     title = CHECKS[finding.id].title
-    return Shown(_mark(finding), finding, title, known[:_STRIP], len(known), files[:_FILES], max(0, len(files) - _FILES))
+    return Shown(
+        _mark(finding), finding, title, known[:_STRIP], len(known), files[:_FILES], max(0, len(files) - _FILES)
+    )

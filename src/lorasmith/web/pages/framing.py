@@ -100,7 +100,9 @@ def undoing(request: Request, version: DatasetVersion) -> dict[str, Any]:
     return {"undo": head.words if head and undoable else "", "redo": forth.words if forth else ""}
 
 
-def framed(request: Request, template: str, version: DatasetVersion, tab: str, title: str, /, **context: Any) -> HTMLResponse:
+def framed(
+    request: Request, template: str, version: DatasetVersion, tab: str, title: str, /, **context: Any
+) -> HTMLResponse:
     """A page about a dataset."""
     context = undoing(request, version) | {"through": Through(), "version": version} | context
     return page(request, template, title=title, area="datasets", tab=tab, **context)

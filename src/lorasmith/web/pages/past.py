@@ -122,4 +122,6 @@ def _conditions(fate: str, rule: str, path: str, source: str) -> dict[str, Any]:
     if fate and fate not in get_args(FateWord):
         raise ConfigError(f"There is no fate '{fate}'.", f"There are: {', '.join(get_args(FateWord))}.")
     pattern = path if not path or any(sign in path for sign in "*?") else f"*{path}*"
-    return {key: value for key, value in (("fate", fate), ("rule", rule), ("path", pattern), ("source", source)) if value}
+    return {
+        key: value for key, value in (("fate", fate), ("rule", rule), ("path", pattern), ("source", source)) if value
+    }

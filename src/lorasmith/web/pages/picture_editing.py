@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request, UploadFile
 from PIL import Image
@@ -53,14 +54,11 @@ def crop(
     version = seen_version(request, name, number)
     one = item_of(version, item)
     if not (0 <= left < right <= one.width and 0 <= top < bottom <= one.height):
-        box = f"{left}, {top} to {right}, {bottom}"
-        raise ConfigError(f"The box {box} is not inside {one.width} x {one.height} pixels.", "Draw it anew.")
-    # A share is cut down to whole pixels: a thousandth more keeps it from losing one to rounding.
-    box = [(left + 0.001) / one.width, (top + 0.001) / one.height, right / one.width, bottom / one.height]
-    if left == 0:
-        box[0] = 0.0
-    if top == 0:
-        box[1] = 0.0
+        asked = f"{left}, {top} to {right}, {bottom}"
+        raise ConfigError(f"The box {asked} is not inside {one.width} x {one.height} pixels.", "Draw it anew.")
+    # The tool cuts shares down to whole pixels: a thousandth more keeps one from being lost to rounding.
+    start = [(edge + 0.001) / side if edge else 0.0 for edge, side in ((left, one.width), (top, one.height))]
+    box = [*start, right / one.width, bottom / one.height]
     made = studio_of(request).curate.use_tool(version, "crop", {"box": box}, names=[item])
     return moved(request, made.version, _here(item, through.query))
 
@@ -114,10 +112,10 @@ def _painted(sent: UploadFile) -> Image.Image:
         with Image.open(sent.file, formats=["PNG"]) as image:
             return image.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as cause:
-        raise DatasetError("The mask is no PNG that can be read.", "Paint it in the editor and save it there.") from cause
+        raise DatasetError(
+            "The mask is no PNG that can be read.", "Paint it in the editor and save it there."
+        ) from cause
 
 
 def _here(item: str, query: str) -> str:
-    from urllib.parse import quote
-
     return f"/picture?item={quote(item, safe='')}" + (f"&{query}" if query else "")

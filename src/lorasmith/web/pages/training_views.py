@@ -57,7 +57,9 @@ def training(request: Request, name: str, through: Lensed, bucket: str = "") -> 
 
     def page_of(**context: Any) -> HTMLResponse:
         context = {"through": through, "choices": lens_choices(request), "trainers": eyes()} | context
-        return framed(request, "datasets/training.html", version, "training", f"Training of {version.dataset}", **context)
+        return framed(
+            request, "datasets/training.html", version, "training", f"Training of {version.dataset}", **context
+        )
 
     return looked(request, version, page_of, ("buckets", through), work, "datasets/buckets.html", shape)
 
@@ -99,7 +101,9 @@ def trainers_eye(
 
     def page_of(**context: Any) -> HTMLResponse:
         context = {"through": through, "choices": lens_choices(request), "eye": eye, "originals": originals} | context
-        return framed(request, "datasets/eye.html", version, "training", f"{version.dataset} seen by {eye.title}", **context)
+        return framed(
+            request, "datasets/eye.html", version, "training", f"{version.dataset} seen by {eye.title}", **context
+        )
 
     return looked(request, version, page_of, ("eye", eye.name, originals, through), work, "datasets/seen.html", shape)
 

@@ -53,11 +53,12 @@ function write(box) {
 async function startCropping() {
   const { default: _, CropperCanvas, CropperImage, CropperSelection, CropperHandle, CropperShade } = await import(frame.dataset.cropper);
   [CropperCanvas, CropperImage, CropperSelection, CropperHandle, CropperShade].forEach((part) => part.$define());
+  const { alt } = stage.querySelector("img");
   const fitted = stage.querySelector("img").getBoundingClientRect();
   const handles = ["move", "n-resize", "e-resize", "s-resize", "w-resize", "ne-resize", "nw-resize", "se-resize", "sw-resize"];
   const selection = element("cropper-selection", { movable: "", resizable: "", keyboard: "" },
     ...handles.map((action) => element("cropper-handle", { action, "theme-color": action === "move" ? "rgba(255,255,255,0.05)" : "rgba(35,71,197,0.75)" })));
-  const image = element("cropper-image", { src: frame.dataset.picture, alt: "" });
+  const image = element("cropper-image", { src: frame.dataset.picture, alt });
   const canvas = element("cropper-canvas", {}, image, element("cropper-shade", { hidden: "" }), selection);
   canvas.style.height = `${Math.round(Math.min(fitted.width * height / width, innerHeight * TALLEST))}px`;
   stage.replaceChildren(canvas);
