@@ -449,8 +449,8 @@ def test_the_editor_offers_the_bucket_where_training_puts_the_picture(cats: Door
 # --- all of them ----------------------------------------------------------------------------------------------
 
 PATHS = (
-    "", "/checks", "/duplicates", "/training", "/training/eye", "/figures", "/history", "/history/diff?before=1&after=1",
-    "/ledger", "/arrange", "/tools", f"/picture?item={quote('猫.png')}",
+    "", "/checks", "/duplicates", "/training", "/training/eye", "/figures", "/history",
+    "/history/diff?before=1&after=1", "/ledger", "/arrange", "/tools", f"/picture?item={quote('猫.png')}",
 )  # fmt: skip
 
 

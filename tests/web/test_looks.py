@@ -83,3 +83,11 @@ def test_only_the_latest_answers_are_kept(looks: Looks) -> None:
     for number in range(1, 40):
         looks.ask(number, lambda _: 0, patience=20)
     assert looks.find(first.id) is None
+
+
+def test_what_takes_a_moment_does_not_wait_in_line(looks: Looks) -> None:
+    go_on = threading.Event()
+    for number in range(3):
+        looks.ask(number, lambda look: go_on.wait(20), patience=0)
+    assert looks.at_once("tags", lambda: 7) == 7 == looks.at_once("tags", lambda: 8)
+    go_on.set()

@@ -296,7 +296,7 @@ class Curation:
 
     def ignored(self, dataset: str) -> tuple[str, ...]:
         """Ids of checks whose findings somebody put aside for this dataset; ``inspect`` finds them all the same."""
-        return ignored(self.home, self._store.get(dataset).dataset)
+        return ignored(self.home, dataset)
 
     def ignore(self, dataset: str, check: str, *, on: bool = True) -> tuple[str, ...]:
         """Put the findings of a check aside, or heed them again; what is put aside then.

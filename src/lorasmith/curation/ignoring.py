@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from lorasmith.datasets.names import safe_dataset_name
 from lorasmith.datasets.source import disk_errors
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.files import write_atomically
@@ -49,6 +50,8 @@ def set_ignored(home: Path, dataset: str, check: str, *, on: bool) -> tuple[str,
 
 
 def _path(home: Path, dataset: str) -> Path:
+    if safe_dataset_name(dataset) != dataset:
+        raise DatasetError(f"'{dataset}' cannot be the name of a dataset.", f"Use '{safe_dataset_name(dataset)}'.")
     return home / "datasets" / dataset / "ignored.json"
 
 

@@ -21,7 +21,7 @@ from lorasmith.errors import Stopped
 _THREADS: Final = 2
 _KEPT: Final = 24
 """Answers that are kept, the latest asked for."""
-_PATIENCE: Final = 0.25
+_PATIENCE: Final = 0.15
 """Seconds that a page waits, so that what is quick comes with it."""
 
 
@@ -111,6 +111,19 @@ class Looks:
                 del self._looks[old]
         look._wait(patience)
         return look
+
+    def at_once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under a key, else what ``make`` gives, here and now: for what takes a moment, and need not wait
+        in line with what takes minutes."""
+        with self._lock:
+            look = self._looks.get(key)
+        if look is None:
+            look = Look(key)
+            look._future = Future()
+            look._future.set_result(make())
+            with self._lock:
+                self._looks[key] = look
+        return look.result()
 
     def forget(self, look: Look) -> None:
         """Drop a look, so that the next to ask begins anew."""

@@ -55,7 +55,7 @@ def checks(request: Request, name: str, through: Lensed) -> HTMLResponse:
     studio = studio_of(request)
     version = studio.dataset(name)
     lens = through.lens(studio)
-    aside = frozenset(studio.curate.ignored(name))
+    aside = frozenset(studio.curate.ignored(version.dataset))
 
     def shape(report: Report) -> dict[str, Any]:
         items = {item.name: item for item in version.items}

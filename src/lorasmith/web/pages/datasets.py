@@ -16,7 +16,7 @@ from lorasmith.datasets.tokens import counter_for
 from lorasmith.errors import ConfigError, ConflictError, DatasetError
 from lorasmith.fields import fields_of
 from lorasmith.web.forms import Sent, values_from
-from lorasmith.web.pages.framing import framed, moved, studio_of
+from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
 from lorasmith.web.rendering import page, part
 
 router = APIRouter(prefix="/datasets", include_in_schema=False)
@@ -51,7 +51,8 @@ def gallery(request: Request, name: str, q: Where = "") -> HTMLResponse:
     version = studio_of(request).dataset(name)
     chosen = _choose(request, version, q)
     context: dict[str, Any] = {"chosen": chosen, "cards": _cards(version, chosen.names[:CARDS]), "at": CARDS}
-    context |= {"q": q, "tags": _tags(version, ""), "selections": studio_of(request).curate.selections(name).list()}
+    saved = studio_of(request).curate.selections(name).list()
+    context |= {"q": q, "tags": _tags(request, version, ""), "selections": saved}
     return framed(request, "datasets/gallery.html", version, "pictures", version.dataset, **context)
 
 
@@ -109,14 +110,14 @@ def save_caption(
 def tag_list(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
     """Tags with how often they occur, the most frequent first."""
     version = studio_of(request).dataset(name)
-    return part(request, "datasets/tags.html", version=version, tags=_tags(version, find))
+    return part(request, "datasets/tags.html", version=version, tags=_tags(request, version, find))
 
 
 @router.get("/{name}/suggestions")
 def suggestions(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> JSONResponse:
     """Tags that begin with, or hold, what is being written."""
     wanted = find.strip().casefold()
-    counts = _counted(studio_of(request).dataset(name))
+    counts = _counted(request, studio_of(request).dataset(name))
     found = [tag for tag in counts if wanted in tag.casefold()]
     found.sort(key=lambda tag: (not tag.casefold().startswith(wanted), -counts[tag], tag))
     return JSONResponse([{"tag": tag, "count": counts[tag]} for tag in found[:_SUGGESTED]])
@@ -224,12 +225,18 @@ def _cards(version: DatasetVersion, names: list[str]) -> list[Item]:
     return [known[name] for name in names]
 
 
-def _tags(version: DatasetVersion, find: str) -> list[tuple[str, int]]:
+def _tags(request: Request, version: DatasetVersion, find: str) -> list[tuple[str, int]]:
     wanted = find.strip().casefold()
-    return [pair for pair in _counted(version).most_common() if wanted in pair[0].casefold()][:_TAGS]
+    return [pair for pair in _counted(request, version).most_common() if wanted in pair[0].casefold()][:_TAGS]
 
 
-def _counted(version: DatasetVersion) -> Counter[str]:
-    from lorasmith.datasets.captions.bulk import CaptionIndex
+def _counted(request: Request, version: DatasetVersion) -> Counter[str]:
+    """How often each tag occurs; counted once per version."""
 
-    return Counter(CaptionIndex(version.items).corpus.frequencies)
+    def count() -> Counter[str]:
+        from lorasmith.datasets.captions.bulk import CaptionIndex
+
+        return Counter(CaptionIndex(version.items).corpus.frequencies)
+
+    counted: Counter[str] = looks_of(request).at_once((version.dataset, version.number, version.root, "tags"), count)
+    return counted

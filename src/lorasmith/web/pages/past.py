@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.captions.worddiff import word_diff
-from lorasmith.datasets.ledger import RULES, LedgerForm, ledger_text, totals
-from lorasmith.datasets.manifest import FateWord
+from lorasmith.datasets.ledger import RULES, LedgerForm, Totals, ledger_text, totals
+from lorasmith.datasets.manifest import Fate, FateWord
 from lorasmith.errors import ConfigError
-from lorasmith.web.pages.framing import framed, moved, studio_of
+from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
 
 router = APIRouter(prefix="/datasets/{name}", include_in_schema=False)
 _CAPTIONS: Final = 60  # compared word by word on one page
 _LONGEST: Final = 20_000  # letters of a caption that is compared word by word
-_LINES: Final = 500
+_LINES: Final = 250
+_SOURCES: Final = 200
 _MEDIA: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json", "jsonl": "application/x-ndjson"}
 Text = Annotated[str, Query(max_length=1000)]
 
@@ -43,7 +45,7 @@ def difference(
     """What differs between two versions: pictures, captions word by word, settings."""
     studio = studio_of(request)
     version = studio.dataset(name)
-    old, new = studio.dataset(f"{name}@{before}"), studio.dataset(f"{name}@{after}")
+    old, new = (version if one == version.number else studio.dataset(f"{name}@{one}") for one in (before, after))
     found = studio.curate.diff(old, new)
     shown = found.captions[at : at + _CAPTIONS]
     captions = [
@@ -89,10 +91,11 @@ def ledger(
     studio = studio_of(request)
     version = studio.dataset(name)
     lines = studio.curate.ledger(version, **_conditions(fate, rule, path, source))
-    there = totals(version.ledger)
+    key = (version.dataset, version.number, version.root, "ledger")
+    there, sources = looks_of(request).at_once(key, lambda: _summary(version.ledger))
     context: dict[str, Any] = {"fate": fate, "rule": rule, "path": path, "source": source, "at": at}
     context |= {"fates": get_args(FateWord), "rules": RULES, "forms": get_args(LedgerForm), "totals": there}
-    context |= {"sources": sorted({line.source for line in version.ledger if line.source})[:200]}
+    context |= {"sources": sources}
     context |= {"lines": lines[at : at + _LINES], "count": len(lines)}
     context |= {"next": at + _LINES if at + _LINES < len(lines) else None, "query": request.url.query}
     title = f"Ledger of {version.dataset}"
@@ -116,6 +119,11 @@ def export(
     text = ledger_text(lines, form).encode("utf-8", "surrogatepass" if form != "csv" else "replace")
     said = {"content-disposition": f'attachment; filename="ledger-{version.number}.{form}"'}
     return Response(text, media_type=_MEDIA[form], headers=said)
+
+
+def _summary(fates: Sequence[Fate]) -> tuple[Totals, list[str]]:
+    """A ledger counted, and the sources it names."""
+    return totals(fates), sorted({line.source for line in fates if line.source})[:_SOURCES]
 
 
 def _conditions(fate: str, rule: str, path: str, source: str) -> dict[str, Any]:
