@@ -17,7 +17,8 @@ from lorasmith.datasets.duplicates import DuplicateGroup
 from lorasmith.datasets.pictures import TOOLS
 from lorasmith.studio import Studio
 from lorasmith.web.pages.places import TASKS
-from tests.web.conftest import Door, Server
+from lorasmith.web.sessions import COOKIE, Actor
+from tests.web.conftest import Door, Server, client_of
 from tests.web.test_datasets import CAPTIONS, PAYLOAD, fill
 
 HERE = "/datasets/cats"
@@ -75,7 +76,11 @@ def test_checks_say_what_why_and_how_with_pictures(cats: Door) -> None:
 
 def test_a_lens_changes_what_is_found_and_stays_in_the_address(cats: Door) -> None:
     text = text_of(cats, f"{HERE}/checks?trigger_word=ohwx&goal=style&family=sdxl")
-    assert "&#39;ohwx&#39;" in text and 'href="/datasets/cats/training?family=sdxl&amp;goal=style' in text
+    assert (
+        "Trigger word verification: ohwx" in text
+        and "&#39;ohwx&#39;" in text
+        and 'href="/datasets/cats/training?family=sdxl&amp;goal=style' in text
+    )
     assert "ohwx" not in text_of(cats, f"{HERE}/checks").replace("name=", "")
 
 
@@ -272,6 +277,8 @@ def test_what_was_chosen_is_left_out_or_gets_role_and_repeats(cats: Door) -> Non
     assert cats.client.post(f"{HERE}/repeats", data={**chosen(repeats="3"), "q": "name:small"}).status_code == 303
     items = {item.name: item for item in cats.studio.dataset("cats").items}
     assert items["a.png"].role == "validation" and items["a-small.png"].repeats == 3 and items["c.png"].repeats == 1
+    history = cats.client.get(f"{HERE}/history").text
+    assert "role validation for pictures: 1" in history and "repeats 3 for pictures: 2" in history
 
 
 @pytest.mark.parametrize(
@@ -371,6 +378,16 @@ def test_a_tool_that_refuses_pictures_says_which(cats: Door) -> None:
     assert "came without transparency" in text and "Nothing would change" in text
     for wrong in ({"tool": "resize"}, {"tool": "x"}, {"tool": "crop", "o.box": "1, 2"}, {"tool": "crop", "o.box": "a"}):
         assert cats.client.post(f"{HERE}/tools/preview", data=wrong).status_code == 422, wrong
+
+
+def test_paths_of_the_machine_are_for_its_admin(cats: Door, tmp_path: Path) -> None:
+    form = {"tool": "mask_from_files", "o.folder": str(tmp_path)}
+    assert "has no mask in" in cats.client.post(f"{HERE}/tools/preview", data=form).text
+    member = client_of(cats.studio, cats.sessions, signed_in=False)
+    member.cookies.set(COOKIE, cats.sessions.open(Actor("somebody", "member")))
+    assert member.get(f"{HERE}/tools").status_code == 200
+    answer = member.post(f"{HERE}/tools/preview", data=form)
+    assert answer.status_code == 422 and "path of the server" in answer.text
 
 
 # --- one picture ----------------------------------------------------------------------------------------------
@@ -567,3 +584,17 @@ def test_crop_and_mask_in_the_browser(browser_page: Any, server: Server, tmp_pat
     mask = np.asarray(server.studio._store.open_mask(server.studio.dataset("cats").items[-1]))
     assert mask[mask.shape[0] // 2, mask.shape[1] // 2] == 0 and mask[-1, -1] == 255
     page.wait_for_function("!document.getElementById('mask-said').textContent.startsWith('100')")
+
+
+def test_a_repair_can_be_looked_at_and_left(browser_page: Any, server: Server, tmp_path: Path) -> None:
+    fill_with_copies(server.studio, tmp_path / "pictures")
+    page = browser_page
+    page.goto(f"{server.address}{HERE}/checks?trigger_word=ohwx")
+    page.wait_for_selector(".health")
+    page.locator("article", has_text="ohwx").locator("text=Mend").first.click()
+    page.wait_for_selector("#repair[open]")
+    page.locator("#repair >> text=Leave it").click()
+    page.wait_for_selector("#repair:not([open])", state="attached")
+    page.locator("article", has_text="Near duplicate").locator("text=Mend").first.click()
+    page.wait_for_selector("#repair[open] >> text=would be left out")
+    assert server.studio.dataset("cats").number == 1

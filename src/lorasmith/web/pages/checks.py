@@ -68,6 +68,7 @@ def checks(request: Request, name: str, through: Lensed) -> HTMLResponse:
             "put_aside": [one for one in report.findings if one.id in aside],
             "lens": lens,
             "through": through,
+            "trigger": studio.curate.verify_trigger(version, lens.trigger_word) if lens.trigger_word else None,
             "titles": {id: check.title for id, check in CHECKS.items()},
         }
 

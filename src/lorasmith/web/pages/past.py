@@ -29,9 +29,9 @@ def history(request: Request, name: str) -> HTMLResponse:
     studio = studio_of(request)
     version = studio.dataset(name)
     entries = sorted(studio.curate.history(name), key=lambda entry: -entry.number)
-    return framed(
-        request, "datasets/history.html", version, "history", f"History of {version.dataset}", entries=entries
-    )
+    before = version.parent or version.number
+    title = f"History of {version.dataset}"
+    return framed(request, "datasets/history.html", version, "history", title, entries=entries, before=before)
 
 
 @router.get("/history/diff")
