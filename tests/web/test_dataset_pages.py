@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -125,8 +126,6 @@ def test_a_check_is_ignored_and_heeded_again(cats: Door) -> None:
 
 
 def test_a_look_under_way_is_told_and_can_be_cancelled(cats: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     from lorasmith.curation import Curation
 
     begun, go_on = threading.Event(), threading.Event()
@@ -598,3 +597,32 @@ def test_a_repair_can_be_looked_at_and_left(browser_page: Any, server: Server, t
     page.locator("article", has_text="Near duplicate").locator("text=Mend").first.click()
     page.wait_for_selector("#repair[open] >> text=would be left out")
     assert server.studio.dataset("cats").number == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_page_shows_how_far_a_look_is_and_then_its_answer(
+    browser_page: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    from lorasmith.curation import Curation
+
+    fill_with_copies(server.studio, tmp_path / "pictures")
+    go_on, compared = threading.Event(), Curation.duplicates
+
+    def slow(self: Curation, version: Any, *, progress: Any = None) -> list[DuplicateGroup]:
+        progress(2, 6, "a.png")
+        assert go_on.wait(60)
+        progress(3, 6, "b.png")
+        return compared(self, version)
+
+    monkeypatch.setattr(Curation, "duplicates", slow)
+    page = browser_page
+    page.goto(f"{server.address}{HERE}/duplicates")
+    page.wait_for_selector("#look-line:has-text('2 of 6')")
+    if stopped:
+        page.click("#look-line >> text=Stop")
+        page.wait_for_selector("#look-line:has-text('stopping')")
+    go_on.set()
+    page.wait_for_selector("text=This look was stopped" if stopped else "[data-group]")
+    if stopped:
+        page.click("text=Look again")
+        page.wait_for_selector("[data-group]")
