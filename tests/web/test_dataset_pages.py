@@ -317,6 +317,11 @@ def test_selections_are_saved_shown_and_forgotten(cats: Door) -> None:
     assert "@good ones" in page and "@small" in page and "@small" in cats.client.get(HERE).text
     assert cats.client.post(f"{HERE}/selections/delete", data={"called": "small"}).status_code == 303
     assert "@small" not in cats.client.get(f"{HERE}/arrange").text
+    for last in ("c.png", "d.png"):
+        for then in ("edit", "tools"):
+            there = cats.client.post(f"{HERE}/selections", data=chosen("b.png", last, then=then)).headers["location"]
+            assert there == f"{HERE}/{then}?q=%40chosen" and 'value="@chosen"' in cats.client.get(there).text
+        assert cats.client.get(f"{HERE}/names", params={"q": "@chosen"}).json() == ["b.png", last]
     assert cats.client.get(f"{HERE}/names", params={"q": "@good ones"}).json() == ["a.png", "b.png"]
 
 
@@ -516,6 +521,9 @@ def test_pictures_are_chosen_by_keys_and_left_out(browser_page: Any, server: Ser
     page.click("#chosen-bar >> text=Leave out")
     page.wait_for_function("document.querySelectorAll('.card-picture').length === 3")
     assert [item.name for item in server.studio.dataset("cats").items] == ["b.png", "c.png", "d.png"]
+    page.click("#choose-mode")
+    page.locator(".card-picture").first.click()
+    assert page.locator("#chosen-count").inner_text() == "1 chosen"
     page.click("#choose-all")
     page.wait_for_selector("#chosen-count:text('3 chosen')")
     page.select_option("#chosen-bar select", "validation")

@@ -5,7 +5,7 @@ Verbs take the pictures that were chosen in the gallery, or those that a query m
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
@@ -20,6 +20,8 @@ from lorasmith.web.pages.framing import Names, framed, looked, moved, seen_versi
 
 router = APIRouter(prefix="/datasets/{name}", include_in_schema=False)
 _SHOWN: Final = 40
+_CHOSEN: Final = "chosen"
+"""The selection that edits of what was chosen by hand go on with."""
 Number = Annotated[str, Form(max_length=20)]
 Where = Annotated[str, Form(max_length=4000)]
 
@@ -75,9 +77,13 @@ def save_selection(
     called: Annotated[str, Form(max_length=200)] = "",
     q: Where = "",
     replace: Annotated[str, Form()] = "",
+    then: Annotated[Literal["", "edit", "tools"], Form()] = "",
 ) -> Response:
-    """Save what was chosen, or the query, under a name."""
+    """Save what was chosen, or the query, under a name; or go on with it, under a name that is used anew each time."""
     selections = studio_of(request).curate.selections(name)
+    if then and chosen:
+        selections.save_names(_CHOSEN, chosen, replace=True)
+        return moved(request, studio_of(request).dataset(name), f"/{then}?q=%40{_CHOSEN}")
     if chosen:
         selections.save_names(called, chosen, replace=replace == "on")
     elif q.strip():

@@ -5,6 +5,9 @@ const frame = document.querySelector(".gallery-frame");
 const chosen = new Set();
 let last = null;
 
+const mode = document.getElementById("choose-mode");
+const choosing = () => mode.getAttribute("aria-pressed") === "true"; // for fingers, which have no keys
+
 const cards = () => [...gallery.querySelectorAll(".card-picture")];
 
 function show() {
@@ -24,7 +27,7 @@ if (gallery) {
   // Before htmx, which would open the picture.
   gallery.addEventListener("click", (event) => {
     const card = event.target.closest(".card-picture");
-    if (!card || !(event.shiftKey || event.ctrlKey || event.metaKey)) return;
+    if (!card || !(choosing() || event.shiftKey || event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     const all = cards();
@@ -47,6 +50,7 @@ if (gallery) {
     }
   });
   new MutationObserver(show).observe(gallery, { childList: true });
+  mode.addEventListener("click", () => mode.setAttribute("aria-pressed", String(!choosing())));
   document.getElementById("choose-none").addEventListener("click", () => { chosen.clear(); show(); });
   document.getElementById("choose-all")?.addEventListener("click", async () => {
     const answer = await fetch(`/datasets/${encodeURIComponent(frame.dataset.dataset)}/names?q=${encodeURIComponent(frame.dataset.q)}`);
