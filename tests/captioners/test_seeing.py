@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -579,6 +580,26 @@ def short_of_memory(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     return plugin  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_sees_and_what_speaks_is_not_quantised(models: Path, kind: str) -> None:
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    model = opened(models, kind).opened().model
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
+    reduced = {name for name in linear if should_convert_module(name, list(devices.KEPT_WHOLE))}
+    sees = {name for name in linear if "vision" in name or "visual" in name or "projector" in name or "qformer" in name}
+    assert sees and not reduced & sees
+    assert not any(name.endswith("lm_head") or ".cls." in name for name in reduced)
+    assert len(reduced) >= 8  # the layers that write
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="it is here")
+def test_what_is_missing_is_said_before_a_download(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="bitsandbytes") as error:
+        JoyCaption().need(JoyCaption.Options(quantization="4bit"), home=tmp_path)
+    assert "lorasmith[quantize]" in error.value.hint
+
+
 def test_too_many_at_a_time_is_said_as_such(short_of_memory: SeeingCaptioner) -> None:
     with pytest.raises(OutOfMemory, match="4 pictures at a time"):
         short_of_memory.caption(PICTURES)
@@ -599,6 +620,8 @@ def test_other_failures_of_a_model_are_not_taken_for_memory(models: Path, monkey
 def test_need_tells_memory_of_what_is_here_and_files_of_what_is_not(models: Path, tmp_path: Path) -> None:
     here = Florence2().need(Florence2.Options(model=str(models / "florence2")), home=tmp_path)
     assert not here.lacks and here.memory and here.memory > 4 * 1000
+    halved = Florence2().need(Florence2.Options(model=str(models / "florence2"), dtype="bfloat16"), home=tmp_path)
+    assert halved.memory == pytest.approx(here.memory / 2, abs=1)
     there = JoyCaption().need(JoyCaption.Options(), home=tmp_path)
     assert there.lacks and there.repository == "fancyfeast/llama-joycaption-beta-one-hf-llava"
     assert there.bytes_to_load == 17_000_000_000 and "Llama" in there.licence

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from lorasmith.captioners import Answer, Captioner, Failure, Identity, Known, Need
 from lorasmith.captioners.prompts import disarm
-from lorasmith.captioners.seeing.devices import Precision, Quantization, choose, refuse_what_is_missing
+from lorasmith.captioners.seeing.devices import Precision, Quantization, bits_of, choose, refuse_what_is_missing
 from lorasmith.captioners.seeing.drawing import seed_of
 from lorasmith.captioners.seeing.folders import KnownModel, absent, locate
 from lorasmith.captioners.seeing.opening import Opened, Said, Search, open_model
@@ -117,13 +117,17 @@ class SeeingCaptioner(Captioner):
         """The repository to download, if the model is not on this machine.
 
         Raises:
-            EnvironmentProblem: there is no such model, or its folder cannot be used.
+            EnvironmentProblem: there is no such model, its folder cannot be used, or a package that it needs is
+                missing: said here, so that nothing is downloaded in vain.
             ConfigError: no model is named.
         """
-        found = locate(self._named(options), home, self.models, self.kinds)
+        model = self._named(options)
+        own = options if isinstance(options, SeeingOptions) else SeeingOptions()
+        refuse_what_is_missing(own.quantization)
+        found = locate(model, home, self.models, self.kinds)
         if isinstance(found, Need):
             return found
-        return Need(memory=found.memory(found.widest))
+        return Need(memory=found.memory(bits_of(own.dtype, own.quantization) or found.widest))
 
     def load(self, options: Section, *, device: str, home: Path | None = None) -> None:
         """Open the model; ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.

@@ -18,9 +18,14 @@ _BITS: Final = {"bfloat16": 16, "float16": 16, "float32": 32}
 _QUANTIZED_BITS: Final = {"8bit": 9, "4bit": 5}  # a little above, for what stays as it is
 _LESS: Final = "Take a smaller model, or quantization=4bit on an NVIDIA card, or --device cpu."
 _NEEDED: Final = ("torch", "transformers", "safetensors")
-# What sees is small, and loses most by it; heads and the way from one to the other too.
-_KEPT_WHOLE: Final = (
-    "vision_tower", "vision_model", "visual", "multi_modal_projector", "qformer", "language_projection", "lm_head",
+# What sees is small, and loses most by it; heads and the way from one to the other too. A pattern is matched against
+# the whole path of a module, from its beginning, and where a part lies in it differs from model to model.
+KEPT_WHOLE: Final = tuple(
+    rf"(.*\.)?{part}"
+    for part in (
+        "vision_tower", "vision_model", "visual", "multi_modal_projector", "qformer", "language_projection", "lm_head",
+        "cls",
+    )
 )  # fmt: skip
 
 
@@ -45,7 +50,7 @@ class Choice:
             given["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=four,
                 load_in_8bit=not four,
-                llm_int8_skip_modules=list(_KEPT_WHOLE),
+                llm_int8_skip_modules=list(KEPT_WHOLE),
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_compute_dtype=getattr(torch, self.precision),
             )
@@ -73,6 +78,11 @@ def refuse_what_is_missing(quantization: Quantization) -> None:
                 f"quantization={quantization} needs the package {package}, which is not installed.",
                 "Run `pip install 'lorasmith[quantize]'`, or leave quantization out.",
             )
+
+
+def bits_of(precision: Precision, quantization: Quantization) -> int | None:
+    """Bits of one weight under these options; None where that is decided by the device."""
+    return _QUANTIZED_BITS.get(quantization) or _BITS.get(precision)
 
 
 def choose(folder: ModelFolder, device: str, precision: Precision, quantization: Quantization) -> Choice:
