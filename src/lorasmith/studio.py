@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.easel import Easel
     from lorasmith.enqueuing import Enqueue
     from lorasmith.gathering import Gathering
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
-    from lorasmith.easel import Easel
     from lorasmith.library import Library
     from lorasmith.models import Models
     from lorasmith.queue.dispatcher import Dispatcher

@@ -74,7 +74,9 @@ def choose(home: Path, wishes: Wishes) -> None:
 class Announcer:
     """Follows the journal from ``start`` to ``stop``."""
 
-    def __init__(self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None) -> None:
+    def __init__(
+        self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None
+    ) -> None:
         """
         Args:
             studio: whose jobs.
@@ -171,4 +173,6 @@ def _post(address: str, said: Mapping[str, Any], own_network: bool) -> None:
     with Fetcher(limits) as fetcher:
         reply = fetcher.ask(address, said)
     if reply.status >= 300:
-        raise FetchError(f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status)
+        raise FetchError(
+            f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status
+        )

@@ -109,9 +109,7 @@ def estimate(request: Request, given: Given) -> HTMLResponse:
 
 
 @router.post("")
-def create(
-    request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None
-) -> Response:
+def create(request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None) -> Response:
     """Take the pictures in and start; on a refusal the questions again, with what was answered."""
     studio = _studio(request)
     try:
