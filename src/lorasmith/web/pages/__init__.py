@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from lorasmith.web.pages import (
     arranging,
     bases,
+    captioning,
     checks,
     creating,
     datasets,
@@ -14,6 +15,7 @@ from lorasmith.web.pages import (
     duplicates,
     generate,
     help,
+    imports,
     models,
     past,
     picture_editing,
@@ -22,8 +24,10 @@ from lorasmith.web.pages import (
     queue,
     runs,
     settings,
+    tags,
     tools,
     training_views,
+    workflow,
     workspace,
 )
 
@@ -31,7 +35,8 @@ from lorasmith.web.pages import (
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
     first = (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
-    areas = (models.router, generate.router, bases.router, settings.router, help.router)
+    areas = (models.router, generate.router, bases.router, settings.router, help.router, workflow.router)
+    coming = (imports.router, captioning.router, tags.router)
     looking = (checks.router, duplicates.router, training_views.router, past.router)
     editing = (arranging.router, tools.router, picture_editing.router)
-    return (*first, *areas, *looking, *editing, datasets.router)
+    return (*first, *areas, *coming, *looking, *editing, datasets.router)
