@@ -15,6 +15,7 @@ Workers are real processes with the real worker's skeleton and a toy that counts
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -37,8 +38,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from lorasmith.jobs import Jobs  # noqa: E402
 from lorasmith.queue.dispatcher import Dispatcher, Pace  # noqa: E402
 from lorasmith.queue.fsck import examine  # noqa: E402
+from lorasmith.queue.records import Superseded  # noqa: E402
 from lorasmith.queue.retries import Retries  # noqa: E402
-from lorasmith.queue.verbs import Placement, Queue  # noqa: E402
+from lorasmith.queue.verbs import Queue  # noqa: E402
 from tests.chaos.dispatching import command  # noqa: E402
 from tests.chaos.harness import EVERY, Chaos  # noqa: E402
 
@@ -65,7 +67,8 @@ def claims(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     """How long a claim takes while others change the order."""
     queue = Queue.open(Jobs(home, command=command))
     payload = {"toy": {"steps": 1}}
-    ids = [queue.submit("import", payload, placement=Placement(held=False)).id for _ in range(WAITING)]
+    for _ in range(WAITING + int(PER_SECOND * given.seconds) + 1):  # so that never fewer than that wait
+        queue.submit("import", payload)
     code = (
         "import sys, time, random\nfrom pathlib import Path\nfrom lorasmith.jobs import Jobs\n"
         "from lorasmith.queue.verbs import Queue\n"
@@ -76,7 +79,6 @@ def claims(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         "        waiting = queue.list(states=['queued'], limit=400)\n"
         "        row = chance.choice(waiting)\n"
         "        (queue.front if _ else queue.cancel)(row.id)\n"
-        "    queue.submit('import', {'toy': {'steps': 1}})\n"
         "    done += 1\n"
         "    time.sleep(max(0.0, began + done / rate - time.monotonic()))\n"
         "print(done)\n"
@@ -95,12 +97,16 @@ def claims(home: Path, given: argparse.Namespace) -> dict[str, Any]:
             row = dispatcher.claim("light")
             took.append((time.perf_counter() - began) * 1000)
             if row is not None:  # back into the queue: it shall not run empty
-                dispatcher._move(row, "queued", "Measured.", attempt=0, lane="")
+                with contextlib.suppress(Superseded):  # the other process has cancelled it just now
+                    dispatcher._move(row, "queued", "Measured.", attempt=0, lane="")
             time.sleep(0.01)
         rounds = int(other.communicate()[0])
     took.sort()
+    syncs = _syncs(home)
     result = {
-        "waiting": len(ids),
+        "fsync_ms_median": round(statistics.median(syncs), 2),
+        "fsync_ms_p99": round(syncs[int(len(syncs) * 0.99)], 2),
+        "waiting_at_the_end": queue.counts()["queued"],
         "claims": len(took),
         "cancels_per_second": round(rounds / given.seconds, 1),
         "reorders_per_second": round(rounds / given.seconds, 1),
@@ -160,15 +166,14 @@ def _fill(home: Path) -> dict[str, Any]:
         queue, lanes={"light": 2}, pace=pace, retries=Retries(infrastructure=1000, rest=0.5), room=room
     )
     with dispatcher:
-        thread = threading.Thread(target=dispatcher.run, kwargs={"until_idle": True})
+        thread = threading.Thread(target=dispatcher.run)
         thread.start()
         _wait(lambda: _steps(home) > 20)
         filler = home / "filler"
-        with filler.open("wb") as stream:
+        with filler.open("wb", buffering=0) as stream:
             try:
                 while True:
                     stream.write(b"\0" * 4096)
-                    stream.flush()
             except OSError:
                 pass
         time.sleep(3.0)  # measured: workers and the dispatcher meet the full disk many times
@@ -212,6 +217,18 @@ def clock(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         return result | {"good": result["states"] == {"succeeded": 6} and result["attempts"] == 6}
     finally:
         chaos.close()
+
+
+def _syncs(folder: Path) -> list[float]:
+    """How long this disk takes to make 4 kB durable, in milliseconds, shortest first: a claim waits for such a one."""
+    took: list[float] = []
+    with (folder / "syncs").open("wb", buffering=0) as stream:
+        for _ in range(200):
+            stream.write(b"x" * 4096)
+            began = time.perf_counter()
+            os.fsync(stream.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+    return sorted(took)
 
 
 def tell(line: str) -> None:

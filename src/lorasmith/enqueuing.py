@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
-from lorasmith.files import write_json
+from lorasmith.files import read_json, write_json
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 COMMIT: Final = "commit.json"
 """In a caption job's folder: what to do with its captions."""
 
+ABOUT: Final = "about.json"
+"""In a train job's folder: what its adapter is said to be."""
+
 
 class Enqueue:
     """The verbs. Every one returns when the job is on the disk, and takes a ``Placement``."""
@@ -46,6 +49,7 @@ class Enqueue:
         config: Mapping[str, Any],
         placement: Placement | None = None,
         then: Sequence[Step] = (),
+        about: Mapping[str, Any] | None = None,
     ) -> QueuedJob:
         """A training job. Its output name is made unique among adapters and jobs; a note in its events says so.
 
@@ -54,11 +58,19 @@ class Enqueue:
             config: as of ``Studio.train``.
             placement: where in the queue.
             then: what follows when it has succeeded; import and caption jobs take such a plan too.
+            about: what the adapter is said to be (``name``, ``description``, ``kind``, ``public``); goes into the
+                library with it.
 
         Raises:
             ConfigError, BaseError, DatasetError, EnvironmentProblem: it cannot be run as it is; nothing was written.
         """
-        return self._train(version, config, placement, lambda folder: sequels.write(folder, then))
+
+        def fill(folder: Path) -> None:
+            sequels.write(folder, then)
+            if about:
+                write_json(folder / ABOUT, dict(about))
+
+        return self._train(version, config, placement, fill)
 
     def rehearse(
         self, version: str | DatasetVersion, config: Mapping[str, Any], placement: Placement | None = None
@@ -442,12 +454,18 @@ def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
 def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
     record, output = job.record(), job.output()
     if record.kind == "train":
-        return {"adapter": studio.collect(job).stem} if "adapter" in output else None
+        if "adapter" not in output:
+            return None
+        adapter = studio.collect(job)
+        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
+        return {"adapter": adapter.stem}
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None
     if record.kind == "generate":
         return {"images": [image["path"] for image in output["images"]]}
+    if record.kind == "certify":
+        studio.models.file_certificate(job)
     if record.kind == "import":
         from lorasmith.sources.upload_sets import release
 

@@ -100,8 +100,8 @@ class JobFolder:
         except ValueError as cause:
             raise JobError(f"The control.json of {self.path.name} is damaged.", "Delete it, then resume.") from cause
 
-    def set_control(self, control: Control) -> None:
-        write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode())
+    def set_control(self, control: Control, *, settle: bool = True) -> None:
+        write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode(), settle=settle)
 
     def result(self) -> Result | None:
         """How the job ended; None while it has not."""

@@ -463,8 +463,8 @@ class Job:
                 if wanted == "pause" and state != "paused":
                     raise JobError(f"Job {self.id} cannot pause: it has ended ({state}).", "Nothing was changed.")
                 return
-            self.folder.set_control(self._control().model_copy(update={"wanted": wanted}))
-            if state == "queued":  # nobody is there to end it
+            self.folder.set_control(self._control().model_copy(update={"wanted": wanted}), settle=state != "queued")
+            if state == "queued":  # nobody is there to end it; this settles both
                 self.folder.set_result(Result(outcome="stopped" if wanted == "stop" else "paused"))
 
     def _ask(self, counter: Literal["save_now", "sample_now"]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
 
 from lorasmith.errors import LorasmithError
 from lorasmith.events import Notice
@@ -37,6 +37,8 @@ class Step(TypedDict):
 
     verb: Literal["caption", "edit", "train", "generate"]
     values: dict[str, Any]
+    about: NotRequired[dict[str, Any]]
+    """What the adapter of a training is said to be."""
 
 
 def write(folder: Path, steps: Sequence[Step]) -> None:
@@ -98,7 +100,7 @@ def _take(studio: Studio, job: Job, steps: Sequence[Step], made: dict[str, Any])
         elif step["verb"] == "caption":
             return studio.enqueue.caption(_head(made), placement=place, then=rest, **values)
         elif step["verb"] == "train":
-            return studio.enqueue.train(str(made["dataset"]), values, place, then=rest)
+            return studio.enqueue.train(str(made["dataset"]), values, place, then=rest, about=step.get("about"))
         else:
             with_it = {"adapters": [{"name": made["adapter"]}], **values}
             return studio.enqueue.generate(with_it, placement=place)

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.easel import Easel
     from lorasmith.enqueuing import Enqueue
     from lorasmith.gathering import Gathering
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
+    from lorasmith.models import Models
     from lorasmith.queue.dispatcher import Dispatcher
     from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
@@ -339,7 +341,7 @@ class Studio:
             raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
         if not file.is_file() or file_digest(file) != output["sha256"]:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
-        return self.library.add(file, certificate, name=payload["config"]["output_name"])
+        return self.library.add(file, certificate, name=payload["config"]["output_name"], job=job.id)
 
     # Using adapters
 
@@ -399,11 +401,7 @@ class Studio:
 
     @property
     def queue(self) -> Queue:
-        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again.
-
-        Raises:
-            EnvironmentProblem: the extra ``web`` is missing, or the database cannot be used.
-        """
+        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again. See ``open_queue``."""
         from lorasmith.enqueuing import open_queue
 
         if self._known_queue is None:
@@ -418,10 +416,7 @@ class Studio:
         return Enqueue(self)
 
     def rebuild_queue(self) -> tuple[int, tuple[Difference, ...]]:
-        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged.
-
-        A database file that cannot be opened is set aside first.
-        """
+        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged."""
         from lorasmith.enqueuing import open_queue
         from lorasmith.queue.fsck import rebuild
 
@@ -507,6 +502,20 @@ class Studio:
         from lorasmith.shelf import Shelf
 
         return Shelf(self.home)
+
+    @property
+    def models(self) -> Models:
+        """The adapters of this home with all that belongs to them: look at, describe, take in, delete."""
+        from lorasmith.models import Models
+
+        return Models(self)
+
+    @property
+    def easel(self) -> Easel:
+        """What was painted, with its parameters, and prompts worth keeping."""
+        from lorasmith.easel import Easel
+
+        return Easel(self)
 
     @property
     def library(self) -> Library:

@@ -219,7 +219,7 @@ class Workbench:
         paint = {"base": "sandbox", "prompts": prompts, "steps": 12, "guidance_scale": 4.0, "seed": 1000}
         shown = [*world.SHAPES, *world.COLORS, world.CHARACTER]
         return self.studio.enqueue.import_dataset(
-            archive, self._free_name("sandbox"),
+            archive, self.free_name("sandbox"),
             then=[
                 {"verb": "caption", "values": {"captioner": "wd_tagger"}},
                 {"verb": "edit", "values": {"operation": "remove_tags", "arguments": {"tags": shown}}},
@@ -229,11 +229,25 @@ class Workbench:
             ],
         )  # fmt: skip
 
-    def _free_name(self, wanted: str) -> str:
+    def free_name(self, wanted: str) -> str:
+        """A name that no dataset has, and none that is being imported."""
         taken = self.studio.datasets()
         coming = {row.title for row in self.studio.queue.list() if row.kind == "import"}
         names = (wanted, *(f"{wanted}-{number}" for number in range(2, 10_000)))
         return next(name for name in names if name not in taken and name not in coming)
+
+    def captioners(self) -> dict[str, str]:
+        """Captioners that could speak at once, without a download and without pictures leaving this machine: name to
+        title."""
+        found = {}
+        for name, title in self.studio.captions.names().items():
+            try:
+                need = self.studio.captions.need(name)
+            except LorasmithError:  # not usable here; the page about captioners says why
+                continue
+            if not need.downloads and not need.sends_to and "/" not in name:
+                found[name] = title
+        return found
 
     # Whether it can start
 
@@ -309,6 +323,21 @@ class Workbench:
                 return told
             near = near or told
         return near
+
+    def pace_of(self, base: str, values: Mapping[str, Any]) -> Pace | None:
+        """``pace`` of a run with these values over the defaults of a base.
+
+        Raises:
+            BaseError: it is not here, or cannot be read.
+            ConfigError: the values cannot be used.
+        """
+        from lorasmith.bases import family_of, open_base
+        from lorasmith.config import resolve
+
+        opened = open_base(base, home=self.studio.home)
+        fixed = {"base": base if base == "sandbox" else str(opened.path.absolute()), "dataset": "-"}
+        config = resolve(family_of(opened).defaults_for(opened), {"optimizer.lr_warmup_steps": 0}, values, fixed)
+        return self.pace(config.model_dump(mode="json"))
 
     def _trainings(self) -> Sequence[QueuedJob]:
         ended = self.studio.queue.list(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,13 +68,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip("Postgres is not installed: apt-get install postgresql")
     root = Path("/tmp") / f"pg-{secrets.token_hex(4)}"
     root.mkdir(mode=0o700)
-    account: dict[str, str] = {}
+    account: dict[str, Any] = {}
     if os.geteuid() == 0:  # it refuses to run as root
         account = {"user": "nobody" if shutil.which("runuser") is None else "postgres"}
         shutil.chown(root, account["user"])
 
     def call(*arguments: str) -> None:
-        subprocess.run(arguments, check=True, capture_output=True, cwd=root, **account)  # type: ignore[call-overload]
+        subprocess.run(arguments, check=True, capture_output=True, cwd=root, **account)
 
     data, options = root / "data", f"-c listen_addresses= -c unix_socket_directories={root} -c fsync=off"
     try:
@@ -91,8 +92,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def postgres(cluster: Path) -> str:
     """The address of an empty database."""
     import psycopg
+    from psycopg import sql
 
     name = f"t{secrets.token_hex(6)}"
     with psycopg.connect(host=str(cluster), user="lorasmith", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return f"postgresql://lorasmith@/{name}?host={cluster}"

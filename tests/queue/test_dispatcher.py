@@ -26,8 +26,8 @@ LANES = {"cpu": 1, "light": 2}
 
 
 def dispatcher(queue: Queue, **values: Any) -> Dispatcher:
-    values = {"lanes": LANES, "pace": FAST, "retries": Retries(rest=0.0)} | values
-    return Dispatcher(queue, **values)
+    settings: dict[str, Any] = {"lanes": LANES, "pace": FAST, "retries": Retries(rest=0.0)}
+    return Dispatcher(queue, **(settings | values))
 
 
 def submit(queue: Queue, placement: Placement | None = None, **toy: Any) -> QueuedJob:
@@ -61,7 +61,12 @@ def test_a_job_goes_from_submission_to_its_end(queue: Queue) -> None:
     row = submit(queue, steps=3)
     assert row.state == "queued" and row.attempt == 0
     seen: list[str] = []
-    with dispatcher(queue, collect=lambda job: {"filed": seen.append(job.id) or "here"}) as one:
+
+    def collect(job: Job) -> dict[str, Any]:
+        seen.append(job.id)
+        return {"filed": "here"}
+
+    with dispatcher(queue, collect=collect) as one:
         done = reach(one, row, "succeeded")
     assert done.output == {"filed": "here"} and seen == [row.id]
     assert (done.done, done.total, done.attempt, done.lane) == (3, 3, 1, "cpu")
@@ -304,10 +309,8 @@ def test_an_end_that_was_not_filed_yet_is_filed_by_the_next_dispatcher(queue: Qu
         reach(one, row, "running", "succeeded")
     if queue.get(row.id).state != "succeeded":
         queue.job(row.id).wait()
-        filed: list[str] = []
-        with dispatcher(queue, collect=lambda job: {"x": filed.append(job.id)}) as two:
-            reach(two, row, "succeeded")
-        assert filed == [row.id]
+        with dispatcher(queue, collect=lambda job: {"filed": job.id}) as two:
+            assert reach(two, row, "succeeded").output == {"filed": row.id}
 
 
 def test_a_job_that_was_started_by_hand_holds_its_lane_and_is_followed(queue: Queue) -> None:

@@ -24,7 +24,7 @@ def submit(queue: Queue, placement: Placement | None = None) -> QueuedJob:
 
 
 def order(queue: Queue) -> list[str]:
-    return [row.id for row in queue.list(states=("queued",), in_turn=True)]
+    return [row.id for row in queue.list(["queued"], in_turn=True)]
 
 
 def test_first_come_first_served_within_a_priority(either_queue: Queue) -> None:

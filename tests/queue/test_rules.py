@@ -32,8 +32,9 @@ def attempts(*failures: tuple[Failure, str, int, int]) -> list[Attempt]:
 
 
 def test_the_machine_s_doing_is_tried_three_times_with_longer_rests() -> None:
-    rules, killed = Retries(rest=5.0), ("infrastructure", "killed", 7, 5)
-    decisions = [rules.decide(attempts(*[killed] * count)) for count in (1, 2, 3, 4)]  # type: ignore[list-item]
+    rules = Retries(rest=5.0)
+    killed: tuple[Failure, str, int, int] = ("infrastructure", "killed", 7, 5)
+    decisions = [rules.decide(attempts(*[killed] * count)) for count in (1, 2, 3, 4)]
     assert [decision.again for decision in decisions] == [True, True, True, False]
     assert [decision.rest for decision in decisions[:3]] == [5.0, 10.0, 20.0]
     assert "no further" in decisions[3].sentence

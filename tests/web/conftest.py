@@ -42,7 +42,7 @@ def client_of(studio: Studio, sessions: Sessions, *, signed_in: bool = True) -> 
     client = TestClient(app, base_url=f"http://{NAME}", raise_server_exceptions=False, follow_redirects=False)
     client.headers.update({"sec-fetch-site": "same-origin", "origin": f"http://{NAME}", "accept": "text/html"})
     if signed_in:
-        assert client.get("/enter", params={"token": sessions.invite()}).status_code == 303
+        assert client.get("/enter", params={"once": sessions.invite()}).status_code == 303
     return client
 
 
@@ -63,7 +63,7 @@ class Server:
 
     def way_in(self) -> str:
         """An address that opens it once."""
-        return f"{self.address}/enter?token={self.sessions.invite()}"
+        return f"{self.address}/enter?once={self.sessions.invite()}"
 
 
 @pytest.fixture

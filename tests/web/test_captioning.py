@@ -68,7 +68,12 @@ def test_what_it_takes_is_said_before(shapes: Door) -> None:
 
 
 def test_pictures_leave_only_after_consent(shapes: Door) -> None:
-    form = {"captioner": "openai_compatible", "existing": "replace", "o.model": "m", "o.server": "https://captions.example/v1"}
+    form = {
+        "captioner": "openai_compatible",
+        "existing": "replace",
+        "o.model": "m",
+        "o.server": "https://captions.example/v1",
+    }
     fields = shapes.studio.captions.options_of("openai_compatible").model_fields
     form = {key: value for key, value in form.items() if not key.startswith("o.") or key[2:] in fields}
     address = next(name for name in ("server", "endpoint", "base_url", "url") if name in fields)
@@ -93,7 +98,9 @@ def test_a_run_is_watched_and_its_captions_become_a_version(shapes: Door) -> Non
     text = shapes.client.get(where).text
     for item in version.items:
         assert item.name in text
-    assert "succeeded" in text and "Open shapes@2" in text and "hx-trigger" not in shapes.client.get(f"{where}/said").text
+    assert (
+        "succeeded" in text and "Open shapes@2" in text and "hx-trigger" not in shapes.client.get(f"{where}/said").text
+    )
     live = shapes.client.get(f"{where}/said", params={"at": 10**9}).text
     assert version.items[0].name not in live
     form = shapes.client.get("/datasets/shapes/captioning").text
@@ -107,7 +114,7 @@ def test_modes_cancel_and_going_on(shapes: Door) -> None:
     assert shapes.client.post(f"{where}/resume").status_code == 303
     work(shapes.studio)
     first = {item.name: item.caption for item in shapes.studio.dataset("shapes").items}
-    shapes.studio.curate.set_captions(shapes.studio.dataset("shapes"), {name: "mine" for name in first})
+    shapes.studio.curate.set_captions(shapes.studio.dataset("shapes"), dict.fromkeys(first, "mine"))
     begin(shapes, existing="append")
     work(shapes.studio)
     after = {item.name: item.caption for item in shapes.studio.dataset("shapes").items}
@@ -140,7 +147,11 @@ def test_thresholds_are_previewed_and_applied_as_one_version(tagged: Door) -> No
     without = preview(**{"t.general": "0.02", "exclude_tags": tag}).text
     assert f"<del>{tag}</del>" in without
     strict_rule = {"general_threshold": 0.99}
-    usual = {one for caption in tagged.studio.captions.preview_tags("shapes", strict_rule).values() for one in caption.split(", ")}
+    usual = {
+        one
+        for caption in tagged.studio.captions.preview_tags("shapes", strict_rule).values()
+        for one in caption.split(", ")
+    }
     rare = next(one for caption in wanted.values() for one in caption.split(", ") if one not in usual)
     assert f"<span>{rare}</span>" in preview(**{"t.general": "0.02"}).text
     assert f"<span>{rare}</span>" not in preview(**{"t.general": "0.02", "tag_thresholds": f"{rare} = 0.99"}).text
@@ -181,7 +192,12 @@ def test_unsure_tags_are_decided_as_one_version(tagged: Door) -> None:
 
 def test_two_captioners_are_compared_and_brought_together(shapes: Door) -> None:
     client = shapes.client
-    assert client.post("/datasets/shapes/captioning/compare", data={"first": "wd_tagger", "second": "wd_tagger"}).status_code == 422
+    assert (
+        client.post(
+            "/datasets/shapes/captioning/compare", data={"first": "wd_tagger", "second": "wd_tagger"}
+        ).status_code
+        == 422
+    )
     answer = client.post("/datasets/shapes/captioning/compare", data={"first": "wd_tagger", "second": "sandbox"})
     where = answer.headers["location"]
     assert "hx-trigger" in client.get(where).text

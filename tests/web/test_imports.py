@@ -70,7 +70,12 @@ def test_a_folder_becomes_a_dataset_with_its_captions(door: Door) -> None:
     version = door.studio.dataset("trip")
     assert {item.name: item.caption for item in version.items} == {"a/1.png": "first", "b/1.png": "second"}
     text = door.client.get(where).text
-    assert "What became of every file" in text and "notes.pdf" in text and "broken.png" in text and "/datasets/trip" in text
+    assert (
+        "What became of every file" in text
+        and "notes.pdf" in text
+        and "broken.png" in text
+        and "/datasets/trip" in text
+    )
     assert "hx-trigger" not in door.client.get(f"{where}/state").text
     assert list((door.studio.home / "uploads").glob("set-*")) == [], "the copies are gone"
 
@@ -157,7 +162,9 @@ def test_a_source_is_looked_at_then_brought(door: Door) -> None:
     with Loopback() as server, Loopback() as store:
         hub = HubServer(server, store)
         card = {"license": "cc-by-4.0"}
-        hub.add("somebody/pets", {"a.png": picture(1), "a.txt": b"one", "x<b>.py": b"print()"}, kind="datasets", card=card)
+        hub.add(
+            "somebody/pets", {"a.png": picture(1), "a.txt": b"one", "x<b>.py": b"print()"}, kind="datasets", card=card
+        )
         form = {"source": "huggingface", "location": "somebody/pets", "o.endpoint": hub.endpoint, "name": "pets"}
         looked = door.client.post("/datasets/new/look", data=form, headers={"hx-request": "true"})
         assert looked.status_code == 200, looked.text
@@ -209,7 +216,10 @@ def test_files_are_dropped_and_become_a_dataset(browser_page: Any, server: Serve
     page.wait_for_url("**/datasets/imports/*")
     work(server.studio)
     page.wait_for_selector("text=What became of every file")
-    assert {i.name: i.caption for i in server.studio.dataset("dropped").items} == {"one.png": "a caption", "two.png": ""}
+    assert {i.name: i.caption for i in server.studio.dataset("dropped").items} == {
+        "one.png": "a caption",
+        "two.png": "",
+    }
     page.goto(f"{server.address}/datasets/new?into=dropped")
     page.wait_for_selector("#upload[data-ready]")
     page.evaluate(DROP, [["one.png"], [list(png(1))]])

@@ -123,6 +123,11 @@ def caption(
     download = download or _agreed(session, captioner, options)
     place = placement_of(session, turn)
     if place is not None:
+        if bundle is not None:
+            raise ConfigError(
+                "--bundle writes what the captions are, and --queue does not wait for them.",
+                f"Later: lorasmith dataset export {parent.dataset} --layout bundle --to FOLDER",
+            )
         if trigger_word:
             raise ConfigError(
                 "--trigger-word comes after the captions, and --queue does not wait for them.",

@@ -14,7 +14,7 @@ from lorasmith.cli.completion import complete_job
 from lorasmith.cli.options import pairs
 from lorasmith.cli.placing import answer_queued
 from lorasmith.cli.session import Session, count, duration, plain, shared_options, table
-from lorasmith.errors import ConfigError
+from lorasmith.errors import ConfigError, LorasmithError
 
 if TYPE_CHECKING:
     from lorasmith.queue.records import Happening, Lane, QueuedJob
@@ -89,13 +89,18 @@ def _words(entry: Happening) -> str:
 def _each(session: Session, references: tuple[str, ...], act: Callable[[str], QueuedJob]) -> None:
     """Do it to each; the first refusal ends it, and what was done before stays done and is said."""
     done: list[QueuedJob] = []
-    try:
-        for reference in references:
+    for reference in references:
+        try:
             done.append(act(reference))
-    finally:
-        lines = [f"{row.id} is {row.state}.{' ' + row.reason if row.reason else ''}" for row in done]
-        if done:
-            session.answer({"jobs": plain(done)}, *lines)
+        except LorasmithError:
+            for row in done:
+                session.note(_stands(row))
+            raise
+    session.answer({"jobs": plain(done)}, *(_stands(row) for row in done))
+
+
+def _stands(row: QueuedJob) -> str:
+    return f"{row.id} is {row.state}. {row.reason}".rstrip()
 
 
 @queue.verb("hold")

@@ -25,7 +25,7 @@ def start(session: Session, *, host: str = "127.0.0.1", port: int | None = None,
     from lorasmith.web.serving import serve
 
     def said(address: str) -> None:
-        session.reveal({"address": address}, f"The studio is at {address}")
+        session.answer({"address": address}, f"The studio is at {address}")
         session.note("Ctrl-C ends it; jobs that run go on.")
 
     serve(session.studio, host=host, port=port, browser=browser, said=said)

@@ -67,11 +67,6 @@ class Session:
         for line in lines:
             click.echo(self.said(line))
 
-    def reveal(self, document: Mapping[str, Any], *lines: str) -> None:
-        """An answer that is a secret itself, such as an address with the token that opens it: said as it is."""
-        for line in [_json(document)] if self.json else lines:
-            click.echo(line)
-
     def note(self, text: str) -> None:
         """Something said on the way, for people only."""
         if not self.json:

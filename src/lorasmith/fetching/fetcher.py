@@ -225,17 +225,6 @@ class Fetcher:
         asked = Asked(url, "POST", own, content, frozenset({200, 201, 202}), cancel)
         return self._asked(asked, lambda answer: read_json(answer, self.limits.max_answer_bytes))
 
-    def deliver(self, url: str, document: Any, *, cancel: Cancel | None = None) -> int:
-        """Send a JSON document to an address that only has to take it, whatever it says then; the status.
-
-        Raises:
-            FetchError: a refusal, or a connection that broke.
-        """
-        content = json.dumps(document, ensure_ascii=False).encode()
-        taken = frozenset({200, 201, 202, 204})
-        asked = Asked(url, "POST", {"Content-Type": "application/json"}, content, taken, cancel)
-        return self._asked(asked, lambda answer: answer.status)
-
     def ask(
         self, url: str, document: Any = None, *, headers: Mapping[str, str] | None = None, cancel: Cancel | None = None
     ) -> Reply:

@@ -66,8 +66,9 @@ class Changes:
         *,
         connection: Connection | None = None,
         keep: bool = False,
+        settle: bool = True,
     ) -> Ticket:
-        """Change a job's ticket; one without gets one, unless ``keep``."""
+        """Change a job's ticket; one without gets one, unless ``keep``. ``settle``: as of ``write_ticket``."""
         folder = self.job(row.id).folder
         ticket = read_ticket(folder.path)
         if ticket is None and not keep:
@@ -77,7 +78,7 @@ class Changes:
             return Ticket(wants=row.wants)
         changed = change(ticket)
         if changed != ticket or row.managed is False:
-            write_ticket(folder.path, changed)
+            write_ticket(folder.path, changed, settle=settle)
         return changed
 
     def place(
@@ -99,7 +100,7 @@ class Changes:
             new = row.priority if priority is None else priority
             position = where(connection, row)
             row = records.find(connection, row.id) or row  # it may have been renumbered
-            self.edit(row, lambda ticket: ticket.model_copy(update={"priority": new, "position": position}))
+            self.edit(row, functools.partial(_updated, {"priority": new, "position": position}), settle=False)
             return records.change(connection, row, "order", priority=new, position=position)
 
         return self.change(job, act)

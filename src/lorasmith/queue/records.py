@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
 from lorasmith.jobfolder import JobKind
 from lorasmith.queue import tables
@@ -85,10 +85,26 @@ class Lane:
 _COLUMNS: Final = tuple(getattr(tables.job.c, field.name) for field in fields(QueuedJob))
 _TURN: Final = (tables.job.c.priority.desc(), tables.job.c.position, tables.job.c.id)
 
+# Built once: putting a statement together takes as long as SQLite needs for it.
+_ROWS: Final = select(*_COLUMNS)
+_ONE: Final = _ROWS.where(tables.job.c.id == bindparam("job_id"))
+_NEXT: Final = (
+    _ROWS.where(tables.job.c.state == "queued", tables.job.c.wants.in_(bindparam("served", expanding=True)))
+    .where(tables.job.c.managed, tables.job.c.id.not_in(bindparam("passed_over", expanding=True)))
+    .order_by(*_TURN)
+    .limit(1)
+)
+_SWAP: Final = tables.job.update().where(
+    tables.job.c.id == bindparam("job_id"),
+    tables.job.c.version == bindparam("known_version"),
+    tables.job.c.state == bindparam("known_state"),
+)
+_NOTE: Final = tables.event.insert()
+
 
 def find(connection: Connection, job: str) -> QueuedJob | None:
     """The row of that id."""
-    row = connection.execute(select(*_COLUMNS).where(tables.job.c.id == job)).one_or_none()
+    row = connection.execute(_ONE, {"job_id": job}).one_or_none()
     return QueuedJob(*row) if row is not None else None
 
 
@@ -104,7 +120,7 @@ def list_jobs(
     where: ColumnElement[bool] | None = None,
 ) -> tuple[QueuedJob, ...]:
     """Rows, oldest first; ``newest`` turns that round, ``in_turn`` gives the order in which they would run."""
-    query = select(*_COLUMNS)
+    query = _ROWS
     if states is not None:
         query = query.where(tables.job.c.state.in_(list(states)))
     if ids is not None:
@@ -118,11 +134,7 @@ def list_jobs(
 
 def next_in_turn(connection: Connection, wants: Sequence[str], passed_over: Collection[str] = ()) -> QueuedJob | None:
     """The queued job that is the next for a lane which serves these wants."""
-    query = select(*_COLUMNS).where(tables.job.c.state == "queued", tables.job.c.wants.in_(list(wants)))
-    query = query.where(tables.job.c.managed)
-    if passed_over:
-        query = query.where(tables.job.c.id.not_in(list(passed_over)))
-    row = connection.execute(query.order_by(*_TURN).limit(1)).one_or_none()
+    row = connection.execute(_NEXT, {"served": list(wants), "passed_over": list(passed_over)}).one_or_none()
     return QueuedJob(*row) if row is not None else None
 
 
@@ -161,10 +173,8 @@ def change(connection: Connection, job: QueuedJob, kind: EventKind, /, **values:
 
 def _swap(connection: Connection, job: QueuedJob, values: Mapping[str, Any]) -> QueuedJob:
     new = {**values, "version": job.version + 1, "changed": now()}
-    row = tables.job.c
-    done = connection.execute(
-        tables.job.update().where(row.id == job.id, row.version == job.version, row.state == job.state).values(new)
-    )
+    known = {"job_id": job.id, "known_version": job.version, "known_state": job.state}
+    done = connection.execute(_SWAP, {**new, **known})
     if done.rowcount != 1:
         raise Superseded(job.id)
     return QueuedJob(**{field.name: new.get(field.name, getattr(job, field.name)) for field in fields(QueuedJob)})
@@ -181,7 +191,7 @@ def note(
 ) -> None:
     """Write an entry of the journal."""
     values = {"job": job, "kind": kind, "before": before, "after": after, "detail": dict(detail or {}), "at": now()}
-    connection.execute(tables.event.insert().values(values))
+    connection.execute(_NOTE, values)
 
 
 def read_journal(connection: Connection, after: int, limit: int, job: str = "") -> tuple[Happening, ...]:

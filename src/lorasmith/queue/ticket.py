@@ -84,14 +84,14 @@ def read_ticket(folder: Path) -> Ticket | None:
         ) from cause
 
 
-def write_ticket(folder: Path, ticket: Ticket) -> None:
-    """Write it whole, durably.
+def write_ticket(folder: Path, ticket: Ticket, *, settle: bool = True) -> None:
+    """Write it whole; without ``settle`` a power cut may bring the last one back, which is no harm to an order.
 
     Raises:
         OutOfDisk, EnvironmentProblem: it cannot be written.
     """
     try:
-        write_atomically(folder / FILE, ticket.model_dump_json(indent=2).encode())
+        write_atomically(folder / FILE, ticket.model_dump_json(indent=2).encode(), settle=settle)
     except OSError as cause:
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfDisk(f"The disk that holds {folder} is full.", "Free some space and try again.") from cause

@@ -189,7 +189,7 @@ class Queue:
                 parent=place.parent,
                 request=hashlib.sha256(record).hexdigest(),
             )
-            write_ticket(folder, ticket)
+            write_ticket(folder, ticket, settle=False)  # job.json, in the same folder, settles both
 
         return self.index(self.jobs.submit(kind, payload, name=name, prepare=fill))
 

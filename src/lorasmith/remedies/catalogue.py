@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 Action = Literal["", "resume", "retry", "clone", "without", "download"]
@@ -23,7 +22,7 @@ class Remedy:
     title: str
     effect: str
     button: str
-    patch: Mapping[str, Any] = MappingProxyType({})
+    patch: Mapping[str, Any] = field(default_factory=dict)
     action: Action = ""
     address: str = ""
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from lorasmith.credentials import Credentials, redact
-from lorasmith.errors import ConfigError, LorasmithError
+from lorasmith.errors import ConfigError, FetchError, LorasmithError
 from lorasmith.fetching import Fetcher, Limits
 from lorasmith.files import read_json, write_json
 from lorasmith.queue.records import QueuedJob
@@ -166,9 +166,13 @@ def show_on_desktop(title: str, text: str) -> bool:
     return done.returncode == 0
 
 
-def _post(address: str, said: Mapping[str, Any], own_network: bool) -> object:
+def _post(address: str, said: Mapping[str, Any], own_network: bool) -> None:
     parts = urlsplit(address)
     hosts = frozenset({parts.netloc.rpartition("@")[2], parts.hostname or ""}) if own_network else frozenset()
     limits = Limits(allow_hosts=hosts, max_seconds=60.0, attempts=3, max_answer_bytes=100_000)
     with Fetcher(limits) as fetcher:
-        return fetcher.deliver(address, said)
+        reply = fetcher.ask(address, said)
+    if reply.status >= 300:
+        raise FetchError(
+            f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status
+        )

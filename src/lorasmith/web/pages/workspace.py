@@ -85,11 +85,12 @@ def workspace(
     values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
     fields = {field.key: field for field in studio.workbench.fields(choice.trainer)}
+    shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
         sections=_sections(fields, expert=setup.expert), preview=_preview(studio, dataset), began=began,
-        first_run=not datasets, **_jobs(studio),
+        first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
 
