@@ -155,7 +155,10 @@ def test_a_recipe_is_shared_as_a_file(door: Door, tmp_path: Path) -> None:
     send = lambda content, **form: door.client.post(  # noqa: E731
         "/captioning/recipes", data=form, files=[("files", ("mine.toml", content, "application/toml"))]
     )
-    assert send(b'title = "<b>Mine"\n[values]\nmax_train_steps = 5\nsample = { prompts = ["a, b", "c"] }').status_code == 303
+    assert (
+        send(b'title = "<b>Mine"\n[values]\nmax_train_steps = 5\nsample = { prompts = ["a, b", "c"] }').status_code
+        == 303
+    )
     text = door.client.get("/captioning/train?recipe=mine").text
     assert "<b>Mine" not in text and "yours" in text and "a, b\nc" in text
     assert send(b"[values]\nseed = 1").status_code == 422, "it is not replaced unasked"
@@ -187,7 +190,6 @@ def test_the_form_opens_in_the_workspace_with_its_values(door: Door, tmp_path: P
 def test_the_whole_path_in_a_browser(browser_page: Any, server: Server, tmp_path: Path) -> None:
     page = browser_page
     (tmp_path / "folder.zip").write_bytes(world_zip())
-    page.on("response", lambda a: print("RESP", a.status, a.request.method, a.url, a.text()[:300] if a.status == 422 else "") if a.status >= 400 else None)
     page.goto(f"{server.address}/captioning?with=wd_tagger")
     page.set_input_files("#archive", tmp_path / "folder.zip")
     page.click("text=Start Advanced Processing")
