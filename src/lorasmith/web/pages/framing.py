@@ -208,8 +208,8 @@ def item_of(version: DatasetVersion, name: str) -> Item:
 
 
 def _chosen(names: Annotated[list[str] | None, Form()] = None) -> list[str]:
-    """Names of pictures as JSON, in one field or in several: a form of ten thousand fields is refused by the server, and
-    so is a field of more than a megabyte."""
+    """Names of pictures as JSON, in one field or in several: a form of ten thousand fields is refused by the server,
+    and so is a field of more than a megabyte."""
     found: list[str] = []
     for text in filter(None, names or ()):
         try:
