@@ -15,20 +15,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock
 
+from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
-from lorasmith.files import write_json
+from lorasmith.files import read_json, write_json
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Job, Jobs
+    from lorasmith.queue.dispatcher import Dispatcher
     from lorasmith.queue.records import QueuedJob
     from lorasmith.queue.verbs import Placement, Queue
+    from lorasmith.sequels import Step
     from lorasmith.studio import Studio
 
 COMMIT: Final = "commit.json"
 """In a caption job's folder: what to do with its captions."""
+
+ABOUT: Final = "about.json"
+"""In a train job's folder: what its adapter is said to be."""
 
 
 class Enqueue:
@@ -38,14 +44,45 @@ class Enqueue:
         self._studio = studio
 
     def train(
-        self, version: str | DatasetVersion, config: Mapping[str, Any], placement: Placement | None = None
+        self,
+        version: str | DatasetVersion,
+        config: Mapping[str, Any],
+        placement: Placement | None = None,
+        then: Sequence[Step] = (),
+        about: Mapping[str, Any] | None = None,
     ) -> QueuedJob:
         """A training job. Its output name is made unique among adapters and jobs; a note in its events says so.
+
+        Args:
+            version: what to learn from.
+            config: as of ``Studio.train``.
+            placement: where in the queue.
+            then: what follows when it has succeeded; import and caption jobs take such a plan too.
+            about: what the adapter is said to be (``name``, ``description``, ``kind``, ``public``); goes into the
+                library with it.
 
         Raises:
             ConfigError, BaseError, DatasetError, EnvironmentProblem: it cannot be run as it is; nothing was written.
         """
-        return self._train(version, config, placement)
+
+        def fill(folder: Path) -> None:
+            sequels.write(folder, then)
+            if about:
+                write_json(folder / ABOUT, dict(about))
+
+        return self._train(version, config, placement, fill)
+
+    def rehearse(
+        self, version: str | DatasetVersion, config: Mapping[str, Any], placement: Placement | None = None
+    ) -> QueuedJob:
+        """Two real steps of a training, whose figures then tell how long it takes; it keeps nothing else."""
+        recipe = self._studio.prepare(version, config)
+        payload = recipe.payload() | {"rehearse": True}
+        return self._submit("train", payload, "rehearsal", placement)
+
+    def sequel(self, job: Job) -> list[str]:
+        """What follows a job when it has succeeded, in words."""
+        return sequels.words(sequels.read(job.folder.path))
 
     def caption(
         self,
@@ -59,15 +96,19 @@ class Enqueue:
         download: bool = False,
         device: str = "auto",
         placement: Placement | None = None,
+        then: Sequence[Step] = (),
         **options: Any,
     ) -> QueuedJob:
         """A caption job; its captions become a version when it has succeeded. Arguments as of ``Studio.caption``."""
         studio, parent = self._studio, self._studio.dataset(version)
         payload = caption_payload(studio, parent, captioner, options, existing, lines, fresh, download, device)
         plan = {"existing": existing, "as_line": as_line, "onto": onto(version)}
-        return self._submit(
-            "caption", payload, parent.dataset, placement, lambda folder: write_json(folder / COMMIT, plan)
-        )
+
+        def fill(folder: Path) -> None:
+            write_json(folder / COMMIT, plan)
+            sequels.write(folder, then)
+
+        return self._submit("caption", payload, parent.dataset, placement, fill)
 
     def generate(
         self, request: Mapping[str, Any] | None = None, *, placement: Placement | None = None, **values: Any
@@ -84,9 +125,12 @@ class Enqueue:
         source: Path | str | Sequence[Path | str],
         name: str | None = None,
         placement: Placement | None = None,
+        then: Sequence[Step] = (),
         **options: Any,
     ) -> QueuedJob:
         """Pictures taken in by a worker; ``options`` as of ``Studio.import_dataset``.
+
+        What ``Studio.lay_out_uploads`` laid out is removed when it was taken in.
 
         Raises:
             InputError: a source is not there.
@@ -99,7 +143,48 @@ class Enqueue:
         if not paths:
             raise InputError("There is nothing to import.", "Name a ZIP, a folder or pictures.")
         payload = {"sources": [str(path) for path in paths], "name": name or "", "options": options}
-        return self._submit("import", payload, name or paths[0].stem, placement)
+        return self._submit(
+            "import", payload, name or paths[0].stem, placement, lambda folder: sequels.write(folder, then)
+        )
+
+    def gather(
+        self,
+        location: str,
+        source: str | None = None,
+        *,
+        name: str | None = None,
+        into: str | None = None,
+        importing: Mapping[str, Any] | None = None,
+        placement: Placement | None = None,
+        **options: Any,
+    ) -> QueuedJob:
+        """Pictures from elsewhere, brought and taken in by a worker; arguments as of ``Studio.sources.fetch``.
+
+        Raises:
+            ConfigError: no such source or option.
+            ConsentNeeded: the user has to agree to something first.
+        """
+        payload = self._studio.sources.checked(location, source, **options)
+        payload |= {"name": name or "", "into": into or "", "importing": dict(importing or {})}
+        return self._submit("gather", payload, name or into or payload["source"], placement)
+
+    def compare(
+        self,
+        version: str | DatasetVersion,
+        captioner_options: Mapping[str, Mapping[str, Any]],
+        *,
+        download: bool = False,
+        device: str = "auto",
+        placement: Placement | None = None,
+    ) -> tuple[QueuedJob, ...]:
+        """A caption job for each captioner (name or alias) whose captions are not written anywhere: they are looked at
+        side by side with ``Studio.captions.told_by``, and brought together by ``combine``."""
+        studio, parent = self._studio, self._studio.dataset(version)
+        payloads = [
+            caption_payload(studio, parent, name, options, "replace", 1, False, download, device)
+            for name, options in captioner_options.items()
+        ]
+        return tuple(self._submit("caption", payload, parent.dataset, placement) for payload in payloads)
 
     def fetch_base(self, link: str, name: str = "", placement: Placement | None = None) -> QueuedJob:
         """Base weights from a link or path; what the link means is asked when its turn comes.
@@ -283,6 +368,13 @@ def open_queue(jobs: Jobs, *, damaged: bool = False) -> Queue:
     return (open_to_rebuild if damaged else Queue.open)(jobs, os.environ.get("LORASMITH_DATABASE", ""))
 
 
+def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
+    """The dispatcher of a studio, which files what ended jobs made and queues what shall follow them."""
+    from lorasmith.queue.dispatcher import Dispatcher
+
+    return Dispatcher(studio.queue, **{"collect": lambda job: collect_ended(studio, job), **settings})
+
+
 def _from(job: Job, placement: Placement | None) -> Placement:
     from dataclasses import replace
 
@@ -349,21 +441,38 @@ def base_reference(studio: Studio, reference: str) -> str:
 
 
 def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
-    """File what a queued job that succeeded has made where it belongs; asked again it says the same.
+    """File what a queued job that succeeded has made where it belongs, and queue what follows it; asked again it says
+    the same.
 
     Raises:
         LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
     """
+    made = _filed(studio, job)
+    return made if made is None else made | sequels.follow(studio, job, made)
+
+
+def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
     record, output = job.record(), job.output()
     if record.kind == "train":
-        return {"adapter": studio.collect(job).stem} if "adapter" in output else None
+        if "adapter" not in output:
+            return None
+        adapter = studio.collect(job)
+        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
+        return {"adapter": adapter.stem}
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None
     if record.kind == "generate":
         return {"images": [image["path"] for image in output["images"]]}
+    if record.kind == "certify":
+        studio.models.file_certificate(job)
+    if record.kind == "import":
+        from lorasmith.sources.upload_sets import release
+
+        release(studio.home, record.payload["sources"])
+        return {"dataset": output["reference"]}
     theirs, ours = {
-        "import": ("reference", "dataset"),
+        "gather": ("reference", "dataset"),
         "fetch": ("base", "base"),
         "export": ("folder", "folder"),
         "certify": ("passed", "passed"),

@@ -34,6 +34,20 @@ class Actor:
     role: Role
 
 
+@dataclass(frozen=True)
+class Sitting:
+    """A session as its owner sees it."""
+
+    id: str
+    """Tells it apart and opens nothing: the beginning of the hash of its hash."""
+    actor: Actor
+    began: float
+    """Seconds ago."""
+    seen: float
+    """Seconds ago."""
+    mine: bool
+
+
 @dataclass
 class _Session:
     actor: Actor
@@ -92,6 +106,27 @@ class Sessions:
         """End a session."""
         with self._lock:
             self._sessions.pop(_digest(secret), None)
+
+    def sittings(self, secret: str | None = None) -> tuple[Sitting, ...]:
+        """Sessions that go on, the one that was used last first.
+
+        Args:
+            secret: of whoever asks, to tell theirs.
+        """
+        now, mine = self._clock(), _digest(secret) if secret else ""
+        with self._lock:
+            found = [
+                Sitting(_digest(key)[:16], one.actor, now - one.began, now - one.seen, key == mine)
+                for key, one in self._sessions.items()
+                if now - one.seen <= IDLE and now - one.began <= ABSOLUTE
+            ]
+        return tuple(sorted(found, key=lambda one: one.seen))
+
+    def end(self, id: str) -> bool:
+        """End the session of that ``Sitting.id``; whether there was one."""
+        with self._lock:
+            key = next((key for key in self._sessions if _digest(key)[:16] == id), None)
+            return key is not None and self._sessions.pop(key, None) is not None
 
     def program(self, key: str) -> Actor | None:
         """The owner of this machine, for a program that brings the key of ``web-key``."""

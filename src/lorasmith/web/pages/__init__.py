@@ -6,24 +6,37 @@ from fastapi import APIRouter
 
 from lorasmith.web.pages import (
     arranging,
+    bases,
+    captioning,
     checks,
+    creating,
     datasets,
     door,
     duplicates,
+    generate,
+    help,
+    imports,
+    models,
     past,
     picture_editing,
     pictures,
     places,
+    queue,
     runs,
+    settings,
+    tags,
     tools,
     training_views,
+    workflow,
     workspace,
 )
 
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    first = (door.router, places.router, pictures.router, workspace.router, runs.router)
+    first = (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
+    areas = (models.router, generate.router, bases.router, settings.router, help.router, workflow.router)
+    coming = (imports.router, captioning.router, tags.router)
     looking = (checks.router, duplicates.router, training_views.router, past.router)
     editing = (arranging.router, tools.router, picture_editing.router)
-    return (*first, *looking, *editing, datasets.router)
+    return (*first, *areas, *coming, *looking, *editing, datasets.router)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from lorasmith.studio import Studio
+from lorasmith.web import helping
 
 router = APIRouter(include_in_schema=False)
 _MOST: Final = 200  # jobs; the newest
@@ -57,4 +58,5 @@ def places(request: Request, at: Annotated[str, Query(max_length=2000)] = "") ->
     found += [{"word": name, "address": f"/models/{name}", "kind": "model"} for name in studio.library.names()]
     found += [{"word": word, "address": address, "kind": here} for word, address in tasks]
     found += [{"word": job.id, "address": f"/jobs/{job.id}", "kind": "job"} for job in studio.jobs()[-_MOST:]]
+    found += helping.places()
     return JSONResponse(found)
