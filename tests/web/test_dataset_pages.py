@@ -85,6 +85,12 @@ def test_a_lens_changes_what_is_found_and_stays_in_the_address(cats: Door) -> No
     assert "ohwx" not in text_of(cats, f"{HERE}/checks").replace("name=", "")
 
 
+def test_a_base_tells_resolution_and_family(cats: Door) -> None:
+    lens = cats.studio.curate.lens(base="sandbox")
+    assert f"at {lens.resolution} pixels" in text_of(cats, f"{HERE}/checks?base=sandbox")
+    assert '<option value="sandbox" selected>' in text_of(cats, f"{HERE}/training?base=sandbox")
+
+
 @pytest.mark.parametrize("lens", ["family=nonsense", "resolution=-4", "resolution=1e9", "goal=x", "base=nothing"])
 def test_a_lens_that_cannot_be_is_one_sentence(cats: Door, lens: str) -> None:
     answer = cats.client.get(f"{HERE}/checks?{lens}")
@@ -307,6 +313,13 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(cats: Door, ver
     answer = cats.client.post(f"{HERE}/{verb}", data=form)
     assert answer.status_code == 422 and "refusal" in answer.text and "Traceback" not in answer.text
     assert cats.studio.dataset("cats").number == 1
+
+
+def test_a_hundred_thousand_names_come_through(cats: Door) -> None:
+    many = [f"a picture with a name of some length {number}.png" for number in range(100_000)]
+    parts = [json.dumps(many[at : at + 2000]) for at in range(0, len(many), 2000)]
+    answer = cats.client.post(f"{HERE}/role", data={"number": "1", "names": parts, "role": "validation"})
+    assert answer.status_code == 422 and "picture" in answer.text and "a picture with a name" in answer.text
 
 
 def test_selections_are_saved_shown_and_forgotten(cats: Door) -> None:

@@ -110,7 +110,7 @@ def framed(
 
 def lens_choices(request: Request) -> dict[str, Any]:
     """What the form of the lens offers."""
-    bases = [base.name for base in studio_of(request).bases.list()]
+    bases = ["sandbox", *(base.name for base in studio_of(request).bases.list() if base.name != "sandbox")]
     return {
         "bases": bases,
         "families": sorted(READERS),
@@ -207,14 +207,18 @@ def item_of(version: DatasetVersion, name: str) -> Item:
     return found
 
 
-def _chosen(names: Annotated[str, Form(max_length=20_000_000)] = "") -> list[str]:
-    """Names of pictures as one field of JSON: a form of ten thousand fields is refused by the server."""
-    try:
-        found = json.loads(names) if names else []
-    except ValueError as cause:
-        raise ConfigError("The names of the pictures are not JSON.", 'Send a list such as ["a.png"].') from cause
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise ConfigError("The names of the pictures are not a list of texts.", 'Send a list such as ["a.png"].')
+def _chosen(names: Annotated[list[str] | None, Form()] = None) -> list[str]:
+    """Names of pictures as JSON, in one field or in several: a form of ten thousand fields is refused by the server,
+    and so is a field of more than a megabyte."""
+    found: list[str] = []
+    for text in filter(None, names or ()):
+        try:
+            some = json.loads(text)
+        except ValueError as cause:
+            raise ConfigError("The names of the pictures are not JSON.", 'Send a list such as ["a.png"].') from cause
+        if not isinstance(some, list) or not all(isinstance(one, str) for one in some):
+            raise ConfigError("The names of the pictures are not a list of texts.", 'Send a list such as ["a.png"].')
+        found += some
     return list(dict.fromkeys(found))
 
 

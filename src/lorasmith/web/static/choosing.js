@@ -2,6 +2,7 @@
 const gallery = document.getElementById("gallery");
 const bar = document.getElementById("chosen-bar");
 const frame = document.querySelector(".gallery-frame");
+const PART = 2000; // names in one field; the server takes a megabyte in each
 const chosen = new Set();
 let last = null;
 
@@ -57,5 +58,15 @@ if (gallery) {
     if (answer.ok) (await answer.json()).forEach((name) => chosen.add(name));
     show();
   });
-  bar.addEventListener("submit", () => { bar.elements.namedItem("names").value = JSON.stringify([...chosen]); });
+  bar.addEventListener("submit", () => {
+    bar.querySelectorAll("[name=names]").forEach((field) => field.remove());
+    const all = [...chosen];
+    for (let at = 0; at < all.length; at += PART) {
+      const field = document.createElement("input");
+      field.type = "hidden";
+      field.name = "names";
+      field.value = JSON.stringify(all.slice(at, at + PART));
+      bar.append(field);
+    }
+  });
 }
