@@ -133,7 +133,7 @@ def downloads(request: Request, name: str) -> HTMLResponse:
     """The three files."""
     studio = _studio(request)
     version = studio.dataset(name)
-    context = {"version": version, **_bundle(studio, version)}
+    context: dict[str, Any] = {"version": version, **_bundle(studio, version)}
     if request.headers.get("hx-request") == "true":
         return part(request, "workflow/downloads_part.html", **context)
     return page(request, "workflow/downloads.html", title=f"Files of {version.dataset}", area="datasets", **context)
