@@ -102,7 +102,7 @@ def pairs(request: Request, name: str, at: Annotated[int, Query(ge=0)] = 0) -> H
     """Every picture beside its caption, with figures, and what found no partner."""
     studio = _studio(request)
     version = studio.dataset(name)
-    context = {
+    context: dict[str, Any] = {
         "version": version,
         "pairs": _paired(version, at),
         "next": at + _PAIRS,
