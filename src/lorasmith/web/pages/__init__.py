@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.pages import creating, datasets, door, pictures, places, queue, runs, workspace
+from lorasmith.web.pages import announcements, creating, datasets, door, pictures, places, queue, runs, workspace
 
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    return (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router, datasets.router)
+    return (door.router, places.router, pictures.router, workspace.router, creating.router, announcements.router, queue.router, runs.router, datasets.router)

@@ -208,7 +208,7 @@ def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
                 if file.tell() > MOST_BYTES:
                     raise InputError(f"{flat} is larger than {MOST_BYTES // 1_000_000} MB.", "Make it smaller.")
         wanted = studio.workbench.free_name(safe_dataset_name(name))
-        return studio.import_dataset(folder, name=wanted).dataset
+        return studio.import_dataset(sorted(folder.iterdir()), name=wanted).dataset
 
 
 @contextmanager

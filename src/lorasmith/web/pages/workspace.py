@@ -69,7 +69,7 @@ class Setup:
 
 @router.get("/")
 def workspace(
-    request: Request, model: str = "", dataset: str = "", form: str = "", began: str = "", trigger_word: str = "",
+    request: Request, model: str = "", dataset: str | None = None, form: str = "", began: str = "", trigger_word: str = "",
     output_name: str = "",
 ) -> HTMLResponse:  # fmt: skip
     """Everything that a training needs, and every job there is. ``from=JOB`` begins with the values of a job."""
@@ -78,7 +78,7 @@ def workspace(
     source = request.query_params.get("from", "")
     copied = _values_of(studio, source) if source else {}
     choice = offer.get(model) or offer.get(str(copied.get("base", ""))) or offer.choices[0]
-    if not dataset:
+    if dataset is None:  # nobody has chosen yet
         dataset = str(copied.get("dataset", "")) or (min(datasets) if len(datasets) == 1 else "")
     typed = {"trigger_word": trigger_word, "output_name": output_name}
     values = {key: value for key, value in {**copied, **{k: v for k, v in typed.items() if v}}.items()}
