@@ -6,6 +6,7 @@ Jobs are run by the worker's own ``main`` in a fork, so that faults can be put w
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from PIL import Image
 
 from lorasmith import worker
 from lorasmith.config import layer
+from lorasmith.files import write_json
 from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Studio
 
@@ -68,9 +70,11 @@ def short(**changes: Any) -> dict[str, Any]:
 
 def worked(studio: Studio, row: QueuedJob) -> QueuedJob:
     """The job after its worker has ended and the queue has looked at it."""
+    folder = studio.queue.job(row.id).folder.path
+    write_json(folder / "start.json", {"token": secrets.token_hex(8)})
     child = os.fork()
     if not child:  # a process of its own, as a worker is one; faults that were put into this one are in it
-        os._exit(worker.main([str(studio.queue.job(row.id).folder.path)]))
+        os._exit(worker.main([str(folder)]))
     os.waitpid(child, 0)
     with studio.dispatcher() as dispatcher:
         studio.queue.drain()  # it looks at what ended and starts nothing
@@ -103,7 +107,7 @@ def _large(noisy: Any, model: Any) -> bool:
 
 
 def _kept(noisy: Any, model: Any) -> bool:
-    return not model.denoiser.is_gradient_checkpointing
+    return not any(getattr(module, "gradient_checkpointing", False) for module in model.denoiser.modules())
 
 
 def _full_precision(noisy: Any, model: Any) -> bool:
@@ -139,7 +143,8 @@ def test_memory(
     real = StableDiffusion.denoise
 
     def small_device(self: Any, model: Any, noisy: Any, *rest: Any) -> Any:
-        if too_much(noisy, model):
+        counted = type(noisy) is not torch.Tensor or noisy.device.type == "meta"  # what would fit is only worked out
+        if not counted and too_much(noisy, model):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, model, noisy, *rest)
 
@@ -148,7 +153,7 @@ def test_memory(
     new = cured(studio, row, remedy)
     if remedy == "smaller-pictures":  # 128 becomes 64, which fits
         assert studio.queue.job(new.id).record().payload["config"]["data"]["resolution"] == 64
-    assert new.state == "succeeded" and new.parent == row.id
+    assert new.state == "succeeded" and new.parent == row.id, new.reason
 
 
 @pytest.mark.parametrize("remedy", ["smaller-steps", "shorter-gradients"])
@@ -158,10 +163,10 @@ def test_numbers_that_blow_up(studio: Studio, monkeypatch: pytest.MonkeyPatch, r
     real = StableDiffusion.denoise
 
     def narrow(self: Any, model: Any, noisy: Any, *rest: Any) -> Any:
-        """Arithmetic that knows no number above 5, as fp16 knows none above 65504."""
+        """Arithmetic that knows no number above 6, as fp16 knows none above 65504."""
         weights = [p.detach().abs().max() for p in model.denoiser.parameters() if p.requires_grad]
         made = real(self, model, noisy, *rest)
-        return made * float("nan") if weights and max(weights) > 5 else made
+        return made * float("nan") if weights and max(weights) > 6 else made
 
     monkeypatch.setattr(StableDiffusion, "denoise", narrow)
     wild = short(**{"optimizer.learning_rate": 8.0, "optimizer.lr_scheduler": "constant"})
@@ -227,7 +232,7 @@ def test_a_base_that_is_cut_short_is_replaced(studio: Studio, tmp_path: Path) ->
     ("values", "diagnosis", "remedy"),
     [
         ({"device": "cuda"}, "device-missing", "any-device"),
-        ({"mixed_precision": "fp16"}, "device-missing", "any-device"),
+        ({"mixed_precision": "fp16"}, "device-missing", "plain-numbers"),
         ({"optimizer": {"name": "adamw_8bit"}}, "optimizer-missing", "adamw"),
         ({"data": {"upscale": False, "resolution": 128}}, "too-small", "upscale"),
         ({"data": {"upscale": False, "resolution": 128}}, "too-small", "lower"),

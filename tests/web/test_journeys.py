@@ -5,7 +5,6 @@ One server process and one first training are shared: what is looked at afterwar
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from lorasmith.studio import Studio
 from tests.web.trainable import FORM, dots
 
 pytest.importorskip("torch")
+MOVING = '.job.busy progress:not([value="0"]):not([value="0.0"])'
 PATIENCE = 240_000  # ms; a training of a few steps on a machine that has much to do
 
 
@@ -101,7 +101,9 @@ def fill(page: Any, **values: str) -> None:
     for key, value in {**FORM, **values}.items():
         field = page.locator(f'[name="{key}"]')
         if field.count() and key not in ("model", "dataset"):
-            page.evaluate("id => document.getElementById(id).closest('details')?.setAttribute('open', '')", key.replace(".", "-"))
+            page.evaluate(
+                "id => document.getElementById(id).closest('details')?.setAttribute('open', '')", key.replace(".", "-")
+            )
             field.first.fill(value)
 
 
@@ -122,7 +124,7 @@ def test_from_the_workspace_to_a_downloaded_lora(page: Any, program: Program, tm
     page.click("#start")
     page.wait_for_url("**began=**")
     row(page, "running", "dots").wait_for(timeout=PATIENCE)  # nobody loads the page again
-    page.wait_for_function("document.querySelector('.job progress')?.value > 0", timeout=PATIENCE)
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
     done = row(page, "succeeded", "dots")
     done.wait_for(timeout=PATIENCE)
     with page.expect_download() as download:
@@ -147,7 +149,7 @@ def test_cancel_and_retry(page: Any, program: Program) -> None:
     page.wait_for_selector("#start:enabled")
     page.click("#start")
     row(page, "running", "again").wait_for(timeout=PATIENCE)
-    page.wait_for_function("document.querySelector('.job progress')?.value > 0", timeout=PATIENCE)
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
     row(page, "running", "again").get_by_role("button", name="Cancel").click()
     row(page, "cancelled", "again").wait_for(timeout=PATIENCE)
     row(page, "cancelled", "again").get_by_role("button", name="Retry").click()
@@ -159,17 +161,17 @@ def test_the_server_is_killed_in_mid_training(page: Any, program: Program) -> No
     running = row(page, "running", "again")
     running.wait_for(timeout=PATIENCE)
     job = running.get_attribute("data-job-row")
-    page.wait_for_function("document.querySelector('.job progress')?.value > 0", timeout=PATIENCE)
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
     worker = Studio(program.home).job(job)
     program.kill()
     page.wait_for_selector(".cut-off:visible")
     assert worker.state() == "running"  # it does not know that there was a server
+    from playwright.sync_api import expect
+
     before = page.locator(f'[data-job-row="{job}"] [data-words]').inner_text()
     program.start()
-    page.wait_for_function(  # the page was never loaded again: its stream went on at the next server
-        "([job, before]) => document.querySelector(`[data-job-row='${job}'] [data-words]`)?.textContent !== before",
-        arg=[job, before], timeout=PATIENCE,
-    )  # fmt: skip
+    # The page was never loaded again: its stream went on at the next server.
+    expect(page.locator(f'[data-job-row="{job}"] [data-words]')).not_to_have_text(before, timeout=PATIENCE)
     page.locator(f'[data-job-row="{job}"]').get_by_role("button", name="Cancel").click()
     row(page, "cancelled", "again").wait_for(timeout=PATIENCE)
     assert worker.state() == "stopped" and len(list((worker.folder.path / "checkpoints").iterdir())) >= 1

@@ -24,7 +24,7 @@ from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Studio
 
 log = logging.getLogger(__name__)
-SECRET: Final = "webhook"
+SECRET: Final = "webhook"  # noqa: S105  the name of one
 """The address holds a key with most services, so it is kept where secrets are."""
 KEEP: Final = "…"
 """In place of an address: the one that is kept stays."""
@@ -76,7 +76,9 @@ def choose(home: Path, wishes: Wishes) -> None:
 class Announcer:
     """Follows the journal from ``start`` to ``stop``."""
 
-    def __init__(self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None) -> None:
+    def __init__(
+        self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None
+    ) -> None:
         """
         Args:
             studio: whose jobs.
@@ -189,4 +191,6 @@ def _post(address: str, said: Mapping[str, Any], own_network: bool) -> None:
     with Fetcher(limits) as fetcher:
         reply = fetcher.ask(address, said)
     if reply.status >= 300:
-        raise FetchError(f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status)
+        raise FetchError(
+            f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status
+        )

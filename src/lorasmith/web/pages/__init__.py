@@ -9,4 +9,14 @@ from lorasmith.web.pages import announcements, creating, datasets, door, picture
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    return (door.router, places.router, pictures.router, workspace.router, creating.router, announcements.router, queue.router, runs.router, datasets.router)
+    return (
+        door.router,
+        places.router,
+        pictures.router,
+        workspace.router,
+        creating.router,
+        announcements.router,
+        queue.router,
+        runs.router,
+        datasets.router,
+    )
