@@ -59,7 +59,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.studio, app.state.sessions, app.state.host = studio, known, host
-    app.state.journal, app.state.looks = Tap(studio), looks
+    app.state.journal, app.state.announcer, app.state.looks = Tap(studio), announcer, looks
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

@@ -26,8 +26,8 @@ CORE: Final = ("max_train_steps", "optimizer.learning_rate", "adapter.rank", "tr
 """What everybody looks at, in this order."""
 USUAL: Final = (
     "adapter.alpha", "adapter.targets", "data.repeats", "data.flip", "data.caption_dropout", "data.validation_fraction",
-    "optimizer.lr_scheduler", "gradient_checkpointing", "mixed_precision", "sample.every_steps", "checkpoint.every_steps",
-    "seed",
+    "optimizer.lr_scheduler", "gradient_checkpointing", "mixed_precision", "sample.every_steps",
+    "checkpoint.every_steps", "seed",
 )  # fmt: skip
 """What the simple form shows besides."""
 APART: Final = ("base", "dataset", "output_name", "trigger_word", "sample.prompts")
@@ -70,8 +70,12 @@ class Setup:
 
 @router.get("/")
 def workspace(
-    request: Request, model: str = "", dataset: str = "", form: str = "", began: str = "",
-) -> HTMLResponse:  # fmt: skip
+    request: Request,
+    model: str = "",
+    dataset: str | None = None,
+    form: str = "",
+    began: str = "",
+) -> HTMLResponse:
     """Everything that a training needs, and every job there is. ``from=JOB`` begins with the values of a job, and every
     option can stand in the address under its own key."""
     studio = _studio(request)
@@ -79,7 +83,7 @@ def workspace(
     source = request.query_params.get("from", "")
     copied = _values_of(studio, source) if source else {}
     choice = offer.get(model) or offer.get(str(copied.get("base", ""))) or offer.choices[0]
-    if not dataset:
+    if dataset is None:  # nobody has chosen yet
         dataset = str(copied.get("dataset", "")) or (min(datasets) if len(datasets) == 1 else "")
     typed = _typed(request.query_params)
     values = {**copied, **typed}
