@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict, cast
 
 from lorasmith.errors import LorasmithError
 from lorasmith.events import Notice
@@ -49,8 +49,8 @@ def write(folder: Path, steps: Sequence[Step]) -> None:
 
 def read(folder: Path) -> list[Step]:
     """The plan in a job's folder; empty where there is none."""
-    found = read_json(folder / FILE).get("steps", []) if (folder / FILE).exists() else []
-    return [step for step in found if isinstance(step, dict) and step.get("verb") in _WORDS]
+    found: list[Any] = read_json(folder / FILE).get("steps", []) if (folder / FILE).exists() else []
+    return [cast(Step, step) for step in found if isinstance(step, dict) and step.get("verb") in _WORDS]
 
 
 def words(steps: Sequence[Step]) -> list[str]:

@@ -340,7 +340,9 @@ class Workbench:
         return self.pace(config.model_dump(mode="json"))
 
     def _trainings(self) -> Sequence[QueuedJob]:
-        ended = self.studio.queue.list(("succeeded", "running", "paused", "cancelled"), newest=True, limit=4 * _LOOKED_AT)
+        ended = self.studio.queue.list(
+            ("succeeded", "running", "paused", "cancelled"), newest=True, limit=4 * _LOOKED_AT
+        )
         return [row for row in ended if row.kind == "train"][:_LOOKED_AT]
 
     def _told_by(self, row: QueuedJob, config: Mapping[str, Any]) -> Pace | None:

@@ -1,10 +1,12 @@
 """Every cure, done: a real job fails by a real error, its remedy is applied, and the job that comes of it succeeds.
 
-Jobs are run by the worker's own ``main`` in this process, so that faults can be put where a machine would have them.
+Jobs are run by the worker's own ``main`` in a fork, so that faults can be put where a machine would have them.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -17,10 +19,14 @@ from PIL import Image
 
 from lorasmith import worker
 from lorasmith.config import layer
+from lorasmith.files import write_json
 from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Studio
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are put into a fork"),
+]
 SHORT: dict[str, Any] = {
     "base": "sandbox",
     "max_train_steps": 2,
@@ -31,6 +37,18 @@ SHORT: dict[str, Any] = {
     "data.caption_dropout": 0.0,
     "threads": 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    """Loaded once here and not in every fork."""
+    import diffusers
+    import peft
+
+    from lorasmith.adapters import certificate
+    from lorasmith.training import assembly, loop, precompute
+
+    assert all((diffusers.StableDiffusionPipeline, peft.LoraConfig, certificate, assembly, loop, precompute))
 
 
 @pytest.fixture
@@ -52,7 +70,12 @@ def short(**changes: Any) -> dict[str, Any]:
 
 def worked(studio: Studio, row: QueuedJob) -> QueuedJob:
     """The job after its worker has ended and the queue has looked at it."""
-    worker.main([str(studio.queue.job(row.id).folder.path)])
+    folder = studio.queue.job(row.id).folder.path
+    write_json(folder / "start.json", {"token": secrets.token_hex(8)})
+    child = os.fork()
+    if not child:  # a process of its own, as a worker is one; faults that were put into this one are in it
+        os._exit(worker.main([str(folder)]))
+    os.waitpid(child, 0)
     with studio.dispatcher() as dispatcher:
         studio.queue.drain()  # it looks at what ended and starts nothing
         dispatcher.tick()
@@ -84,7 +107,7 @@ def _large(noisy: Any, model: Any) -> bool:
 
 
 def _kept(noisy: Any, model: Any) -> bool:
-    return not model.denoiser.is_gradient_checkpointing
+    return not any(getattr(module, "gradient_checkpointing", False) for module in model.denoiser.modules())
 
 
 def _full_precision(noisy: Any, model: Any) -> bool:
@@ -120,7 +143,8 @@ def test_memory(
     real = StableDiffusion.denoise
 
     def small_device(self: Any, model: Any, noisy: Any, *rest: Any) -> Any:
-        if too_much(noisy, model):
+        counted = type(noisy) is not torch.Tensor or noisy.device.type == "meta"  # what would fit is only worked out
+        if not counted and too_much(noisy, model):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(self, model, noisy, *rest)
 
@@ -129,7 +153,7 @@ def test_memory(
     new = cured(studio, row, remedy)
     if remedy == "smaller-pictures":  # 128 becomes 64, which fits
         assert studio.queue.job(new.id).record().payload["config"]["data"]["resolution"] == 64
-    assert new.state == "succeeded" and new.parent == row.id
+    assert new.state == "succeeded" and new.parent == row.id, new.reason
 
 
 @pytest.mark.parametrize("remedy", ["smaller-steps", "shorter-gradients"])
@@ -139,10 +163,10 @@ def test_numbers_that_blow_up(studio: Studio, monkeypatch: pytest.MonkeyPatch, r
     real = StableDiffusion.denoise
 
     def narrow(self: Any, model: Any, noisy: Any, *rest: Any) -> Any:
-        """Arithmetic that knows no number above 5, as fp16 knows none above 65504."""
+        """Arithmetic that knows no number above 6, as fp16 knows none above 65504."""
         weights = [p.detach().abs().max() for p in model.denoiser.parameters() if p.requires_grad]
         made = real(self, model, noisy, *rest)
-        return made * float("nan") if weights and max(weights) > 5 else made
+        return made * float("nan") if weights and max(weights) > 6 else made
 
     monkeypatch.setattr(StableDiffusion, "denoise", narrow)
     wild = short(**{"optimizer.learning_rate": 8.0, "optimizer.lr_scheduler": "constant"})
@@ -208,7 +232,7 @@ def test_a_base_that_is_cut_short_is_replaced(studio: Studio, tmp_path: Path) ->
     ("values", "diagnosis", "remedy"),
     [
         ({"device": "cuda"}, "device-missing", "any-device"),
-        ({"mixed_precision": "fp16"}, "device-missing", "any-device"),
+        ({"mixed_precision": "fp16"}, "device-missing", "plain-numbers"),
         ({"optimizer": {"name": "adamw_8bit"}}, "optimizer-missing", "adamw"),
         ({"data": {"upscale": False, "resolution": 128}}, "too-small", "upscale"),
         ({"data": {"upscale": False, "resolution": 128}}, "too-small", "lower"),
@@ -241,12 +265,8 @@ def test_a_crash_is_tried_again(studio: Studio, monkeypatch: pytest.MonkeyPatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(native, "export", broken)
-        row = studio.enqueue.train("dots", short())
-        for _ in range(3):  # the queue tries again by itself once
-            row = worked(studio, row)
-    found = studio.remedies.diagnose(studio.queue.get(row.id))
-    if found is None:
-        assert row.state == "queued"
-        pytest.skip("the queue tries it again by itself")
-    assert found.id == "crash" and "ZeroDivisionError" in found.evidence
-    assert cured(studio, studio.queue.get(row.id), "again").state == "succeeded"
+        row = worked(studio, studio.enqueue.train("dots", short()))
+        assert row.state == "queued" and "Retry 1 of 1" in row.reason  # once by itself, and no more
+        row = failed(studio, row, "crash")
+    assert "ZeroDivisionError" in row.reason
+    assert cured(studio, row, "again").state == "succeeded"

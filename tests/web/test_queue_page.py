@@ -66,7 +66,9 @@ def test_hold_release_cancel_retry_and_clone(door: Door, three: list[str]) -> No
 
 
 def test_what_a_job_waits_for_is_said(door: Door, three: list[str]) -> None:
-    later = door.studio.queue.submit("certify", {"adapter": "b", "base": "sandbox"}, placement=Placement(after=(three[0],)))
+    later = door.studio.queue.submit(
+        "certify", {"adapter": "b", "base": "sandbox"}, placement=Placement(after=(three[0],))
+    )
     assert later.state == "blocked"
     assert f"It waits for {three[0]}" in door.client.get("/queue").text
     assert three[0] in door.client.get(f"/jobs/{later.id}").text
@@ -130,7 +132,10 @@ def test_a_stream_goes_on_at_another_server_and_loses_nothing(server: Server) ->
     stream = listen(server, cookie)
     known, kind, _ = next(stream)
     assert kind == "hello"
-    jobs = [queue.submit("certify", {"adapter": "a", "base": "sandbox"}, placement=Placement(held=True)).id for _ in range(3)]
+    jobs = [
+        queue.submit("certify", {"adapter": "a", "base": "sandbox"}, placement=Placement(held=True)).id
+        for _ in range(3)
+    ]
     known, kind, data = next(entry for entry in stream if entry[2]["job"] == jobs[0])
     stream.close()  # cut off after the first; two more happened meanwhile, and two will
     queue.hold(jobs[0])

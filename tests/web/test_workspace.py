@@ -59,7 +59,12 @@ def test_what_is_refused_is_not_started(door: Door, tmp_path: Path) -> None:
     answer = door.client.post("/train", data={**FORM})
     assert answer.status_code == 422 and "There is no dataset" in answer.text
     dots(door.studio, tmp_path / "pictures")
-    for bad in ({"max_train_steps": "many"}, {"optimizer.learning_rate": "-1"}, {"output_name": "a/b"}, {"model": PAYLOAD}):
+    for bad in (
+        {"max_train_steps": "many"},
+        {"optimizer.learning_rate": "-1"},
+        {"output_name": "a/b"},
+        {"model": PAYLOAD},
+    ):
         answer = door.client.post("/train", data={**FORM, **bad})
         assert answer.status_code == 422 and PAYLOAD not in answer.text, bad
     assert queued(door) == []
@@ -75,7 +80,9 @@ def test_a_start_queues_what_the_form_says(door: Door, tmp_path: Path) -> None:
     config = TrainConfig.model_validate(payload["config"])
     assert (config.max_train_steps, config.adapter.rank, config.trigger_word) == (4, 2, "zib")
     assert config.sample.prompts == ("a [trigger]", "b, c") and config.data.flip and config.dataset == "dots@1"
-    assert config.adapter.targets == "attention" and config.data.resolution == 128  # the base's own, which the form left empty
+    assert (
+        config.adapter.targets == "attention" and config.data.resolution == 128
+    )  # the base's own, which the form left empty
     assert "dots" in door.client.get("/workspace/jobs").text
 
 

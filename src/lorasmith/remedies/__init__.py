@@ -45,9 +45,11 @@ class Remedies:
 
     def diagnose(self, row: QueuedJob) -> Diagnosis | None:
         """What a job died of; None where it did not, or was only paused by hand."""
-        if row.state not in ("failed", "lost") and not (row.state == "paused" and row.failure):
+        if row.state not in ("failed", "lost", "paused"):
             return None
         job = self._studio.queue.job(row.id)
+        if row.state == "paused" and not self._error(job)[0]:
+            return None
         failure, evidence = self._failure(row, job)
         config = _config_of(job)
         remedies = tuple(fitting for one in failure.remedies if (fitting := _fitted(one, row, config)) is not None)
@@ -84,18 +86,24 @@ class Remedies:
                 return self._with_download(row)
 
     def _failure(self, row: QueuedJob, job: Job) -> tuple[Failure, Evidence]:
-        try:
-            result = job.result()
-        except LorasmithError:
-            result = None
-        error = result.error if result is not None else ""
-        message = f"{result.message} {result.hint}".strip() if result is not None and result.message else row.reason
+        error, message = self._error(job)
+        message = message or row.reason
         log = job.log_tail(_LOG_LINES)
         for failure in catalogue():
             evidence = failure.fits(row.kind, error, message, log)
             if evidence is not None:
                 return failure, evidence
         raise AssertionError("the last entry of the catalogue fits everything")
+
+    def _error(self, job: Job) -> tuple[str, str]:
+        """The class of the error that a job ended with, and what it said; empty where it has no readable result."""
+        try:
+            result = job.result()
+        except LorasmithError:
+            return "", ""
+        if result is None:
+            return "", ""
+        return result.error, f"{result.message} {result.hint}".strip() if result.message else ""
 
     def _without(self, row: QueuedJob, item: str) -> QueuedJob:
         config = dict(_config_of(self._studio.queue.job(row.id)) or {})

@@ -24,8 +24,10 @@ from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Studio
 
 log = logging.getLogger(__name__)
-SECRET: Final = "webhook"
+SECRET: Final = "webhook"  # noqa: S105  the name of one
 """The address holds a key with most services, so it is kept where secrets are."""
+KEEP: Final = "…"
+"""In place of an address: the one that is kept stays."""
 _LOOK: Final = 1.0
 _AT_ONCE: Final = 500
 _ENDS: Final = ("succeeded", "failed")
@@ -57,7 +59,7 @@ def choose(home: Path, wishes: Wishes) -> None:
     Raises:
         ConfigError: the address is none.
     """
-    address = wishes.address.strip()
+    address = wishes_of(home).address if wishes.address == KEEP else wishes.address.strip()
     parts = urlsplit(address)
     if address and (parts.scheme not in ("https", "http") or not parts.hostname):
         raise ConfigError("The webhook is no address.", "Give one that begins with https://, or leave it empty.")
@@ -74,7 +76,9 @@ def choose(home: Path, wishes: Wishes) -> None:
 class Announcer:
     """Follows the journal from ``start`` to ``stop``."""
 
-    def __init__(self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None) -> None:
+    def __init__(
+        self, studio: Studio, post: Post | None = None, show: Callable[[str, str], object] | None = None
+    ) -> None:
         """
         Args:
             studio: whose jobs.
@@ -121,6 +125,22 @@ class Announcer:
                         told += 1
                         self.tell(row)
         return told
+
+    def attempt(self) -> None:
+        """Send a message now, so that its arrival can be seen.
+
+        Raises:
+            ConfigError: nothing was chosen.
+            FetchError: the webhook cannot be reached, or refuses.
+        """
+        wishes = wishes_of(self._studio.home)
+        if not wishes.address and not wishes.desktop:
+            raise ConfigError("There is nobody to tell.", "Give a webhook, or tick the desktop, and keep it.")
+        text = "This is how it looks when a job has ended."
+        if wishes.address:
+            self._post(wishes.address, {"event": "test", "text": text, "content": text}, wishes.own_network)
+        if wishes.desktop and not self._show("lorasmith", text):
+            raise ConfigError("This machine has no way to show messages.", "Install libnotify (notify-send).")
 
     def tell(self, row: QueuedJob) -> None:
         """Announce one job, in every way that was chosen."""
@@ -171,4 +191,6 @@ def _post(address: str, said: Mapping[str, Any], own_network: bool) -> None:
     with Fetcher(limits) as fetcher:
         reply = fetcher.ask(address, said)
     if reply.status >= 300:
-        raise FetchError(f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status)
+        raise FetchError(
+            f"{parts.hostname} answers {reply.status}.", "Look at the address of the webhook.", reply.status
+        )

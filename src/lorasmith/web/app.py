@@ -55,7 +55,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.studio, app.state.sessions, app.state.host = studio, known, host
-    app.state.journal = Tap(studio)
+    app.state.journal, app.state.announcer = Tap(studio), announcer
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

@@ -1,4 +1,4 @@
-"""``/models/new``: from a handful of pictures to a model in a few questions. It writes the config that any form edits."""
+"""``/models/new``: from some pictures to a model in a few questions. It writes the config that every form does."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def estimate(request: Request, given: Given) -> HTMLResponse:
 
 
 @router.post("")
-def create(
-    request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None
-) -> Response:
+def create(request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None) -> Response:
     """Take the pictures in and start; on a refusal the questions again, with what was answered."""
     studio = _studio(request)
     try:
@@ -208,7 +206,7 @@ def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
                 if file.tell() > MOST_BYTES:
                     raise InputError(f"{flat} is larger than {MOST_BYTES // 1_000_000} MB.", "Make it smaller.")
         wanted = studio.workbench.free_name(safe_dataset_name(name))
-        return studio.import_dataset(folder, name=wanted).dataset
+        return studio.import_dataset(sorted(folder.iterdir()), name=wanted).dataset
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def _shown(request: Request, offset: int) -> dict[str, Any]:
         "elsewhere": request.app.state.host.elsewhere,
         "running": rows_of(studio, running, *_RUN),
         "waiting": rows_of(studio, queue.list(WAITING | {"paused"}, in_turn=True, limit=WAITING_SHOWN), *_WAIT),
-        "waiting_count": sum(counts.get(state, 0) for state in WAITING | {"paused"}),
+        "waiting_count": sum(count for state, count in counts.items() if state in WAITING or state == "paused"),
         "ended": rows_of(studio, queue.list(ENDED, newest=True, limit=ENDED_SHOWN, offset=offset), *_END),
         "ended_count": sum(counts.get(state, 0) for state in ENDED),
         "offset": offset,

@@ -25,8 +25,8 @@ CORE: Final = ("max_train_steps", "optimizer.learning_rate", "adapter.rank", "tr
 """What everybody looks at, in this order."""
 USUAL: Final = (
     "adapter.alpha", "adapter.targets", "data.repeats", "data.flip", "data.caption_dropout", "data.validation_fraction",
-    "optimizer.lr_scheduler", "gradient_checkpointing", "mixed_precision", "sample.every_steps", "checkpoint.every_steps",
-    "seed",
+    "optimizer.lr_scheduler", "gradient_checkpointing", "mixed_precision", "sample.every_steps",
+    "checkpoint.every_steps", "seed",
 )  # fmt: skip
 """What the simple form shows besides."""
 APART: Final = ("base", "dataset", "output_name", "trigger_word", "sample.prompts")
@@ -69,19 +69,24 @@ class Setup:
 
 @router.get("/")
 def workspace(
-    request: Request, model: str = "", dataset: str = "", form: str = "", began: str = "", trigger_word: str = "",
+    request: Request,
+    model: str = "",
+    dataset: str | None = None,
+    form: str = "",
+    began: str = "",
+    trigger_word: str = "",
     output_name: str = "",
-) -> HTMLResponse:  # fmt: skip
+) -> HTMLResponse:
     """Everything that a training needs, and every job there is. ``from=JOB`` begins with the values of a job."""
     studio = _studio(request)
     datasets, offer = studio.datasets(), studio.workbench.offer()
     source = request.query_params.get("from", "")
     copied = _values_of(studio, source) if source else {}
     choice = offer.get(model) or offer.get(str(copied.get("base", ""))) or offer.choices[0]
-    if not dataset:
+    if dataset is None:  # nobody has chosen yet
         dataset = str(copied.get("dataset", "")) or (min(datasets) if len(datasets) == 1 else "")
     typed = {"trigger_word": trigger_word, "output_name": output_name}
-    values = {key: value for key, value in {**copied, **{k: v for k, v in typed.items() if v}}.items()}
+    values = {**copied, **{key: value for key, value in typed.items() if value}}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
     fields = {field.key: field for field in studio.workbench.fields(choice.trainer)}
     shown = _jobs(studio)

@@ -21,7 +21,7 @@ for (const id of ["model", "dataset"]) {
     const kept = new URLSearchParams();
     for (const name of ["model", "dataset", "trigger_word", "output_name", "form"]) {
       const value = new FormData(form).get(name);
-      if (value) kept.set(name, value);
+      if (value || name === "dataset") kept.set(name, value ?? "");
     }
     location.assign(`/?${kept}`);
   });
