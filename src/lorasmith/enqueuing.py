@@ -130,6 +130,8 @@ class Enqueue:
     ) -> QueuedJob:
         """Pictures taken in by a worker; ``options`` as of ``Studio.import_dataset``.
 
+        What ``Studio.lay_out_uploads`` laid out is removed when it was taken in.
+
         Raises:
             InputError: a source is not there.
         """
@@ -144,6 +146,45 @@ class Enqueue:
         return self._submit(
             "import", payload, name or paths[0].stem, placement, lambda folder: sequels.write(folder, then)
         )
+
+    def gather(
+        self,
+        location: str,
+        source: str | None = None,
+        *,
+        name: str | None = None,
+        into: str | None = None,
+        importing: Mapping[str, Any] | None = None,
+        placement: Placement | None = None,
+        **options: Any,
+    ) -> QueuedJob:
+        """Pictures from elsewhere, brought and taken in by a worker; arguments as of ``Studio.sources.fetch``.
+
+        Raises:
+            ConfigError: no such source or option.
+            ConsentNeeded: the user has to agree to something first.
+        """
+        payload = self._studio.sources.checked(location, source, **options)
+        payload |= {"name": name or "", "into": into or "", "importing": dict(importing or {})}
+        return self._submit("gather", payload, name or into or payload["source"], placement)
+
+    def compare(
+        self,
+        version: str | DatasetVersion,
+        captioner_options: Mapping[str, Mapping[str, Any]],
+        *,
+        download: bool = False,
+        device: str = "auto",
+        placement: Placement | None = None,
+    ) -> tuple[QueuedJob, ...]:
+        """A caption job for each captioner (name or alias) whose captions are not written anywhere: they are looked at
+        side by side with ``Studio.captions.told_by``, and brought together by ``combine``."""
+        studio, parent = self._studio, self._studio.dataset(version)
+        payloads = [
+            caption_payload(studio, parent, name, options, "replace", 1, False, download, device)
+            for name, options in captioner_options.items()
+        ]
+        return tuple(self._submit("caption", payload, parent.dataset, placement) for payload in payloads)
 
     def fetch_base(self, link: str, name: str = "", placement: Placement | None = None) -> QueuedJob:
         """Base weights from a link or path; what the link means is asked when its turn comes.
@@ -425,8 +466,13 @@ def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
         return {"images": [image["path"] for image in output["images"]]}
     if record.kind == "certify":
         studio.models.file_certificate(job)
+    if record.kind == "import":
+        from lorasmith.sources.upload_sets import release
+
+        release(studio.home, record.payload["sources"])
+        return {"dataset": output["reference"]}
     theirs, ours = {
-        "import": ("reference", "dataset"),
+        "gather": ("reference", "dataset"),
         "fetch": ("base", "base"),
         "export": ("folder", "folder"),
         "certify": ("passed", "passed"),

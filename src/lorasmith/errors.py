@@ -6,6 +6,7 @@
     ├── InputError                3   a file, folder or picture that cannot be used
     │   ├── DatasetError          3   a dataset or a version of one
     │   │   └── ConflictError     3   two edits of the same pictures
+    │   ├── UploadRefused         3   a piece of a file, or an upload, that cannot be taken
     │   └── FetchError            3   something that could not be fetched, or is not what was asked for
     │       ├── AddressRefused    3   an address that must not be followed
     │       └── NoAnswer          3   a server that cannot be reached, or fell silent
@@ -26,7 +27,7 @@ interrupted by the user; 1 is kept for what nobody foresaw.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from lorasmith.datasets.merging import Conflict
@@ -87,6 +88,19 @@ class ConflictError(DatasetError):
     def __init__(self, message: str, hint: str = "", conflicts: Sequence[Conflict] = ()) -> None:
         super().__init__(message, hint)
         self.conflicts = tuple(conflicts)
+
+
+class UploadRefused(InputError):
+    """A piece of a file, or an upload, that cannot be taken; ``why`` tells programs the kind of reason."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        why: Literal["unknown", "offset", "checksum", "too_large", "announced"] = "announced",
+    ) -> None:
+        super().__init__(message, hint)
+        self.why = why
 
 
 class FetchError(InputError):

@@ -23,7 +23,9 @@ from pydantic import ValidationError
 from lorasmith.credentials import Credentials, redact
 from lorasmith.datasets.names import safe_dataset_name
 from lorasmith.datasets.source import disk_errors
-from lorasmith.errors import ConfigError, InputError, JobError
+from lorasmith.errors import ConfigError, InputError, JobError, Stopped
+from lorasmith.events import Notice as Said
+from lorasmith.events import Phase, Progress
 from lorasmith.fetching import Cancel, Consents, Fetcher, Limits, Notice, Transfer, shown
 from lorasmith.files import write_json
 from lorasmith.plugins import choose
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
     from lorasmith.config import Section
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.events import Emit
+    from lorasmith.jobfolder import Control, JobFolder
 
 Making = Callable[[Limits], Fetcher]
 Watch = Callable[[int, int, str], None]
+_SENTENCES: Final = 20
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
 
 
@@ -125,6 +130,27 @@ class Gathering:
         """The source that a location is surely meant for; None when none knows it, or it has to be named."""
         found = choose_source(location)
         return found.name if found is not None else None
+
+    def secrets(self, source: str) -> dict[str, bool]:
+        """The services whose secrets a source can use, and whether there is one; no secret is read.
+
+        Raises:
+            ConfigError: no such source.
+        """
+        known = {stored.service for stored in self._credentials.services()}
+        return {service: service in known for service in choose(sources(), source, "source").services}
+
+    def checked(self, location: str, source: str | None = None, **options: Any) -> dict[str, Any]:
+        """What a later ``fetch`` is asked, as JSON values; what it would refuse at once is refused now.
+
+        Raises:
+            ConfigError: no such source or option, or it has to be named.
+            ConsentNeeded: the user has to agree to something first.
+        """
+        found, section = self._chosen(location, source, options)
+        self._require_consent(found, location, section)
+        asked = section.model_dump(mode="json", exclude_unset=True)
+        return {"location": location, "source": found.name, "options": asked}
 
     def notices(self, location: str, source: str | None = None, **options: Any) -> tuple[Notice, ...]:
         """What the user has not agreed to yet and has to, before ``look``.
@@ -320,6 +346,46 @@ class Gathering:
             yield
         finally:
             lock.release()
+
+
+def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
+    """The worker's job "gather": ``fetch`` with ``payload["location"]``, ``source``, ``options``, ``name`` or ``into``,
+    and ``importing``.
+
+    Returns ``reference``, ``items`` and ``left_out``; ``complete`` is false when it was stopped: what arrived stays for
+    the next time.
+
+    Raises:
+        LorasmithError: as ``fetch`` does.
+    """
+    from lorasmith.datasets.store import DatasetStore
+
+    payload = folder.record().payload
+    gathering = Gathering(folder.home, DatasetStore(folder.home))
+    emit(Phase("fetching"))
+
+    def taken(done: int, total: int, path: str) -> None:
+        if done <= 1:
+            emit(Phase("importing"))
+        emit(Progress(done, total, unit="pictures"))
+
+    try:
+        version = gathering.fetch(
+            str(payload["location"]),
+            payload["source"],
+            name=payload.get("name") or None,
+            into=payload.get("into") or None,
+            importing={**payload.get("importing", {}), "progress": taken},
+            progress=lambda done, total, path: emit(Progress(done, total, unit="files")),
+            cancel=lambda: control().wanted != "run",
+            **payload.get("options", {}),
+        )
+    except Stopped:
+        return {"complete": False}
+    for sentence in version.operation.arguments.get("said", ())[:_SENTENCES]:
+        emit(Said(str(sentence)))
+    left_out = sum(fate.fate == "left_out" for fate in version.ledger)
+    return {"reference": version.reference, "items": len(version.items), "left_out": left_out}
 
 
 def read_options(source: Source, options: Mapping[str, Any]) -> Section:

@@ -28,7 +28,7 @@ from lorasmith.credentials import redact
 from lorasmith.errors import JobError
 from lorasmith.files import write_atomically
 
-JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export"]
+JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather"]
 
 
 class JobRecord(BaseModel):
@@ -43,7 +43,8 @@ class JobRecord(BaseModel):
     payload: dict[str, Any]
     """train: ``config`` (TrainConfig), ``fingerprint``; caption: ``dataset``, ``captioner``, ``options``;
     generate: the request; certify: ``adapter``, ``base``; import: ``sources``, ``name``, ``options``;
-    fetch: ``link``, ``name``; export: ``dataset``, ``layout``, ``folder``, ``force``."""
+    fetch: ``link``, ``name``; export: ``dataset``, ``layout``, ``folder``, ``force``; gather: ``location``, ``source``,
+    ``options``, ``name``, ``into``, ``importing``."""
 
 
 class Control(BaseModel):

@@ -1,9 +1,9 @@
 """The adapters of a home, each with its certificate and what people wrote about it beside it.
 
-    adapters/<name>.safetensors              never written over
-             <name>.certificate.json         what loading it into a base has shown, when it was tried
-             <name>.about.json               title, description, visibility: words of people, not of the file
-             .trash/<moment>-<name>/         what was deleted, until the trash is emptied
+adapters/<name>.safetensors              never written over
+         <name>.certificate.json         what loading it into a base has shown, when it was tried
+         <name>.about.json               title, description, visibility: words of people, not of the file
+         .trash/<moment>-<name>/         what was deleted, until the trash is emptied
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ KINDS: Final = ("", "person", "style", "object")
 """What an adapter teaches; empty where nobody has said."""
 _PARTS: Final = (".safetensors", ".certificate.json", ".about.json")
 _TRASH: Final = ".trash"
-_RESERVED: Final = frozenset({"new", "import", "con", "prn", "aux", "nul", *(f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10))})
+_RESERVED: Final = frozenset(
+    {"new", "import", "con", "prn", "aux", "nul", *(f"{a}{n}" for a in ("com", "lpt") for n in range(1, 10))}
+)
 """What cannot be a file's name on Windows, and two addresses of the web app."""
 _LONGEST: Final = {"title": 200, "description": 10_000, "license": 500}
 

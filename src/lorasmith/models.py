@@ -118,9 +118,7 @@ class Models:
         certificate = self._library.certificate(name)
         if not model.problem:
             report = self._studio.inspect(path)
-        return WholeModel(
-            model, path, report, certificate, self._run(name, report), self.use(name)
-        )
+        return WholeModel(model, path, report, certificate, self._run(name, report), self.use(name))
 
     def use(self, name: str) -> tuple[Usage, ...]:
         """How it is used in ComfyUI, A1111 and diffusers, with the exact text."""
@@ -330,4 +328,3 @@ def _header_of(path: Path, size: int, changed: int) -> tuple[dict[str, str], str
 
     report = inspect_adapter(path)
     return report.metadata, report.looks_like
-

@@ -81,7 +81,9 @@ def _measure(place: Path, passed_over: frozenset[Path]) -> tuple[int, int]:
             continue
         for entry in entries:
             path = Path(entry.path)
-            if path in passed_over or any(path.name.startswith(f"{one.name}-") and one.suffix == ".db" for one in passed_over):
+            if path in passed_over or any(
+                path.name.startswith(f"{one.name}-") and one.suffix == ".db" for one in passed_over
+            ):
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,20 +33,23 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.easel import Easel
     from lorasmith.enqueuing import Enqueue
     from lorasmith.gathering import Gathering
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
-    from lorasmith.easel import Easel
     from lorasmith.library import Library
     from lorasmith.models import Models
     from lorasmith.queue.dispatcher import Dispatcher
     from lorasmith.queue.fsck import Difference
     from lorasmith.queue.verbs import Queue
     from lorasmith.recipe import Recipe
+    from lorasmith.recipes import Recipes
     from lorasmith.remedies import Remedies
     from lorasmith.shelf import Shelf
+    from lorasmith.sources.upload_sets import UploadSet
+    from lorasmith.sources.uploads import Uploads
     from lorasmith.training.plan import Plan
     from lorasmith.workbench import Workbench
 
@@ -466,6 +469,32 @@ class Studio:
         from lorasmith.gathering import Gathering
 
         return Gathering(self.home, self._store)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Files that arrive in pieces, from a browser."""
+        from lorasmith.sources.uploads import Uploads
+
+        return Uploads(self.home)
+
+    def lay_out_uploads(self, ids: Collection[str], owner: str = "") -> UploadSet:
+        """Whole uploads as the folder they came from, ready to be imported; the uploads themselves can go then.
+
+        Raises:
+            UploadRefused: one is not there, of somebody else, or not whole.
+            InputError: there are none.
+        """
+        from lorasmith.sources.upload_sets import expire_sets, lay_out
+
+        expire_sets(self.uploads)
+        return lay_out(self.uploads, ids, owner)
+
+    @property
+    def recipes(self) -> Recipes:
+        """Values for the training form under names, shared as files."""
+        from lorasmith.recipes import Recipes
+
+        return Recipes(self.home)
 
     @property
     def bases(self) -> Shelf:

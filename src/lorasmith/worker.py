@@ -41,6 +41,7 @@ KINDS: Final[dict[JobKind, str]] = {
     "import": "lorasmith.datasets.importing_job",
     "fetch": "lorasmith.bases.fetching_job",
     "export": "lorasmith.datasets.exporting_job",
+    "gather": "lorasmith.gathering",
 }
 INTERRUPTED: Final = 130
 LOG_LINES: Final = 50

@@ -23,7 +23,9 @@ class Usage:
     """What speaks against it; empty where nothing does."""
 
 
-def usages(name: str, *, trigger_word: str = "", base: str = "", programs: Mapping[str, Any] | None = None) -> tuple[Usage, ...]:
+def usages(
+    name: str, *, trigger_word: str = "", base: str = "", programs: Mapping[str, Any] | None = None
+) -> tuple[Usage, ...]:
     """The programs, the easiest first.
 
     Args:

@@ -5,6 +5,7 @@ Write ``captioners/<name>.py`` with a class that derives from ``Captioner`` and 
 Importing a captioner loads no model library.
 
     run.py        the caption job: which pictures, modes, retries, failures, progress
+    beside.py     what several of them say of the same pictures
     speaking.py   the process that holds the captioner, so that a crash of a model library ends no job
     decoding.py   the processes that open pictures, so that a poisoned file ends no job
     children.py   how such processes are asked

@@ -175,7 +175,8 @@ def title_of(record: JobRecord) -> str:
         return str(config.get("output_name") or config.get("dataset") or "")
     prompts = payload.get("prompts")
     first = prompts[0] if isinstance(prompts, list) and prompts else ""
-    return str(payload.get("dataset") or payload.get("name") or payload.get("link") or payload.get("adapter") or first)
+    keys = ("dataset", "name", "into", "link", "location", "adapter")
+    return str(next((payload[key] for key in keys if payload.get(key)), first))
 
 
 def output_name_of(record: JobRecord) -> str:

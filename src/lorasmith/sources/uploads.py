@@ -35,7 +35,7 @@ from typing import BinaryIO, Final
 from filelock import FileLock, Timeout
 
 from lorasmith.datasets.source import disk_errors
-from lorasmith.errors import ConflictError, InputError, OutOfDisk
+from lorasmith.errors import ConflictError, InputError, OutOfDisk, UploadRefused
 from lorasmith.fetching import safe_name
 from lorasmith.files import bytes_in_words, file_digest, sync_folder, write_atomically, write_json
 
@@ -44,6 +44,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _BLOCK: Final = 1 << 20
 _COUNTED_EVERY: Final = 16 << 20  # bytes of a piece without checksum
 _HOUR: Final = 3600.0
+_DEEPEST: Final = 20  # folders inside each other
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Upload:
     finished: bool
     expires: float
     """Seconds since 1970, when it goes if nothing more comes."""
+    owner: str = ""
+    """Who announced it; nobody else gets it from a face that knows its users."""
+    path: str = ""
+    """Where it lay in the folder it came from, ``/`` between safe parts; its name where it lay in none."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class _Announced:
     length: int
     sha256: str
     finished: bool = False
+    owner: str = ""
+    path: str = ""
 
 
 class Uploads:
@@ -103,13 +110,15 @@ class Uploads:
         self._folder = Path(home) / "uploads"
         self._limits, self._clock = limits or UploadLimits(), clock
 
-    def create(self, name: str, length: int, sha256: str | None = None) -> str:
+    def create(self, name: str, length: int, sha256: str | None = None, *, owner: str = "", path: str = "") -> str:
         """Announce a file; the id of its upload. Those that have expired are removed first.
 
         Args:
             name: as the browser calls it; only its last part counts.
             length: bytes, from 1 on.
             sha256: of the whole file, when it is known.
+            owner: who announces it, where there are users.
+            path: where it lies in the folder that is uploaded, so that captions stay beside their pictures.
 
         Raises:
             InputError: no usable name, length or hash, too large, or too many uploads at once.
@@ -131,7 +140,10 @@ class Uploads:
                 id = secrets.token_hex(16)
                 place = self._folder / id
                 place.mkdir()
-                write_json(place / "upload.json", asdict(_Announced(safe, length, digest)))
+                write_json(
+                    place / "upload.json",
+                    asdict(_Announced(safe, length, digest, owner=owner, path=_inside(path, safe))),
+                )
                 (place / "arriving").touch()
         return id
 
@@ -149,7 +161,7 @@ class Uploads:
         offset = announced.length if there is whole else self._counted(place)
         return Upload(
             id, announced.name, announced.length, offset, announced.sha256, announced.finished,
-            last + self._limits.expires,
+            last + self._limits.expires, announced.owner, announced.path or announced.name,
         )  # fmt: skip
 
     def offset(self, id: str) -> int:
@@ -183,15 +195,19 @@ class Uploads:
             if upload.finished:
                 raise InputError(f"The upload of {upload.name} is finished.", "Begin another one.")
             if offset != upload.offset:
-                raise InputError(
-                    f"The piece begins at byte {offset}, and {upload.offset} are here.", "Ask for the offset and go on."
+                raise UploadRefused(
+                    f"The piece begins at byte {offset}, and {upload.offset} are here.",
+                    "Ask for the offset and go on.",
+                    "offset",
                 )
             place = self._folder / id
             with disk_errors(place), (place / "arriving").open("r+b") as target:
                 target.truncate(upload.offset)  # what a crash left of a piece that was never checked
                 digest, end = self._write(upload, stream, target, place, checked=bool(wanted))
             if wanted and digest != wanted:
-                raise InputError("The piece was changed on the way: its checksum is another.", "Send that piece again.")
+                raise UploadRefused(
+                    "The piece was changed on the way: its checksum is another.", "Send that piece again.", "checksum"
+                )
             self._count(place, end)
             return end
 
@@ -238,6 +254,16 @@ class Uploads:
         (self._folder / f"{id}.lock").unlink(missing_ok=True)
         return True
 
+    @property
+    def limits(self) -> UploadLimits:
+        """The caps."""
+        return self._limits
+
+    @property
+    def folder(self) -> Path:
+        """Where uploads lie."""
+        return self._folder
+
     def all(self) -> list[Upload]:
         """Every upload that has not expired, the oldest first."""
         return sorted((upload for upload in self._every() if upload.expires > self._clock()), key=lambda u: u.expires)
@@ -266,9 +292,10 @@ class Uploads:
         while block := self._read(stream, target, place, None if checked else upload.offset + count):
             count += len(block)
             if count > room:
-                raise InputError(
+                raise UploadRefused(
                     f"The piece is longer than the {room:,} bytes that may come.",
                     "Send smaller pieces, and no more than was announced.",
+                    "too_large",
                 )
             self._refuse_full(len(block))
             digest.update(block)
@@ -312,7 +339,7 @@ class Uploads:
             if not ((place / "arriving").is_file() or (place / "file" / announced.name).is_file()):
                 raise FileNotFoundError(id)
         except (OSError, ValueError, TypeError) as cause:
-            raise InputError("There is no such upload, or it has expired.", "Begin it again.") from cause
+            raise UploadRefused("There is no such upload, or it has expired.", "Begin it again.", "unknown") from cause
         return place, announced
 
     def _every(self) -> Iterator[Upload]:
@@ -341,8 +368,10 @@ class Uploads:
     def _refuse_too_much(self, name: str, length: int) -> None:
         limits = self._limits
         if length > limits.file_bytes:
-            raise InputError(
-                f"{name} is larger than {bytes_in_words(limits.file_bytes)}.", "Split it into several files."
+            raise UploadRefused(
+                f"{name} is larger than {bytes_in_words(limits.file_bytes)}.",
+                "Split it into several files.",
+                "too_large",
             )
         still = [upload for upload in self._every() if not upload.finished]
         if len(still) >= limits.open_uploads or sum(one.length for one in still) + length > limits.open_bytes:
@@ -367,10 +396,17 @@ class Uploads:
         if not upload.sha256 or file_digest(path) == upload.sha256:
             return
         shutil.rmtree(path.parent, ignore_errors=True)
-        raise InputError(
+        raise UploadRefused(
             f"{upload.name} is not the file that was announced: its SHA-256 is another.",
             "It was removed. Upload it again, and do not change it meanwhile.",
+            "checksum",
         )
+
+
+def _inside(path: str, name: str) -> str:
+    """A relative path whose every part is safe, with the name as its last."""
+    folders = [safe for part in path.replace("\\", "/").split("/")[:-1] if (safe := safe_name(part))]
+    return "/".join([*folders[:_DEEPEST], name])
 
 
 def _make_durable(target: BinaryIO) -> None:

@@ -16,6 +16,7 @@ from lorasmith.web.announcing import Announcer
 from lorasmith.web.gate import Gate
 from lorasmith.web.hosting import Host
 from lorasmith.web.journal import Tap
+from lorasmith.web.looks import Looks
 from lorasmith.web.rendering import ROOT
 from lorasmith.web.sessions import Sessions
 
@@ -34,12 +35,15 @@ def create_app(
     known = sessions or Sessions(studio.home)
     host, announcer = Host(studio), Announcer(studio)
 
+    looks = Looks()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if work:
             host.start()
             announcer.start()
         yield
+        looks.close()
         if work:
             announcer.stop()
             host.stop()
@@ -55,7 +59,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.studio, app.state.sessions, app.state.host = studio, known, host
-    app.state.journal, app.state.announcer = Tap(studio), announcer
+    app.state.journal, app.state.announcer, app.state.looks = Tap(studio), announcer, looks
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

@@ -105,7 +105,10 @@ TROUBLES: Final = (
         "importing",
         (
             ("Pictures may lie in the root or in folders of any depth; look inside the archive.", ""),
-            ("JPG, PNG, WebP, BMP, TIFF, GIF and AVIF are read; others are named in the ledger with the reason.", "/datasets"),
+            (
+                "JPG, PNG, WebP, BMP, TIFF, GIF and AVIF are read; others are named in the ledger with the reason.",
+                "/datasets",
+            ),
             ("A damaged archive says so: pack it again, or import the folder itself.", "/datasets/new"),
         ),
     ),
@@ -124,7 +127,10 @@ TROUBLES: Final = (
         "Tagging failed",
         "captioning",
         (
-            ("A tagger's model is fetched first: it needs the internet once, and 2 to 3 GB of disk.", "/settings#storage"),
+            (
+                "A tagger's model is fetched first: it needs the internet once, and 2 to 3 GB of disk.",
+                "/settings#storage",
+            ),
             ("Choose another tagger.", "/datasets"),
             ("Where memory ran out, take a smaller batch size.", "/datasets"),
         ),
@@ -134,7 +140,10 @@ TROUBLES: Final = (
         "Tags too generic/specific",
         "captioning",
         (
-            ("Move the threshold: lower gives more tags, higher fewer. 0.35 suits characters, 0.4 busy art.", "/datasets"),
+            (
+                "Move the threshold: lower gives more tags, higher fewer. 0.35 suits characters, 0.4 busy art.",
+                "/datasets",
+            ),
             ("Try another tagger, or edit what it said.", "/datasets"),
         ),
     ),
@@ -181,7 +190,10 @@ TROUBLES: Final = (
         "Out of memory",
         "training",
         (
-            ("Low VRAM, batch size 1, rank 8 to 12, gradient checkpointing; the page of the job offers what fits.", "/queue"),
+            (
+                "Low VRAM, batch size 1, rank 8 to 12, gradient checkpointing; the page of the job offers what fits.",
+                "/queue",
+            ),
             ("A smaller resolution costs the least quality for the most memory.", "/"),
         ),
     ),

@@ -35,8 +35,16 @@ from lorasmith.web.pages import (
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    first = (announcements.router, door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
-    areas = (models.router, generate.router, bases.router, settings.router, help.router, workflow.router)
+    first = (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
+    areas = (
+        models.router,
+        generate.router,
+        bases.router,
+        announcements.router,
+        settings.router,
+        help.router,
+        workflow.router,
+    )
     coming = (imports.router, captioning.router, tags.router)
     looking = (checks.router, duplicates.router, training_views.router, past.router)
     editing = (arranging.router, tools.router, picture_editing.router)

@@ -156,9 +156,7 @@ def forget(request: Request, name: str, delete: Annotated[str, Form()] = "") -> 
     return RedirectResponse("/bases", 303)
 
 
-def _list(
-    request: Request, *, link: str = "", status: int = 200, sentence: str = "", hint: str = ""
-) -> HTMLResponse:
+def _list(request: Request, *, link: str = "", status: int = 200, sentence: str = "", hint: str = "") -> HTMLResponse:
     studio = _studio(request)
     fetching = [row for row in studio.queue.list({"queued", "starting", "running", "paused"}) if row.kind == "fetch"]
     return page(
@@ -186,7 +184,9 @@ def _wanted(request: Request, link: str, name: str) -> dict[str, Any]:
     try:
         wanted = studio.bases.wanted(link)
     except LorasmithError as refusal:
-        service = "huggingface" if "huggingface" in link or "://" not in link else "civitai" if "civitai" in link else ""
+        service = (
+            "huggingface" if "huggingface" in link or "://" not in link else "civitai" if "civitai" in link else ""
+        )
         missing = service if service and not _has_secret(studio, service) else ""
         return shown | {"sentence": refusal.message, "hint": refusal.hint, "missing": missing}
     assert not isinstance(wanted, Path)
@@ -205,5 +205,3 @@ def _address(name: str) -> str:
 def _studio(request: Request) -> Studio:
     studio: Studio = request.app.state.studio
     return studio
-
-

@@ -139,7 +139,9 @@ def grid(request: Request, job_id: str) -> FileResponse:
     job = studio.job(job_id)
     if not studio.easel.painting(job.id).grid:
         raise ConfigError(f"Job {job.id} painted no grid.", "Ask for one with adapters and weights.")
-    return FileResponse(job.folder.path / "grid.png", media_type="image/png", headers={"content-security-policy": "sandbox"})
+    return FileResponse(
+        job.folder.path / "grid.png", media_type="image/png", headers={"content-security-policy": "sandbox"}
+    )
 
 
 @router.post("/{job_id}/{index}/without")
@@ -185,7 +187,9 @@ def request_from(studio: Studio, sent: Mapping[str, str]) -> dict[str, Any]:
         asked["grid"] = {"adapters": [use["name"] for use in uses], "weights": weights}
     elif filled.compare and uses:
         mentions = " ".join(f"<lora:{use['name']}:{use['weight']:g}>" for use in uses)
-        prompts = [each for prompt in prompts for each in (f"{prompt} {mentions}", re.sub(r"<lora:[^>]*>", "", prompt).strip())]
+        prompts = [
+            each for prompt in prompts for each in (f"{prompt} {mentions}", re.sub(r"<lora:[^>]*>", "", prompt).strip())
+        ]
     else:
         asked["adapters"] = uses
     return {**asked, "prompts": prompts}
@@ -288,7 +292,10 @@ def _adapters(studio: Studio, filled: Filled) -> list[tuple[str, str, float | No
 def _bases(studio: Studio, chosen: str) -> list[tuple[str, str]]:
     shelf = studio.bases
     here = [one for one in shelf.list() if one.kind == "base" and shelf.trainable(one.family) and one.present()]
-    found = [("sandbox", "sandbox: a tiny world of shapes"), *((one.name, f"{one.name} ({one.title})") for one in here)]
+    found = [
+        ("sandbox", "sandbox: a tiny world of shapes"),
+        *((one.name, f"{one.name} ({one.title})") for one in here),
+    ]
     return found if chosen in {reference for reference, _ in found} else [*found, (chosen, chosen)]
 
 

@@ -187,5 +187,3 @@ def _address(name: str) -> str:
 def _studio(request: Request) -> Studio:
     studio: Studio = request.app.state.studio
     return studio
-
-

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lorasmith.config import TrainConfig
@@ -74,10 +75,9 @@ def workspace(
     dataset: str | None = None,
     form: str = "",
     began: str = "",
-    trigger_word: str = "",
-    output_name: str = "",
 ) -> HTMLResponse:
-    """Everything that a training needs, and every job there is. ``from=JOB`` begins with the values of a job."""
+    """Everything that a training needs, and every job there is. ``from=JOB`` begins with the values of a job, and every
+    option can stand in the address under its own key."""
     studio = _studio(request)
     datasets, offer = studio.datasets(), studio.workbench.offer()
     source = request.query_params.get("from", "")
@@ -85,8 +85,8 @@ def workspace(
     choice = offer.get(model) or offer.get(str(copied.get("base", ""))) or offer.choices[0]
     if dataset is None:  # nobody has chosen yet
         dataset = str(copied.get("dataset", "")) or (min(datasets) if len(datasets) == 1 else "")
-    typed = {"trigger_word": trigger_word, "output_name": output_name}
-    values = {**copied, **{key: value for key, value in typed.items() if value}}
+    typed = _typed(request.query_params)
+    values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
     fields = {field.key: field for field in studio.workbench.fields(choice.trainer)}
     shown = _jobs(studio)
@@ -162,6 +162,16 @@ def _asked(studio: Studio, sent: Mapping[str, str]) -> tuple[str, dict[str, Any]
     if choice is not None:
         values["base"] = choice.base
     return sent.get("dataset", "").strip(), values, ()
+
+
+def _typed(query: QueryParams) -> dict[str, Any]:
+    """Options that stand in the address."""
+    typed = values_from(TrainConfig, query)
+    if "sample.prompts" in typed:
+        typed["sample.prompts"] = [
+            line for text in query.getlist("sample.prompts") for line in text.splitlines() if line.strip()
+        ]
+    return {key: value for key, value in typed.items() if key not in ("base", "dataset")}
 
 
 def _address(cure: str, field: str) -> tuple[str, str]:
