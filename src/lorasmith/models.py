@@ -229,8 +229,9 @@ class Models:
             return ()
         folder = self._studio.home / "jobs" / job
         if not everything:
-            newest = sorted((folder / "samples").glob("*.png"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-            return tuple(Picture(job, f"samples/{path.name}") for path in newest[:SHOWN_SAMPLES])
+            there = sorted(path.name for path in (folder / "samples").glob("*.png"))
+            newest = [name for name in there if name.partition("-")[0] == there[-1].partition("-")[0]]
+            return tuple(Picture(job, f"samples/{name}") for name in newest[:SHOWN_SAMPLES])
         from lorasmith.chronicle import chronicle_of
 
         try:

@@ -293,7 +293,7 @@ def _bases(studio: Studio, chosen: str) -> list[tuple[str, str]]:
     shelf = studio.bases
     here = [one for one in shelf.list() if one.kind == "base" and shelf.trainable(one.family) and one.present()]
     found = [
-        ("sandbox", "sandbox: a tiny world, 64 pixels"),
+        ("sandbox", "sandbox: a tiny world of shapes"),
         *((one.name, f"{one.name} ({one.title})") for one in here),
     ]
     return found if chosen in {reference for reference, _ in found} else [*found, (chosen, chosen)]

@@ -99,29 +99,6 @@ def withdraw(request: Request, id: Annotated[str, Form(max_length=300)]) -> Redi
     return RedirectResponse("/settings#consents", 303)
 
 
-# Who is told
-
-
-@router.post("/announcements", response_model=None)
-def announce(
-    request: Request,
-    verb: Annotated[str, Form()] = "save",
-    address: Annotated[str, Form(max_length=4000)] = "",
-    own_network: Annotated[str, Form()] = "",
-    desktop: Annotated[str, Form()] = "",
-) -> HTMLResponse | RedirectResponse:
-    """Whom to tell when a job has ended. An address that is left empty stays as it was."""
-    require_admin(request)
-    home = _studio(request).home
-    kept = announcing.wishes_of(home).address
-    chosen = "" if verb == "forget" else address.strip() or kept
-    try:
-        announcing.choose(home, announcing.Wishes(chosen, bool(own_network), bool(desktop)))
-    except LorasmithError as refusal:
-        return _page(request, 422, refusal.message, refusal.hint)
-    return RedirectResponse("/settings#announcements", 303)
-
-
 # The machine, and who is here
 
 
