@@ -42,6 +42,9 @@ PAGES: Final = (
     "/datasets/nothing-here",
     "/login",
     "/jobs/last",
+    "/queue",
+    "/models/new",
+    "/settings/announcements",
 )
 """Every page that people look at; whoever adds one adds it here."""
 
