@@ -166,7 +166,9 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {"modules": {"sdxl": len(sdxl), "flux": len(flux)}}
     for name, path in (("sdxl", files[0]), ("flux", big)):
         out = folder / f"{name}-16.safetensors"
-        figures[f"resize_{name}_64_to_16"] = timed(resizing, f"resize(Path({str(path)!r}), Path({str(out)!r}), rank=16)")
+        figures[f"resize_{name}_64_to_16"] = timed(
+            resizing, f"resize(Path({str(path)!r}), Path({str(out)!r}), rank=16)"
+        )
         figures[f"inspect_{name}"] = timed(inspecting, f"describe(Path({str(path)!r}))")
     out = folder / "merged.safetensors"
     figures["merge_sdxl"] = timed(merging, f"merge([{names}], Path({str(out)!r}), rank=64)") | {"files": len(files)}

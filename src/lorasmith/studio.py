@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lorasmith.library import Library
     from lorasmith.recipe import Recipe
     from lorasmith.shelf import Shelf
+    from lorasmith.toolbox import Toolbox
     from lorasmith.training.plan import Plan
 
 Watch = Callable[[Event], None]
@@ -426,6 +427,13 @@ class Studio:
         from lorasmith.shelf import Shelf
 
         return Shelf(self.home)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """LoRA files: look into them, convert, resize, merge, use."""
+        from lorasmith.toolbox import Toolbox
+
+        return Toolbox(self.home)
 
     @property
     def library(self) -> Library:

@@ -77,7 +77,9 @@ def _opened(name: str, original: str) -> tuple[str, str]:
         open_numbers.append(match[1])
         return f".{{{len(open_numbers) - 1}}}."
 
-    opened = re.sub(r"(?<=blocks)\.(\d+)\.|(?<=layers)\.(\d+)\.|(?<=refiner)\.(\d+)\.", lambda m: take_any(m, take), name)
+    opened = re.sub(
+        r"(?<=blocks)\.(\d+)\.|(?<=layers)\.(\d+)\.|(?<=refiner)\.(\d+)\.", lambda m: take_any(m, take), name
+    )
     result = original
     for index, number in enumerate(open_numbers):
         result = re.sub(

@@ -89,7 +89,9 @@ class TensorFile:
             stream.seek(self.data_start + begin)
             data = stream.read(end - begin)
         if len(data) != end - begin:
-            raise AdapterError(f"{self.path.name} became shorter while it was read.", "Try again when nobody writes it.")
+            raise AdapterError(
+                f"{self.path.name} became shorter while it was read.", "Try again when nobody writes it."
+            )
         return data
 
     def scalar(self, key: str) -> float | None:

@@ -89,7 +89,9 @@ class OpenAdapter:
     @property
     def matrices(self) -> list[Module]:
         """Modules whose update is added to a matrix."""
-        return [m for m in self.modules.values() if m.kind in ("lora", "loha", "lokr", "oft", "glora", "full") and m.layer]
+        return [
+            m for m in self.modules.values() if m.kind in ("lora", "loha", "lokr", "oft", "glora", "full") and m.layer
+        ]
 
     @property
     def others(self) -> list[Module]:
@@ -111,11 +113,7 @@ class OpenAdapter:
 
     def whole_weight(self, layer: Layer, weights: Weights) -> Array:
         """The base's weight as the file's module sees it: fused parts stacked."""
-        parts = [
-            weights(part, name)
-            for (part, name), other in self.layers.items()
-            if other.module is layer.module
-        ]
+        parts = [weights(part, name) for (part, name), other in self.layers.items() if other.module is layer.module]
         present = [part for part in parts if part is not None]
         if len(present) != len(parts):
             raise AdapterError(f"The base has no layer {layer.name}.", "Name the base it was trained on.")
@@ -144,7 +142,9 @@ def open_adapter(path: Path, *, family: str = "") -> OpenAdapter:
         raise AdapterError(f"{path.name} is no LoRA: {kind.evidence[0]}.", "Name a LoRA file.")
     if family and kind.candidates and family not in kind.candidates:
         fits = ", ".join(kind.candidates)
-        raise AdapterError(f"{path.name} is no LoRA of {family}; its layers are those of {fits}.", "Leave --family out.")
+        raise AdapterError(
+            f"{path.name} is no LoRA of {family}; its layers are those of {fits}.", "Leave --family out."
+        )
     if len(kind.foreign) * 2 > len(file.shapes):
         raise AdapterError(f"{path.name} mixes dialects, {kind.foreign[0]} for instance.", "Convert its parts apart.")
     chosen = family or kind.family or (kind.candidates[0] if kind.candidates else "")
@@ -165,5 +165,7 @@ def unpickled(path: Path) -> Iterator[Path]:
         try:
             convert(path, made)
         except BaseError as cause:
-            raise AdapterError(cause.message.replace(" of this base", ""), cause.hint.replace("base", "LoRA")) from cause
+            raise AdapterError(
+                cause.message.replace(" of this base", ""), cause.hint.replace("base", "LoRA")
+            ) from cause
         yield made

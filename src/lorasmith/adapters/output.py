@@ -152,7 +152,9 @@ def keys_like(module: Module, example: Module | None) -> tuple[str, str, str | N
     return own + ends[0], own + ends[1], own + alpha if alpha else None
 
 
-def metadata_after(source: Mapping[str, str], operation: str, arguments: Mapping[str, Any], **changed: str) -> dict[str, str]:
+def metadata_after(
+    source: Mapping[str, str], operation: str, arguments: Mapping[str, Any], **changed: str
+) -> dict[str, str]:
     """The metadata of a file made from another: what is stale is gone, and what was done is added to its history."""
     kept = {name: value for name, value in source.items() if name not in _STALE}
     try:

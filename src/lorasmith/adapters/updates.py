@@ -119,7 +119,9 @@ def _lokr(module: Module, read: Read, weight: Array | None) -> Factors:
     wide, thin = read("w2_a"), read("w2_b")
     columns = one.shape[1]
     if columns * wide.shape[1] >= min(one.shape[0] * wide.shape[0], columns * thin.shape[1]):
-        return dense(_kronecker(one, (wide @ thin.reshape(thin.shape[0], -1)).reshape(-1, *thin.shape[1:])) * scale, layer)
+        return dense(
+            _kronecker(one, (wide @ thin.reshape(thin.shape[0], -1)).reshape(-1, *thin.shape[1:])) * scale, layer
+        )
     # kron(W1, A B) = kron(W1, A) kron(I, B)
     return Factors(np.kron(one, wide) * scale, np.kron(np.eye(columns, dtype=np.float32), thin), layer)
 
@@ -163,7 +165,9 @@ def _oft(module: Module, read: Read, weight: Array | None) -> Factors:
     base = _fitting(module, weight)
     count, side = blocks.shape[:2]
     if count * side != base.shape[0]:
-        raise AdapterError(f"{module.stem.text} turns {count * side} rows, the base has {base.shape[0]}.", "Wrong base.")
+        raise AdapterError(
+            f"{module.stem.text} turns {count * side} rows, the base has {base.shape[0]}.", "Wrong base."
+        )
     skew = blocks - blocks.transpose(0, 2, 1)
     limit = float(read("alpha").reshape(-1)[0]) if "alpha" in module.pieces else 0.0
     length = float(np.linalg.norm(skew)) + 1e-8

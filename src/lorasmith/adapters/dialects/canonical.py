@@ -102,7 +102,9 @@ def part_rows(stem: str, published: Sequence[int], layer: Shape | None) -> list[
     scaled = [rows * size for size in published]
     if all(size % total == 0 for size in scaled):
         return [size // total for size in scaled]
-    raise AdapterError(f"{stem} is fused of parts that {rows} rows cannot be split into.", "Its base is not known here.")
+    raise AdapterError(
+        f"{stem} is fused of parts that {rows} rows cannot be split into.", "Its base is not known here."
+    )
 
 
 def _in_table(named: Named, family: str, layout: Layout) -> str | None:

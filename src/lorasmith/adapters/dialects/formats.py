@@ -76,7 +76,9 @@ READ_BY_DIFFUSERS: Final[Mapping[str, frozenset[str]]] = {
     "ltx2": frozenset({"peft", "comfyui"}),
     "hunyuan_video": frozenset({"peft", "diffusion_pipe"}),
 }
-_COMFYUI_DIFFUSERS: Final = frozenset({"sd3", "auraflow", "pixart", "flux", "chroma", "flux2", "qwen_image", "krea2", "z_image"})
+_COMFYUI_DIFFUSERS: Final = frozenset(
+    {"sd3", "auraflow", "pixart", "flux", "chroma", "flux2", "qwen_image", "krea2", "z_image"}
+)
 """Families whose diffusers' names ComfyUI maps too (comfy/lora.py)."""
 
 
@@ -117,13 +119,15 @@ def readers(chosen: Format, family: str) -> dict[Program, bool]:
 
 
 def refuse_unread(chosen: Format, family: str, only_for: str = "") -> None:
-    """Refuse a file that a program would load as nothing.
+    """Refuse a file that a program would load as nothing; ``any`` refuses none.
 
     Raises:
         AdapterError: it would, and the user did not say which program it is for, or that one does not read it either.
     """
+    if only_for == "any":
+        return
     if only_for and only_for not in ("diffusers", "comfyui"):
-        raise AdapterError(f"'{only_for}' is no program known here.", "Choose diffusers or comfyui.")
+        raise AdapterError(f"'{only_for}' is no program known here.", "Choose diffusers, comfyui or any.")
     read = readers(chosen, family)
     lost = [program for program, reads in read.items() if not reads and only_for in ("", program)]
     works = best_format(family)

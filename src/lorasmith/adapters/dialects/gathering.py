@@ -14,7 +14,9 @@ Shape = tuple[int, ...]
 _COMPLETE: Mapping[Kind, tuple[frozenset[str], ...]] = {
     "lora": (frozenset({"down", "up"}),),
     "loha": (frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),),
-    "lokr": tuple(frozenset({*one, *two}) for one in (("w1",), ("w1_a", "w1_b")) for two in (("w2",), ("w2_a", "w2_b"))),
+    "lokr": tuple(
+        frozenset({*one, *two}) for one in (("w1",), ("w1_a", "w1_b")) for two in (("w2",), ("w2_a", "w2_b"))
+    ),
     "oft": (frozenset({"oft_blocks"}), frozenset({"oft_diag"}), frozenset({"oft_R"}), frozenset({"boft_R"})),
     "glora": (frozenset({"a1", "a2", "b1", "b2"}),),
     "full": (frozenset({"diff"}), frozenset({"diff_b"})),

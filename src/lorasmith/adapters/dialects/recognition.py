@@ -105,7 +105,9 @@ def recognise_gathered(gathered: Gathered, metadata: Mapping[str, str], keys: in
 
 def _has_update(module: Module) -> bool:
     """Whether there is more than a bias or a lone magnitude."""
-    return any(not piece.endswith("_bias") and piece not in ("alpha", "dora_scale", "rescale") for piece in module.pieces)
+    return any(
+        not piece.endswith("_bias") and piece not in ("alpha", "dora_scale", "rescale") for piece in module.pieces
+    )
 
 
 def _plausible(module: Module) -> bool:
@@ -150,11 +152,20 @@ def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR09
     if beginning in ("clip_l.", "clip_g.", "t5."):
         return "omi"
     if beginning in ("transformer.", "unet.") and layout == "original":
-        return "omi" if ".lora_down." in example or ".lora_up." in example or FLAT_PART.search(stem.name) else "diffusion_pipe"
+        return (
+            "omi"
+            if ".lora_down." in example or ".lora_up." in example or FLAT_PART.search(stem.name)
+            else "diffusion_pipe"
+        )
     if beginning:
         old = any(sign in example for sign in (".lora.up.", ".lora.down.", ".lora_linear_layer."))
         return "diffusers_old" if old else "peft"
-    if layout == "original" and ".lora_A." in example or ".lora_B." in example and stem.name.startswith("double_blocks"):
+    if (
+        layout == "original"
+        and ".lora_A." in example
+        or ".lora_B." in example
+        and stem.name.startswith("double_blocks")
+    ):
         return "bfl_control" if layout == "original" else "bare"
     return "bare" if layout else "unknown"
 
@@ -186,7 +197,9 @@ def _family(modules: Iterable[Module], metadata: Mapping[str, str]) -> Told:
         return "", "", (), UNKNOWN, [*evidence, *statements]
     example = max((group for group in groups.values() if group.known), key=lambda group: group.count)
     shape = f", {' x '.join(map(str, example.shape))}" if example.shape and exact else ""
-    evidence.append(f"{known} of {sum(g.count for g in groups.values())} modules have names of it, such as '{example.example}'{shape}")
+    evidence.append(
+        f"{known} of {sum(g.count for g in groups.values())} modules have names of it, such as '{example.example}'{shape}"
+    )
     evidence += statements
     if len(families) == 1:
         variants = tuple(dict.fromkeys(model.variant for model in fits))

@@ -58,7 +58,8 @@ def average(
     if len(at) != len(checkpoints) or len(set(at)) != len(at) or min(at) < 1:
         unknown = next((p.name for p, step in zip(checkpoints, at, strict=False) if step < 1), checkpoints[0].name)
         raise AdapterError(
-            f"The steps of the checkpoints are not all known and different ({unknown}).", "Say them: --steps 500,1000,1500."
+            f"The steps of the checkpoints are not all known and different ({unknown}).",
+            "Say them: --steps 500,1000,1500.",
         )
     weights = power_weights(at, sigma_rel)
     largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
@@ -100,7 +101,9 @@ def exponent(sigma_rel: float) -> float:
         AdapterError: the width is not between 0.001 and 0.288, that of γ = 0.
     """
     if not 0.001 <= sigma_rel <= 0.288:
-        raise AdapterError(f"No average has a width of {sigma_rel:g}.", "Give a share of the run between 0.01 and 0.28.")
+        raise AdapterError(
+            f"No average has a width of {sigma_rel:g}.", "Give a share of the run between 0.01 and 0.28."
+        )
     low, high = 0.0, 1e6
     for _ in range(200):
         middle = (low + high) / 2

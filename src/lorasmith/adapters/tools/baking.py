@@ -67,7 +67,8 @@ def bake(
     """
     if base.is_dir():
         raise AdapterError(
-            f"{base} is a folder; a LoRA is baked into one file.", "Name its denoiser file, for example unet/*.safetensors."
+            f"{base} is a folder; a LoRA is baked into one file.",
+            "Name its denoiser file, for example unet/*.safetensors.",
         )
     if not ingredients:
         raise AdapterError("There is nothing to bake in.", "Name a LoRA file.")

@@ -87,7 +87,10 @@ def diff(
         for key in sorted({*left, *right})
         if left.get(key, "") != right.get(key, "")
     }
-    only = tuple(n[1] for n in one.layers if n not in other.layers), tuple(n[1] for n in other.layers if n not in one.layers)
+    only = (
+        tuple(n[1] for n in one.layers if n not in other.layers),
+        tuple(n[1] for n in other.layers if n not in one.layers),
+    )
     same = not only[0] and not only[1] and all(layer.difference < 1e-3 for layer in layers) and bool(layers)
     whole = dot / math.sqrt(squares_one * squares_other) if squares_one and squares_other else 0.0
     return Difference(

@@ -131,18 +131,27 @@ def describe(
     adapter = open_adapter(path)
     metadata = adapter.file.metadata
     tags = tag_frequency(metadata)
-    found = {adapter.file.dtypes[key] for module in adapter.modules.values() for key in module.pieces.values() if not key.endswith(".alpha")}
+    found = {
+        adapter.file.dtypes[key]
+        for module in adapter.modules.values()
+        for key in module.pieces.values()
+        if not key.endswith(".alpha")
+    }
     return Description(
         file=path.name,
         size=path.stat().st_size,
         kind=adapter.kind,
         dialect_meaning=MEANINGS[adapter.kind.dialect],
         best_dialect=best_format(adapter.kind.family) if adapter.kind.family else "",
-        dtype={"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(min(found), min(found)) if len(found) == 1 else "mixed",
+        dtype={"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(min(found), min(found))
+        if len(found) == 1
+        else "mixed",
         keys=len(adapter.file.shapes),
         modules=len(adapter.modules),
         alphas=_alphas(adapter),
-        base=metadata.get("lorasmith.base") or metadata.get("ss_sd_model_name") or metadata.get("ss_base_model_version", ""),
+        base=metadata.get("lorasmith.base")
+        or metadata.get("ss_sd_model_name")
+        or metadata.get("ss_base_model_version", ""),
         trigger_words=_triggers(metadata),
         likely_triggers=_in_every_picture(tags, metadata),
         tags=tags,
@@ -210,9 +219,7 @@ def hashes(path: Path, adapter: OpenAdapter) -> Hashes:
     return Hashes(whole, whole[:10].upper(), data, legacy, adapter.file.metadata.get("sshs_model_hash", ""))
 
 
-def _depth(
-    adapter: OpenAdapter, base: Weights | None, progress: Progress | None, cancelled: Cancelled | None
-) -> Depth:
+def _depth(adapter: OpenAdapter, base: Weights | None, progress: Progress | None, cancelled: Cancelled | None) -> Depth:
     rows: dict[str, list[tuple[int, float, float, float]]] = {}
     dead, broken, large, open_ = [], [], [], []
     shares: list[float] = []
@@ -248,7 +255,14 @@ def _depth(
     used = float(np.mean(shares)) if shares else 0.0
     effective = float(np.mean(every)) if every else 0.0
     return Depth(
-        blocks, tuple(dead), tuple(broken), tuple(large), effective, used, tuple(open_), _advice(used, effective, adapter)
+        blocks,
+        tuple(dead),
+        tuple(broken),
+        tuple(large),
+        effective,
+        used,
+        tuple(open_),
+        _advice(used, effective, adapter),
     )
 
 

@@ -72,7 +72,9 @@ def edit(
     after = without(before, _kinds(strip))
     for name, value in (fields or {}).items():
         if name not in _FIELDS:
-            raise AdapterError(f"'{name}' is no field.", f"There are {', '.join(_FIELDS)}; --set takes any other entry.")
+            raise AdapterError(
+                f"'{name}' is no field.", f"There are {', '.join(_FIELDS)}; --set takes any other entry."
+            )
         after[_FIELDS[name]] = value
         if name == "trigger" and "lorasmith.trigger_word" in after:
             after["lorasmith.trigger_word"] = value

@@ -112,9 +112,7 @@ def extract(
     sha = "" if dry_run else output.save(out, metadata, overwrite=overwrite, cancelled=cancelled)
     kept = math.sqrt(max(0.0, 1 - lost / whole)) if whole else 1.0
     left = tuple(dict.fromkeys([*before.unplaced, *(f"{n[0]}.{n[1]}" for n in before if n not in after.places)]))
-    return Extracted(
-        out, before.family, target.name, len(layers), unchanged, kept, worst, left, output.size, sha
-    )
+    return Extracted(out, before.family, target.name, len(layers), unchanged, kept, worst, left, output.size, sha)
 
 
 def _gap(norm: float, thin: object) -> float:

@@ -10,10 +10,14 @@ from typing import Final, Literal
 Private = Literal["paths", "names", "captions", "secrets"]
 KINDS: Final[tuple[Private, ...]] = ("paths", "names", "captions", "secrets")
 
-_PATH: Final = re.compile(r"(?:[A-Za-z]:[\\/]|\\\\\w|~/|/(?:home|Users|mnt|media|root|workspace|content|data|tmp|opt|var|srv)/)[^\"'\n,;|<>]*")
+_PATH: Final = re.compile(
+    r"(?:[A-Za-z]:[\\/]|\\\\\w|~/|/(?:home|Users|mnt|media|root|workspace|content|data|tmp|opt|var|srv)/)[^\"'\n,;|<>]*"
+)
 _USER: Final = re.compile(r"(?:[A-Za-z]:[\\/]+Users[\\/]+|/(?:home|Users)/)([^\\/\"'\n,;]+)")
 _MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
-_SECRET: Final = re.compile(r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|r8_[A-Za-z0-9]{20,})\b")
+_SECRET: Final = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|r8_[A-Za-z0-9]{20,})\b"
+)
 _CAPTIONS: Final = ("ss_tag_frequency", "lorasmith.captions", "ss_dataset_dirs", "ss_reg_dataset_dirs", "ss_datasets")
 _NAMES: Final = ("ss_session_id", "ss_training_comment", "ss_wandb_run_name", "ss_log_prefix", "modelspec.author")
 

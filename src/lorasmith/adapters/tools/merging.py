@@ -142,7 +142,14 @@ def merge(
         if key.endswith(target.down):
             counts[planned.shape[0]] = counts.get(planned.shape[0], 0) + 1
     return Merged(
-        out, named, target.name, len(layers), dict(sorted(counts.items())), method == "sum" and rank is None, output.size, sha
+        out,
+        named,
+        target.name,
+        len(layers),
+        dict(sorted(counts.items())),
+        method == "sum" and rank is None,
+        output.size,
+        sha,
     )
 
 
@@ -156,7 +163,9 @@ def _checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None
     if method != "sum" and rank is None:
         raise AdapterError(f"{method} makes whole matrices; the result needs a rank.", "Say --rank 32.")
     if method != "sum" and not 0 < density <= 1:
-        raise AdapterError(f"A density of {density:g} keeps nothing.", "Give a share between 0 and 1, often 0.3 to 0.7.")
+        raise AdapterError(
+            f"A density of {density:g} keeps nothing.", "Give a share between 0 and 1, often 0.3 to 0.7."
+        )
     for one in ingredients:
         for weight in (one.weight, *one.by_block.values()):
             if not np.isfinite(weight):
@@ -175,7 +184,14 @@ def common_family(adapters: Sequence[OpenAdapter], given: str = "") -> str:
     common = set.intersection(*fitting) if fitting else set()
     if len(told) > 1 or (fitting and not common):
         first, *others = adapters
-        other = next((a for a in others if a.kind.family != first.kind.family or not set(a.kind.candidates) & set(first.kind.candidates)), first)
+        other = next(
+            (
+                a
+                for a in others
+                if a.kind.family != first.kind.family or not set(a.kind.candidates) & set(first.kind.candidates)
+            ),
+            first,
+        )
         raise AdapterError(
             f"{first.title} is a LoRA of {_said(first)}, {other.title} one of {_said(other)}.",
             "Only LoRAs of one family can be taken together.",
@@ -240,12 +256,16 @@ class _Held:
         self.stored = WRITABLE[dtype]
         self.layer = made.layer
         self.shapes = made.up.shape, made.down.shape
-        self.bytes = (made.up, made.down) if dtype == "fp16" else tuple(encoded(m, self.stored) for m in (made.up, made.down))
+        self.bytes = (
+            (made.up, made.down) if dtype == "fp16" else tuple(encoded(m, self.stored) for m in (made.up, made.down))
+        )
 
     def take(self) -> Factors:
         if self.stored == "F16":  # whether it overflows is told when it is written
             return Factors(self.bytes[0], self.bytes[1], self.layer)  # type: ignore[arg-type]
-        up, down = (decoded(raw, self.stored).reshape(shape) for raw, shape in zip(self.bytes, self.shapes, strict=True))  # type: ignore[arg-type]
+        up, down = (
+            decoded(raw, self.stored).reshape(shape) for raw, shape in zip(self.bytes, self.shapes, strict=True)
+        )  # type: ignore[arg-type]
         return Factors(up, down, self.layer)
 
 

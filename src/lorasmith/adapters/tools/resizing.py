@@ -129,7 +129,9 @@ def _checked(rank: int | None, method: Method, value: float, by_block: Mapping[s
         if number < 1:
             raise AdapterError(f"{number} is no rank.", "A rank is 1 or more.")
     if method == "sv_ratio" and value <= 1:
-        raise AdapterError(f"sv_ratio {value:g} keeps nothing but the largest value.", "Give more than 1, often 2 to 20.")
+        raise AdapterError(
+            f"sv_ratio {value:g} keeps nothing but the largest value.", "Give more than 1, often 2 to 20."
+        )
     if method in ("sv_cumulative", "sv_fro") and not 0 < value <= 1:
         raise AdapterError(f"{method} is a share between 0 and 1, not {value:g}.", "Say 0.9 for nine tenths.")
     return _Wanted(rank, method, value, by_block)

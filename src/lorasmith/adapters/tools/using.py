@@ -43,7 +43,9 @@ def _two(kind: str) -> dict[str, Any]:
 _COMFYUI: Final[dict[str, _Loader]] = {
     "sd": _Loader({}, "EmptyLatentImage", 512, 25, 7.0),
     "sdxl": _Loader({}, "EmptyLatentImage", 1024, 25, 6.0),
-    "sd3": _Loader({"class_type": "TripleCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "clip_name3": ""}}),
+    "sd3": _Loader(
+        {"class_type": "TripleCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "clip_name3": ""}}
+    ),
     "flux": _Loader(_two("flux"), cfg=1.0),
     "chroma": _Loader(_clip("chroma")),
     "flux2": _Loader(_clip("flux2"), "EmptyFlux2LatentImage", cfg=1.0),
@@ -145,7 +147,9 @@ def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
                     f"convert it to {works}."
                 )
         if adapter.kind.dora:
-            found.append(f"{adapter.title} is weight-decomposed (DoRA), which diffusers drops: convert it with its base.")
+            found.append(
+                f"{adapter.title} is weight-decomposed (DoRA), which diffusers drops: convert it with its base."
+            )
     return found
 
 
@@ -153,11 +157,18 @@ def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> 
     pipeline = next((name for name, (known, _, _) in PIPELINES.items() if known == family), "DiffusionPipeline")
     names = [_identifier(one.path.stem) for one in loras]
     lines = ["import torch", f"from diffusers import {pipeline}", ""]
-    lines.append(f"pipe = {pipeline}.from_pretrained({base or 'the base, a folder or repository'!r}, torch_dtype=torch.bfloat16)")
+    lines.append(
+        f"pipe = {pipeline}.from_pretrained({base or 'the base, a folder or repository'!r}, torch_dtype=torch.bfloat16)"
+    )
     for one, name in zip(loras, names, strict=True):
-        lines.append(f"pipe.load_lora_weights({str(one.path.parent)!r}, weight_name={one.path.name!r}, adapter_name={name!r})")
+        lines.append(
+            f"pipe.load_lora_weights({str(one.path.parent)!r}, weight_name={one.path.name!r}, adapter_name={name!r})"
+        )
     lines.append(f"pipe.set_adapters({names!r}, adapter_weights={[one.strength for one in loras]!r})")
-    return "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")']) + "\n"
+    return (
+        "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")'])
+        + "\n"
+    )
 
 
 def _identifier(name: str) -> str:
@@ -172,7 +183,10 @@ def _comfyui(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> di
         nodes["1"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": base or "base.safetensors"}}
         model, clip, vae = ["1", 0], ["1", 1], ["1", 2]
     else:
-        nodes["1"] = {"class_type": "UNETLoader", "inputs": {"unet_name": base or "base.safetensors", "weight_dtype": "default"}}
+        nodes["1"] = {
+            "class_type": "UNETLoader",
+            "inputs": {"unet_name": base or "base.safetensors", "weight_dtype": "default"},
+        }
         nodes["2"] = json.loads(json.dumps(loader.text if loader else _clip(family)))
         nodes["3"] = {"class_type": "VAELoader", "inputs": {"vae_name": ""}}
         model, clip, vae = ["1", 0], ["2", 0], ["3", 0]

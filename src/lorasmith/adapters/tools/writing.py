@@ -116,4 +116,6 @@ def refuse_empty(layers: Mapping[LayerName, object], title: str) -> None:
         AdapterError: there is none.
     """
     if not layers:
-        raise AdapterError(f"{title} has no layer that could be written.", "`lorasmith lora inspect` says what is in it.")
+        raise AdapterError(
+            f"{title} has no layer that could be written.", "`lorasmith lora inspect` says what is in it."
+        )
