@@ -75,6 +75,7 @@ def targets(tiny: Tiny, model: torch.nn.Module) -> dict[str, tuple[int, int]]:
         and ("attn" in name or "attention" in name or ".ff" in name or "feed_forward" in name or "ffn" in name)
         and "distilled" not in name
         and ".norm" not in name
+        and "refiner" not in name
     }
 
 

@@ -66,8 +66,10 @@ def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
         for layout, named in layouts.items():
             layers = {name.removeprefix("net."): shape for name, shape in layers_of(named).items() if len(shape) in (2, 4)}
             attention = {name: shape for name, shape in layers.items() if "attn" in name or "attention" in name}
-            for choice, chosen in (("all", layers), ("attention", attention)):
-                for dialect, kind in itertools.product(STEMS, KINDS if choice == "attention" else ("lora",)):
+            some = dict(list(attention.items())[-12:])
+            for choice, chosen, kinds in (("all", layers, ("lora",)), ("some", some, KINDS)):
+                dialects = list(STEMS) if choice == "some" else ["kohya", "comfyui"]
+                for dialect, kind in itertools.product(dialects, kinds):
                     if not chosen:
                         continue
                     beginning = STEMS[dialect][model.model_class != "UNet2DConditionModel"]
@@ -88,7 +90,7 @@ def test_no_file_of_any_family_is_taken_for_another() -> None:
             wrong.append(f"{name}: said to be {found.kind}")
         told, open_ = told + bool(found.family), open_ + (not found.family)
     assert not wrong, "\n".join(wrong[:20])
-    assert told > 5 * open_  # attention alone of FLUX.1, Chroma and their kin cannot be told apart
+    assert told > open_  # attention alone of a few blocks: FLUX.1, Chroma and their kin cannot be told apart
 
 
 def test_metadata_decide_only_between_families_that_fit() -> None:

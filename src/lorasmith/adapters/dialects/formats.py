@@ -69,10 +69,10 @@ READ_BY_DIFFUSERS: Final[Mapping[str, frozenset[str]]] = {
     "flux2": frozenset({"peft", "kohya", "comfyui", "fal_kontext"}),
     "qwen_image": frozenset({"peft", "kohya", "comfyui", "diffusion_pipe"}),
     "z_image": frozenset({"peft", "kohya"}),
-    "krea2": frozenset({"peft", "comfyui"}),
+    "krea2": frozenset({"peft", "comfyui", "fal_kontext"}),
     "lumina2": frozenset({"peft", "comfyui"}),
     "wan": frozenset({"peft", "kohya", "comfyui"}),
-    "ltx": frozenset({"peft", "comfyui"}),
+    "ltx": frozenset({"peft", "comfyui", "diffusion_pipe"}),
     "ltx2": frozenset({"peft", "comfyui"}),
     "hunyuan_video": frozenset({"peft", "diffusion_pipe"}),
 }
