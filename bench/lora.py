@@ -192,7 +192,8 @@ def main() -> None:
         figures = measure(Path(folder), chosen.quick)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": os.environ.get("OMP_NUM_THREADS", "as many as cores"),
         "figures": figures,
     }
     text = json.dumps(result, indent=2) + "\n"

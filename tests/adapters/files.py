@@ -36,7 +36,9 @@ def noise(shape: tuple[int, ...], seed: int, scale: float = 0.1) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
 
 
-def low_rank(layers: Mapping[str, tuple[int, ...]], rank: int, *, seed: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def low_rank(
+    layers: Mapping[str, tuple[int, ...]], rank: int, *, seed: int = 1
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """``(up, down)`` of every layer."""
     made = {}
     for number, (name, (rows, columns, *kernel)) in enumerate(layers.items()):

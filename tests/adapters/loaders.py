@@ -1,5 +1,7 @@
 """diffusers' own LoRA loaders on tiny random models of the real classes, and what they make of a file."""
 
+# ruff: noqa: E501  tables: one model a line
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,12 +1,13 @@
 """What adapter files are said to be: every family, in both layouts, in all dialects and kinds; no wrong answer."""
 
+# ruff: noqa: E501, PLR0911  tables: one file a line
+
 from __future__ import annotations
 
 import itertools
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -33,24 +34,43 @@ def pieces(kind: str, stem: str, shape: Shape) -> Shapes:
     rows, columns, *kernel = shape
     ones = [1] * len(kernel)
     if kind == "lora":
-        return {f"{stem}.lora_down.weight": (8, columns, *kernel), f"{stem}.lora_up.weight": (rows, 8, *ones), f"{stem}.alpha": ()}
+        return {
+            f"{stem}.lora_down.weight": (8, columns, *kernel),
+            f"{stem}.lora_up.weight": (rows, 8, *ones),
+            f"{stem}.alpha": (),
+        }
     if kind == "peft":
         return {f"{stem}.lora_A.weight": (8, columns, *kernel), f"{stem}.lora_B.weight": (rows, 8, *ones)}
     if kind == "named":
-        return {f"{stem}.lora_A.default.weight": (8, columns, *kernel), f"{stem}.lora_B.default.weight": (rows, 8, *ones)}
+        return {
+            f"{stem}.lora_A.default.weight": (8, columns, *kernel),
+            f"{stem}.lora_B.default.weight": (rows, 8, *ones),
+        }
     if kind == "dora":
         return pieces("lora", stem, shape) | {f"{stem}.dora_scale": (rows, 1)}
     flat = columns
     for side in kernel:
         flat *= side
     if kind == "loha":
-        return {f"{stem}.hada_w{n}_{s}": (rows, 8) if s == "a" else (8, flat) for n in (1, 2) for s in "ab"} | {f"{stem}.alpha": ()}
+        return {f"{stem}.hada_w{n}_{s}": (rows, 8) if s == "a" else (8, flat) for n in (1, 2) for s in "ab"} | {
+            f"{stem}.alpha": ()
+        }
     if kind == "lokr":
-        return {f"{stem}.lokr_w1": (1, 1), f"{stem}.lokr_w2_a": (rows, 8), f"{stem}.lokr_w2_b": (8, flat), f"{stem}.alpha": ()}
+        return {
+            f"{stem}.lokr_w1": (1, 1),
+            f"{stem}.lokr_w2_a": (rows, 8),
+            f"{stem}.lokr_w2_b": (8, flat),
+            f"{stem}.alpha": (),
+        }
     if kind == "full":
         return {f"{stem}.diff": shape}
     if kind == "glora":
-        return {f"{stem}.a1.weight": (columns, 8), f"{stem}.a2.weight": (8, columns), f"{stem}.b1.weight": (rows, 8), f"{stem}.b2.weight": (8, columns)}
+        return {
+            f"{stem}.a1.weight": (columns, 8),
+            f"{stem}.a2.weight": (8, columns),
+            f"{stem}.b1.weight": (rows, 8),
+            f"{stem}.b2.weight": (8, columns),
+        }
     return {f"{stem}.oft_blocks": (4, rows // 4, rows // 4), f"{stem}.alpha": ()}
 
 
@@ -64,7 +84,9 @@ def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
         shapes = build(model)
         layouts = {"diffusers": shapes} | ({"original": in_original_names(model, shapes)} if model.rules else {})
         for layout, named in layouts.items():
-            layers = {name.removeprefix("net."): shape for name, shape in layers_of(named).items() if len(shape) in (2, 4)}
+            layers = {
+                name.removeprefix("net."): shape for name, shape in layers_of(named).items() if len(shape) in (2, 4)
+            }
             attention = {name: shape for name, shape in layers.items() if "attn" in name or "attention" in name}
             some = dict(list(attention.items())[-12:])
             for choice, chosen, kinds in (("all", layers, ("lora",)), ("some", some, KINDS)):
@@ -83,7 +105,11 @@ def test_no_file_of_any_family_is_taken_for_another() -> None:
     wrong, told, open_ = [], 0, 0
     for name, model, _, kind, header in files():
         found = recognise_adapter(header, {})
-        if not found.is_adapter or (found.family or model.family) != model.family or model.family not in found.candidates:
+        if (
+            not found.is_adapter
+            or (found.family or model.family) != model.family
+            or model.family not in found.candidates
+        ):
             wrong.append(f"{name}: {found.family} {found.candidates} {found.evidence}")
         convolved = found.kind == "locon" and kind in ("lora", "peft", "named")
         if found.kind != SAID.get(kind, kind) and not convolved:
@@ -103,14 +129,20 @@ def test_metadata_decide_only_between_families_that_fit() -> None:
     assert recognise_adapter(header, {"modelspec.architecture": "flux-1-dev/lora"}).family == "flux"
     lying = recognise_adapter(header, {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"})
     assert lying.family == "" and "sdxl" not in lying.candidates
-    assert recognise_adapter(header, {"ss_sd_model_name": "chroma.safetensors"}).family == ""  # a file name proves nothing
+    assert (
+        recognise_adapter(header, {"ss_sd_model_name": "chroma.safetensors"}).family == ""
+    )  # a file name proves nothing
 
 
 def test_bases_and_everything_else_are_no_adapters() -> None:
     wrong = [
-        case.name for case in cases() if case.header.layout == "single_file" and recognise_adapter(case.header.shapes, {}).is_adapter
+        case.name
+        for case in cases()
+        if case.header.layout == "single_file" and recognise_adapter(case.header.shapes, {}).is_adapter
     ]
-    wrong += [name for name, kind, header in negatives() if kind != "lora" and recognise_adapter(header.shapes, {}).is_adapter]
+    wrong += [
+        name for name, kind, header in negatives() if kind != "lora" and recognise_adapter(header.shapes, {}).is_adapter
+    ]
     assert not wrong
 
 
@@ -134,7 +166,10 @@ def test_the_rarer_dialects_are_told(keys: Shapes, dialect: str) -> None:
 
 def test_norms_ia3_and_embeddings_inside_are_counted() -> None:
     header = pieces("lora", "lora_unet_mid_block_attentions_0_proj_in", (1280, 1280))
-    header |= {"lora_unet_mid_block_attentions_0_norm.w_norm": (1280,), "lora_unet_mid_block_attentions_0_norm.b_norm": (1280,)}
+    header |= {
+        "lora_unet_mid_block_attentions_0_norm.w_norm": (1280,),
+        "lora_unet_mid_block_attentions_0_norm.b_norm": (1280,),
+    }
     header |= {"bundle_emb.ohwx.string_to_param.*": (4, 768)}
     found = recognise_adapter(header, {})
     assert dict(found.kinds) == {"lora": 1, "norm": 1} and found.embeddings == ("ohwx",)
@@ -147,7 +182,7 @@ def test_half_a_module_and_ranks_that_differ_are_named() -> None:
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     half = pieces("lora", stem, (1280, 1280)) | {"lora_unet_mid_block_attentions_0_proj_out.lora_up.weight": (1280, 8)}
     assert recognise_adapter(half, {}).incomplete == ("lora_unet_mid_block_attentions_0_proj_out",)
-    turned = {f"{stem}.lora_down.weight": (1280, 8), f"{stem}.lora_up.weight": (8, 1280)}
+    turned = {f"{stem}.lora_down.weight": (8, 1280), f"{stem}.lora_up.weight": (8, 1280)}
     assert recognise_adapter(turned, {}).incomplete == (stem,)
 
 
@@ -187,5 +222,3 @@ def test_names_translate_there_and_back(model: Model) -> None:
         back = to_diffusers(model.rules, place.name)
         assert back[[one.part for one in back].index(place.part)].name == name
         assert to_diffusers(model.rules, place.name.replace(".", "_")) == back
-
-

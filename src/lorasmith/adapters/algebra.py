@@ -63,7 +63,7 @@ def spectrum(factors: Factors) -> Spectrum:
 
 
 def _triangular(thin: Array) -> tuple[Array, Array]:
-    """``(R, B)`` of a matrix with r long rows: R (k, r) with Rᵀ R its Gram matrix, and B (r, k) with thinᵀ B orthonormal."""
+    """``(R, B)`` of a matrix with r long rows: R (k, r), Rᵀ R its Gram matrix, and B (r, k), thinᵀ B orthonormal."""
     wide = thin.astype(np.float64)
     values, vectors = np.linalg.eigh(wide @ wide.T)
     lengths = np.sqrt(np.maximum(values, 0))

@@ -89,9 +89,8 @@ class OpenAdapter:
     @property
     def matrices(self) -> list[Module]:
         """Modules whose update is added to a matrix."""
-        return [
-            m for m in self.modules.values() if m.kind in ("lora", "loha", "lokr", "oft", "glora", "full") and m.layer
-        ]
+        kinds = ("lora", "loha", "lokr", "oft", "glora", "full")
+        return [m for m in self.modules.values() if m.kind in kinds and (m.layer or m.kind == "oft")]
 
     @property
     def others(self) -> list[Module]:

@@ -57,10 +57,12 @@ class Output:
         make: Callable[[], Factors],
         *,
         alpha: float | None = None,
+        raw: bool = False,
     ) -> None:
         """One LoRA of ``rank`` beside a layer; ``keys`` are those of down, up and, where it is written, alpha.
 
-        ``make`` gives factors whose product is ΔW; with an alpha they are divided by alpha / rank.
+        ``make`` gives factors whose product is ΔW; with an alpha they are divided by alpha / rank,
+        unless they are ``raw``.
         """
         down, up, alpha_key = keys
         for key in (down, up):
@@ -69,7 +71,7 @@ class Output:
         once = _Once(make)
         kernel = tuple(layer[2:])
         shape_down, shape_up = (rank, layer[1], *kernel), (layer[0], rank, *(1 for _ in kernel))
-        scale = 1.0 if alpha is None or alpha_key is None else alpha / rank
+        scale = 1.0 if raw or alpha is None or alpha_key is None else alpha / rank
         self.tensors[down] = Planned(shape_down, WRITABLE[self.dtype], lambda: once.take("down").reshape(shape_down))
         self.tensors[up] = Planned(
             shape_up, WRITABLE[self.dtype], lambda: (once.take("up") / np.float32(scale)).reshape(shape_up)

@@ -146,10 +146,7 @@ def _glora(module: Module, read: Read, weight: Array | None) -> Factors:
     layer, base = _known_layer(module), _fitting(module, weight)
     a1, a2, b1, b2 = (read(name) for name in ("a1", "a2", "b1", "b2"))
     scale = np.float32(scale_of(module, read))
-    if old_glora(module.shapes):
-        parts = ((base @ a2, a1), (b2, b1))
-    else:
-        parts = ((base @ a1, a2), (b1, b2))
+    parts = ((base @ a2, a1), (b2, b1)) if old_glora(module.shapes) else ((base @ a1, a2), (b1, b2))
     up = np.concatenate([part[0] for part in parts], axis=1) * scale
     return Factors(up.astype(np.float32), np.concatenate([part[1] for part in parts], axis=0), layer)
 
@@ -182,7 +179,7 @@ def _oft(module: Module, read: Read, weight: Array | None) -> Factors:
 
 
 def _decomposed(made: Factors, magnitude: Array, weight: Array) -> Factors:
-    """DoRA's ΔW: magnitude · (W + ΔV) / ‖W + ΔV‖ - W, the norm over inputs or over outputs as the magnitude's shape says."""
+    """DoRA's ΔW: m · (W + ΔV) / ‖W + ΔV‖ - W; the shape of m says whether the norm goes over inputs or outputs."""
     base = weight.reshape(weight.shape[0], -1).astype(np.float32)
     if base.shape != (made.up.shape[0], made.down.shape[1]):
         raise AdapterError(f"The base has {base.shape} where the file has {made.layer}.", "It is another base's.")

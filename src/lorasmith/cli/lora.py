@@ -112,7 +112,7 @@ def _described(found: Description) -> list[str]:
     family = kind.family or (f"one of {', '.join(kind.candidates)}" if kind.candidates else "no family that is known")
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(kind.ranks.items())[:6])
     lines = [
-        f"{found.file}: {kind.kind} for {family}{' ' + kind.variant if kind.variant else ''}, {size(found.size)}, {found.dtype}",
+        f"{found.file}: {kind.kind} for {' '.join((family, kind.variant)).strip()}, {size(found.size)}, {found.dtype}",
         f"  {found.dialect_meaning}",
         f"  {count(found.modules, 'module')}, rank {ranks or 'none'}; "
         + ", ".join(f"{part} {number}" for part, number in kind.parts.items()),
@@ -301,7 +301,8 @@ def convert(session: Session, lora_: str, out: Path | None, base: str, **options
     readers = " and ".join(program for program, reads in made.read_by.items() if reads) or "no program known here"
     lines = [
         _written(made.out, options["dry_run"], made.size),
-        f"  {made.dialect_before} -> {made.dialect}, {made.family}, {count(made.layers, 'layer')}, {error}; read by {readers}",
+        f"  {made.dialect_before} -> {made.dialect}, {made.family}, {count(made.layers, 'layer')}, {error}; "
+        f"read by {readers}",
     ]
     lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
     session.answer(plain(made), *lines)
@@ -378,8 +379,8 @@ def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[st
     made = session.studio.toolbox.extract(base, tuned, out, by_block=by_block, watch=_watch(session), **options)
     lines = [
         _written(made.out, options["dry_run"], made.size),
-        f"  {count(made.layers, 'layer')} of {made.family}, {made.unchanged} unchanged; {made.kept:.1%} of the difference "
-        f"is kept, least in {made.worst[0]} ({made.worst[1]:.1%})",
+        f"  {count(made.layers, 'layer')} of {made.family}, {made.unchanged} unchanged; {made.kept:.1%} of the "
+        f"difference is kept, least in {made.worst[0]} ({made.worst[1]:.1%})",
     ]
     lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
     session.answer(plain(made), *lines)

@@ -55,7 +55,8 @@ FORMATS: Final[Mapping[str, Format]] = {
 _UNETS: Final = ("sd", "sdxl")
 BEST: Final[Mapping[str, FormatName]] = {
     "sd": "kohya", "sdxl": "kohya",
-    "wan": "comfyui", "ltx": "comfyui", "ltx2": "comfyui", "lumina2": "comfyui", "cosmos": "comfyui", "anima": "comfyui",
+    "wan": "comfyui", "ltx": "comfyui", "ltx2": "comfyui", "lumina2": "comfyui", "cosmos": "comfyui",
+    "anima": "comfyui",
     "hunyuan_video": "diffusion_pipe",
 }  # fmt: skip
 """The one form that diffusers and ComfyUI both read; ``peft`` for every other family."""

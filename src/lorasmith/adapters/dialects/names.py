@@ -34,7 +34,7 @@ class Named:
 
 
 def resolve_name(stem: Stem) -> Named:
-    """The name of the layer: XLabs' processors and OMI's parts undone, the old spelling of attention brought to today's."""
+    """The layer's name: XLabs' processors and OMI's parts undone, attention spelled as today."""
     name = stem.name
     if ".processor." in name:
         for pattern, target, rows in _XLABS:
@@ -120,5 +120,5 @@ def _holds(row: Row, group: LayerGroup) -> bool:
 
 
 def same(one: Shape, other: Shape) -> bool:
-    """Whether two shapes hold the same matrix: a 1 x 1 convolution is a linear layer, and some kinds flatten kernels."""
+    """Whether two shapes hold the same matrix: 1 x 1 convolutions are linear layers, some kinds flatten kernels."""
     return len(one) > 1 and len(other) > 1 and one[0] == other[0] and math.prod(one[1:]) == math.prod(other[1:])

@@ -133,7 +133,7 @@ def _dialects(modules: Iterable[Module]) -> dict[tuple[Dialect, Layout | None], 
     return found
 
 
-def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR0911, PLR0912  one return a dialect
+def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR0911  one return a dialect
     """Whose way of writing a key is."""
     stem, beginning = module.stem, module.stem.beginning
     example = next(iter(module.pieces.values()))
@@ -160,11 +160,8 @@ def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR09
     if beginning:
         old = any(sign in example for sign in (".lora.up.", ".lora.down.", ".lora_linear_layer."))
         return "diffusers_old" if old else "peft"
-    if (
-        layout == "original"
-        and ".lora_A." in example
-        or ".lora_B." in example
-        and stem.name.startswith("double_blocks")
+    if (layout == "original" and ".lora_A." in example) or (
+        ".lora_B." in example and stem.name.startswith("double_blocks")
     ):
         return "bfl_control" if layout == "original" else "bare"
     return "bare" if layout else "unknown"
@@ -198,7 +195,8 @@ def _family(modules: Iterable[Module], metadata: Mapping[str, str]) -> Told:
     example = max((group for group in groups.values() if group.known), key=lambda group: group.count)
     shape = f", {' x '.join(map(str, example.shape))}" if example.shape and exact else ""
     evidence.append(
-        f"{known} of {sum(g.count for g in groups.values())} modules have names of it, such as '{example.example}'{shape}"
+        f"{known} of {sum(g.count for g in groups.values())} modules have names of it, such as "
+        f"'{example.example}'{shape}"
     )
     evidence += statements
     if len(families) == 1:

@@ -78,7 +78,8 @@ def bake(
     for adapter in adapters:
         if adapter.kind.candidates and weights.family not in adapter.kind.candidates:
             raise AdapterError(
-                f"{adapter.title} is a LoRA of {' or '.join(adapter.kind.candidates)}, {base.name} is of {weights.family}.",
+                f"{adapter.title} is a LoRA of {' or '.join(adapter.kind.candidates)}, "
+                f"{base.name} is of {weights.family}.",
                 "Name the base it was trained for.",
             )
         adapter.family = weights.family

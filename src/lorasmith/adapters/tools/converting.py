@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lorasmith.adapters.algebra import Factors, relative_difference, sketched, spectrum, truncated
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.dialects.formats import Format, format_named, readers, refuse_unread
+from lorasmith.adapters.dialects.formats import format_named, readers, refuse_unread
 from lorasmith.adapters.opened import Layer, LayerName, OpenAdapter, Weights, open_adapter, unpickled
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
@@ -91,7 +92,7 @@ def convert(
     left_out = tuple(module.stem.text for module in adapter.others)
     if left_out and not drop_others:
         raise AdapterError(
-            f"{path.name} also changes {len(left_out)} norms or biases, {left_out[0]} first, which a plain LoRA cannot.",
+            f"{path.name} also changes {len(left_out)} norms or biases, {left_out[0]} first; a plain LoRA cannot.",
             "Say --drop-others to leave them out.",
         )
     output = Output(dtype_of(adapter.file, dtype))
@@ -167,7 +168,16 @@ def _plain(adapter: OpenAdapter, layer: Layer) -> Written:
         if not math.isfinite(alpha) or alpha == 0:
             raise AdapterError(f"The alpha of {module.stem.text} is {alpha:g}.", "The file is damaged.")
     shares = module.stem.text if layer.rows is not None else ""
-    return Written(rank, shape, lambda: adapter.layer_factors(layer), alpha, shares)
+    raw = partial(_raw, adapter, layer) if layer.rows is None and alpha is not None else None
+    return Written(rank, shape, lambda: adapter.layer_factors(layer), alpha, raw, shares)
+
+
+def _raw(adapter: OpenAdapter, layer: Layer) -> Factors:
+    """The matrices of a LoRA as the file holds them."""
+    read = adapter.reader(layer.module)
+    up, down = read("up"), read("down")
+    shape = layer.module.layer or ()
+    return Factors(up.reshape(up.shape[0], -1), down.reshape(down.shape[0], -1), shape)
 
 
 def as_lora(factors: Factors, rank: int) -> tuple[Factors, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorasmith.adapters.algebra import relative_difference, dense, sketched, squared_norm
+from lorasmith.adapters.algebra import dense, relative_difference, sketched, squared_norm
 from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.dialects.formats import format_named, refuse_unread
 from lorasmith.adapters.opened import LayerName

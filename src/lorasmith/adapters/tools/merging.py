@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, truncated
-from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, encoded, decoded
+from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, squared_norm, truncated
+from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded
 from lorasmith.adapters.dialects.formats import format_named, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
@@ -106,6 +106,7 @@ def merge(
     output = Output(dtype or _widest(adapters))
     layers: dict[LayerName, Written] = {}
     strength = 0.0
+    tally = _Tally()
     for done, name in enumerate(names):
         if cancelled is not None and cancelled():
             raise Stopped(f"Stopped; {out.name} was not written.")
@@ -117,16 +118,20 @@ def merge(
         present = [(adapter, weight) for adapter, weight in weighted if weight]
         if present:
             strength += sum(abs(weight) for _, weight in present)
-            layers[name] = _layer(name, present, way, base, output.dtype)
+            layers[name] = _layer(name, present, way, base, output.dtype, tally)
         if progress is not None:
             progress(done + 1, len(names))
     if not strength:
         raise AdapterError("All weights are zero; the result would do nothing.", "Give at least one another weight.")
+    if tally.cancelled:
+        raise AdapterError("The weights cancel; the result would do nothing.", "Give the files other weights.")
     refuse_empty(layers, out.name)
     plan(output, layers, target, named)
     ranks = {planned.shape[0] for key, planned in output.tensors.items() if key.endswith(target.down)}
     arguments = {
-        "ingredients": [{"file": one.path.name, "weight": one.weight, "by_block": dict(one.by_block)} for one in ingredients],
+        "ingredients": [
+            {"file": one.path.name, "weight": one.weight, "by_block": dict(one.by_block)} for one in ingredients
+        ],
         "method": method, "rank": rank, "density": density if method != "sum" else None,
     }  # fmt: skip
     one_rank = str(next(iter(ranks))) if len(ranks) == 1 else "Dynamic"
@@ -222,7 +227,12 @@ def _shared(adapters: Sequence[OpenAdapter]) -> dict[str, str]:
 
 
 def _layer(
-    name: LayerName, present: Sequence[tuple[OpenAdapter, float]], way: _Way, base: Weights | None, dtype: str
+    name: LayerName,
+    present: Sequence[tuple[OpenAdapter, float]],
+    way: _Way,
+    base: Weights | None,
+    dtype: str,
+    tally: _Tally,
 ) -> Written:
     def parts() -> list[Factors]:
         found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
@@ -232,11 +242,14 @@ def _layer(
         return found
 
     if way.method == "sum" and way.rank is None:
+        if any(weight < 0 for _, weight in present):
+            tally.add(parts())
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
         return Written(total, layer, lambda: joined(parts()))
     found = parts()
+    tally.add(found)
     whole = joined(found)
     rank = min(way.rank or whole.rank, *_sides(whole))
     if way.method == "sum":
@@ -246,6 +259,22 @@ def _layer(
         made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
     held = _Held(made, dtype)
     return Written(rank, made.layer, held.take)
+
+
+@dataclass
+class _Tally:
+    """How much of the updates is left of what went in, over the layers that were looked at."""
+
+    before: float = 0.0
+    after: float = 0.0
+
+    def add(self, parts: Sequence[Factors]) -> None:
+        self.before += sum(squared_norm(part) for part in parts)
+        self.after += max(0.0, squared_norm(joined(parts)))
+
+    @property
+    def cancelled(self) -> bool:
+        return self.before > 0 and self.after <= 1e-9 * self.before
 
 
 @dataclass

@@ -70,7 +70,7 @@ def scale(
 def _module(adapter: OpenAdapter, output: Output, module: Module, times: float) -> bool:
     if times != 1 and (module.weighted or module.kind in ("oft", "ia3", "glora")):
         raise AdapterError(
-            f"{module.stem.text} is of a kind ({'DoRA' if module.weighted else module.kind.upper()}) that cannot be scaled.",
+            f"{module.stem.text} is {'DoRA' if module.weighted else module.kind.upper()}, which cannot be scaled.",
             "Convert it to a plain LoRA first, with its base.",
         )
     piece = _STRONG.get(module.kind, "")
@@ -88,7 +88,7 @@ def _module(adapter: OpenAdapter, output: Output, module: Module, times: float) 
     return piece == "alpha" and times != 1
 
 
-def _times(adapter: OpenAdapter, key: str, factor: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _times(adapter: OpenAdapter, key: str, factor: float):  # type: ignore[no-untyped-def]
     def make() -> Array:
         array: Array = adapter.file.read(key).astype(np.float32) * np.float32(factor)
         return array

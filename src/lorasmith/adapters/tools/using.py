@@ -143,8 +143,8 @@ def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
             if lost:
                 works = best_format(family)
                 found.append(
-                    f"{adapter.title} is written in the {chosen.name} dialect, which {' and '.join(lost)} would not read: "
-                    f"convert it to {works}."
+                    f"{adapter.title} is written in the {chosen.name} dialect, which "
+                    f"{' and '.join(lost)} would not read: convert it to {works}."
                 )
         if adapter.kind.dora:
             found.append(
@@ -263,10 +263,11 @@ def install(path: Path, folder: Path, *, name: str = "", dry_run: bool = False) 
 
 
 def _folder(folder: Path) -> tuple[str, Path]:
-    for program, inside in (("ComfyUI", "models/loras"), ("A1111", "models/Lora"), ("A1111", "models/lora")):
-        if (folder / inside).is_dir():
-            real = next(entry for entry in (folder / "models").iterdir() if entry.name.lower() in ("lora", "loras"))
-            return ("ComfyUI" if real.name == "loras" else "A1111"), real
+    programs = {"loras": "ComfyUI", "Lora": "A1111", "lora": "A1111"}
+    models = folder / "models"
+    for entry in sorted(models.iterdir()) if models.is_dir() else ():
+        if entry.name in programs and entry.is_dir():
+            return programs[entry.name], entry
     if folder.name in ("loras", "Lora") and folder.is_dir():
         return ("ComfyUI" if folder.name == "loras" else "A1111"), folder
     raise AdapterError(

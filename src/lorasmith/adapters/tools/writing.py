@@ -25,6 +25,8 @@ class Written:
     make: Callable[[], Factors]
     alpha: float | None = None
     """The alpha it had; None: the rank, scale 1."""
+    raw: Callable[[], Factors] | None = None
+    """The matrices as they are, without alpha / rank in them; for dialects that write the alpha."""
     shares: str = ""
     """Layers with the same word here have one and the same down matrix."""
 
@@ -55,7 +57,10 @@ def plan(output: Output, layers: Mapping[LayerName, Written], chosen: Format, fa
 
 def _enter(output: Output, chosen: Format, stem: str, written: Written) -> None:
     keys = (stem + chosen.down, stem + chosen.up, f"{stem}.alpha" if chosen.alpha else None)
-    output.lora(keys, written.rank, written.layer, written.make, alpha=written.alpha)
+    if chosen.alpha and written.raw is not None:
+        output.lora(keys, written.rank, written.layer, written.raw, alpha=written.alpha, raw=True)
+    else:
+        output.lora(keys, written.rank, written.layer, written.make, alpha=written.alpha)
 
 
 def _turned(written: Written) -> Written:
@@ -95,7 +100,7 @@ def _fused(stem: str, members: list[tuple[Place, Written]]) -> Written:
 
 
 def _sizes(stem: str, members: list[tuple[Place, Written]]) -> list[int]:
-    """Rows of every part: those of the parts that are there tell by how much the model differs from the published one."""
+    """Rows of every part: the parts that are there tell by how much the model differs from the published one."""
     published = members[0][0].sizes
     place, written = members[0]
     if all(w.layer[0] == p.sizes[p.part] for p, w in members):
