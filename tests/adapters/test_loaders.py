@@ -74,6 +74,7 @@ _WIDE = {
     "lumina2": ("Lumina2LoraLoaderMixin", {
         "layers.0.attn.to_q": (2304, 2304), "layers.0.attn.to_k": (768, 2304), "layers.0.attn.to_v": (768, 2304),
         "layers.0.attn.to_out.0": (2304, 2304), "layers.0.feed_forward.linear_1": (9216, 2304),
+        "layers.0.feed_forward.linear_2": (2304, 9216), "layers.0.feed_forward.linear_3": (9216, 2304),
     }),
     "hunyuan_video": ("HunyuanVideoLoraLoaderMixin", {
         "transformer_blocks.0.attn.to_q": (3072, 3072), "transformer_blocks.0.attn.to_k": (3072, 3072),

@@ -172,4 +172,5 @@ def _cosines(one: Array, other: Array) -> Array:
     _, back_two = _triangular(second.T)
     if not back_one.size or not back_two.size:
         return np.zeros(0)
-    return np.minimum(np.linalg.svd((first @ back_one).T @ (second @ back_two), compute_uv=False), 1.0)
+    cosines: Array = np.linalg.svd((first @ back_one).T @ (second @ back_two), compute_uv=False)
+    return np.minimum(cosines, 1.0, out=cosines)

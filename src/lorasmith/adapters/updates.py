@@ -132,7 +132,8 @@ def _kronecker(one: Array, two: Array) -> Array:
 
 def _tucker(kernel: Array, wide: Array, thin: Array) -> Array:
     """(i, j, kh, kw), (i, out), (j, in) to (out, in, kh, kw)."""
-    return np.einsum("ijkl,jr,ip->prkl", kernel, thin, wide, optimize=True)
+    made: Array = np.einsum("ijkl,jr,ip->prkl", kernel, thin, wide, optimize=True)
+    return made
 
 
 def _full(module: Module, read: Read, weight: Array | None) -> Factors:
@@ -175,7 +176,8 @@ def _oft(module: Module, read: Read, weight: Array | None) -> Factors:
     delta = np.einsum("knm,kn...->km...", turn, base.reshape(count, side, -1)).reshape(base.shape)
     if "rescale" in module.pieces:
         delta *= read("rescale").reshape(-1, 1)
-    return dense(delta.astype(np.float32), tuple(np.shape(weight)))
+    layer = base.shape if weight is None else weight.shape
+    return dense(delta.astype(np.float32), layer)
 
 
 def _decomposed(made: Factors, magnitude: Array, weight: Array) -> Factors:

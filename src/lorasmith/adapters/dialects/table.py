@@ -115,7 +115,7 @@ def _model(entry: Mapping[str, Any]) -> Model:
     rows: dict[Layout, dict[str, Row]] = {}
     for layout in ("diffusers", "original"):
         if found := entry.get(layout):
-            rows[layout] = {  # type: ignore[index]
+            rows[layout] = {
                 name.replace(".", "_"): Row(name, tuple(map(tuple, bounds)), frozenset(map(tuple, shapes)))
                 for name, bounds, shapes in found
             }

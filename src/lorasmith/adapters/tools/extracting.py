@@ -15,7 +15,7 @@ from lorasmith.adapters.dialects.formats import format_named, refuse_unread
 from lorasmith.adapters.opened import LayerName
 from lorasmith.adapters.output import Output, metadata_after, refuse_target
 from lorasmith.adapters.tools.blocks import chosen
-from lorasmith.adapters.tools.merging import _Held
+from lorasmith.adapters.tools.merging import Held
 from lorasmith.adapters.tools.writing import Written, plan
 from lorasmith.adapters.weights import open_weights
 from lorasmith.errors import AdapterError, Stopped
@@ -100,7 +100,7 @@ def extract(
         whole, lost = whole + norm**2, lost + (gap * norm) ** 2
         kept = math.sqrt(max(0.0, 1 - gap**2))
         worst = (name[1], kept) if kept < worst[1] or not worst[0] else worst
-        layers[name] = Written(wanted, old.shape, _Held(thin, dtype).take)
+        layers[name] = Written(wanted, old.shape, Held(thin, dtype, name[1]).take)
         if progress is not None:
             progress(done + 1, len(names))
     if not layers:

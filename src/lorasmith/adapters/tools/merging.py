@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, squared_norm, truncated
-from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded
+from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
@@ -257,7 +257,7 @@ def _layer(
     else:
         seed = way.seed + zlib.crc32(name[1].encode())
         made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
-    held = _Held(made, dtype)
+    held = Held(made, dtype, name[1])
     return Written(rank, made.layer, held.take)
 
 
@@ -277,25 +277,20 @@ class _Tally:
         return self.before > 0 and self.after <= 1e-9 * self.before
 
 
-@dataclass
-class _Held:
-    """Factors kept in the width of the file, half of fp32."""
+class Held:
+    """Factors kept in the width of the file, half of fp32; a number too large for it is refused at once."""
 
-    def __init__(self, made: Factors, dtype: str) -> None:
-        self.stored = WRITABLE[dtype]
-        self.layer = made.layer
+    def __init__(self, made: Factors, dtype: str, name: str) -> None:
+        self.stored, self.layer = WRITABLE[dtype], made.layer
         self.shapes = made.up.shape, made.down.shape
-        self.bytes = (
-            (made.up, made.down) if dtype == "fp16" else tuple(encoded(m, self.stored) for m in (made.up, made.down))
-        )
+        if overflows(made.up, self.stored) or overflows(made.down, self.stored):
+            raise AdapterError(f"{name} is too large for fp16.", "Write it as bf16 or fp32 (--dtype).")
+        self.up, self.down = encoded(made.up, self.stored), encoded(made.down, self.stored)
 
     def take(self) -> Factors:
-        if self.stored == "F16":  # whether it overflows is told when it is written
-            return Factors(self.bytes[0], self.bytes[1], self.layer)  # type: ignore[arg-type]
-        up, down = (
-            decoded(raw, self.stored).reshape(shape) for raw, shape in zip(self.bytes, self.shapes, strict=True)
-        )  # type: ignore[arg-type]
-        return Factors(up, down, self.layer)
+        """The factors again."""
+        up = decoded(self.up, self.stored).reshape(self.shapes[0])
+        return Factors(up, decoded(self.down, self.stored).reshape(self.shapes[1]), self.layer)
 
 
 def _rank(adapter: OpenAdapter, name: LayerName) -> int | None:
@@ -321,7 +316,8 @@ def _pruned(deltas: Sequence[Array], way: _Way, seed: int) -> Array:
         for delta in deltas
     ]
     if way.method in ("dare", "magnitude"):
-        return np.sum(thin, axis=0)
+        whole: Array = np.sum(thin, axis=0)
+        return whole
     return elected(thin)
 
 
@@ -352,4 +348,5 @@ def elected(deltas: Sequence[Array]) -> Array:
         agrees = (np.sign(delta) == sign) & (delta != 0)
         summed += np.where(agrees, delta, np.float32(0))
         count += agrees
-    return summed / np.maximum(count, 1)
+    mean: Array = summed / np.maximum(count, 1)
+    return mean

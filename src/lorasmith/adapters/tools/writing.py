@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorasmith.adapters.algebra import Factors
+from lorasmith.adapters.arrays import Array
 from lorasmith.adapters.dialects.canonical import part_rows, swapped_halves
 from lorasmith.adapters.dialects.formats import Format, place_in
 from lorasmith.adapters.dialects.table import Place
@@ -83,7 +84,8 @@ def _fused(stem: str, members: list[tuple[Place, Written]]) -> Written:
 
     def make() -> Factors:
         up = np.zeros((rows, rank), dtype=np.float32)
-        downs, column = [], 0
+        downs: list[Array] = []
+        column = 0
         for place, written in members:
             made = written.make()
             width = made.up.shape[1]
