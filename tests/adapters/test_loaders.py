@@ -75,6 +75,7 @@ _WIDE = {
         "layers.0.attn.to_q": (2304, 2304), "layers.0.attn.to_k": (768, 2304), "layers.0.attn.to_v": (768, 2304),
         "layers.0.attn.to_out.0": (2304, 2304), "layers.0.feed_forward.linear_1": (9216, 2304),
         "layers.0.feed_forward.linear_2": (2304, 9216), "layers.0.feed_forward.linear_3": (9216, 2304),
+        "layers.0.norm1.linear": (9216, 1024),
     }),
     "hunyuan_video": ("HunyuanVideoLoraLoaderMixin", {
         "transformer_blocks.0.attn.to_q": (3072, 3072), "transformer_blocks.0.attn.to_k": (3072, 3072),
@@ -112,6 +113,13 @@ def test_converters_of_published_widths_give_back_what_was_written(tmp_path: Pat
         up = state[f"transformer.{name}.lora_B.weight"].numpy()
         wanted = factors.up @ (factors.down @ probe[factors.layer[1]])
         assert np.abs(up @ (down @ probe[factors.layer[1]]) - wanted).max() < 1e-4 * np.abs(wanted).max(), name
+
+
+def test_half_a_block_of_lumina2_is_refused_where_diffusers_would_fail(tmp_path: Path) -> None:
+    source = _source(tmp_path, _BY_FAMILY["lumina2"])
+    with pytest.raises(AdapterError, match="every layer of a block"):
+        convert(source, tmp_path / "out.safetensors", family="lumina2")
+    convert(source, tmp_path / "out.safetensors", family="lumina2", only_for="comfyui")
 
 
 @pytest.mark.parametrize("family", sorted(READ_BY_DIFFUSERS))

@@ -6,7 +6,7 @@ it again). What is not listed there is refused by diffusers or, worse, loaded as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -77,6 +77,10 @@ READ_BY_DIFFUSERS: Final[Mapping[str, frozenset[str]]] = {
     "ltx2": frozenset({"peft", "comfyui"}),
     "hunyuan_video": frozenset({"peft", "diffusion_pipe"}),
 }
+_LUMINA2_BLOCK: Final = frozenset(
+    {"attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "norm1.linear"}
+    | {f"feed_forward.linear_{number}" for number in (1, 2, 3)}
+)
 _COMFYUI_DIFFUSERS: Final = frozenset(
     {"sd3", "auraflow", "pixart", "flux", "chroma", "flux2", "qwen_image", "krea2", "z_image"}
 )
@@ -139,6 +143,29 @@ def refuse_unread(chosen: Format, family: str, only_for: str = "") -> None:
         f"{' and '.join(lost)} would not read a LoRA of {family} in the {chosen.name} dialect, often without a word.",
         f"Write it as {works}, which is read everywhere{other}.",
     )
+
+
+def refuse_partial(chosen: Format, family: str, names: Iterable[str], only_for: str = "") -> None:
+    """Refuse a Lumina-Image 2 file that diffusers cannot read because its converter wants all layers of a block.
+
+    Raises:
+        AdapterError: a block lacks one, and the file is not for ComfyUI alone.
+    """
+    if family != "lumina2" or chosen.name != "comfyui" or only_for in ("comfyui", "any"):
+        return
+    blocks: dict[str, set[str]] = {}
+    for name in names:
+        kind, _, rest = name.partition(".")
+        number, _, layer = rest.partition(".")
+        blocks.setdefault(f"{kind}.{number}", set()).add(layer)
+    for block, layers in blocks.items():
+        wanted = _LUMINA2_BLOCK - ({"norm1.linear"} if block.startswith("context_refiner") else set())
+        if missing := wanted - layers:
+            raise AdapterError(
+                f"diffusers reads a LoRA of lumina2 in the comfyui dialect only when every layer of a block has one; "
+                f"{block} lacks {min(missing)}.",
+                "Choose peft for diffusers, or say --only-for comfyui.",
+            )
 
 
 def place_in(chosen: Format, family: str, part: str, name: str) -> Place:

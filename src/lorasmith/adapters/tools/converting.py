@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorasmith.adapters.algebra import Factors, relative_difference, sketched, spectrum, truncated
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.dialects.formats import format_named, readers, refuse_unread
+from lorasmith.adapters.dialects.formats import format_named, readers, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import Layer, LayerName, OpenAdapter, Weights, open_adapter, unpickled
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
@@ -98,6 +98,7 @@ def convert(
     output = Output(dtype_of(adapter.file, dtype))
     layers, worst = _layers(adapter, rank, base, progress, cancelled)
     refuse_empty(layers, path.name)
+    refuse_partial(chosen, named, (name for _, name in layers), only_for)
     fused = plan(output, layers, chosen, named)
     arguments = {"dialect": chosen.name, "rank": rank, "only_for": only_for}
     metadata = metadata_after(adapter.file.metadata, "convert", arguments, **{"lorasmith.family": named})

@@ -11,7 +11,7 @@ import numpy as np
 
 from lorasmith.adapters.algebra import dense, relative_difference, sketched, squared_norm
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.dialects.formats import format_named, refuse_unread
+from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName
 from lorasmith.adapters.output import Output, metadata_after, refuse_target
 from lorasmith.adapters.tools.blocks import chosen
@@ -105,6 +105,7 @@ def extract(
             progress(done + 1, len(names))
     if not layers:
         raise AdapterError(f"{base.name} and {tuned.name} do not differ.", "There is nothing to extract.")
+    refuse_partial(target, before.family, (name for _, name in layers), only_for)
     plan(output, layers, target, before.family)
     arguments = {"base": base.name, "tuned": tuned.name, "rank": rank}
     told = {"lorasmith.family": before.family, "ss_network_dim": str(rank), "ss_network_alpha": str(rank)}

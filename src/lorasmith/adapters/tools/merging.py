@@ -16,7 +16,7 @@ import numpy as np
 
 from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, squared_norm, truncated
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
-from lorasmith.adapters.dialects.formats import format_named, refuse_unread
+from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.blocks import chosen, refuse_idle
@@ -126,6 +126,7 @@ def merge(
     if tally.cancelled:
         raise AdapterError("The weights cancel; the result would do nothing.", "Give the files other weights.")
     refuse_empty(layers, out.name)
+    refuse_partial(target, named, (name for _, name in layers), only_for)
     plan(output, layers, target, named)
     ranks = {planned.shape[0] for key, planned in output.tensors.items() if key.endswith(target.down)}
     arguments = {
