@@ -88,4 +88,4 @@ def deltas_of(path: Path, family: str) -> dict[str, np.ndarray]:
 def furthest(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
     """Largest difference over the largest entry, over all layers, which have to be the same."""
     assert one.keys() == other.keys()
-    return max(float(np.abs(one[k] - other[k]).max() / np.abs(one[k]).max()) for k in one)
+    return max(float(np.abs(one[k] - other[k]).max() / (np.abs(one[k]).max() or 1.0)) for k in one)
