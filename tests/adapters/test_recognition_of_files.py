@@ -91,7 +91,8 @@ def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
             some = dict(list(attention.items())[-12:])
             for choice, chosen, kinds in (("all", layers, ("lora",)), ("some", some, KINDS)):
                 dialects = list(STEMS) if choice == "some" else ["kohya", "comfyui"]
-                for dialect, kind in itertools.product(dialects, kinds):
+                pairs = list(itertools.product(dialects, kinds))
+                for dialect, kind in pairs if choice == "all" else pairs[len(model.name) % 3 :: 3]:
                     if not chosen:
                         continue
                     beginning = STEMS[dialect][model.model_class != "UNet2DConditionModel"]
