@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lorasmith import captioners, families, plugins, trainers
+from lorasmith import captioners, families, plugins, sources, trainers
 from lorasmith.captioners import Captioner
 from lorasmith.config import Section, TargetPreset, choices, known_keys, layer, resolve
+from lorasmith.credentials import WANTED
 from lorasmith.datasets import eyes, layouts
 from lorasmith.datasets.captions.operations import OPERATIONS
 from lorasmith.datasets.captions.operations.contract import CaptionOperation
@@ -21,17 +22,19 @@ from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye
 from lorasmith.datasets.layouts import Layout
 from lorasmith.datasets.pictures import TOOLS, PictureTool
 from lorasmith.families import Family
+from lorasmith.sources import Source
 from lorasmith.trainers import Trainer
 
 ROOMS: tuple[tuple[ModuleType, type[Any]], ...] = (
     (families, Family),
     (captioners, Captioner),
+    (sources, Source),
     (trainers, Trainer),
     (layouts, Layout),
     (eyes, TrainerEye),
 )
 ALL = [(kind, plugin) for room, kind in ROOMS for plugin in plugins.discover(room, kind).values()]
-HEAVY = ("torch", "diffusers", "transformers", "onnxruntime", "pyarrow")
+HEAVY = ("torch", "diffusers", "transformers", "onnxruntime", "pyarrow", "httpx2", "huggingface_hub")
 
 
 def of(kind: type[Any]) -> list[Any]:
@@ -44,17 +47,18 @@ every_plugin = pytest.mark.parametrize(
 
 
 def test_no_room_is_empty() -> None:
-    assert {kind for kind, _ in ALL} == {Family, Captioner, Trainer, Layout, TrainerEye}
+    assert {kind for kind, _ in ALL} == {Family, Captioner, Source, Trainer, Layout, TrainerEye}
 
 
 def test_finding_every_plugin_loads_no_model_library() -> None:
     code = (
-        "import sys\nfrom lorasmith import captioners, families, plugins, trainers\n"
+        "import sys\nfrom lorasmith import captioners, families, plugins, sources, trainers\n"
         "from lorasmith.datasets import eyes, layouts\n"
         "from lorasmith.datasets.captions import operations\nfrom lorasmith.datasets import pictures\n"
         "assert operations.OPERATIONS and pictures.TOOLS\n"
         "for room, kind in ((families, families.Family), (captioners, captioners.Captioner), "
-        "(trainers, trainers.Trainer), (layouts, layouts.Layout), (eyes, eyes.TrainerEye)):\n"
+        "(sources, sources.Source), (trainers, trainers.Trainer), (layouts, layouts.Layout), "
+        "(eyes, eyes.TrainerEye)):\n"
         "    assert plugins.discover(room, kind)\n"
         f"loaded = sorted(set({HEAVY!r}) & set(sys.modules))\nassert not loaded, loaded"
     )
@@ -106,6 +110,23 @@ def test_the_options_of_a_captioner(captioner: Captioner) -> None:
     assert issubclass(options, Section)
     options()  # usable as it is
     assert all(info.description for info in options.model_fields.values())
+
+
+@pytest.mark.parametrize("source", of(Source))
+def test_the_facts_of_a_source(source: Source) -> None:
+    options = type(source).Options
+    assert issubclass(options, Section)
+    options()  # usable as it is
+    assert all(info.description for info in options.model_fields.values())
+    assert source.examples and all(example.strip() == example != "" for example in source.examples)
+    assert set(source.services) <= set(WANTED)
+    assert all(seconds > 0 and host == host.lower() and "/" not in host for host, seconds in source.pace.items())
+
+
+@pytest.mark.parametrize("source", of(Source))
+@pytest.mark.parametrize("location", ["", " ", "\0", "1girl solo", "x" * 5000, "https://", "ftp://example.org/a.zip"])
+def test_a_source_takes_nothing_that_is_not_surely_its_own(source: Source, location: str) -> None:
+    assert source.accepts(location) is False
 
 
 @pytest.mark.parametrize("trainer", of(Trainer))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import BaseError, ConfigError, ConflictError, DatasetError, EnvironmentProblem
@@ -146,3 +147,31 @@ def test_unknown_pictures_are_refused(studio: Studio, version: DatasetVersion) -
     with pytest.raises(DatasetError, match=r"nope\.png"):
         curate.set_role("cats", ["nope.png"], "train")
     assert studio.dataset("cats").number == 1
+
+
+def test_checks_are_ignored_by_dataset(studio: Studio, version: DatasetVersion) -> None:
+    curate, name = studio.curate, version.dataset
+    assert curate.ignored(name) == ()
+    assert curate.ignore(name, "P2") == ("P2",) and curate.ignore(name, "C5") == ("C5", "P2") == curate.ignored(name)
+    assert curate.ignore(name, "P2", on=False) == ("C5",)
+    with pytest.raises(ConfigError, match="no check"):
+        curate.ignore(name, "X99")
+    with pytest.raises(DatasetError):
+        curate.ignored("../elsewhere")
+    (studio.home / "datasets" / name / "ignored.json").write_text("{")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        curate.ignored(name)
+
+
+def test_a_mask_by_hand_and_none(studio: Studio, version: DatasetVersion) -> None:
+    item = version.items[0]
+    painted = Image.new("L", (item.width, item.height), 255)
+    assert studio.curate.set_mask(version, item.name, painted) is version  # white all over is no mask
+    painted.putpixel((0, 0), 0)
+    made = studio.curate.set_mask(version, item.name, painted)
+    assert made.items[0].mask and made.items[0].image == item.image and "mask painted" in str(made.operation.arguments)
+    assert studio.curate.set_mask(made, item.name, painted) is made
+    assert studio.curate.set_mask(made, item.name, None).items[0].mask is None
+    for wrong in (Image.new("L", (3, 3), 9), Image.new("L", painted.size, 0)):
+        with pytest.raises(DatasetError):
+            studio.curate.set_mask(version, item.name, wrong)

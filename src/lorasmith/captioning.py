@@ -13,22 +13,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorasmith.captioners import Need
 from lorasmith.captioners.answers import Source, kept_of, sources
+from lorasmith.captioners.beside import SideBySide, beside
 from lorasmith.captioners.downloads import in_words
+from lorasmith.captioners.journal import FILE, read_on
 from lorasmith.captioners.run import captioners, find_captioner, read_options, tell_need
+from lorasmith.captioners.sending import notice_of
 from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
 from lorasmith.captioners.tagging.review import Unsure, obey, read_verdicts, write_verdicts
 from lorasmith.captioners.tagging.rule import TagChooser, TagRule
 from lorasmith.captioners.wd_tagger import labels_of
+from lorasmith.config import Section
 from lorasmith.datasets.captions.operations.other_captions import AppendCaptions
 from lorasmith.datasets.captions.rewriting import CaptionContext, Corpus, WholeText
 from lorasmith.datasets.captions.spelling import same_spelling
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.datasets.names import make_unique
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError
+from lorasmith.fetching import Consents, Notice
 from lorasmith.plugins import choose
 
 if TYPE_CHECKING:
+    from lorasmith.config import Section
     from lorasmith.events import Event
+    from lorasmith.jobs import Job
 
 Reference = str | DatasetVersion
 Existing = Literal["replace", "keep", "append", "prepend"]
@@ -46,20 +54,11 @@ class Kept:
     revision: str
     pictures: int
     """Of the version that was asked about."""
-
-
-@dataclass(frozen=True)
-class SideBySide:
-    """What several captioners say of the same pictures; nothing is written."""
-
-    version: DatasetVersion
-    reference: Reference
-    """As it was asked for: a name with a number is gone on from, as by every edit."""
-    captions: Mapping[str, Mapping[str, str]]
-    """By captioner, by name of picture; a picture that a captioner failed on is missing."""
-    failures: Mapping[str, Mapping[str, str]]
-    by: Mapping[str, Mapping[str, Any]]
-    """Who spoke, as it goes into the provenance."""
+    general_threshold: float = 0.35
+    """The model's own."""
+    character_threshold: float = 0.85
+    categories: tuple[str, ...] = ()
+    """Of its tags."""
 
 
 class Captioning:
@@ -73,6 +72,52 @@ class Captioning:
         known = captioners()
         named = {name: captioner.title for name, captioner in known.items()}
         return named | {alias: captioner.title for captioner in known.values() for alias in captioner.aliases()}
+
+    def check(self, captioner: str, *, download: bool = False, **options: Any) -> None:
+        """Refuse now what a caption job would refuse when it starts.
+
+        Raises:
+            ConfigError: no such captioner or option.
+            ConsentNeeded: pictures would leave, and the user did not agree to that.
+            EnvironmentProblem: the model is not here and downloading was not allowed.
+        """
+        check_options(captioner, options, download=download, home=self._home)
+
+    def to_agree(self, need: Need) -> Notice | None:
+        """What the user has not agreed to yet and has to, before pictures leave; ``Studio.sources.agree`` keeps it."""
+        notice = notice_of(need.sends_to) if need.sends_to else None
+        return None if notice is None or Consents(self._home).given(notice) else notice
+
+    def told(self, job: Job, start: int = 0) -> tuple[list[tuple[str, str]], int]:
+        """Names and captions that a caption job has written down behind a byte, and the byte to go on from."""
+        return read_on(job.folder.path / FILE, start)
+
+    def told_by(self, jobs: Sequence[Job]) -> SideBySide:
+        """Captions side by side of caption jobs that have succeeded, each under its captioner's name.
+
+        Raises:
+            ConfigError: there are none, or they looked at different versions.
+            JobError: one has not succeeded.
+        """
+        records = [(job.record(), job.output()) for job in jobs]
+        references = {str(record.payload.get("dataset")) for record, _ in records}
+        if len(references) != 1:
+            raise ConfigError("These jobs did not caption the same version.", "Compare captioners on one version.")
+        taken: set[str] = set()
+        named = {make_unique(str(record.payload["captioner"]), taken): output for record, output in records}
+        return beside(references.pop(), self._store, named)
+
+    def other_names(self) -> dict[str, tuple[str, ...]]:
+        """The other names of every captioner, most of them models, by its own."""
+        return {name: tuple(captioner.aliases()) for name, captioner in captioners().items()}
+
+    def options_of(self, captioner: str) -> type[Section]:
+        """What can be chosen for a captioner.
+
+        Raises:
+            ConfigError: no such captioner.
+        """
+        return type(find_captioner(captioner, {})[0]).Options
 
     def need(self, captioner: str = "wd_tagger", **options: Any) -> Need:
         """What a captioner would take before it starts: downloads with size, source and licence, memory.
@@ -90,7 +135,7 @@ class Captioning:
         """Whose probabilities are kept for pictures of this version, the latest last."""
         images = [item.image for item in self._version(version).items]
         found = [(source, len(kept_of(source, images))) for source in self._sources()]
-        return [Kept(source.identity.model, source.identity.revision, count) for source, count in found if count]
+        return [_kept(source, count) for source, count in found if count]
 
     def preview_tags(
         self,
@@ -224,21 +269,12 @@ class Captioning:
             on_event: hears everything their jobs say.
         """
         reference, version = version, self._version(version)
-        outputs = {}
+        outputs: dict[str, Mapping[str, Any]] = {}
         for name, options in captioner_options.items():
             found, checked = check_options(name, options, download=download, home=self._home)
             payload = {"dataset": version.reference, "captioner": found, "options": checked, "download": download}
             outputs[name] = self._answer(payload, version.dataset, on_event)
-        return SideBySide(
-            version,
-            reference,
-            {
-                name: {item: str(entry["caption"]) for item, entry in output["captions"].items()}
-                for name, output in outputs.items()
-            },
-            {name: dict(output.get("failures", {})) for name, output in outputs.items()},
-            {name: dict(output.get("by", {})) for name, output in outputs.items()},
-        )
+        return beside(reference, self._store, outputs)
 
     def combine(
         self,
@@ -326,9 +362,15 @@ class Captioning:
         return self._store.commit(parent, items, operation, onto="parent" if pinned else "head")
 
 
+def _kept(source: Source, count: int) -> Kept:
+    categories = tuple(dict.fromkeys(category for _, category in labels_of(source.legend)))
+    general, character = (float(source.legend[f"{one}_threshold"]) for one in ("general", "character"))
+    return Kept(source.identity.model, source.identity.revision, count, general, character, categories)
+
+
 def need_in_words(need: Need, home: Path) -> str:
     """What would be downloaded, from where, how large, under which licence, and the free disk; empty for nothing."""
-    return in_words(need, home) if need.downloads else ""
+    return in_words(need, home) if need.lacks else ""
 
 
 def lay_over(

@@ -6,8 +6,10 @@
     ├── InputError                3   a file, folder or picture that cannot be used
     │   ├── DatasetError          3   a dataset or a version of one
     │   │   └── ConflictError     3   two edits of the same pictures
+    │   ├── UploadRefused         3   a piece of a file, or an upload, that cannot be taken
     │   └── FetchError            3   something that could not be fetched, or is not what was asked for
-    │       └── AddressRefused    3   an address that must not be followed
+    │       ├── AddressRefused    3   an address that must not be followed
+    │       └── NoAnswer          3   a server that cannot be reached, or fell silent
     ├── BaseError                 4   base weights that are missing, damaged or of another family
     ├── AdapterError              5   a LoRA file that is damaged, foreign or fails its certificate
     ├── EnvironmentProblem        6   something this machine lacks: an extra, disk, memory, a device
@@ -25,7 +27,7 @@ interrupted by the user; 1 is kept for what nobody foresaw.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from lorasmith.datasets.merging import Conflict
@@ -57,11 +59,14 @@ class ConfigError(LorasmithError):
 
 
 class ConsentNeeded(ConfigError):
-    """Something that is done only after the user has agreed to it once; ``notice`` is the id of what to agree to."""
+    """Something that is done only after the user has agreed to it once.
 
-    def __init__(self, message: str, hint: str = "", notice: str = "") -> None:
+    ``notice`` is the id of what to agree to, ``title`` and ``text`` its words.
+    """
+
+    def __init__(self, message: str, hint: str = "", notice: str = "", title: str = "", text: str = "") -> None:
         super().__init__(message, hint)
-        self.notice = notice
+        self.notice, self.title, self.text = notice, title, text
 
 
 class InputError(LorasmithError):
@@ -85,6 +90,19 @@ class ConflictError(DatasetError):
         self.conflicts = tuple(conflicts)
 
 
+class UploadRefused(InputError):
+    """A piece of a file, or an upload, that cannot be taken; ``why`` tells programs the kind of reason."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        why: Literal["unknown", "offset", "checksum", "too_large", "announced"] = "announced",
+    ) -> None:
+        super().__init__(message, hint)
+        self.why = why
+
+
 class FetchError(InputError):
     """Something that could not be fetched, or that is not what was asked for.
 
@@ -98,6 +116,10 @@ class FetchError(InputError):
 
 class AddressRefused(FetchError):
     """An address that must not be followed: private, disguised, or of a kind that is not allowed."""
+
+
+class NoAnswer(FetchError):
+    """A server that could not be reached, or fell silent; a little later it may answer."""
 
 
 class BaseError(LorasmithError):

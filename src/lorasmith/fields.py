@@ -1,6 +1,7 @@
 """What a config section's fields are, for whoever shows or asks for them: forms, generated pages.
 
-Types, bounds, defaults and descriptions are read from the pydantic model, so that they are written once.
+Types, bounds, defaults and descriptions are read from the pydantic model, so that they are written once. Importing this
+does not load pydantic, which the command line's help can do without.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 Kind = Literal["switch", "choice", "whole", "number", "text", "list", "numbers", "mapping", "path"]
 
@@ -60,6 +61,8 @@ class OneField:
 
 def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[OneField]:
     """Every field, in the order in which it is written; sections inside are walked into."""
+    from pydantic import BaseModel
+
     for name, field in kind.model_fields.items():
         bare = unwrapped(field.annotation)
         key = f"{prefix}{name}"
@@ -79,6 +82,8 @@ def unwrapped(annotation: Any) -> Any:
 
 
 def _one(key: str, field: FieldInfo, bare: Any) -> OneField:
+    from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
+
     bounds = [*field.metadata, *_inner_metadata(field.annotation)]
     low = next((b for b in bounds if isinstance(b, Ge | Gt)), None)
     high = next((b for b in bounds if isinstance(b, Le | Lt)), None)
@@ -106,6 +111,8 @@ def _one(key: str, field: FieldInfo, bare: Any) -> OneField:
 
 def _inner_metadata(annotation: Any) -> tuple[Any, ...]:
     """Bounds that stand inside ``X | None``; pydantic keeps them in a ``FieldInfo`` of their own."""
+    from pydantic.fields import FieldInfo
+
     found: list[Any] = []
     pending = [annotation]
     while pending:

@@ -16,8 +16,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename: a reader sees the old bytes or the new ones, whatever happens."""
+def write_atomically(path: Path, content: bytes, *, settle: bool = True) -> None:
+    """Write beside, fsync, rename: a reader sees the old bytes or the new ones, whatever happens.
+
+    Without ``settle`` a power cut just afterwards may bring the old bytes back.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
@@ -35,12 +38,22 @@ def write_atomically(path: Path, content: bytes) -> None:
             if attempt == 9:
                 raise
             time.sleep(0.05)
-    sync_folder(path.parent)
+    if settle:
+        sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
     """``write_atomically`` for JSON."""
     write_atomically(path, json.dumps(value, ensure_ascii=False, indent=2).encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object; empty when it is missing or damaged, for files that are written whole or not at all."""
+    try:
+        raw = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
 
 
 def sync_folder(folder: Path) -> None:

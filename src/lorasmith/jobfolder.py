@@ -4,6 +4,7 @@
     control.json    what is wanted of it now (written whole, renamed into place)
     events.jsonl    what it says, appended by the worker
     log.txt         what its libraries say
+    queue.json      its place in the queue, if it has one (``queue/ticket.py``)
     lock            held by the worker while it lives; owner.json beside it says who that is
     result.json     how it ended, written last
     samples/  checkpoints/<step>/  cache/  ...
@@ -27,7 +28,7 @@ from lorasmith.credentials import redact
 from lorasmith.errors import JobError
 from lorasmith.files import write_atomically
 
-JobKind = Literal["train", "caption", "generate", "certify"]
+JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather"]
 
 
 class JobRecord(BaseModel):
@@ -41,7 +42,9 @@ class JobRecord(BaseModel):
     created: str
     payload: dict[str, Any]
     """train: ``config`` (TrainConfig), ``fingerprint``; caption: ``dataset``, ``captioner``, ``options``;
-    generate: the request; certify: ``adapter``, ``base``."""
+    generate: the request; certify: ``adapter``, ``base``; import: ``sources``, ``name``, ``options``;
+    fetch: ``link``, ``name``; export: ``dataset``, ``layout``, ``folder``, ``force``; gather: ``location``, ``source``,
+    ``options``, ``name``, ``into``, ``importing``."""
 
 
 class Control(BaseModel):
@@ -49,7 +52,8 @@ class Control(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    wanted: Literal["run", "pause", "stop"] = "run"
+    wanted: Literal["run", "pause", "stop", "finish"] = "run"
+    """``finish``: end early and keep what was made so far as the result; who cannot do that stops."""
     save_now: int = 0
     sample_now: int = 0
 
@@ -96,8 +100,8 @@ class JobFolder:
         except ValueError as cause:
             raise JobError(f"The control.json of {self.path.name} is damaged.", "Delete it, then resume.") from cause
 
-    def set_control(self, control: Control) -> None:
-        write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode())
+    def set_control(self, control: Control, *, settle: bool = True) -> None:
+        write_atomically(self.path / "control.json", control.model_dump_json(indent=2).encode(), settle=settle)
 
     def result(self) -> Result | None:
         """How the job ended; None while it has not."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.errors import BaseError, EnvironmentProblem
+from lorasmith.errors import BaseError, ConfigError, EnvironmentProblem
 
 if TYPE_CHECKING:
     from lorasmith.bases.adding import Added, Downloads
     from lorasmith.bases.catalogue import Catalogue
     from lorasmith.bases.converting import Converted
     from lorasmith.bases.needs import Machine
-    from lorasmith.bases.recognition import Recognition
+    from lorasmith.bases.recognition import Question, Recognition
     from lorasmith.bases.registry import BaseRegistry, RegisteredBase
     from lorasmith.bases.scanning import Sighting
     from lorasmith.bases.wanting import Wanted
@@ -31,6 +31,14 @@ class ScanResult:
     places: tuple[Path, ...]
     sightings: tuple[Sighting, ...]
     added: tuple[RegisteredBase, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a base that its tensors leave open, and what was answered."""
+
+    question: Question
+    answer: str = ""
 
 
 class Shelf:
@@ -154,6 +162,38 @@ class Shelf:
     def hash(self, name: str, progress: Callable[[int, int, str], None] | None = None) -> RegisteredBase:
         """The base with its SHA-256, worked out now if it was not before."""
         return self._registry.hashed(name, progress)
+
+    def questions(self, name: str) -> tuple[Asked, ...]:
+        """What the tensors of a base leave open, with the answers that were given.
+
+        Raises:
+            BaseError: there is no such base, or its files are gone.
+        """
+        from lorasmith.bases import read_header, recognise
+
+        record = self._registry.get(name)
+        place = self._registry.find(name)
+        assert place is not None
+        found = recognise(read_header(place))
+        return tuple(Asked(question, record.answers.get(question.name, "")) for question in found.questions)
+
+    def answer(self, name: str, question: str, choice: str) -> RegisteredBase:
+        """Keep the answer to a question about a base; runs that need it use it. An empty choice takes it back.
+
+        Raises:
+            BaseError: there is no such base, or it does not ask that.
+            ConfigError: the choice is none of the question's.
+        """
+        asked = {one.question.name: one for one in self.questions(name)}
+        if question not in asked:
+            there = f"It asks: {', '.join(asked)}." if asked else "Its tensors leave nothing open."
+            raise BaseError(f"'{name}' does not ask '{question}'.", there)
+        choices = asked[question].question.choices
+        if choice and choice not in choices:
+            raise ConfigError(f"'{choice}' is no answer to '{question}'.", f"Choose one of {', '.join(choices)}.")
+        answers = {key: one.answer for key, one in asked.items()} | {question: choice}
+        still_open = [one.question.text for key, one in asked.items() if not answers[key]]
+        return self._registry.answer(name, question, choice, still_open)
 
     def forget(self, name: str, *, delete: bool = False) -> RegisteredBase:
         """Remove a base from the list; with ``delete`` its weights too, if they lie in this home.

@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -120,9 +122,20 @@ def test_every_error_has_a_documented_exit_code() -> None:
     assert {kind.exit_code for kind in kinds} <= {code for code, _ in EXIT_CODES}
 
 
-def test_nothing_said_prints_the_help_and_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 0
-    assert "Exit codes:" in capsys.readouterr().out
+def test_nothing_said_opens_the_studio(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+    address = "http://127.0.0.1:7860/enter?once=" + secrets.token_urlsafe(24)
+
+    def serve(studio: Any, **options: Any) -> None:
+        asked.append((studio.home, options["host"], options["browser"]))
+        options["said"](address)
+
+    monkeypatch.setattr("lorasmith.web.serving.serve", serve)
+    assert run(["--home", str(tmp_path)]) == 0
+    assert asked == [(tmp_path, "127.0.0.1", True)]
+    assert address in capsys.readouterr().out  # whole: it is no secret to whoever sits here, and works once
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("lorasmith 0.")
 

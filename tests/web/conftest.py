@@ -42,7 +42,7 @@ def client_of(studio: Studio, sessions: Sessions, *, signed_in: bool = True) -> 
     client = TestClient(app, base_url=f"http://{NAME}", raise_server_exceptions=False, follow_redirects=False)
     client.headers.update({"sec-fetch-site": "same-origin", "origin": f"http://{NAME}", "accept": "text/html"})
     if signed_in:
-        assert client.get("/enter", params={"token": sessions.invite()}).status_code == 303
+        assert client.get("/enter", params={"once": sessions.invite()}).status_code == 303
     return client
 
 
@@ -63,7 +63,7 @@ class Server:
 
     def way_in(self) -> str:
         """An address that opens it once."""
-        return f"{self.address}/enter?token={self.sessions.invite()}"
+        return f"{self.address}/enter?once={self.sessions.invite()}"
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         listening.listen()
         port = listening.getsockname()[1]
         app = create_app(studio, hosts=hosts_of("127.0.0.1", port), sessions=sessions)
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        running = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:

@@ -107,10 +107,10 @@ def test_every_answer_carries_the_policy(door: Door) -> None:
 def test_a_token_works_once_and_the_cookie_is_closed_to_scripts(door: Door) -> None:
     fresh = client_of(door.studio, door.sessions, signed_in=False)
     token = door.sessions.invite()
-    answer = fresh.get("/enter", params={"token": token})
+    answer = fresh.get("/enter", params={"once": token})
     cookie = answer.headers["set-cookie"].lower()
     assert answer.headers["location"] == "/" and "httponly" in cookie and "samesite=strict" in cookie
-    again = client_of(door.studio, door.sessions, signed_in=False).get("/enter", params={"token": token})
+    again = client_of(door.studio, door.sessions, signed_in=False).get("/enter", params={"once": token})
     assert again.headers["location"] == "/login?used=1" and "set-cookie" not in again.headers
 
 

@@ -34,7 +34,7 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     from lorasmith.families import Base
 
     path = locate(reference, home)
-    header = read_header(path)
+    header = _answered(read_header(path), home)
     detection = detect(header)
     sandbox = reference == SANDBOX
     name = SANDBOX if sandbox else path.name if header.layout == "folder" else path.stem
@@ -44,6 +44,16 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     folder, detection = _config_folder(header, detection)
     header = replace(header, configs=read_configs(folder))
     return Base(path, header.layout, detection, header, name, license, folder)
+
+
+def _answered(header: Header, home: Path | None) -> Header:
+    """The header with what the user answered where its tensors are silent: noise or velocity. What the file says of
+    itself counts first."""
+    answer = BaseRegistry(home).answers_for(header.path).get("prediction") if home is not None else None
+    if answer is None or header.metadata.get("modelspec.prediction_type"):
+        return header
+    said = "v" if answer == "v_prediction" else "epsilon"
+    return replace(header, metadata={**header.metadata, "modelspec.prediction_type": said})
 
 
 def locate(reference: str, home: Path | None) -> Path:
@@ -97,5 +107,6 @@ def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detectio
         return CONFIGS / chosen, replace(detection, evidence=(*detection.evidence, reason), certain=True)
     raise BaseError(
         f"{header.path.name} is {detection.title}, but {reason}.",
-        f"Put the base's config folders (model_index.json, unet/config.json, ...) into {beside}.",
+        f"Put the base's config folders (model_index.json, unet/config.json, ...) into {beside}, "
+        "or add the base and say what it asks with `lorasmith bases answer`.",
     )

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class RegisteredBase:
     owned: bool = False
     """Whether it lies in the home and goes when it is removed."""
     files: tuple[str, ...] = field(default=())
+    answers: dict[str, str] = field(default_factory=dict)
+    """What the user said to questions that its tensors leave open, by the question's name."""
 
     def present(self) -> bool:
         """Whether its files are there, as they were."""
@@ -171,6 +173,30 @@ class BaseRegistry:
         self._write(record)
         return record
 
+    def answer(self, name: str, question: str, choice: str, still_open: Iterable[str]) -> RegisteredBase:
+        """The record with an answer to one of its questions; an empty ``choice`` takes the answer back.
+
+        Args:
+            name: of the base.
+            question: its name; whether the base asks it, and the choice is one, is for the caller to know.
+            choice: the answer.
+            still_open: the questions, in words, that nobody has answered then.
+        """
+        record = self.get(name)
+        answers = {key: value for key, value in record.answers.items() if key != question}
+        answers |= {question: choice} if choice else {}
+        record = replace(record, answers=answers, questions=tuple(still_open))
+        self._write(record)
+        return record
+
+    def answers_for(self, path: Path) -> dict[str, str]:
+        """What was answered about the weights at a path; nothing where they are not registered."""
+        place = {str(path), str(path.absolute())}
+        for record in self:
+            if record.answers and (record.path in place or Path(record.path).resolve() == path.resolve()):
+                return record.answers
+        return {}
+
     def forget(self, name: str) -> RegisteredBase:
         """Remove the record; the weights stay where they are."""
         record = self.get(name)
@@ -185,8 +211,10 @@ class BaseRegistry:
             raw = json.loads(file.read_text(encoding="utf-8"))
             lists = {name: tuple(raw[name]) for name in ("evidence", "questions", "files")}
             stamps = {str(key): (int(value[0]), int(value[1])) for key, value in raw["stamps"].items()}
+            answers = {str(key): str(value) for key, value in raw.get("answers", {}).items()}
             known = {entry.name for entry in fields(RegisteredBase)}
-            return RegisteredBase(**{k: v for k, v in raw.items() if k in known} | lists | {"stamps": stamps})
+            told = {key: value for key, value in raw.items() if key in known}
+            return RegisteredBase(**told | lists | {"stamps": stamps, "answers": answers})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             return None
 

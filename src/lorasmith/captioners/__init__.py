@@ -5,6 +5,7 @@ Write ``captioners/<name>.py`` with a class that derives from ``Captioner`` and 
 Importing a captioner loads no model library.
 
     run.py        the caption job: which pictures, modes, retries, failures, progress
+    beside.py     what several of them say of the same pictures
     speaking.py   the process that holds the captioner, so that a crash of a model library ends no job
     decoding.py   the processes that open pictures, so that a poisoned file ends no job
     children.py   how such processes are asked
@@ -12,7 +13,12 @@ Importing a captioner loads no model library.
     answers.py    answers kept by picture and captioner, so that nothing is asked twice
     batches.py    how many pictures at a time
     downloads.py  what has to be downloaded first, said and then done
+    sending.py    pictures that leave this machine, and consent to that
+    chat/         servers that are asked: their addresses, requests, refusals and answers
+    repositories.py  models that are repositories: where they lie, which of their files are wanted
+    prompts.py    what a picture is asked: templates, filled for each picture
     tagging/      taggers: models, layouts, rules over kept probabilities, merging, review
+    seeing/       models that see and write: opening them, memory, words by chance or by beams, cut answers
 """
 
 from __future__ import annotations
@@ -51,6 +57,18 @@ class Answer:
     caption: str
     tags: tuple[Tag, ...] = ()
     kept: bytes = b""
+    note: str = ""
+    """What a person should know of it, a sentence, such as that it was cut; said once, and not part of the caption."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the dataset knows of a picture besides its pixels, as far as the captioner asked for it (``reads``)."""
+
+    filename: str = ""
+    """The name of its file, without folder and ending."""
+    tags: str = ""
+    """Its present caption as one line: of a tagged picture, the tags."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +121,20 @@ class Need:
     """Bytes of memory while it works, of the device it works on; None where it cannot be known."""
     sends_to: str = ""
     """The host that the pictures leave for; empty when they stay on this machine. Leaving needs consent."""
+    repository: str = ""
+    """A repository of Hugging Face, ``owner/name``, whose files are listed, with sizes and hashes, when a download was
+    allowed and before it begins; ``about_bytes`` is their size as far as it is known before."""
+    about_bytes: int | None = None
+
+    @property
+    def lacks(self) -> bool:
+        """Whether anything would be downloaded."""
+        return bool(self.downloads or self.repository)
 
     @property
     def bytes_to_load(self) -> int:
         """Of all downloads whose size is known."""
-        return sum(wanted.size or 0 for wanted in self.downloads)
+        return sum(wanted.size or 0 for wanted in self.downloads) or self.about_bytes or 0
 
 
 class Captioner(ABC):
@@ -120,6 +147,11 @@ class Captioner(ABC):
     title: ClassVar[str]
     doing: ClassVar[str] = "Captioning"
     """What it does, for the sentence that says that it failed."""
+    advice: ClassVar[str] = (
+        "If that is not it: check the internet connection and 2-3 GB of free disk, name another model, or make "
+        "batch_size smaller."
+    )
+    """What helps most often, said after the true cause and what to do about it."""
     varies: ClassVar[bool] = False
     """Whether another ``attempt`` may give another answer. One that always says the same is never asked twice."""
 
@@ -165,16 +197,24 @@ class Captioner(ABC):
         """The most pictures that it can take at a time, once loaded; None: as many as memory holds."""
         return None
 
+    def reads(self) -> frozenset[str]:
+        """Which fields of ``Known`` its answers depend on, once loaded; pictures come with just these, and answers are
+        kept for each picture under them."""
+        return frozenset()
+
     def legend(self) -> dict[str, Any]:
         """What is needed to read ``Answer.kept`` without the model, as JSON; stored once beside the answers."""
         return {}
 
     @abstractmethod
-    def caption(self, images: Sequence[Image], *, attempt: int = 0) -> list[Answer | Failure]:
+    def caption(
+        self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
+    ) -> list[Answer | Failure]:
         """One answer or failure per picture (RGB), in order.
 
         Args:
             images: pictures.
+            known: what is known of each; empty when nothing was asked for.
             attempt: 0 at first; another number asks for another answer, the same number for the same one.
 
         Raises:

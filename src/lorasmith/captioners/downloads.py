@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lorasmith.captioners import Need
+from lorasmith.captioners.repositories import complete
 from lorasmith.errors import EnvironmentProblem, LorasmithError, OutOfDisk, Stopped
 
-ROOM: Final = "captioners"
 _SPARE: Final = 200_000_000  # bytes that stay free on the disk
+_NAMED: Final = 4  # files that are listed by name
 _FAILED_HINT: Final = "What has arrived is kept, and the same command goes on."
 
 Progress = Callable[[int, int], None]
@@ -29,14 +30,25 @@ class Download(Protocol):
     def download(self, url: str, folder: Path, *, name: str | None = None, **options: Any) -> object:
         """Fetch one file into a folder."""
 
+    def json(self, url: str, params: Mapping[str, Any] | None = None) -> Any:
+        """Ask for a JSON document."""
+
 
 def in_words(need: Need, home: Path) -> str:
     """What would be downloaded, from where, how large, under which licence, and how much disk is free."""
     known = all(wanted.size is not None for wanted in need.downloads)
-    size = f"{'' if known else 'at least '}{amount(need.bytes_to_load)}" if need.bytes_to_load else "of unknown size"
-    files = " and ".join(wanted.path for wanted in need.downloads)
+    about = "" if known and need.downloads else "at least " if need.downloads else "about "
+    size = f"{about}{amount(need.bytes_to_load)}" if need.bytes_to_load else "of unknown size"
+    files = _files_in_words(need)
     licence = f", licence {need.licence}" if need.licence else ""
     return f"{files} ({size}) from {need.source}{licence}; {amount(free_bytes(home))} of disk are free"
+
+
+def _files_in_words(need: Need) -> str:
+    names = [wanted.path for wanted in need.downloads]
+    if not names:
+        return "its files"
+    return " and ".join(names) if len(names) <= _NAMED else f"{len(names)} files"
 
 
 def refuse_unless_allowed(need: Need, *, allowed: bool, home: Path) -> None:
@@ -46,7 +58,7 @@ def refuse_unless_allowed(need: Need, *, allowed: bool, home: Path) -> None:
         EnvironmentProblem: it needs a download and that was not allowed.
         OutOfDisk: the disk is too full for it.
     """
-    if not need.downloads:
+    if not need.lacks:
         return
     if need.bytes_to_load + _SPARE > free_bytes(home):
         raise OutOfDisk(
@@ -54,7 +66,7 @@ def refuse_unless_allowed(need: Need, *, allowed: bool, home: Path) -> None:
             "Free some disk, or name a smaller model.",
         )
     if not allowed:
-        addresses = ", ".join(wanted.url for wanted in need.downloads)
+        addresses = ", ".join(wanted.url for wanted in need.downloads[:_NAMED]) or need.source
         raise EnvironmentProblem(
             f"The model is not on this machine; it would be downloaded: {in_words(need, home)}.",
             f"Allow it with --download (in Python: download=True), or put the files into a folder and name that folder "
@@ -69,6 +81,8 @@ def fetch(
     *,
     cancel: Callable[[], bool] = lambda: False,
     transport: Download | None = None,
+    hub: str = "",
+    tell: Callable[[str], None] = lambda words: None,
 ) -> None:
     """Carry out the downloads.
 
@@ -78,6 +92,8 @@ def fetch(
         progress: called with bytes done and bytes in all.
         cancel: true when it shall stop; what has arrived is kept.
         transport: what fetches; left out, ``lorasmith.fetching``.
+        hub: where repositories are, if not at Hugging Face.
+        tell: hears what a repository turned out to hold, before the first byte of it.
 
     Raises:
         EnvironmentProblem: something could not be fetched; the true cause stands first.
@@ -88,11 +104,15 @@ def fetch(
     need.folder.mkdir(parents=True, exist_ok=True)
     if transport is None:
         with _fetcher(home) as fetcher:
-            fetch(need, home, progress, cancel=cancel, transport=fetcher)
+            fetch(need, home, progress, cancel=cancel, transport=fetcher, hub=hub, tell=tell)
         return
+    folder = need.folder
+    if need.repository:
+        need = _listed(need, home, transport, hub)
+        tell(f"Downloading {in_words(need, home)}.")
     done = 0
     for wanted in need.downloads:
-        target = need.folder / wanted.path
+        target = folder / wanted.path
         if target.is_file():  # it appeared when it was whole
             done += wanted.size or target.stat().st_size
             continue
@@ -106,7 +126,7 @@ def fetch(
                 target.parent,
                 name=target.name,
                 sha256=wanted.sha256,
-                expected="any",
+                expected="data",
                 progress=report,
                 cancel=cancel,
             )
@@ -118,6 +138,21 @@ def fetch(
                 f"{cause.hint} {_FAILED_HINT}".strip(),
             ) from cause
         done += wanted.size or target.stat().st_size
+
+
+def _listed(need: Need, home: Path, transport: Download, hub: str) -> Need:
+    """The need with the files of its repository, refused where the disk does not hold them."""
+    try:
+        listed = complete(need, transport.json, hub=hub)
+    except EnvironmentProblem:
+        raise
+    except LorasmithError as cause:
+        raise EnvironmentProblem(
+            f"The files of {need.repository} could not be listed. {cause.message}",
+            f"{cause.hint} Is its name right? A gated repository also needs a token and accepted terms.".strip(),
+        ) from cause
+    refuse_unless_allowed(listed, allowed=True, home=home)
+    return listed
 
 
 def free_bytes(home: Path) -> int:

@@ -80,3 +80,16 @@ def _document(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def read_on(path: Path, start: int = 0) -> tuple[list[tuple[str, str]], int]:
+    """Names and captions that were written down behind a byte, and the byte to go on from; a torn line waits."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(start)
+            content = stream.read()
+    except FileNotFoundError:
+        return [], start
+    whole = content.rfind(b"\n") + 1
+    entries = [entry for line in content[:whole].splitlines() if (entry := _document(line)) and "name" in entry]
+    return [(str(entry["name"]), str(entry.get("caption", ""))) for entry in entries], start + whole

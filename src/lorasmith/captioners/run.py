@@ -11,13 +11,14 @@ import difflib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import lorasmith.captioners
 from lorasmith.captioners import Captioner, Need
-from lorasmith.captioners.downloads import fetch, refuse_unless_allowed
+from lorasmith.captioners.downloads import fetch, in_words, refuse_unless_allowed
+from lorasmith.captioners.sending import refuse_unless_agreed
 from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
 from lorasmith.captioners.work import CaptionWork
 from lorasmith.config import Section
@@ -25,13 +26,9 @@ from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, EnvironmentProblem, Stopped
 from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.files import bytes_in_words
 from lorasmith.jobfolder import Control, JobFolder
-from lorasmith.plugins import choose, discover
-
-_ADVICE: Final = (
-    "If that is not it: check the internet connection and 2-3 GB of free disk, name another model, or make "
-    "batch_size smaller."
-)
+from lorasmith.plugins import discover
 
 
 class CaptionRequest(BaseModel):
@@ -72,9 +69,12 @@ def find_captioner(name: str, options: Mapping[str, Any]) -> tuple[Captioner, di
         aliases = captioner.aliases()
         if name in aliases:
             return captioner, {**aliases[name], **options}
-    names = {**known, **{alias: captioner for captioner in known.values() for alias in captioner.aliases()}}
-    captioner = choose(names, name, "captioner")
-    return captioner, dict(options)
+    names = [*known, *(alias for captioner in known.values() for alias in captioner.aliases())]
+    near = difflib.get_close_matches(name, names, n=1)
+    listed = f"There are: {', '.join(known)}; `lorasmith caption --list` has their other names and models."
+    raise ConfigError(
+        f"There is no captioner called '{name}'.", f"Did you mean '{near[0]}'? {listed}" if near else listed
+    )
 
 
 def read_options(captioner: Captioner, options: dict[str, Any]) -> Section:
@@ -172,9 +172,11 @@ def tell_need(captioner: Captioner, options: Section, home: Path, *, download: b
 
     Raises:
         EnvironmentProblem: there is no such model, or it would have to be downloaded and that was not allowed.
+        ConsentNeeded: pictures would leave this machine, and the user did not agree to that.
     """
     try:
         need = captioner.need(options, home=home)
+        refuse_unless_agreed(need, home)
         refuse_unless_allowed(need, allowed=download, home=home)
     except EnvironmentProblem as cause:
         raise _failed(captioner, cause) from cause
@@ -183,7 +185,7 @@ def tell_need(captioner: Captioner, options: Section, home: Path, *, download: b
 
 def _failed(captioner: Captioner, cause: EnvironmentProblem) -> EnvironmentProblem:
     """The true cause first, then what helps most often."""
-    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {_ADVICE}".strip())
+    return type(cause)(f"{captioner.doing} failed: {cause.message}", f"{cause.hint} {captioner.advice}".strip())
 
 
 def _get_ready(
@@ -196,15 +198,21 @@ def _get_ready(
 ) -> None:
     """Fetch what is lacking, if that was allowed."""
     need = captioner.need(options, home=home)
+    refuse_unless_agreed(need, home)
     refuse_unless_allowed(need, allowed=request.download, home=home)
-    if not need.downloads:
+    if need.memory and need.memory >= 1_000_000_000:  # what is less is not worth a word
+        emit(Notice(f"It needs about {bytes_in_words(need.memory)} of memory."))
+    if not need.lacks:
         return
     emit(Phase("downloading"))
+    if need.downloads:
+        emit(Notice(f"Downloading {in_words(need, home)}."))
     fetch(
         need,
         home,
         lambda done, total: emit(Progress(done, total, unit="bytes")),
         cancel=lambda: control().wanted != "run",
+        tell=lambda words: emit(Notice(words)),
     )
 
 
@@ -227,4 +235,6 @@ def _explain(captioner: Captioner, error: ValidationError) -> tuple[str, str]:
         near = difflib.get_close_matches(where, type(captioner).Options.model_fields, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'?" if near else f"It has: {known}."
         return f"The captioner {captioner.name} has no option '{where}'.", hint
-    return f"The option '{where}' of {captioner.name}: {problem['msg']}.", "Change it and try again."
+    told = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    subject = f"The option '{where}' of {captioner.name}" if where else f"The options of {captioner.name}"
+    return f"{subject}: {told}.", "Change it and try again."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from lorasmith import errors
-from lorasmith.captioners import Answer, Captioner, Failure, Identity, Tag
+from lorasmith.captioners import Answer, Captioner, Failure, Identity, Known, Tag
 from lorasmith.captioners.children import Child, ChildDiedError, Frame, serve, write_frame
 from lorasmith.captioners.decoding import Picture
 from lorasmith.config import Section
@@ -33,6 +33,7 @@ class About:
     varies: bool = False
     device: str = ""
     legend: dict[str, Any] | None = None
+    reads: tuple[str, ...] = ()
 
 
 class Speaker(ABC):
@@ -41,7 +42,7 @@ class Speaker(ABC):
     about: About
 
     @abstractmethod
-    def caption(self, pictures: Sequence[Picture], attempt: int) -> list[Answer | Failure]:
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
         """As ``Captioner.caption``.
 
         Raises:
@@ -69,8 +70,8 @@ class LocalSpeaker(Speaker):
         self._captioner = captioner
         self.about = about(captioner)
 
-    def caption(self, pictures: Sequence[Picture], attempt: int) -> list[Answer | Failure]:
-        return self._captioner.caption([picture.image() for picture in pictures], attempt=attempt)
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
+        return _say(self._captioner, pictures, attempt, known)
 
     def again(self, kept: Sequence[bytes]) -> list[Answer]:
         return [self._captioner.again(entry) for entry in kept]
@@ -109,11 +110,10 @@ class ProcessSpeaker(Speaker):
         """Of the process; None once it is closed."""
         return self._child.pid if self._child is not None else None
 
-    def caption(self, pictures: Sequence[Picture], attempt: int) -> list[Answer | Failure]:
+    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
         sizes = [[picture.width, picture.height] for picture in pictures]
-        answer, blobs = self._ask(
-            {"do": "caption", "sizes": sizes, "attempt": attempt}, [picture.rgb for picture in pictures]
-        )
+        question = {"do": "caption", "sizes": sizes, "attempt": attempt, "known": [asdict(one) for one in known]}
+        answer, blobs = self._ask(question, [picture.rgb for picture in pictures])
         return [_read(entry, blob) for entry, blob in zip(answer["answers"], blobs, strict=True)]
 
     def again(self, kept: Sequence[bytes]) -> list[Answer]:
@@ -131,7 +131,7 @@ class ProcessSpeaker(Speaker):
                 f"The captioner {self._load['captioner']} cannot be loaded: its process {cause}.",
                 "Most often memory is short: close other programs, or take a smaller model.",
             ) from cause
-        self.about = About(**{**told, "identity": Identity(**told["identity"])})
+        self.about = About(**{**told, "identity": Identity(**told["identity"]), "reads": tuple(told["reads"])})
 
     def close(self) -> None:
         if self._child is not None:
@@ -160,13 +160,23 @@ def about(captioner: Captioner) -> About:
         varies=captioner.varies,
         device=captioner.device(),
         legend=captioner.legend(),
+        reads=tuple(sorted(captioner.reads())),
     )
+
+
+def _say(
+    captioner: Captioner, pictures: Sequence[Picture], attempt: int, known: Sequence[Known]
+) -> list[Answer | Failure]:
+    images = [picture.image() for picture in pictures]
+    if not known:
+        return captioner.caption(images, attempt=attempt)
+    return captioner.caption(images, attempt=attempt, known=known)
 
 
 def _read(entry: dict[str, Any], kept: bytes) -> Answer | Failure:
     if "reason" in entry:
         return Failure(str(entry["reason"]))
-    return Answer(str(entry["caption"]), tuple(Tag(*tag) for tag in entry["tags"]), kept)
+    return Answer(str(entry["caption"]), tuple(Tag(*tag) for tag in entry["tags"]), kept, str(entry["note"]))
 
 
 def _read_error(told: dict[str, str]) -> Exception:
@@ -213,7 +223,7 @@ def _answer(frame: Frame, loaded: list[Captioner], answers: BinaryIO) -> None:
         pictures = [
             Picture(width, height, blob) for (width, height), blob in zip(question["sizes"], blobs, strict=True)
         ]
-        said = captioner.caption([picture.image() for picture in pictures], attempt=question["attempt"])
+        said = _say(captioner, pictures, question["attempt"], [Known(**one) for one in question["known"]])
     entries: list[dict[str, Any]] = []
     kept_ones: list[bytes] = []
     for entry in said:
@@ -222,7 +232,7 @@ def _answer(frame: Frame, loaded: list[Captioner], answers: BinaryIO) -> None:
             kept_ones.append(b"")
         else:
             tags = [[tag.name, tag.category, tag.probability] for tag in entry.tags]
-            entries.append({"caption": entry.caption, "tags": tags})
+            entries.append({"caption": entry.caption, "tags": tags, "note": entry.note})
             kept_ones.append(entry.kept)
     write_frame(answers, {"answers": entries}, kept_ones)
 

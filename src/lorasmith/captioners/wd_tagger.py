@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import numpy as np
 from pydantic import Field
 
-from lorasmith.captioners import Answer, Captioner, Failure, Identity, Need
+from lorasmith.captioners import Answer, Captioner, Failure, Identity, Known, Need
 from lorasmith.captioners.tagging.kept import FLOOR, pack, unpack
 from lorasmith.captioners.tagging.layouts import Labels, Layout
 from lorasmith.captioners.tagging.models import KNOWN_MODELS, KnownModel, Located, absent, locate, need_of
@@ -118,7 +118,9 @@ class WdTagger(Captioner):
             "character_threshold": loaded.usual[1],
         }
 
-    def caption(self, images: Sequence[Image], *, attempt: int = 0) -> list[Answer | Failure]:
+    def caption(
+        self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
+    ) -> list[Answer | Failure]:
         """Tags of each picture (RGB, any size) as a comma-separated caption.
 
         Raises:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
-from lorasmith.captioners import Answer, Failure
+from lorasmith.captioners import Answer, Failure, Known
 from lorasmith.captioners.answers import Answers
 from lorasmith.captioners.batches import BatchSize
 from lorasmith.captioners.children import ChildDiedError
@@ -33,7 +37,10 @@ Opened = list[tuple[str, Picture]]
 
 
 class CaptionWork:
-    """The captions and failures of one job as they come in. Pictures that several items share are looked at once."""
+    """The captions and failures of one job as they come in. Pictures that several items share are looked at once.
+
+    Pictures stand under a key: their SHA-256 or, where the captioner reads more than pixels, the hash of all of it.
+    """
 
     def __init__(
         self,
@@ -55,6 +62,7 @@ class CaptionWork:
             folder.path / FILE, {"fingerprint": version.fingerprint, "by": about.identity.key, "lines": lines}
         )
         self._failures: dict[str, str] = {}
+        self._known: dict[str, Known] = {}
         self._deaths = 0
 
     def close(self) -> None:
@@ -71,13 +79,13 @@ class CaptionWork:
         left: dict[str, list[Item]] = defaultdict(list)
         for item in self._items:
             if item.name not in self._journal.done:
-                left[item.image].append(item)
+                left[self._key(item)].append(item)
         pace = _Pace(sum(map(len, left.values())), len(self._items), emit)
         if not self._fresh:
             self._take_known(left, pace, emit, control)
         processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(left) // _WORTH_A_PROCESS))
         with Decoders[str](self._speaker.about.longest_side, processes=processes) as decoders:
-            opened = decoders.open_all((image, self._store.blob_path(image)) for image in list(left))
+            opened = decoders.open_all((key, self._store.blob_path(items[0].image)) for key, items in [*left.items()])
             waiting: Opened = []
             for image, picture in opened:
                 if isinstance(picture, UnreadableError):
@@ -105,6 +113,17 @@ class CaptionWork:
         }
 
     # --- pictures ------------------------------------------------------------------------------------------------
+
+    def _key(self, item: Item) -> str:
+        """What the answer of an item is kept under."""
+        reads = self._speaker.about.reads
+        if not reads:
+            return item.image
+        told = {"filename": PurePosixPath(item.name).stem, "tags": " ".join(item.caption.split())}
+        known = Known(**{field: told[field] for field in reads})
+        key = hashlib.sha256(json.dumps([item.image, asdict(known)]).encode()).hexdigest()
+        self._known[key] = known
+        return key
 
     def _take_known(self, left: dict[str, list[Item]], pace: _Pace, emit: Emit, control: Callable[[], Control]) -> None:
         """Answer from what is kept; those pictures are left no more."""
@@ -149,7 +168,8 @@ class CaptionWork:
         """Answers in order, whatever becomes of the captioner's process."""
         began = time.monotonic()
         try:
-            answers = self._speaker.caption([picture for _, picture in opened], attempt)
+            known = [self._known[key] for key, _ in opened] if self._known else ()
+            answers = self._speaker.caption([picture for _, picture in opened], attempt, known)
         except ChildDiedError as cause:
             self._revive(cause)
             if len(opened) == 1:
@@ -191,6 +211,8 @@ class CaptionWork:
                 self._failures[item.name] = reason
                 emit(Notice(f"{item.name} has no caption.", reason))
             return
+        for note in dict.fromkeys(said.note for said in good if said.note):
+            emit(Notice(f"{items[0].name}: {note}"))
         caption = "\n".join(dict.fromkeys(said.caption.strip("\r\n") for said in good))
         tags = [[tag.name, tag.category, round(tag.probability, 4)] for tag in good[0].tags]
         self._journal.add({item.name: {"caption": caption, "tags": tags} for item in items})

@@ -15,7 +15,8 @@ shipping    export, report
 bases       list, add, scan, show, forget, convert, catalogue
 train       train, resume                          jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
-secrets     set, list, forget                      serving    web
+secrets     set, list, forget                      consents    list, withdraw
+serving     web
 """
 
 from lorasmith.cli.app import main, run

@@ -36,7 +36,8 @@ module."""
 
 COMMANDS: Table = {
     "Prepare": {
-        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files."),
+        "import": ("importing", "import_", "Take in pictures: ZIPs, folders, files, addresses, sources."),
+        "sources": ("sources", "sources", "List where pictures can come from, with examples."),
         "datasets": ("prepare", "datasets", "List the datasets and their versions."),
         "dataset": ("dataset", "dataset", "Look into datasets, edit them, undo, export."),
         "check": ("checking", "check", "Find what would spoil a training."),
@@ -47,6 +48,7 @@ COMMANDS: Table = {
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),
         "resume": ("train", "resume", "Go on with a job that ended early."),
+        "queue": ("queue", "queue", "Let jobs take turns: order, pause, retry, run."),
         "jobs": ("jobs", "jobs", "List, watch, pause and stop jobs."),
     },
     "Use": {
@@ -58,6 +60,7 @@ COMMANDS: Table = {
     "Look": {
         "web": ("serving", "web", "Start the studio and open it in the browser."),
         "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
+        "consents": ("consents", "consents", "See what you agreed to, and take it back."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),
         "doctor": ("look", "doctor", "Say what this machine can do and what it lacks."),
         "completion": ("completion", "completion", "Print the completion script of a shell."),

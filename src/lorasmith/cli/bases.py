@@ -167,8 +167,36 @@ def show(session: Session, reference: str, with_hash: bool) -> None:
     if known is not None:
         lines += [f"  {word}: {value}" for word, value in (("Licence", known.license), ("From", known.origin)) if value]
         lines += [f"  SHA-256: {known.sha256}"] if known.sha256 else []
+        lines += [f"  answered: {question} is {choice}" for question, choice in known.answers.items()]
     record = as_facts(known) if known is not None else None
     session.answer({"path": str(path), "recognised": as_document(found), "record": record}, *lines)
+
+
+@bases.verb("answer")
+@click.argument("name")
+@click.argument("question", required=False)
+@click.argument("choice", required=False)
+@click.option("--clear", is_flag=True, help="Take the answer back.")
+def answer(session: Session, name: str, question: str | None, choice: str | None, clear: bool) -> None:
+    """Answer what the tensors of a base leave open; the answer is kept.
+
+    Without a QUESTION it lists what is asked. The CHOICE is one of the words shown.
+
+    \b
+      lorasmith bases answer my-sd2
+      lorasmith bases answer my-sd2 prediction v_prediction
+    """
+    shelf = session.studio.bases
+    if question is not None:
+        if (choice is None) != clear:
+            raise ConfigError("Give either an answer or --clear.", f"Run `lorasmith bases answer {name}` for a list.")
+        shelf.answer(name, question, choice or "")
+    asked = shelf.questions(name)
+    lines = [f"{name} leaves nothing open."] if not asked else []
+    for one in asked:
+        lines.append(f"{one.question.name}: {one.question.text}")
+        lines.append(f"  {'answered: ' + one.answer if one.answer else 'open'} (of {', '.join(one.question.choices)})")
+    session.answer({"name": name, "questions": [plain(one) for one in asked]}, *lines)
 
 
 def _recognised_lines(shelf: Shelf, path: Path, found: Recognition) -> list[str]:

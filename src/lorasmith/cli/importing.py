@@ -1,30 +1,39 @@
-"""import: from ZIPs, folders and files to a dataset in which every file is accounted for."""
+"""import: from ZIPs, folders, files, addresses and sources to a dataset in which every file is accounted for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from lorasmith.cli.asking import Asked, ImportCommand, given_options, options_for, understood
 from lorasmith.cli.completion import complete_dataset, complete_layout
 from lorasmith.cli.prepare import summary
-from lorasmith.cli.progress import cancelled_by_ctrl_c, meter
-from lorasmith.cli.session import Session, count, plain, verb, visible
+from lorasmith.cli.progress import Meter, cancelled_by_ctrl_c, meter
+from lorasmith.cli.session import Session, count, plain, size, table, verb, visible
+from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.importing import Pace
     from lorasmith.datasets.manifest import DatasetVersion, Fate
+    from lorasmith.fetching import Transfer
+    from lorasmith.gathering import Gathering
+    from lorasmith.sources import Listing
 
 _ALPHA: Final = ("fill", "mask", "both")
 _SHOWN: Final = 40  # files that were left out; --json and the ledger have all
 
 
-@verb("import")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
+@verb("import", cls=ImportCommand)
+@click.argument("words", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--name", help="Name of the dataset; otherwise made from the first source's.")
 @click.option("--into", metavar="NAME", shell_complete=complete_dataset, help="Add to this dataset.")
+@click.option("--source", metavar="NAME", help="Who goes there; otherwise the first word, or found out.")
+@click.option("--dry-run", is_flag=True, help="List what would come, and fetch and import nothing.")
+@click.option("--allow-host", "hosts", multiple=True, metavar="HOST", help="A server of your own network; repeatable.")
 @click.option("--layout", shell_complete=complete_layout, help="In which layout it lies; otherwise found out.")
 @click.option("--background", default="white", show_default=True, help="Colour that replaces transparency.")
 @click.option(
@@ -35,44 +44,165 @@ _SHOWN: Final = 40  # files that were left out; --json and the ledger have all
     help="Transparency is filled with the background, becomes the mask, or both.",
 )
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS", help="Reduce longer pictures to this.")
+@click.pass_context
 def import_(
+    context: click.Context,
+    /,
     session: Session,
-    sources: tuple[Path, ...],
+    *,
+    words: tuple[str, ...],
     name: str | None,
     into: str | None,
-    layout: str | None,
-    background: str,
-    alpha: str,
-    max_side: int | None,
+    source: str | None,
+    dry_run: bool,
+    hosts: tuple[str, ...],
+    **importing: Any,
 ) -> None:
-    """Take in pictures: ZIPs, folders, files.
+    """Take in pictures: ZIPs, folders, files, addresses, sources.
 
-    A SOURCE is read and never written to. Every file in it is accounted for: taken, or left out for a stated reason.
-    With --into the pictures are added, and what is there already is left out. Ctrl-C stops it and changes nothing.
+    \b
+      lorasmith import photos.zip
+      lorasmith import https://example.org/photos.zip --dry-run
+      lorasmith import huggingface owner/dataset --limit 100
+
+    A SOURCE is a path, an address, or the name of a source (`lorasmith sources`) and what it shall look for, with its
+    own options. A path is read and never written to. Every file is accounted for: taken, or left out for a stated
+    reason. With --into the pictures are added, and what is there already is left out. Ctrl-C stops it and changes
+    nothing; what has arrived by then is not asked for again.
     """
+    sources = session.studio.sources.allowing(hosts)
+    asked = understood(sources, words, source)
+    given = given_options(context)
+    if asked.paths and not (given or dry_run):
+        _import(session, asked, sources, {}, name, into, importing, None)
+        return
+    if asked.paths:
+        asked = _as_source(sources, asked.paths)
+    options = options_for(sources, asked.source, given)
+    listing = _looked(session, sources, asked, options)
+    if dry_run:
+        session.answer(_listing_document(listing), *_listing_lines(listing))
+        return
+    for line in _first_lines(listing):
+        session.note(line)
+    _import(session, asked, sources, options, name, into, importing, listing)
+
+
+def _as_source(sources: Gathering, paths: Sequence[Path]) -> Asked:
+    """One path as a source, for what sources alone can do."""
+    if len(paths) > 1:
+        raise ConfigError("--dry-run and the options of a source take one path.", "Name the paths one by one.")
+    return Asked(source=sources.source_of(str(paths[0])) or "folder", location=str(paths[0]))
+
+
+def _looked(session: Session, sources: Gathering, asked: Asked, options: dict[str, Any]) -> Listing:
+    with cancelled_by_ctrl_c(session, "Stopping; nothing was fetched.") as cancel:
+        return sources.look(asked.location, asked.source, cancel=cancel, **options)
+
+
+def _import(
+    session: Session,
+    asked: Asked,
+    sources: Gathering,
+    options: dict[str, Any],
+    name: str | None,
+    into: str | None,
+    importing: dict[str, Any],
+    listing: Listing | None,
+) -> None:
     studio = session.studio
     known = studio.datasets()
     before = len(studio.dataset(into).ledger) if into is not None else 0
     stopping = "Stopping after the pictures under way; nothing will be changed. Ctrl-C again stops at once."
-    with cancelled_by_ctrl_c(session, stopping) as cancel, meter(session, "importing") as told:
-
-        def watch(pace: Pace) -> None:
-            told(pace.done, pace.total, pace.path, left=pace.seconds_left)
-
-        version = studio.import_dataset(
-            sources,
-            name,
-            background,
-            into=into,
-            layout=layout,
-            alpha=alpha,
-            max_side=max_side,
-            watch=watch,
-            cancel=cancel,
-        )
+    with cancelled_by_ctrl_c(session, stopping) as cancel, closing(_Told(session)) as told:
+        if listing is None:
+            version = studio.import_dataset(
+                asked.paths, name, into=into, watch=told.importing, cancel=cancel, **importing
+            )
+        else:
+            version = sources.fetch(
+                asked.location,
+                asked.source,
+                name=name,
+                into=into,
+                importing={"watch": told.importing, **importing},
+                listing=listing,
+                progress=told.fetching,
+                transfer=told.arriving,
+                cancel=cancel,
+                **options,
+            )
     is_new = version.number not in known.get(version.dataset, [])
     fates = version.ledger[before:] if is_new else version.ledger
     session.answer(_document(version, fates, is_new), *_lines(version, fates, is_new))
+
+
+class _Told:
+    """Hears how far fetching and then importing is; a meter for each, one after the other."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._stack = ExitStack()
+        self._doing = ""
+        self._told: Meter | None = None
+        self._files = (0, 0)
+
+    def fetching(self, done: int, total: int, path: str) -> None:
+        self._files = (done, total)
+        self._meter("fetching")(done, total, path)
+
+    def arriving(self, transfer: Transfer) -> None:
+        total = f" of {size(transfer.total)}" if transfer.total else ""
+        self._meter("fetching")(*self._files, transfer.note or f"{size(transfer.done)}{total}")
+
+    def importing(self, pace: Pace) -> None:
+        self._meter("importing")(pace.done, pace.total, pace.path, left=pace.seconds_left)
+
+    def close(self) -> None:
+        self._stack.close()
+        self._told = None
+
+    def _meter(self, doing: str) -> Meter:
+        if self._told is None or self._doing != doing:
+            self.close()
+            self._doing, self._told = doing, self._stack.enter_context(meter(self._session, doing))
+        return self._told
+
+
+def _listing_document(listing: Listing) -> dict[str, Any]:
+    facts = plain(listing)
+    return {"listing": facts | {"bytes_known": listing.bytes_known, "unknown": _unknown(listing)}}
+
+
+def _unknown(listing: Listing) -> int:
+    """How many files nobody knows the size of."""
+    return sum(file.size is None for file in listing.files)
+
+
+def _first_lines(listing: Listing) -> list[str]:
+    """What will come, in a line or a few."""
+    sizes = f", {size(listing.bytes_known)}" if listing.bytes_known else ""
+    unknown = _unknown(listing)
+    more = f" and {count(unknown, 'file')} of unknown size" if unknown and listing.bytes_known else ""
+    license = str(listing.origin.get("license") or "") or "not stated"
+    told = [f"{listing.source}: {count(len(listing.files), 'file')}{sizes}{more} from {visible(listing.location)}"]
+    told += [f"  Licence: {visible(license)}"] if listing.origin or any(file.url for file in listing.files) else []
+    return [*told, *(f"  {visible(sentence)}" for sentence in listing.said)]
+
+
+def _listing_lines(listing: Listing) -> list[str]:
+    lines = _first_lines(listing)
+    rows = [
+        (visible(file.path), "" if file.size is None else size(file.size), visible(file.caption)[:60])
+        for file in listing.files[:_SHOWN]
+    ]
+    lines += table(("file", "size", "caption"), rows) if rows else []
+    if len(listing.files) > _SHOWN:
+        lines.append(f"and {len(listing.files) - _SHOWN:,} more; --json lists all.")
+    lines += [f"  {visible(fate.path)}: {visible(fate.detail)}" for fate in listing.left_out[:_SHOWN]]
+    if len(listing.left_out) > _SHOWN:
+        lines.append(f"  and {len(listing.left_out) - _SHOWN:,} more that will not come; --json lists all.")
+    return [*lines, "Nothing was fetched. Run it again without --dry-run."]
 
 
 def _document(version: DatasetVersion, fates: Sequence[Fate], is_new: bool) -> dict[str, Any]:

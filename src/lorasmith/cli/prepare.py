@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lorasmith.cli.completion import complete_dataset
-from lorasmith.cli.options import pairs
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
+from lorasmith.cli.progress import meter
+from lorasmith.cli.sections import values_for
 from lorasmith.cli.session import Session, count, table, verb
 from lorasmith.cli.watching import reporter
-from lorasmith.errors import ConfigError
+from lorasmith.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
@@ -27,6 +31,23 @@ def datasets(session: Session) -> None:
         table(("dataset", "newest", "versions"), rows) if rows else ["No datasets yet. `lorasmith import` makes one."]
     )
     session.answer({"datasets": known}, *lines)
+
+
+def _list_captioners(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    session = context.ensure_object(Session)
+    known = session.studio.captions
+    titles, names = known.names(), known.other_names()
+    lines = []
+    for name, others in names.items():
+        short = [other for other in others if "/" not in other]
+        lines += [f"{name}: {titles[name]}"]
+        if short:
+            lines += textwrap.wrap(", ".join(short), 100, initial_indent="  ", subsequent_indent="  ")
+    document = [{"name": name, "title": titles[name], "other_names": list(others)} for name, others in names.items()]
+    session.answer({"captioners": document}, *lines)
+    context.exit()
 
 
 @verb("caption")
@@ -54,7 +75,17 @@ def datasets(session: Session) -> None:
 @click.option("--download", is_flag=True, help="Download the model if it is not here.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the captioner; repeatable.")
+@click.option(
+    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_captioners, help="List the captioners."
+)
 @click.option("--trigger-word", default="", help="Put this word in front of every caption afterwards.")
+@click.option(
+    "--bundle",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write three files there too: captions as text, captions as JSON, and a ZIP of the pictures as PNG.",
+)
+@queue_options
 def caption(
     session: Session,
     *,
@@ -70,6 +101,8 @@ def caption(
     device: str,
     settings: tuple[str, ...],
     trigger_word: str,
+    bundle: Path | None,
+    **turn: Any,
 ) -> None:
     """Let a captioner describe the pictures.
 
@@ -80,11 +113,32 @@ def caption(
         raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
     studio = session.studio
     parent = studio.dataset(dataset)
-    options = pairs(settings)
+    kind = studio.captions.options_of(captioner)
+    options = values_for(kind, settings)
     if threshold is not None:
+        if "general_threshold" not in kind.model_fields:
+            raise ConfigError(f"{captioner} gives no tags, so --threshold means nothing to it.", "Leave it out.")
         options.setdefault("general_threshold", threshold)
     existing: Any = "keep" if keep_existing else _MODES[mode]
     download = download or _agreed(session, captioner, options)
+    place = placement_of(session, turn)
+    if place is not None:
+        if bundle is not None:
+            raise ConfigError(
+                "--bundle writes what the captions are, and --queue does not wait for them.",
+                f"Later: lorasmith dataset export {parent.dataset} --layout bundle --to FOLDER",
+            )
+        if trigger_word:
+            raise ConfigError(
+                "--trigger-word comes after the captions, and --queue does not wait for them.",
+                f"Later: lorasmith captions {parent.dataset} --trigger-word {trigger_word}",
+            )
+        row = studio.enqueue.caption(
+            dataset if "@" in dataset else parent, captioner, existing=existing, as_line=as_line, lines=lines,
+            fresh=fresh, download=download, device=device, placement=place, **options,
+        )  # fmt: skip
+        answer_queued(session, row)
+        return
     with reporter(session) as report:
         version = studio.caption(
             dataset if "@" in dataset else parent,  # a number means just that version
@@ -106,11 +160,33 @@ def caption(
     changed = sum(before.get(item.name) != item.caption for item in version.items)
     said = [f"{version.reference}: {count(changed, 'caption')} written, {len(failures)} failed."]
     said += [f"  {name}: {reason}" for name, reason in failures.items()]
+    document = summary(version) | {"changed": changed, "failures": failures}
+    if bundle is not None:
+        document["bundle"] = [str(path) for path in _write_bundle(session, version, bundle)]
+        said += document["bundle"]
     session.answer(
-        summary(version) | {"changed": changed, "failures": failures},
+        document,
         *said,
         f"See them: lorasmith captions {version.dataset}",
     )
+
+
+def _write_bundle(session: Session, version: DatasetVersion, folder: Path) -> list[Path]:
+    """The captions and pictures as three files, of which training programs take two.
+
+    Raises:
+        DatasetError: files of someone else stand there; the captions are in their version all the same.
+    """
+    try:
+        with meter(session, "bundling") as progress:
+            exported = session.studio.curate.export(version, "bundle", folder, progress=progress)
+    except DatasetError as cause:
+        again = f"lorasmith dataset export {version.reference} --layout bundle --to FOLDER"
+        raise DatasetError(
+            f"The captions are in {version.reference}, but their files could not be written. {cause.message}",
+            f"{cause.hint} Then: {again}",
+        ) from cause
+    return [exported.folder / name for name in sorted(exported.files)]
 
 
 def _agreed(session: Session, captioner: str, options: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ The answer goes to stdout, everything else to stderr. With ``--json`` the answer
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import unicodedata
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from lorasmith.errors import LorasmithError
+from lorasmith.errors import ConsentNeeded, LorasmithError
 from lorasmith.files import bytes_in_words
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Session:
     json_events: bool = False
     debug: bool = False
     home: Path | None = None
+    accept: tuple[str, ...] = ()
+    """Ids of notices that the user agrees to with this call."""
     _secrets_known: bool = field(default=False, init=False, repr=False)
 
     @property
@@ -82,6 +85,7 @@ class Session:
         if self.json:
             facts = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
             facts |= {"column": column} if column is not None else {}
+            facts |= {"notice": error.notice} if isinstance(error, ConsentNeeded) else {}
             facts |= {"conflicts": plain(conflicts)} if conflicts else {}
             click.echo(self.said(_json({"error": facts | {"exit_code": error.exit_code}})))
             return
@@ -123,13 +127,21 @@ def shared_options(command: F) -> F:
 
     def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
-            setattr(context.ensure_object(Session), str(parameter.name), value)
+            session, name = context.ensure_object(Session), str(parameter.name)
+            setattr(session, name, (*session.accept, *value) if name == "accept" else value)
 
     common: dict[str, Any] = {"expose_value": False, "callback": keep, "is_eager": True}
     for option in (
         click.option("--debug", is_flag=True, help="Show where an error came from.", **common),
         click.option(
             "--json-events", is_flag=True, help="Write what a job says to stderr, one JSON line each.", **common
+        ),
+        click.option(
+            "--accept",
+            multiple=True,
+            metavar="NOTICE",
+            help="Agree to a notice, such as send-to:HOST or the terms of a site; kept until `consents withdraw`.",
+            **common,
         ),
         click.option("--json", is_flag=True, help="Answer with one JSON document on stdout.", **common),
         click.option(
@@ -144,14 +156,44 @@ def shared_options(command: F) -> F:
     return command
 
 
-def verb(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., Any]], click.Command]:
     """A command that takes the shared options and is handed the session first."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         settings: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-        return click.command(name, context_settings=settings)(shared_options(_pass_session(function)))
+        willing = shared_options(_pass_session(_with_consent(function)))
+        return click.command(name, cls, context_settings=settings)(willing)
 
     return decorate
+
+
+def _with_consent(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that is done over when it stopped for a consent which is given with ``--accept``, or by a person who
+    is asked. Nothing was done before it: whoever needs a consent looks for it first."""
+
+    @functools.wraps(function)
+    def willing(session: Session, *arguments: Any, **options: Any) -> Any:
+        while True:
+            try:
+                return function(session, *arguments, **options)
+            except ConsentNeeded as needed:
+                if needed.notice not in session.accept and not _agreed(session, needed):
+                    raise
+                _give(session, needed)
+
+    return willing
+
+
+def _agreed(session: Session, needed: ConsentNeeded) -> bool:
+    return (
+        session.live and sys.stdin.isatty() and click.confirm(f"{session.said(needed.message)} Do you agree?", err=True)
+    )
+
+
+def _give(session: Session, needed: ConsentNeeded) -> None:
+    from lorasmith.fetching import Consents, Notice
+
+    Consents(session.studio.home).give(Notice(needed.notice, needed.title, needed.text))
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ changes a dataset makes a new version and gives it back; what would change can b
     lens_making.py   what a dataset is looked at for, from a base or a family
     looking.py       captions, checks and queries made ready for a version
     by_hand.py       edits that name their pictures
+    ignoring.py      checks that somebody does not want to hear of
     captioned.py     what a caption job made becomes a version
     page.py          the HTML page about a version, stage by stage
 """
@@ -19,14 +20,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorasmith.curation.by_hand import without, written_by_hand
+from lorasmith.curation.by_hand import masked_by_hand, without, written_by_hand
+from lorasmith.curation.ignoring import ignored, set_ignored
 from lorasmith.curation.lens_making import make_lens
-from lorasmith.curation.looking import bucket_plan, check_context, indexed, measure, query_facts, stored_size
+from lorasmith.curation.looking import bucket_plan, check_context, drawn, indexed, measure, query_facts, stored_size
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Role
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.captions.bulk import BulkPreview
     from lorasmith.datasets.checks import Finding, Health, RepairPreview, Report, TriggerReport
@@ -289,6 +294,18 @@ class Curation:
 
         return health(report.findings, self.version(version), report.not_run)
 
+    def ignored(self, dataset: str) -> tuple[str, ...]:
+        """Ids of checks whose findings somebody put aside for this dataset; ``inspect`` finds them all the same."""
+        return ignored(self.home, dataset)
+
+    def ignore(self, dataset: str, check: str, *, on: bool = True) -> tuple[str, ...]:
+        """Put the findings of a check aside, or heed them again; what is put aside then.
+
+        Raises:
+            ConfigError: there is no such check.
+        """
+        return set_ignored(self.home, self._store.get(dataset).dataset, check, on=on)
+
     def verify_trigger(self, version: Reference, word: str) -> TriggerReport:
         """Where the trigger word stands, and where it does not."""
         from lorasmith.datasets.checks import verify_trigger
@@ -370,17 +387,37 @@ class Curation:
             progress=progress,
         )
 
+    def draw(
+        self, version: Reference, trainer: str, name: str, lens: Lens | None = None, *,
+        originals: bool = False, meant: bool = False,
+    ) -> bytes:  # fmt: skip
+        """One picture as a trainer sees it, as WebP; with ``meant`` as it is meant, to be put beside it.
+
+        Raises:
+            ConfigError, DatasetError, InputError: no such trainer or picture, or the trainer never trains it.
+        """
+        version, lens = self.version(version), lens or self.lens()
+        return drawn(version, self._store, trainer, name, lens, originals=originals, meant=meant)
+
     # Pictures and roles
 
     def preview_tool(
-        self, version: Reference, tool: str, options: Mapping[str, Any], where: str = "", lens: Lens | None = None
+        self,
+        version: Reference,
+        tool: str,
+        options: Mapping[str, Any],
+        where: str = "",
+        lens: Lens | None = None,
+        *,
+        names: Collection[str] | None = None,
     ) -> ToolPreview:
-        """What an image tool would do, with a few pictures before and after."""
+        """What an image tool would do, with a few pictures before and after; on those named, else as ``where`` says."""
         from lorasmith.datasets.pictures import tool_from
         from lorasmith.datasets.pictures.work import preview_tool
 
         version = self.version(version)
-        return preview_tool(version, self._store, tool_from(tool, options), self._scope(version, where, lens))
+        scope = self._scope(version, where, lens) if names is None else names
+        return preview_tool(version, self._store, tool_from(tool, options), scope)
 
     def use_tool(
         self,
@@ -390,16 +427,37 @@ class Curation:
         where: str = "",
         lens: Lens | None = None,
         *,
+        names: Collection[str] | None = None,
         progress: Progress | None = None,
     ) -> ToolOutcome:
-        """Use an image tool as one new version; pictures it refuses stay and are listed."""
+        """Use an image tool as one new version, on those named or those ``where`` means; pictures it refuses stay and
+        are listed."""
         from lorasmith.datasets.pictures import tool_from
         from lorasmith.datasets.pictures.work import use_tool
 
         parent = self.version(version)
-        scope = self._scope(parent, where, lens)
+        scope = self._scope(parent, where, lens) if names is None else names
         commit = partial(self._commit, version)
         return use_tool(parent, self._store, tool_from(tool, options), scope, progress=progress, commit=commit)
+
+    def set_mask(self, version: Reference, name: str, mask: Image | None) -> DatasetVersion:
+        """Give a picture the mask that somebody painted, or none; the same version when it has it already.
+
+        Args:
+            version: whose picture.
+            name: of the picture.
+            mask: of its size; white is trained, black is not.
+
+        Raises:
+            DatasetError: no such picture, a mask of another size, or one that lets nothing through.
+        """
+        parent = self.version(version)
+        items = masked_by_hand(parent, self._store, name, mask)
+        if items == list(parent.items):
+            return parent
+        words = f"mask painted on {name}" if mask is not None else f"mask removed from {name}"
+        made = Operation(name="set_mask", arguments={"items": [name], "in_words": words})
+        return self._commit(version, parent, items, made)
 
     def rename(self, version: Reference, **options: Any) -> DatasetVersion:
         """Name pictures by number, keeping their former names; options as in ``pictures.work.rename_in_sequence``."""

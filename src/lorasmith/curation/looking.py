@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Item
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from lorasmith.datasets.duplicates import DuplicateGroup
     from lorasmith.datasets.query import Facts
     from lorasmith.datasets.signals import Signals
+
+_DRAWN: Final = 768  # pixels of the longer side of a picture that is drawn
 
 
 def indexed(
@@ -99,6 +102,30 @@ def bucket_plan(version: DatasetVersion, lens: Lens, options: Mapping[str, Any])
     length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
     given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
     return plan_buckets(version, family=lens, resolution=lens.resolution, **given)
+
+
+def drawn(
+    version: DatasetVersion, store: DatasetStore, trainer: str, name: str, lens: Lens, *, originals: bool, meant: bool
+) -> bytes:
+    """What ``Curation.draw`` gives, with its errors."""
+    from lorasmith.datasets.eyes.seeing import look, render
+
+    seen = look(
+        version,
+        store,
+        trainer,
+        resolution=lens.resolution,
+        family=lens.family,
+        trigger_word=lens.trigger_word,
+        originals=originals,
+        names=[name],
+        counter=lens.counter,
+    )
+    picture = render(seen[0], meant=meant)
+    picture.thumbnail((_DRAWN, _DRAWN))
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "WEBP", quality=90)
+    return stream.getvalue()
 
 
 def stored_size(store: DatasetStore, sha256: str) -> int:

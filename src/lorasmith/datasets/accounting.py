@@ -17,6 +17,7 @@ from lorasmith.datasets.ledger import Imported, Staged
 from lorasmith.datasets.magic import SUFFIX_OF
 from lorasmith.datasets.manifest import Fate, Item
 from lorasmith.datasets.names import collision_key, make_unique, natural_key, safe_item_name
+from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.sidecars import Heard, NotReadableError, PictureNames, Sidecar, Statement, hear
 from lorasmith.datasets.source import IMAGE_SUFFIXES, Entry, left_out
 
@@ -74,6 +75,8 @@ class Found:
     used: tuple[str, ...] = ()
     """Files the layout was read from, without masks."""
     said: tuple[str, ...] = ()
+    origin: Origin | None = None
+    """Where it was brought from; None for what was on this machine."""
 
 
 def account(found: Found, present: Sequence[Item] = ()) -> Imported:
@@ -230,6 +233,8 @@ class _Accounting:
         for statement in sorted(self.statements.get(index, ()), key=lambda s: -s.rank):
             provenance |= {key: value for key, value in statement.provenance.items() if key not in ("source",)}
         provenance |= {key: value for key, value in described.provenance.items() if key not in ("source",)}
+        if self.found.origin is not None:
+            provenance |= self.found.origin.of(picture.entry.path, provenance)
         caption = described.caption
         if caption is not None and self.found.reading is not None:
             provenance["caption"] = f"layout {self.found.reading.layout}"

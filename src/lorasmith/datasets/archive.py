@@ -54,27 +54,28 @@ _OTHER_CONTENT: Final = (
 )
 
 
-def open_source(source: Path | Sequence[Path], limits: Limits) -> Source:
+def open_source(source: Path | Sequence[Path], limits: Limits, *, archives: bool = False) -> Source:
     """The folder, ZIP, tar, Parquet table or picture at a path, or several of them as one; content decides which.
 
     Files named one by one are read by themselves: a caption beside a picture counts when it is named too. Of several
-    sources each keeps its name as the first part of its paths.
+    sources each keeps its name as the first part of its paths. With ``archives``, every archive in a folder is opened
+    and not only those that a dataset is made of.
 
     Raises:
         InputError: one is missing, cannot be read, or is none of these; or none was given.
     """
     if isinstance(source, Path):
-        return _open_one(source, limits, alone=True)
+        return _open_one(source, limits, alone=True, archives=archives)
     paths = list(dict.fromkeys(path.absolute() for path in source))
     if not paths:
         raise InputError("No source was given.", "Name a folder, a ZIP or some pictures.")
     if len(paths) == 1:
-        return _open_one(paths[0], limits, alone=True)
+        return _open_one(paths[0], limits, alone=True, archives=archives)
     parts: list[Source] = []
     loose: dict[Path, list[Path]] = {}
     try:
         for path in paths:
-            found = _open_one(path, limits)
+            found = _open_one(path, limits, archives=archives)
             if isinstance(found, FilesSource):
                 loose.setdefault(path.parent, []).append(path)
             else:
@@ -87,11 +88,11 @@ def open_source(source: Path | Sequence[Path], limits: Limits) -> Source:
     return parts[0] if len(parts) == 1 else SeveralSources(parts, limits)
 
 
-def _open_one(path: Path, limits: Limits, *, alone: bool = False) -> Source:
+def _open_one(path: Path, limits: Limits, *, alone: bool = False, archives: bool = False) -> Source:
     """What lies at a path. A file that is no archive is one of several; ``alone`` it must be a picture."""
     try:
         if path.is_dir():
-            return _folder(path, limits)
+            return _folder(path, limits, archives)
         if not path.exists():
             raise InputError(f"There is no file or folder at {path}.", "Check the path.")
         if not path.is_file():
@@ -108,10 +109,10 @@ def _open_one(path: Path, limits: Limits, *, alone: bool = False) -> Source:
     raise InputError(*_what_it_is(path, beginning))
 
 
-def _folder(path: Path, limits: Limits) -> Source:
+def _folder(path: Path, limits: Limits, archives: bool) -> Source:
     from lorasmith.datasets.nested import FolderWithArchives  # it builds on this module
 
-    return FolderWithArchives(path, limits)
+    return FolderWithArchives(path, limits, archives=archives)
 
 
 def _archive(path: Path, limits: Limits) -> Source | None:

@@ -21,6 +21,8 @@ _WORDS: Final = {
     "caption": "captions by {captioner}",
     "set_captions": "captions by hand: {count}",
     "leave_out": "pictures left out: {count}",
+    "set_role": "role {role} for pictures: {count}",
+    "set_repeats": "repeats {repeats} for pictures: {count}",
     "split_validation": "pictures held out: {count}",
     "rename_in_sequence": "pictures numbered: {count}",
 }

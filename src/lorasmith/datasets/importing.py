@@ -32,6 +32,7 @@ from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import natural_key
+from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.recognition import recognise
 from lorasmith.datasets.source import (
     Entry,
@@ -55,6 +56,7 @@ _AHEAD: Final = 2 * _THREADS  # pictures read before the oldest is decoded: boun
 _IN_MEMORY: Final = 16_000_000  # bytes of one file; a larger one goes to disk while it is read
 _FLUSHERS: Final = 16  # a journaling file system commits what waits together, so waiting side by side is quicker
 _FLUSHED_AT_ONCE: Final = 64 * _FLUSHERS  # what waits for a thread takes two kilobytes
+_SAID: Final = 200  # sentences that a version keeps; a table may name ten thousand files that are not there
 _EVERY: Final = 0.25  # seconds between two calls of a watch
 
 
@@ -84,10 +86,14 @@ class Settings:
     """Pixels; longer pictures are reduced to it. None: they keep their size."""
     layout: str | None = None
     """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
+    limit: int | None = None
+    """How many pictures are read at most, the first by name; None: all."""
 
     def __post_init__(self) -> None:
         if self.alpha not in get_args(Alpha):
             raise ConfigError(f"'{self.alpha}' says nothing of transparency.", "Choose fill, mask or both.")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"{self.limit} pictures are none.", "Give a number from 1 on.")
         if self.max_side is not None and self.max_side < 1:
             raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
 
@@ -97,6 +103,7 @@ def gather(
     staging: Path,
     settings: Settings,
     *,
+    origin: Origin | None = None,
     progress: Progress | None = None,
     watch: Watch | None = None,
     cancel: Cancel | None = None,
@@ -107,6 +114,7 @@ def gather(
         source: open; stays open.
         staging: an empty folder.
         settings: how pictures are prepared, and in which layout they lie.
+        origin: where it was brought from; files that did not come are fates too.
         progress: called after every picture with pictures done, pictures in all and the path of the last one.
         watch: called a few times a second, with an estimate of the time that is left.
         cancel: set, or true when called: the import stops after the pictures under way.
@@ -120,11 +128,13 @@ def gather(
     Image.init()  # registers all decoders now, so that threads need not
     quiet_pillow()
     entries, fates = source.scan()
+    fates.extend(origin.missed if origin is not None else ())
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
     entries = [_sniffed(source, entry) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
     sorted_out = _sort_out(entries, reading)
+    fates.extend(_beyond(sorted_out, settings.limit))
     captions: list[Caption] = []
     for entry in sorted_out.beside:
         outcome = foreign(entry.path) if entry.kind == "other" else _read_caption(source, entry)
@@ -159,7 +169,8 @@ def gather(
         masks=found_masks,
         reading=reading,
         used=tuple(entry.path for entry in sorted_out.used),
-        said=tuple(said),
+        said=(*(origin.said if origin is not None else ()), *said),
+        origin=origin,
     )
 
 
@@ -192,6 +203,18 @@ def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
     return result
 
 
+def _beyond(sorted_out: _SortedOut, limit: int | None) -> list[Fate]:
+    """Take the pictures beyond the limit out of what will be read; their fates."""
+    if limit is None:
+        return []
+    masks = {id(entry) for entry in sorted_out.masks}
+    pictures = [entry for entry in sorted_out.pictures if id(entry) not in masks]
+    beyond = {id(entry) for entry in pictures[limit:]}
+    sorted_out.pictures = [entry for entry in sorted_out.pictures if id(entry) not in beyond]
+    detail = f"is beyond the {limit} pictures that were asked for."
+    return [left_out(entry.path, "not_wanted", detail) for entry in pictures[limit:]]
+
+
 def describe_import(sources: Sequence[Path], background: str, settings: Settings, found: Found) -> dict[str, Any]:
     """The arguments of the operation that an import is, for the version's history."""
     names = [path.absolute().name for path in sources]
@@ -200,10 +223,15 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["alpha"] = settings.alpha
     if settings.max_side is not None:
         arguments["max_side"] = settings.max_side
+    if settings.limit is not None:
+        arguments["limit"] = settings.limit
     if found.reading is not None:
         arguments["layout"] = found.reading.layout
+    if found.origin is not None:
+        arguments |= found.origin.arguments()
     if found.said:
-        arguments["said"] = list(found.said)
+        more = f"And {len(found.said) - _SAID:,} sentences more of that kind."
+        arguments["said"] = [*found.said[:_SAID], *([more] if len(found.said) > _SAID else [])]
     return arguments
 
 

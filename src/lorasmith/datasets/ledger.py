@@ -56,6 +56,9 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "system_file": "A file the operating system keeps for itself.",
         "hidden": "A hidden file, or one in a hidden folder.",
         "nested_archive": "An archive inside the source.",
+        "not_fetched": "A file of a source that could not be had.",
+        "not_wanted": "A file of a source that was not asked for.",
+        "withheld": "A file that a source lists and gives to nobody, or not to you.",
         "opened": "An archive inside the source that is part of its layout; its files are listed themselves.",
     }
 )

@@ -1,6 +1,7 @@
 """A folder whose pictures lie in archives it is made of: shards of tar or Parquet, or the ZIP of a bundle.
 
-Any other archive in a folder stays what it was, a file of its own to import separately.
+Any other archive in a folder stays what it was, a file of its own to import separately; unless the folder was brought
+from elsewhere, for then nobody had a choice.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
+from zipfile import is_zipfile
 
 from lorasmith.datasets.archive import ZipSource
 from lorasmith.datasets.manifest import Fate
@@ -19,6 +21,7 @@ from lorasmith.errors import EnvironmentProblem, InputError
 from lorasmith.files import bytes_in_words
 
 _BUNDLE: Final = "_processed_images.zip"
+_PACKED: Final = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,10 @@ class _Inside:
 class FolderWithArchives(FolderSource):
     """A folder; its shards are read as folders of their own, ``train-000000.tar/0001.jpg``."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, *, archives: bool = False) -> None:
+        """``archives``: whether every ZIP and tar in it is opened, as in a folder that was brought from elsewhere."""
         super().__init__(path, limits)
+        self._every = archives
         self._opened: dict[str, Source] = {}
 
     def scan(self) -> tuple[list[Entry], list[Fate]]:
@@ -62,7 +67,7 @@ class FolderWithArchives(FolderSource):
     def _open_archive(self, path: str) -> tuple[list[Entry], list[Fate]] | Fate | None:
         """What an archive holds; None when it is none of this dataset, a fate when it cannot be opened."""
         place = self.path / path
-        kind = _kind_of(path)
+        kind = _kind_of(path, self._every)
         if kind is None or place.is_symlink() or not place.is_file():
             return None
         try:
@@ -103,15 +108,17 @@ class FolderWithArchives(FolderSource):
         return None
 
 
-def _kind_of(path: str) -> tuple[Callable[[Path], bool], Callable[[Path, Limits], Source]] | None:
+def _kind_of(path: str, every: bool) -> tuple[Callable[[Path], bool], Callable[[Path, Limits], Source]] | None:
     """How an archive of that name is told and opened."""
     pure = PurePosixPath(path)
     if any(part.startswith(".") for part in pure.parts):
         return None
     if pure.name.lower().endswith(_BUNDLE):
         return _always, ZipSource
-    if pure.suffix.lower() == ".tar":
+    if pure.suffix.lower() == ".tar" or (every and pure.name.lower().endswith(_PACKED)):
         return is_tar, TarSource
+    if every and pure.suffix.lower() in (".zip", ".cbz"):
+        return is_zipfile, ZipSource
     return (holds_pictures, ParquetSource) if pure.suffix.lower() == ".parquet" else None
 
 

@@ -4,6 +4,7 @@
     <home>/pieces/ab/cdef...                 runs of items by SHA-256, shared by all versions (``pieces.py``)
     <home>/datasets/<name>/<number>.json     immutable versions: a header over pieces (``headers.py``)
     <home>/datasets/<name>/head.json         where an undo went (``head.py``)
+    <home>/fetched/  <home>/uploads/         what comes from elsewhere, until it is imported
     <home>/incoming/                         imports under way and blobs not yet committed (``leases.py``)
 
 A version's header is written last and renamed into place, so that an import or edit is there whole or not at all.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from PIL import Image
 
@@ -33,10 +34,14 @@ from lorasmith.datasets.ledger import Imported
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
 from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
+from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.source import Limits, disk_errors
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from lorasmith.files import sync_folder
+
+_FROM_ELSEWHERE: Final = ("fetched", "uploads")
+"""Folders of a home that hold what was brought to be imported."""
 
 
 class DatasetStore:
@@ -57,6 +62,8 @@ class DatasetStore:
         alpha: Alpha = "fill",
         max_side: int | None = None,
         layout: str | None = None,
+        limit: int | None = None,
+        origin: Origin | None = None,
         progress: Progress | None = None,
         watch: Watch | None = None,
         cancel: Cancel | None = None,
@@ -79,6 +86,9 @@ class DatasetStore:
                 and leaves their colours, ``both`` does both.
             max_side: pixels; longer pictures are reduced to it, the originals being kept. None: sizes stay.
             layout: in which layout the source lies; None to find out, ``plain`` for none.
+            limit: how many pictures are taken at most, the first by name; None: all.
+            origin: where the source was brought from, for the provenance of every item and the ledger; archives in a
+                folder that was brought are opened.
             progress: called after every picture with pictures done, pictures in all and the path of the last one.
             watch: called a few times a second, with an estimate of the time that is left.
             cancel: an event, or a function that is true, when the import shall stop; the old state stays.
@@ -93,17 +103,17 @@ class DatasetStore:
             Stopped: ``cancel`` said so.
         """
         sources = [Path(source)] if isinstance(source, str | Path) else [Path(part) for part in source]
-        settings = Settings(parse_background(background), alpha, max_side, layout)
+        settings = Settings(parse_background(background), alpha, max_side, layout, limit)
         if name is not None and into is not None:
             raise ConfigError("An import has a name or a dataset to add to, not both.", "Leave one of them out.")
         dataset = self.get(into).dataset if into is not None else ""
-        opened = open_source(sources, limits or Limits())
+        opened = open_source(sources, limits or Limits(), archives=origin is not None)
         try:
             dataset = dataset or self._name_for(sources[0], name)
             for part in sources:
                 self._refuse_own_home(part)
             with staging(self.home) as folder:
-                found = gather(opened, folder, settings, progress=progress, watch=watch, cancel=cancel)
+                found = gather(opened, folder, settings, origin=origin, progress=progress, watch=watch, cancel=cancel)
                 arguments = describe_import(sources, background, settings, found)
                 with disk_errors(self.home), self._versions.locked(dataset):
                     head = self.get(dataset) if into is not None else None
@@ -438,6 +448,8 @@ class DatasetStore:
 
     def _refuse_own_home(self, source: Path) -> None:
         inside, outside = self.home.resolve(), source.resolve()
+        if any(outside.is_relative_to(inside / room) for room in _FROM_ELSEWHERE):
+            return
         if source.is_dir() and (inside.is_relative_to(outside) or outside.is_relative_to(inside)):
             message = f"The folder {source} and lorasmith's home {self.home} lie in each other."
             raise InputError(message, "Choose another home.")

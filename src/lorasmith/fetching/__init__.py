@@ -1,6 +1,6 @@
 """Fetching: one downloader for everything that comes in from the network.
 
-    Fetcher        probe, download, json, text, post
+    Fetcher        probe, download, json, text, post, ask
     Limits         caps, manners, and which hosts may be asked
     DownloadPlan   what would be fetched, from where, how large, under which licence, and whether it fits
     Consents       what the user has agreed to, once
@@ -18,7 +18,7 @@ Importing this loads no HTTP library; the first request does.
 
 from lorasmith.fetching.consent import Consents, Notice
 from lorasmith.fetching.download import Downloaded
-from lorasmith.fetching.fetcher import Fetcher, Found
+from lorasmith.fetching.fetcher import Fetcher, Found, Reply
 from lorasmith.fetching.limits import Cancel, Clock, Limits
 from lorasmith.fetching.naming import safe_name, shown
 from lorasmith.fetching.plan import DownloadPlan, Offer
@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Notice",
     "Offer",
+    "Reply",
     "Transfer",
     "kind_of",
     "safe_name",

@@ -52,7 +52,11 @@ class Consents:
         """
         if not self.given(notice):
             raise ConsentNeeded(
-                f"{notice.title}: {notice.text}", f"If you agree, run it again with --accept {notice.id}.", notice.id
+                f"{notice.title}: {notice.text}",
+                f"If you agree, run it again with --accept {notice.id}.",
+                notice.id,
+                notice.title,
+                notice.text,
             )
 
     def give(self, notice: Notice) -> None:

@@ -27,6 +27,7 @@ from lorasmith.files import sync_folder
 
 _RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
 _LOOK_AT_DISK: Final = 32 << 20  # bytes between two looks at what is free
+_NEVER: Final = {"any": ("empty",), "data": ("empty", "html", "lfs")}  # kinds; what else is expected is one of its own
 _QUOTED: Final = 64_000
 
 
@@ -228,12 +229,13 @@ class Download:
     def _refuse_other(self, answer: Answer, beginning: bytes, body: Iterator[bytes]) -> None:
         """Raise when the first bytes are not those of what is expected."""
         kind, expected = kind_of(beginning), self._wanted.expected
-        if kind == expected or (expected == "any" and kind != "empty"):
+        if kind == expected or kind not in _NEVER.get(expected, (kind,)):
             return
         place = answer.address.place
         if kind not in ("html", "json", "xml", "text"):
-            wanted = "a file" if expected == "any" else in_words(expected)
-            raise FetchError(f"{place} sent {in_words(kind)} instead of {wanted}.", "Check the link in a browser.")
+            raise FetchError(
+                f"{place} sent {in_words(kind)} instead of {in_words(expected)}.", "Check the link in a browser."
+            )
         page = beginning
         for piece in body:
             page += piece

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from lorasmith import __version__
 from lorasmith.credentials import Credentials
-from lorasmith.errors import ConfigError, FetchError
+from lorasmith.errors import ConfigError, FetchError, NoAnswer
 from lorasmith.fetching.addresses import Gate, Resolver, resolve_name
 from lorasmith.fetching.authorization import Authorization
 from lorasmith.fetching.download import Download, Downloaded, Wanted, content_range
 from lorasmith.fetching.exchange import Answer, Asked, Exchange, read_bytes, read_json
-from lorasmith.fetching.hosts import Hosts, Patience, Temporary
+from lorasmith.fetching.hosts import Hosts, Patience, Temporary, retry_after
 from lorasmith.fetching.limits import Cancel, Clock, Limits
 from lorasmith.fetching.naming import name_from_disposition, name_from_url, shown
 from lorasmith.fetching.progress import Watch
@@ -32,6 +33,9 @@ AGENT: Final = (
     f"lorasmith/{__version__} (LoRA training studio; Python {sys.version_info.major}.{sys.version_info.minor})"
 )
 T = TypeVar("T")
+_LINK: Final = re.compile(r"<([^<>]*)>([^,<]*)")
+_NEXT: Final = re.compile(r""";\s*rel\s*=\s*"?([^";]*\s)?next\b""", re.IGNORECASE)
+_ANY: Final = frozenset(range(200, 600))  # but for redirects, which are followed before anybody sees them
 _HASH_LETTERS: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -48,6 +52,15 @@ class Found:
     """By its first bytes: ``zip``, ``safetensors``, ``image``, ``html`` ..."""
     resumable: bool
     etag: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said to one question, whatever it was."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Fetcher:
@@ -163,6 +176,31 @@ class Fetcher:
         asked = Asked(with_query(url, params or {}), headers=own, cancel=cancel)
         return self._asked(asked, lambda answer: read_json(answer, self.limits.max_answer_bytes))
 
+    def json_pages(
+        self, url: str, params: Mapping[str, Any] | None = None, *, cancel: Cancel | None = None
+    ) -> Iterator[Any]:
+        """The JSON documents of an address that answers page by page, as long as it names a next one (RFC 8288).
+
+        Raises:
+            FetchError: a refusal, no JSON, a next page that is on another server or was there before.
+        """
+        here = with_query(url, params or {})
+        origin = self._gate.check(here).origin
+        seen: set[str] = set()
+        while here:
+            seen.add(here)
+            asked = Asked(here, headers={"Accept": "application/json"}, cancel=cancel)
+            document, following = self._asked(asked, self._page)
+            yield document
+            here = urljoin(here, following) if following else ""
+            if here and (self._gate.check(here).origin != origin or here in seen):
+                raise FetchError(
+                    f"{self._gate.check(url).place} leads from page to page to nowhere.", "Try again later."
+                )
+
+    def _page(self, answer: Answer) -> tuple[Any, str]:
+        return read_json(answer, self.limits.max_answer_bytes), next_page(answer.headers.get("link"))
+
     def text(self, url: str, params: Mapping[str, Any] | None = None, *, cancel: Cancel | None = None) -> str:
         """A small text, such as XML, as UTF-8.
 
@@ -186,6 +224,41 @@ class Fetcher:
         content = json.dumps(document, ensure_ascii=False).encode()
         asked = Asked(url, "POST", own, content, frozenset({200, 201, 202}), cancel)
         return self._asked(asked, lambda answer: read_json(answer, self.limits.max_answer_bytes))
+
+    def ask(
+        self, url: str, document: Any = None, *, headers: Mapping[str, str] | None = None, cancel: Cancel | None = None
+    ) -> Reply:
+        """Ask once, and take whatever comes: for servers whose refusals the asker knows better.
+
+        What a server says with ``Retry-After`` holds for the next question to it, up to ``Limits.longest_wait``.
+
+        Args:
+            url: where.
+            document: sent as JSON; None only asks.
+            headers: further ones, for that host only.
+            cancel: set, or true when called: stops.
+
+        Raises:
+            NoAnswer: it cannot be reached, or fell silent.
+            AddressRefused: the address must not be asked.
+            FetchError: it leads elsewhere, cannot prove who it is, or sends more than fits.
+        """
+        own = {"Accept": "application/json", **(headers or {})}
+        content = None
+        if document is not None:
+            own["Content-Type"] = "application/json"
+            content = json.dumps(document, ensure_ascii=False).encode()
+        asked = Asked(url, "GET" if content is None else "POST", own, content, _ANY, cancel)
+        clock = self._exchange.clock
+        try:
+            with self._exchange.open(replace(asked, end=clock.now() + self.limits.max_seconds)) as answer:
+                wait = retry_after(answer.headers.get("retry-after"))
+                if answer.status in (429, 503) and wait is not None and wait <= self.limits.longest_wait:
+                    self._exchange.hosts.hold_back(answer.address.place, wait)
+                body = read_bytes(answer, self.limits.max_answer_bytes)
+                return Reply(answer.status, dict(answer.headers), body)
+        except Temporary as failure:
+            raise NoAnswer(f"{failure.place} gave no answer: {failure.reason}.", "Try again.") from failure
 
     def close(self) -> None:
         """Close all connections."""
@@ -225,6 +298,14 @@ class Fetcher:
 
                 self._transport = PinnedTransport(self._gate, per_host=self.limits.per_host)
             return self._transport
+
+
+def next_page(header: str | None) -> str:
+    """The address that a ``Link`` header names as the next page (RFC 8288); empty when it names none."""
+    for target, parameters in _LINK.findall(header or ""):
+        if _NEXT.search(parameters):
+            return str(target)
+    return ""
 
 
 def with_query(url: str, params: Mapping[str, Any]) -> str:

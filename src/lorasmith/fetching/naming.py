@@ -70,7 +70,10 @@ def safe_name(name: str) -> str | None:
 
 def shown(url: str) -> str:
     """An address as it may be written down: without keys, tokens and signatures, without what stands before an @."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address at all, and it is shown in the sentence that says so
+        return redact(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = urlencode([(k, HIDDEN if _PRIVATE.fullmatch(k) else v) for k, v in pairs], safe="*:/,", doseq=False)
     place = parts.netloc.rpartition("@")[2]

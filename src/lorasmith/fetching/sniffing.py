@@ -12,7 +12,8 @@ from typing import Any, Final, Literal
 from lorasmith.credentials import redact
 from lorasmith.datasets.magic import SUFFIX_OF, picture_format
 
-Expected = Literal["zip", "safetensors", "image", "any"]
+Expected = Literal["zip", "safetensors", "image", "data", "any"]
+"""What a file has to be; ``data`` is anything but a web page or a pointer to the real file."""
 PEEK: Final = 1024
 """How many first bytes ``kind_of`` looks at."""
 
@@ -38,6 +39,8 @@ _MAGIC: Final = (
 _HTML: Final = re.compile(rb"<(!doctype\s+html|html|head|body|title|script|meta)\b", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _WORDS: Final = {
+    "data": "a file",
+    "any": "a file",
     "zip": "a ZIP archive",
     "safetensors": "a safetensors file",
     "image": "a picture",

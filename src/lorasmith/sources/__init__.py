@@ -9,16 +9,26 @@ ordinary import takes it from there: so what lies in a ZIP of a stranger meets t
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
+
+from lorasmith import plugins
 from lorasmith.config import Section
 from lorasmith.credentials import Credentials
 from lorasmith.datasets.manifest import Fate
-from lorasmith.fetching import Cancel, Consents, Expected, Fetcher, Notice, Transfer
+from lorasmith.datasets.origins import Origin
+from lorasmith.errors import ConfigError
+from lorasmith.fetching import Cancel, Consents, Expected, Fetcher, Notice, Transfer, shown
+
+Limit = Annotated[int, Field(ge=1, le=1_000_000)] | None
+"""The type of an option ``limit``: how many pictures at most; None for all."""
+LeftOut = Literal["not_wanted", "withheld", "not_fetched"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Offered:
     caption: str = ""
     """What the source says is on it; becomes a ``.txt`` beside it."""
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """Into the item's provenance: ``address``, ``page``, ``post``, ``author``, ``license``, ``rating``, ``score``."""
+    """Into the item's provenance, by the keys of ``datasets/origins.py``; ``address`` and ``retrieved`` are added."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,9 @@ class Listing:
     """A name for the dataset, where the user gives none."""
     files: tuple[Offered, ...]
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """Into the provenance of every item: ``from`` (the source), ``address``, ``license``, ``revision``."""
+    """Into the provenance of every item: ``license``, ``revision``, ``page``; ``from`` is the source's name."""
     left_out: tuple[Fate, ...] = ()
-    """What is there and will not be brought, each with its reason."""
+    """What is there and will not be brought, each with its reason: made by ``left_out``."""
     said: tuple[str, ...] = ()
     """Sentences for the user: what was cut short, what a search means."""
 
@@ -72,6 +82,25 @@ class Haul:
     listing: Listing
     missed: tuple[Fate, ...] = ()
     """Files that could not be had, each with its reason; they go into the ledger."""
+    origins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is known of each file besides ``listing.origin``, by its path in what is imported."""
+
+    limit: int | None = None
+    """How many pictures the import shall take at most; None: all."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """For the import; None when nothing was brought from anywhere."""
+        if not (self.listing.origin or self.origins):
+            return None
+        return Origin(
+            source=self.listing.source,
+            location=self.listing.location,
+            everywhere=self.listing.origin,
+            by_path=self.origins,
+            missed=(*self.listing.left_out, *self.missed),
+            said=self.listing.said,
+        )
 
 
 @dataclass(frozen=True)
@@ -86,8 +115,17 @@ class Errand:
     watch: Callable[[int, int, str], None] | None = None
     """Called with (files done, files in all, path)."""
     transfer: Callable[[Transfer], None] | None = None
-    """Called a few times a second while a single large file arrives."""
+    """Called a few times a second while a large file arrives, by several threads."""
     cancel: Cancel | None = None
+
+
+def left_out(path: str, detail: str, rule: LeftOut = "not_wanted") -> Fate:
+    """The fate of a file that will not be brought. ``detail`` goes on where the path ends ("is a film.").
+
+    ``not_wanted``: an option or the kind of file left it out; ``withheld``: it is listed and given to nobody, or not to
+    this user; ``not_fetched``: it should have come and did not.
+    """
+    return Fate(path=path, fate="left_out", rule=rule, detail=detail)
 
 
 class Source(ABC):
@@ -97,9 +135,24 @@ class Source(ABC):
     title: ClassVar[str]
     examples: ClassVar[tuple[str, ...]]
     """Locations as people write them."""
+    by_location: ClassVar[bool] = False
+    """Whether its locations are known as such, so that its name need not stand before them."""
+
+    """Locations as people write them."""
+    rank: ClassVar[int] = 50
+    """Where several accept a location, the highest counts: who knows a site (50) goes before any address (10)."""
+    services: ClassVar[tuple[str, ...]] = ()
+    """Whose secrets it can use (``credentials.WANTED``); those that it cannot do without are for ``look`` to miss."""
+    pace: ClassVar[Mapping[str, float]] = {}
+    """Least seconds between the beginnings of two requests, by host; the fetcher keeps to it."""
 
     class Options(Section):
-        """Nothing to choose."""
+        """Nothing to choose. A field ``endpoint`` names a mirror: its host may be asked, on whatever network it is."""
+
+    def command(self, example: str) -> str:
+        """A location as it is typed on the command line."""
+        quoted = f'"{example}"' if any(sign in example for sign in " ?&*()'") else example
+        return f"lorasmith import {quoted}" if self.by_location else f"lorasmith import {self.name} {quoted}"
 
     @abstractmethod
     def accepts(self, location: str) -> bool:
@@ -130,3 +183,27 @@ class Source(ABC):
 
         del options
         return bring_files(listing, errand)
+
+
+def sources() -> dict[str, Source]:
+    """Every source by name.
+
+    Raises:
+        ConfigError, EnvironmentProblem: a plugin is broken; see ``plugins.discover``.
+    """
+    return plugins.discover(sys.modules[__name__], Source)  # type: ignore[type-abstract]
+
+
+def choose_source(location: str) -> Source | None:
+    """The source that a location is surely meant for: the one that accepts it with the highest ``rank``.
+
+    Raises:
+        ConfigError: two of the same rank accept it.
+    """
+    accepting = [source for source in sources().values() if source.accepts(location)]
+    best = max((source.rank for source in accepting), default=0)
+    chosen = [source for source in accepting if source.rank == best]
+    if len(chosen) > 1:
+        names = " and ".join(source.name for source in chosen)
+        raise ConfigError(f"Both {names} know what to do with '{shown(location)}'.", "Name the one you mean.")
+    return chosen[0] if chosen else None

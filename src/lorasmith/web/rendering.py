@@ -66,7 +66,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"static": static, "vendor": lambda name: static(vendoring.address(name)), "version": __version__}
-    made.globals |= {"shown": shown}
+    made.globals |= {"shown": shown, "pairs": lambda names: [(name, name) for name in names]}
     made.filters |= {"bytes": bytes_in_words, "ago": ago, "duration": duration, "visible": visible}
     return made
 

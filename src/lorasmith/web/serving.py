@@ -51,11 +51,12 @@ def serve(
         number = listening.getsockname()[1]
         sessions = Sessions(studio.home)
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{number}/enter?token={sessions.invite()}"
+        address = f"http://{shown}:{number}/enter?once={sessions.invite()}"
         app = create_app(studio, hosts=hosts_of(host, number), sessions=sessions)
         settings = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on"
-        )
+            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on",
+            timeout_graceful_shutdown=2,  # streams of events never end by themselves
+        )  # fmt: skip
         said(address)
         if browser:
             webbrowser.open(address)

@@ -64,10 +64,13 @@ class Layout:
             labels = self.read(self.table)
         except (OSError, ValueError, csv.Error, KeyError, AttributeError, TypeError, IndexError) as cause:
             raise EnvironmentProblem(
-                f"{self.table} is not a tagger's list of tags: {cause}.", "Download it again."
+                f"{self.table} is not a tagger's list of tags: {cause}.",
+                "Delete it and let it be downloaded again (--download).",
             ) from cause
         if not any(category == "general" for _, category in labels):
-            raise EnvironmentProblem(f"{self.table} lists no general tag.", "Download it again.")
+            raise EnvironmentProblem(
+                f"{self.table} lists no general tag.", "Delete it and let it be downloaded again (--download)."
+            )
         return labels
 
 
@@ -133,7 +136,8 @@ def _pixai(folder: Path, model: Path, table: Path, preprocess: Path) -> Layout:
             padding = WHITE if str(stage["type"]).startswith("pad") else padding
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise EnvironmentProblem(
-            f"{preprocess} does not say how pictures are prepared: {cause}.", "Download it again."
+            f"{preprocess} does not say how pictures are prepared: {cause}.",
+            "Delete it and let it be downloaded again (--download).",
         ) from cause
     return Layout(
         "PixAI", folder, model, table, _read_csv, bgr=False, padding=padding, mean=mean, deviation=deviation,

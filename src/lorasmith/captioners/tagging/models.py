@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from lorasmith.captioners import Need, Wanted
-from lorasmith.captioners.downloads import ROOM, in_words
+from lorasmith.captioners.downloads import in_words
+from lorasmith.captioners.repositories import HUB, is_repository, own_folder, places
 from lorasmith.captioners.tagging.layouts import Layout, recognise, what_is_missing
 from lorasmith.errors import BaseError, EnvironmentProblem
 from lorasmith.sandbox import sandbox_weights
 
-_HOST: Final = "https://huggingface.co"
-_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _MEMORY: Final = 3  # times the file's size, of weights and activations while a batch runs; an upper estimate
 _WD_FILES: Final = ("model.onnx", "selected_tags.csv")
 
@@ -103,11 +100,11 @@ def locate(model: str, home: Path | None) -> Located | Need:
         name = folder.resolve().name
         return Located(layout, known or known_model(name), name)
     repository = known.repository if known else model
-    if _REPOSITORY.fullmatch(repository):
-        for place, commit in _places(repository, home):
-            layout = recognise(place)
+    if is_repository(repository):
+        for place in places(repository, home):
+            layout = recognise(place.folder)
             if layout is not None:
-                return Located(layout, known, repository, commit)
+                return Located(layout, known, repository, place.commit)
     if known is None:
         names = ", ".join(k.aliases[0] for k in KNOWN_MODELS)
         raise EnvironmentProblem(
@@ -135,13 +132,13 @@ def absent(model: str, need: Need, home: Path | None) -> EnvironmentProblem:
 
 def _need(known: KnownModel, home: Path | None) -> Need:
     wanted = [
-        Wanted(f"{_HOST}/{known.repository}/resolve/main/{path}", path, known.size if path.endswith(".onnx") else None)
+        Wanted(f"{HUB}/{known.repository}/resolve/main/{path}", path, known.size if path.endswith(".onnx") else None)
         for path in known.files
     ]
     return Need(
         downloads=tuple(wanted),
-        folder=_own_folder(known.repository, home) if home is not None else None,
-        source=f"{_HOST}/{known.repository}",
+        folder=own_folder(known.repository, home) if home is not None else None,
+        source=f"{HUB}/{known.repository}",
         licence=known.licence,
         memory=_MEMORY * known.size if known.size else None,
     )
@@ -155,32 +152,6 @@ def _sandbox() -> Located:
     if layout is None:
         raise EnvironmentProblem("The sandbox tagger is not part of this installation.", "Reinstall lorasmith.")
     return Located(layout, None, "sandbox")
-
-
-def _places(repository: str, home: Path | None) -> list[tuple[Path, str]]:
-    """Folders that may hold a repository, best first, each with the commit it is of."""
-    places = [(_own_folder(repository, home), "")] if home is not None else []
-    for cache in _caches():
-        snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
-        main = snapshots.parent / "refs" / "main"
-        newest = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
-        found = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
-        found.sort(key=lambda path: (path.name != newest, path.name))
-        places += [(path, path.name) for path in found]
-    return [(path, commit) for path, commit in places if path.is_dir()]
-
-
-def _caches() -> list[Path]:
-    """Where Hugging Face's own library keeps what it downloaded."""
-    stated = [os.environ.get("HF_HUB_CACHE"), os.environ.get("HUGGINGFACE_HUB_CACHE")]
-    houses = [os.environ.get("HF_HOME"), str(Path.home() / ".cache" / "huggingface")]
-    return [Path(place).expanduser() for place in stated if place] + [
-        Path(house).expanduser() / "hub" for house in houses if house
-    ]
-
-
-def _own_folder(repository: str, home: Path) -> Path:
-    return home / ROOM / repository.replace("/", "--")
 
 
 def _short(known: KnownModel) -> str:

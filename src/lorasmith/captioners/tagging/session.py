@@ -171,7 +171,9 @@ def _session(path: Path, device: str) -> tuple[Any, str]:
     except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.NoSuchFile, errors.NotImplemented,
             errors.InvalidArgument, errors.RuntimeException) as cause:  # fmt: skip
         reason = str(cause).splitlines()[0]
-        raise EnvironmentProblem(f"The tagger's {path} cannot be opened: {reason}.", "Download it again.") from cause
+        raise EnvironmentProblem(
+            f"The tagger's {path} cannot be opened: {reason}.", "Delete it and let it be downloaded again (--download)."
+        ) from cause
     if _PROVIDERS[chosen][0] in session.get_providers():
         return session, _PROVIDERS[chosen][1]
     if device == "auto":  # ONNX Runtime goes on without a provider whose libraries it cannot load

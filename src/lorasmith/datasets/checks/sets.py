@@ -13,6 +13,7 @@ from lorasmith.datasets.checks.duplicates import same_bytes
 from lorasmith.datasets.checks.files import has_number_of_repeats
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found, pictures
 from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.origins import ADDRESSES
 from lorasmith.files import bytes_in_words
 
 COUNTS: Final[dict[Subject, tuple[int, int]]] = {
@@ -31,7 +32,6 @@ _ONE_FRAMING: Final = 0.75
 _ALIKE_SHARE: Final = 0.5
 _EXPLICIT: Final = frozenset({"explicit", "rating:explicit", "rating:e", "nsfw", "rating explicit"})
 _GENERAL: Final = frozenset({"general", "rating:general", "rating:g", "rating:safe", "safe", "sfw", "rating general"})
-_ADDRESS: Final = ("url", "source_url", "page_url", "post_url")
 _LICENCE: Final = ("licence", "license")
 _BYTES_PER_PIXEL: Final = 1  # 16 latent channels of 4 bytes for each 8 x 8 pixels, the largest of today's encoders
 _BYTES_PER_TOKEN: Final = 4096 * 4  # T5-XXL's width in float32
@@ -161,7 +161,7 @@ def _origins(context: CheckContext) -> Iterator[Found]:
     unlicensed = [
         item.name
         for item in context.items
-        if any(item.provenance.get(key) for key in _ADDRESS) and not any(item.provenance.get(key) for key in _LICENCE)
+        if any(item.provenance.get(key) for key in ADDRESSES) and not any(item.provenance.get(key) for key in _LICENCE)
     ]
     yield from found(unlicensed, "{n} from the web without a licence on record.")
     guarded = {item.concept for item in context.items if item.role == "regularisation"}

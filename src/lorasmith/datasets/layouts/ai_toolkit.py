@@ -80,6 +80,7 @@ class AiToolkit(Layout):
                 "ai-toolkit knows no {} pictures; they lie in a folder beside, not trained.",
             ),
             *losing.formats(version, _FORMATS, "ai-toolkit"),
+            *losing.origins(version, "ai-toolkit"),
             *losing.names(version, chosen),
         ]
 

@@ -20,6 +20,7 @@ from lorasmith.datasets.layouts.reading import SourceFiles, flat, parent, parse_
 from lorasmith.datasets.layouts.settings import Found, describe_rest
 from lorasmith.datasets.layouts.writing import Export
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
+from lorasmith.datasets.origins import origin_in, origin_of
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
@@ -112,6 +113,7 @@ def _listing(version: DatasetVersion, hashes: Mapping[str, str]) -> dict[str, An
             "role": item.role,
             "repeats": item.repeats,
             "concept": item.concept,
+            **({"provenance": origin} if (origin := origin_of(item)) else {}),
         }
         for number, item in enumerate(version.items, start=1)
     }
@@ -177,7 +179,7 @@ def _describe(found: Found, picture: str, entry: Mapping[str, Any], path: str, n
         repeats=repeats_of(entry.get("repeats"), found.said, where),
         role=role if role in _ROLES else "train",
         concept=text_of(entry, "concept", where) or "",
-        provenance={} if original in (None, name) else {"name": original},
+        provenance=origin_in(entry) | ({} if original in (None, name) else {"name": original}),
     )
 
 

@@ -69,6 +69,7 @@ class DiffusionPipe(Layout):
                 "diffusion-pipe knows no {} pictures; they lie in a folder beside, not trained.",
             ),
             *losing.formats(version, _FORMATS, "diffusion-pipe"),
+            *losing.origins(version, "diffusion-pipe"),
             *losing.names(version, chosen),
         ]
 

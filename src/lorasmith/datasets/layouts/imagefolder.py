@@ -1,8 +1,8 @@
 """Hugging Face imagefolder: pictures in folders named after splits, a ``metadata.jsonl`` (or .csv, .parquet) in each.
 
 ``file_name`` is relative to the metadata; captions stand in ``text``, ``caption`` or ``prompt``. The columns
-``repeats``, ``concept``, ``role`` and ``mask_file_name`` are additions that other readers show as columns of their
-own (a ``*_file_name`` as a second picture).
+``repeats``, ``concept``, ``role``, ``provenance`` (JSON) and ``mask_file_name`` are additions that other readers show
+as columns of their own (a ``*_file_name`` as a second picture).
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from lorasmith.datasets.layouts.tabular import (
 )
 from lorasmith.datasets.layouts.writing import Export
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
+from lorasmith.datasets.origins import origin_in, origin_text
 from lorasmith.datasets.store import DatasetStore
 
 _TABLES: Final = tuple(f"metadata.{kind}" for kind in get_args(Kind))
-_FOLLOWED: Final = frozenset((*CAPTION_COLUMNS, "file_name", "repeats", "concept", "role", "mask_file_name", "mask"))
+_FOLLOWED: Final = frozenset(
+    (*CAPTION_COLUMNS, "file_name", "repeats", "concept", "role", "provenance", "mask_file_name", "mask")
+)
 _ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
@@ -99,7 +102,7 @@ def split_of(role: Role) -> str:
 
 def extra_columns(item: Item) -> dict[str, Any]:
     """What an item is besides its picture and caption, as columns."""
-    return {"repeats": item.repeats, "concept": item.concept, "role": item.role}
+    return {"repeats": item.repeats, "concept": item.concept, "role": item.role, "provenance": origin_text(item)}
 
 
 def described_by(row: Row, found: Found, path: str, number: int) -> Described:
@@ -114,6 +117,7 @@ def described_by(row: Row, found: Found, path: str, number: int) -> Described:
         repeats=repeats_of(repeats, found.said, where),
         role=role if role in _ROLES else role_of(parent(path)),
         concept=str(row.get("concept") or ""),
+        provenance=origin_in(row),
     )
 
 
@@ -149,7 +153,7 @@ def _idle_columns(rows: Sequence[Row]) -> set[str]:
 
     Judged over all splits, for ``datasets`` refuses splits with different columns.
     """
-    usual = {"repeats": 1, "concept": "", "mask_file_name": None}
+    usual = {"repeats": 1, "concept": "", "provenance": "", "mask_file_name": None}
     idle = {key for key, value in usual.items() if all(row[key] == value for row in rows)}
     return idle if any(row["role"] == "regularisation" for row in rows) else idle | {"role"}
 
@@ -199,6 +203,7 @@ def _describe(found: Found, picture: str, mask: str | None, described: Described
         role=described.role,
         concept=described.concept,
         mask=mask,
+        provenance=described.provenance,
     )
 
 

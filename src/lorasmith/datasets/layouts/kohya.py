@@ -85,6 +85,7 @@ class Kohya(Layout):
                 "sd-scripts splits off a share of its own and reads no {} folder; they lie in a folder beside.",
             ),
             *losing.formats(version, _FORMATS, "sd-scripts"),
+            *losing.origins(version, "sd-scripts"),
             *losing.names(version, chosen),
         ]
 

@@ -8,6 +8,7 @@ from lorasmith.datasets.layouts import Loss
 from lorasmith.datasets.layouts.naming import Group, concept_of, renamed
 from lorasmith.datasets.layouts.pictures import stored_format
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
+from lorasmith.datasets.origins import origin_of
 
 _ROLE_WORDS: Mapping[Role, str] = {
     "train": "training", "validation": "validation", "regularisation": "regularisation",
@@ -76,6 +77,12 @@ def folder_concepts(groups: Sequence[Group]) -> list[Loss]:
     """Concepts whose folder cannot carry their exact name."""
     bent = [item for group in groups if concept_of(group.folder) != group.concept for item in group.items]
     return loss("concept", bent, "the name of their concept is changed to fit a folder.")
+
+
+def origins(version: DatasetVersion, trainer: str) -> list[Loss]:
+    """Where pictures are from, for a target that has no place for it."""
+    told = where(version, lambda item: bool(origin_of(item)))
+    return loss("origin", told, f"{trainer} does not keep address, author and licence; the dataset does.")
 
 
 def roles(version: DatasetVersion, known: Collection[str], sentence: str) -> list[Loss]:

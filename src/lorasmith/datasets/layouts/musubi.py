@@ -68,6 +68,7 @@ class Musubi(Layout):
             *losing.folder_concepts(groups),
             *losing.roles(version, (), "musubi-tuner knows no {} pictures; they lie in a folder beside, not trained."),
             *losing.formats(version, _FORMATS, "musubi-tuner"),
+            *losing.origins(version, "musubi-tuner"),
             *losing.names(version, chosen),
         ]
 

@@ -61,6 +61,7 @@ class OneTrainer(Layout):
                 "OneTrainer has no class pictures; as PRIOR_PREDICTION it learns what the base predicts on them.",
             ),
             *losing.formats(version, _FORMATS, "OneTrainer"),
+            *losing.origins(version, "OneTrainer"),
             *losing.names(version, chosen),
         ]
 

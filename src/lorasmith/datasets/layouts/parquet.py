@@ -29,6 +29,7 @@ _FEATURES: Final = {
     "repeats": {"dtype": "int64", "_type": "Value"},
     "concept": {"dtype": "string", "_type": "Value"},
     "role": {"dtype": "string", "_type": "Value"},
+    "provenance": {"dtype": "string", "_type": "Value"},
     "mask": {"_type": "Image"},
 }
 
@@ -95,7 +96,8 @@ def _writer(items: Sequence[Item], names: Mapping[str, str], store: DatasetStore
         pyarrow, parquet = need_pyarrow()
         picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
         columns = [("image", picture), ("text", pyarrow.string()), ("repeats", pyarrow.int64())]
-        columns += [("concept", pyarrow.string()), ("role", pyarrow.string()), ("mask", picture)]
+        columns += [("concept", pyarrow.string()), ("role", pyarrow.string())]
+        columns += [("provenance", pyarrow.string()), ("mask", picture)]
         about = {"huggingface": json.dumps({"info": {"features": _FEATURES}})}
         schema = pyarrow.schema(columns, metadata=about)
         with parquet.ParquetWriter(out, schema, compression="none") as writer:  # pictures are packed already

@@ -39,6 +39,7 @@ class Plain(Layout):
             *losing.repeats(version, _TITLE),
             *losing.concepts(version, _TITLE),
             *losing.roles(version, (), "a folder of pairs does not tell {} pictures from the others."),
+            *losing.origins(version, _TITLE),
             *losing.names(version, stems(version.items, flat=False)),
         ]
 

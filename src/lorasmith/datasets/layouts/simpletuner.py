@@ -67,6 +67,7 @@ class SimpleTuner(Layout):
             *losing.folder_concepts(groups),
             *losing.formats(version, _FORMATS, "SimpleTuner"),
             *losing.loss("formats", packed, "a mask needs its picture's whole file name, so both become PNG."),
+            *losing.origins(version, "SimpleTuner"),
             *losing.names(version, chosen),
         ]
 

@@ -17,7 +17,7 @@ from lorasmith.datasets.layouts.reading import SourceFiles, flat, parse_jsonl
 from lorasmith.errors import DatasetError, EnvironmentProblem
 
 Kind = Literal["jsonl", "csv", "parquet"]
-CAPTION_COLUMNS: Final = ("text", "caption", "prompt")
+CAPTION_COLUMNS: Final = ("text", "caption", "prompt", "captions")
 Row = Mapping[str, Any]
 _WHEN_DAMAGED: Final = "Correct it, or remove it and import again."
 

@@ -55,6 +55,7 @@ class Taggui(Layout):
             *losing.concepts(version, _TITLE),
             *losing.roles(version, (), "a tag editor does not tell {} pictures from the others."),
             *losing.formats(version, _FORMATS, _TITLE),
+            *losing.origins(version, _TITLE),
             *losing.names(version, stems(version.items, flat=False)),
         ]
 

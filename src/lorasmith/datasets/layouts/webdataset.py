@@ -177,7 +177,7 @@ def _describe(found: Found, sample: Mapping[str, str], picture: str, *, spoken: 
         found.use_masks({picture: mask})
     shard = _SHARD.fullmatch(next((part for part in flat(picture).split("/") if part.endswith(".tar")), ""))
     role = role_of(shard[1]) if shard is not None and "role" not in row else described.role
-    provenance = {"name": row["name"]} if isinstance(row.get("name"), str) else {}
+    provenance = dict(described.provenance) | ({"name": row["name"]} if isinstance(row.get("name"), str) else {})
     found.described[picture] = replace(described, mask=mask, role=role, provenance=provenance)
 
 

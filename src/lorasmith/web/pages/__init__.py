@@ -4,9 +4,48 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.pages import datasets, door, pictures, places, runs, workspace
+from lorasmith.web.pages import (
+    announcements,
+    arranging,
+    bases,
+    captioning,
+    checks,
+    creating,
+    datasets,
+    door,
+    duplicates,
+    generate,
+    help,
+    imports,
+    models,
+    past,
+    picture_editing,
+    pictures,
+    places,
+    queue,
+    runs,
+    settings,
+    tags,
+    tools,
+    training_views,
+    workflow,
+    workspace,
+)
 
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    return (door.router, places.router, pictures.router, workspace.router, runs.router, datasets.router)
+    first = (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
+    areas = (
+        models.router,
+        generate.router,
+        bases.router,
+        announcements.router,
+        settings.router,
+        help.router,
+        workflow.router,
+    )
+    coming = (imports.router, captioning.router, tags.router)
+    looking = (checks.router, duplicates.router, training_views.router, past.router)
+    editing = (arranging.router, tools.router, picture_editing.router)
+    return (*first, *areas, *coming, *looking, *editing, datasets.router)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Query, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from lorasmith.datasets.captions.operations import OPERATIONS, operation_from
 from lorasmith.datasets.captions.worddiff import word_diff
@@ -15,8 +15,8 @@ from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.tokens import counter_for
 from lorasmith.errors import ConfigError, ConflictError, DatasetError
 from lorasmith.fields import fields_of
-from lorasmith.studio import Studio
 from lorasmith.web.forms import Sent, values_from
+from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
 from lorasmith.web.rendering import page, part
 
 router = APIRouter(prefix="/datasets", include_in_schema=False)
@@ -40,7 +40,7 @@ class Chosen:
 @router.get("")
 def all_datasets(request: Request) -> HTMLResponse:
     """Every dataset with a few of its pictures."""
-    studio = _studio(request)
+    studio = studio_of(request)
     versions = [studio.dataset(name) for name in studio.datasets()]
     return page(request, "datasets/list.html", title="Datasets", area="datasets", versions=versions)
 
@@ -48,29 +48,34 @@ def all_datasets(request: Request) -> HTMLResponse:
 @router.get("/{name}")
 def gallery(request: Request, name: str, q: Where = "") -> HTMLResponse:
     """The pictures of a dataset that a query means, all without one."""
-    version = _studio(request).dataset(name)
+    version = studio_of(request).dataset(name)
     chosen = _choose(request, version, q)
-    context: dict[str, Any] = _undoing(request, version)
-    context |= {"chosen": chosen, "cards": _cards(version, chosen.names[:CARDS]), "at": CARDS}
-    return page(
-        request, "datasets/gallery.html", title=version.dataset, area="datasets", tab="pictures",
-        version=version, q=q, tags=_tags(version, ""), **context,
-    )  # fmt: skip
+    context: dict[str, Any] = {"chosen": chosen, "cards": _cards(version, chosen.names[:CARDS]), "at": CARDS}
+    saved = studio_of(request).curate.selections(name).list()
+    context |= {"q": q, "tags": _tags(request, version, ""), "selections": saved}
+    return framed(request, "datasets/gallery.html", version, "pictures", version.dataset, **context)
 
 
 @router.get("/{name}/cards")
 def more_cards(request: Request, name: str, q: Where = "", at: Annotated[int, Query(ge=0)] = 0) -> HTMLResponse:
     """The next cards of the gallery."""
-    version = _studio(request).dataset(name)
+    version = studio_of(request).dataset(name)
     chosen = _choose(request, version, q)
     cards = _cards(version, chosen.names[at : at + CARDS])
     return part(request, "datasets/cards.html", version=version, chosen=chosen, cards=cards, q=q, at=at + CARDS)
 
 
+@router.get("/{name}/names")
+def names(request: Request, name: str, q: Where = "") -> JSONResponse:
+    """The names of all pictures that a query means, for whoever chooses them at once."""
+    version = studio_of(request).dataset(name)
+    return JSONResponse(_choose(request, version, q).names)
+
+
 @router.get("/{name}/item")
 def item_panel(request: Request, name: str, item: str, q: Where = "") -> HTMLResponse:
     """One picture and its caption, beside the gallery."""
-    version = _studio(request).dataset(name)
+    version = studio_of(request).dataset(name)
     return _panel(request, version, item, q)
 
 
@@ -85,7 +90,7 @@ def save_caption(
     q: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
     """Write a caption that was edited in version ``number``; what others wrote meanwhile is kept, or shown."""
-    studio = _studio(request)
+    studio = studio_of(request)
     seen = studio.dataset(f"{name}@{number}")
     text = caption.replace("\r\n", "\n")
     try:
@@ -104,15 +109,15 @@ def save_caption(
 @router.get("/{name}/tags")
 def tag_list(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
     """Tags with how often they occur, the most frequent first."""
-    version = _studio(request).dataset(name)
-    return part(request, "datasets/tags.html", version=version, tags=_tags(version, find))
+    version = studio_of(request).dataset(name)
+    return part(request, "datasets/tags.html", version=version, tags=_tags(request, version, find))
 
 
 @router.get("/{name}/suggestions")
 def suggestions(request: Request, name: str, find: Annotated[str, Query(max_length=200)] = "") -> JSONResponse:
     """Tags that begin with, or hold, what is being written."""
     wanted = find.strip().casefold()
-    counts = _counted(_studio(request).dataset(name))
+    counts = _counted(request, studio_of(request).dataset(name))
     found = [tag for tag in counts if wanted in tag.casefold()]
     found.sort(key=lambda tag: (not tag.casefold().startswith(wanted), -counts[tag], tag))
     return JSONResponse([{"tag": tag, "count": counts[tag]} for tag in found[:_SUGGESTED]])
@@ -121,22 +126,20 @@ def suggestions(request: Request, name: str, find: Annotated[str, Query(max_leng
 @router.get("/{name}/edit")
 def edit_form(request: Request, name: str, operation: str = "add_trigger_word", q: Where = "") -> HTMLResponse:
     """The form of a caption operation, on the pictures a query means."""
-    version = _studio(request).dataset(name)
+    version = studio_of(request).dataset(name)
     if operation not in OPERATIONS:
         operation_from(operation, {})  # says which there are
     kind = OPERATIONS[operation]
-    undone = _undoing(request, version)
-    return page(
-        request, "datasets/edit.html", title=f"Edit captions of {version.dataset}", area="datasets", tab="edit",
-        version=version, q=q, operation=operation, kind=kind, fields=list(fields_of(kind)), operations=OPERATIONS,
-        **undone,
+    return framed(
+        request, "datasets/edit.html", version, "edit", f"Edit captions of {version.dataset}",
+        q=q, operation=operation, kind=kind, fields=list(fields_of(kind)), operations=OPERATIONS,
     )  # fmt: skip
 
 
 @router.post("/{name}/preview")
 def preview(request: Request, name: str, form: Sent) -> HTMLResponse:
     """What an operation would do."""
-    studio = _studio(request)
+    studio = studio_of(request)
     version = studio.dataset(name)
     operation, where = form.get("operation", ""), form.get("q", "")
     shown = studio.curate.preview_edit(version, operation, _arguments(operation, form), where)
@@ -148,27 +151,27 @@ def preview(request: Request, name: str, form: Sent) -> HTMLResponse:
 @router.post("/{name}/apply")
 def apply(request: Request, name: str, form: Sent) -> Response:
     """Carry an operation out as a new version, on just the version that was previewed."""
-    studio = _studio(request)
+    studio = studio_of(request)
     operation = form.get("operation", "")
     if not form.get("number", "").isdigit():
         raise ConfigError("Look at what would change first.", "Press Preview.")
     seen = studio.dataset(f"{name}@{form['number']}")
     version = studio.curate.edit(seen, operation, _arguments(operation, form), form.get("q", ""))
-    return _moved(request, version)
+    return moved(request, version)
 
 
 @router.post("/{name}/undo")
 def undo(request: Request, name: str) -> Response:
     """One step back."""
-    version = _studio(request).curate.undo(name)
-    return _moved(request, version)
+    version = studio_of(request).curate.undo(name)
+    return moved(request, version)
 
 
 @router.post("/{name}/redo")
 def redo(request: Request, name: str) -> Response:
     """One step forth again."""
-    version = _studio(request).curate.redo(name)
-    return _moved(request, version)
+    version = studio_of(request).curate.redo(name)
+    return moved(request, version)
 
 
 def _arguments(operation: str, form: dict[str, str]) -> dict[str, Any]:
@@ -212,7 +215,7 @@ def _choose(request: Request, version: DatasetVersion, q: str) -> Chosen:
     if not q.strip():
         return Chosen([item.name for item in version.items])
     try:
-        return Chosen(_studio(request).curate.select(version, q))
+        return Chosen(studio_of(request).curate.select(version, q))
     except (ConfigError, DatasetError) as refusal:
         return Chosen([], str(refusal.args[0]), refusal.hint)
 
@@ -222,34 +225,18 @@ def _cards(version: DatasetVersion, names: list[str]) -> list[Item]:
     return [known[name] for name in names]
 
 
-def _tags(version: DatasetVersion, find: str) -> list[tuple[str, int]]:
+def _tags(request: Request, version: DatasetVersion, find: str) -> list[tuple[str, int]]:
     wanted = find.strip().casefold()
-    return [pair for pair in _counted(version).most_common() if wanted in pair[0].casefold()][:_TAGS]
+    return [pair for pair in _counted(request, version).most_common() if wanted in pair[0].casefold()][:_TAGS]
 
 
-def _counted(version: DatasetVersion) -> Counter[str]:
-    from lorasmith.datasets.captions.bulk import CaptionIndex
+def _counted(request: Request, version: DatasetVersion) -> Counter[str]:
+    """How often each tag occurs; counted once per version."""
 
-    return Counter(CaptionIndex(version.items).corpus.frequencies)
+    def count() -> Counter[str]:
+        from lorasmith.datasets.captions.bulk import CaptionIndex
 
+        return Counter(CaptionIndex(version.items).corpus.frequencies)
 
-def _undoing(request: Request, version: DatasetVersion) -> dict[str, Any]:
-    """What undo and redo would do, in words."""
-    history = _studio(request).curate.history(version.dataset)
-    head = next((entry for entry in history if entry.is_head), None)
-    forth = next((entry for entry in history if entry.redo), None)
-    undoable = head is not None and head.parent is not None
-    return {"undo": head.words if head and undoable else "", "redo": forth.words if forth else ""}
-
-
-def _moved(request: Request, version: DatasetVersion) -> Response:
-    """To the gallery, which shows the new version; htmx follows its own header."""
-    address = f"/datasets/{version.dataset}"
-    if request.headers.get("hx-request") == "true":
-        return Response(status_code=204, headers={"HX-Redirect": address})
-    return RedirectResponse(address, 303)
-
-
-def _studio(request: Request) -> Studio:
-    studio: Studio = request.app.state.studio
-    return studio
+    counted: Counter[str] = looks_of(request).at_once((version.dataset, version.number, version.root, "tags"), count)
+    return counted

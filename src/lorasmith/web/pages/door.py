@@ -14,9 +14,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/enter")
-def enter(request: Request, token: Annotated[str, Query()] = "") -> Response:
+def enter(request: Request, once: Annotated[str, Query()] = "") -> Response:
     """Exchange the token of the printed address for a cookie."""
-    secret = request.app.state.sessions.accept(token)
+    secret = request.app.state.sessions.accept(once)
     if secret is None:
         return RedirectResponse("/login?used=1", 303)
     answer = RedirectResponse("/", 303)

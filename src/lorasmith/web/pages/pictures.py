@@ -6,9 +6,9 @@ A picture is sent as what its first bytes say it is, one of the formats that are
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
@@ -39,12 +39,12 @@ def picture(request: Request, sha256: str) -> Response:
 
 
 @router.get("/thumbnails/{sha256}")
-def thumbnail(request: Request, sha256: str, side: Annotated[Literal[128, 256], Query()] = 256) -> Response:
+def thumbnail(request: Request, sha256: str, side: Literal["128", "256"] = "256") -> Response:
     """A small WebP of it."""
     if not _SHA256.fullmatch(sha256):
         raise HTTPException(404)
     studio: Studio = request.app.state.studio
-    data = studio.curate.thumbnail(sha256, side)
+    data = studio.curate.thumbnail(sha256, int(side))
     if data is None:
         raise HTTPException(404)
     return Response(data, media_type="image/webp", headers=_FOR_EVER)

@@ -56,7 +56,7 @@ async function openPalette() {
   chosen = 0;
   places = [...document.querySelectorAll(".top nav a")].map((a) => ({ word: a.textContent, address: a.href, kind: "page" }));
   show();
-  const answer = await fetch("/places", { headers: { Accept: "application/json" } });
+  const answer = await fetch(`/places?at=${encodeURIComponent(location.pathname)}`, { headers: { Accept: "application/json" } });
   if (answer.ok) {
     places.push(...(await answer.json()));
     show();

@@ -1,0 +1,26 @@
+"""What can be chosen of an import, for forms and command lines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from lorasmith.config import Section
+from lorasmith.datasets.images import Alpha
+
+
+class ImportOptions(Section):
+    """How pictures are taken in."""
+
+    background: Annotated[str, Field(min_length=1, max_length=60)] = "white"
+    """Colour that shows through transparent pictures: a CSS name or #rrggbb."""
+    alpha: Alpha = "fill"
+    """fill lays transparent pictures on the background; mask makes their transparency the mask and leaves their
+    colours; both does both."""
+    layout: Annotated[str, Field(max_length=60)] | None = None
+    """In which program's layout the files lie; left out, it is found out; plain reads settings of no program."""
+    max_side: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Pixels: longer pictures are reduced to it, and the originals kept. Left out, sizes stay."""
+    limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """How many pictures are taken at most, the first by name. Left out, all."""

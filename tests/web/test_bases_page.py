@@ -1,0 +1,143 @@
+"""Bases: what is here, what a link means before anything is fetched, questions and their answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorasmith.bases.wanting import Wanted, WantedFile
+from lorasmith.errors import FetchError
+from lorasmith.shelf import Shelf
+from lorasmith.web.sessions import Actor
+from tests.bases.test_answers import SD2
+from tests.bases.test_opening import PROBE, write_header
+from tests.web.conftest import Door, Server, client_of
+from tests.web.test_runs import PAYLOAD
+
+SD1 = {**SD2, PROBE: (320, 768)}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A folder of another program."""
+    folder = tmp_path / "their models"
+    folder.mkdir()
+    write_header(folder / "one.safetensors", SD1, {"modelspec.license": PAYLOAD})
+    write_header(folder / "two.safetensors", SD2)
+    return folder
+
+
+def test_a_path_is_looked_at_and_then_referred_to(door: Door, weights: Path) -> None:
+    path = str(weights / "one.safetensors")
+    looked = door.client.post("/bases/look", data={"link": path, "name": "mine"}, headers={"hx-request": "true"}).text
+    assert "Stable Diffusion" in looked and "Add it" in looked and "can be trained here" in looked
+    assert door.studio.bases.list() == ()
+    added = door.client.post("/bases", data={"link": path, "name": "mine"})
+    assert added.headers["location"] == "/bases/mine"
+    for address in ("/bases", "/bases/mine"):
+        text = door.client.get(address).text
+        assert "can be trained" in text and PAYLOAD not in text
+    assert path.replace(" ", " ") in door.client.get("/bases/mine").text
+
+
+def test_open_questions_are_asked_and_answered(door: Door, weights: Path) -> None:
+    door.studio.bases.add(str(weights / "two.safetensors"))
+    assert "1 open question" in door.client.get("/bases").text
+    assert "noise (epsilon) or velocity" in door.client.get("/bases/two").text
+    door.client.post("/bases/two/answer", data={"question": "prediction", "choice": "v_prediction"})
+    assert door.studio.bases.get("two").answers == {"prediction": "v_prediction"}
+    assert "answered" in door.client.get("/bases/two").text and "open question" not in door.client.get("/bases").text
+    for wrong in ({"question": "prediction", "choice": PAYLOAD}, {"question": PAYLOAD, "choice": "x"}):
+        refused = door.client.post("/bases/two/answer", data=wrong)
+        assert refused.status_code == 422 and PAYLOAD not in refused.text
+    door.client.post("/bases/two/answer", data={"question": "prediction"})
+    assert door.studio.bases.get("two").answers == {}
+
+
+def test_a_link_is_told_before_it_is_fetched(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wanted(shelf: Shelf, link: str) -> Any:
+        file = WantedFile("https://huggingface.co/x", "x.safetensors", 5_000_000_000)
+        return Wanted("x", "single_file", (file,), "huggingface", "https://huggingface.co/org/x", f"mit {PAYLOAD}",
+                      f"X {PAYLOAD}", ("It is gated: accept its terms first.",))  # fmt: skip
+
+    monkeypatch.setattr(Shelf, "wanted", wanted)
+    text = door.client.post("/bases/look", data={"link": "org/x"}, headers={"hx-request": "true"}).text
+    assert "5 GB" in text and "gated" in text and "/settings#secrets" in text and "Fetch it" in text
+    assert PAYLOAD not in text and "&lt;img" in text
+    sent = door.client.post("/bases", data={"link": "org/x", "name": "mine"})
+    (row,) = door.studio.queue.list()
+    assert row.kind == "fetch" and sent.headers["location"] == f"/jobs/{row.id}"
+    assert f"/jobs/{row.id}" in door.client.get("/bases").text
+
+
+def test_a_service_that_refuses_is_repeated(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wanted(shelf: Shelf, link: str) -> Any:
+        raise FetchError(f"Nobody is let in {PAYLOAD}.", "Store a token.")
+
+    monkeypatch.setattr(Shelf, "wanted", wanted)
+    text = door.client.post("/bases/look", data={"link": "org/x"}, headers={"hx-request": "true"}).text
+    assert "Nobody is let in" in text and "Store a token." in text and "/settings#secrets" in text
+    assert "Fetch it" not in text and PAYLOAD not in text
+
+
+@pytest.mark.parametrize("link", ["", "   ", "ftp://x/y", "javascript:alert(1)", "/nowhere/at/all.safetensors", PAYLOAD])
+def test_what_means_nothing_is_refused(door: Door, link: str) -> None:
+    for address in ("/bases", "/bases/look"):
+        answer = door.client.post(address, data={"link": link})
+        assert answer.status_code == 422 and PAYLOAD not in answer.text, address
+    assert door.studio.bases.list() == () and door.studio.jobs() == ()
+
+
+def test_folders_are_scanned_and_remembered(door: Door, weights: Path) -> None:
+    found = door.client.post("/bases/scan", data={"folders": str(weights)}).text
+    assert "one.safetensors" in found and "Remember 2" in found and door.studio.bases.list() == ()
+    done = door.client.post("/bases/scan", data={"folders": str(weights), "remember": "1"}).text
+    assert "2 remembered" in done and len(door.studio.bases.list()) == 2
+    assert "known here" in door.client.post("/bases/scan", data={"folders": str(weights)}).text
+    assert door.client.post("/bases/scan", data={"folders": "/nowhere/at/all"}).status_code == 422
+
+
+def test_forgetting_leaves_weights_of_others(door: Door, weights: Path) -> None:
+    door.studio.bases.add(str(weights / "one.safetensors"))
+    assert door.client.post("/bases/one/forget", data={"delete": "1"}).status_code == 422
+    assert door.client.post("/bases/one/forget").status_code == 303
+    assert door.studio.bases.list() == () and (weights / "one.safetensors").is_file()
+    assert door.client.get("/bases/one").status_code == 404
+
+
+def test_the_catalogue_says_licence_and_what_fits(door: Door) -> None:
+    text = door.client.get("/bases/catalogue").text
+    assert "CreativeML OpenRAIL-M" in text and "gated" in text and "Accept its terms" in text and "about" in text
+    fewer = door.client.get("/bases/catalogue?family=flux1&trainable=true").text
+    assert len(fewer) < len(text)
+    assert door.client.get(f"/bases/catalogue?family={PAYLOAD}").status_code == 200
+
+
+def test_who_is_no_admin_sees_nothing_of_this_disk(door: Door, weights: Path) -> None:
+    client = client_of(door.studio, door.sessions)
+    client.cookies.clear()
+    client.cookies.set("lorasmith_session", door.sessions.open(Actor("m", "member")))
+    assert client.post("/bases/scan", data={"folders": str(weights)}).status_code == 403
+    for address in ("/bases", "/bases/look"):
+        assert client.post(address, data={"link": str(weights / "one.safetensors")}).status_code == 403
+    assert client.get("/bases").status_code == 200
+
+
+def test_somebody_adds_a_base_by_its_path(server: Server, browser_page: Any, weights: Path) -> None:
+    page = browser_page
+    page.goto(f"{server.address}/bases")
+    page.fill("#link", str(weights / "two.safetensors"))
+    page.click("text=Look")
+    page.click("#wanted >> text=Add it")
+    page.wait_for_url("**/bases/two")
+    page.check("text=v_prediction")
+    page.click("#open >> text=Answer")
+    page.wait_for_selector(".state >> text=answered")
+    assert server.studio.bases.get("two").answers == {"prediction": "v_prediction"}
+    page.goto(f"{server.address}/bases")
+    page.fill("#folders", str(weights))
+    page.click("text=Scan")
+    page.click("#scanned >> text=Remember 1")
+    page.wait_for_selector("#scanned >> text=1 remembered")

@@ -1,0 +1,199 @@
+"""Journeys of a person with a real browser, a real server process and real trainings of the sandbox.
+
+One server process and one first training are shared: what is looked at afterwards is what they left.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from lorasmith.studio import Studio
+from tests.web.trainable import FORM, dots
+
+pytest.importorskip("torch")
+MOVING = '.job.busy progress:not([value="0"]):not([value="0.0"])'
+PATIENCE = 240_000  # ms; a training of a few steps on a machine that has much to do
+
+
+class Program:
+    """``lorasmith web`` as a person starts it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.address, self.way_in = home, "", ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, on the port it had before."""
+        port = self.address.rpartition(":")[2] if self.address else "0"
+        command = [sys.executable, "-c", _PROGRAM, str(self.home), port]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.way_in = self.process.stdout.readline().strip()
+        self.address = self.way_in.partition("/enter")[0]
+
+    def kill(self) -> None:
+        """As a crash does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+_PROGRAM = """
+import sys
+from lorasmith.studio import Studio
+from lorasmith.web import serving
+home, port = sys.argv[1:]
+if port == "0":
+    import socket
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+serving.serve(Studio(home), port=int(port), browser=False, said=lambda address: print(address, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    folder = tmp_path_factory.mktemp("journey")
+    dots(Studio(folder / "home"), folder / "pictures")
+    running = Program(folder / "home")
+    running.start()
+    yield running
+    studio = Studio(running.home)
+    running.kill()
+    for job in studio.jobs():
+        if job.state() == "running":
+            job.stop(force=True, grace=0.0)
+
+
+@pytest.fixture(scope="module")
+def context(chromium: Any, program: Program) -> Iterator[Any]:
+    made = chromium.new_context(viewport={"width": 1300, "height": 900})
+    made.new_page().goto(program.way_in)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: Any) -> Iterator[Any]:
+    made = context.new_page()
+    said: list[str] = []
+    made.on("pageerror", lambda error: said.append(str(error)))
+    made.on("console", lambda one: said.append(one.text) if "Content Security Policy" in one.text else None)
+    yield made
+    made.close()
+    assert said == []
+
+
+def row(page: Any, state: str, title: str) -> Any:
+    return page.locator(f".job[data-state={state}]").filter(has_text=title).first
+
+
+def fill(page: Any, **values: str) -> None:
+    for key, value in {**FORM, **values}.items():
+        field = page.locator(f'[name="{key}"]')
+        if field.count() and key not in ("model", "dataset"):
+            page.evaluate(
+                "id => document.getElementById(id).closest('details')?.setAttribute('open', '')", key.replace(".", "-")
+            )
+            field.first.fill(value)
+
+
+def test_from_the_workspace_to_a_downloaded_lora(page: Any, program: Program, tmp_path: Path) -> None:
+    page.goto(f"{program.address}/")
+    assert page.locator("#start").is_enabled() or page.locator(".reasons li").count()
+    page.select_option("#dataset", "")
+    page.wait_for_selector(".reasons >> text=No pictures are chosen")
+    assert page.locator("#start").is_disabled()
+    page.select_option("#dataset", "dots")
+    page.wait_for_selector("#plan-place >> text=What will happen")
+    fill(page, **{"adapter.rank": "5000"})
+    page.wait_for_selector(".reasons >> text=adapter.rank")
+    page.click(".reasons a")
+    assert page.evaluate("document.activeElement.id") == "adapter-rank"
+    fill(page, max_train_steps="6")
+    page.wait_for_selector("#start:enabled")
+    page.click("#start")
+    page.wait_for_url("**began=**")
+    row(page, "running", "dots").wait_for(timeout=PATIENCE)  # nobody loads the page again
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
+    done = row(page, "succeeded", "dots")
+    done.wait_for(timeout=PATIENCE)
+    with page.expect_download() as download:
+        done.get_by_role("link", name="Download").click()
+    download.value.save_as(tmp_path / "dots.safetensors")
+    with safe_open(tmp_path / "dots.safetensors", "np") as file:
+        assert len(list(file.keys())) > 10
+        assert file.metadata()["ss_output_name"] == "dots" or "dots" in str(file.metadata())
+
+
+def test_the_page_of_what_ran(page: Any, program: Program) -> None:
+    page.goto(f"{program.address}/queue")
+    row(page, "succeeded", "dots").locator("a").first.click()
+    page.wait_for_selector("[data-plot=loss] canvas")
+    assert "certifying" in page.locator(".timeline").inner_text()
+    assert "passed" in page.locator("text=Load certificate").locator("..").inner_text()
+
+
+def test_cancel_and_retry(page: Any, program: Program) -> None:
+    page.goto(f"{program.address}/?dataset=dots")
+    fill(page, output_name="again", max_train_steps="5000")
+    page.wait_for_selector("#start:enabled")
+    page.click("#start")
+    row(page, "running", "again").wait_for(timeout=PATIENCE)
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
+    row(page, "running", "again").get_by_role("button", name="Cancel").click()
+    row(page, "cancelled", "again").wait_for(timeout=PATIENCE)
+    row(page, "cancelled", "again").get_by_role("button", name="Retry").click()
+    row(page, "running", "again").wait_for(timeout=PATIENCE)
+
+
+def test_the_server_is_killed_in_mid_training(page: Any, program: Program) -> None:
+    page.goto(f"{program.address}/")
+    running = row(page, "running", "again")
+    running.wait_for(timeout=PATIENCE)
+    job = running.get_attribute("data-job-row")
+    page.wait_for_selector(MOVING, state="attached", timeout=PATIENCE)
+    worker = Studio(program.home).job(job)
+    program.kill()
+    page.wait_for_selector(".cut-off:visible")
+    assert worker.state() == "running"  # it does not know that there was a server
+    from playwright.sync_api import expect
+
+    before = page.locator(f'[data-job-row="{job}"] [data-words]').inner_text()
+    program.start()
+    # The page was never loaded again: its stream went on at the next server.
+    expect(page.locator(f'[data-job-row="{job}"] [data-words]')).not_to_have_text(before, timeout=PATIENCE)
+    page.locator(f'[data-job-row="{job}"]').get_by_role("button", name="Cancel").click()
+    row(page, "cancelled", "again").wait_for(timeout=PATIENCE)
+    assert worker.state() == "stopped" and len(list((worker.folder.path / "checkpoints").iterdir())) >= 1
+
+
+def test_the_wizard(page: Any, program: Program) -> None:
+    page.goto(f"{program.address}/models/new")
+    page.fill("#name", "Walked")
+    page.keyboard.press("Enter")
+    pictures = sorted((program.home.parent / "pictures").glob("*.png"))
+    page.set_input_files("#pictures", [str(path) for path in pictures])
+    assert page.locator("#thumbs li").count() == 4
+    page.locator("#thumbs button").first.click()
+    assert page.locator("#thumbs li").count() == 3 and "15 to 20" in page.locator("#picture-count").inner_text()
+    page.click("#step-next")
+    page.locator("label", has_text="Beginner").click()
+    page.wait_for_selector("#estimate .chosen >> text=Beginner")
+    page.wait_for_selector("#estimate >> text=measured")  # a run was made here before
+    page.click("#step-next")
+    assert "3 uploaded" in page.locator("#review").inner_text()
+    page.click("text=Start Training")
+    page.wait_for_url("**/jobs/**")
+    page.wait_for_selector("text=You can close this page")
+    page.get_by_role("button", name="Cancel").click()
+    page.wait_for_selector("#state:has-text('cancelled')", timeout=PATIENCE)

@@ -1,0 +1,93 @@
+"""Looks that take long: known by what they are of, told how far, cancelled, begun anew after a failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lorasmith.errors import ConfigError, Stopped
+from lorasmith.web.looks import Look, Looks
+
+
+@pytest.fixture
+def looks() -> Iterator[Looks]:
+    made = Looks()
+    yield made
+    made.close()
+
+
+def test_what_is_quick_is_there_at_once_and_nobody_looks_twice(looks: Looks) -> None:
+    carried_out: list[str] = []
+
+    def work(look: Look) -> str:
+        carried_out.append(look.id)
+        return "seen"
+
+    first = looks.ask("a", work, patience=10)
+    assert not first.running and first.result() == "seen"
+    assert looks.ask("a", work, patience=10) is first and len(carried_out) == 1
+    assert looks.find(first.id) is first
+    assert looks.ask("b", work, patience=10) is not first and len(carried_out) == 2
+
+
+def test_a_page_does_not_wait_and_is_told_how_far_it_is(looks: Looks) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(look: Look) -> int:
+        look.watch(3, 10, "pictures")
+        look.early = "something"
+        begun.set()
+        assert go_on.wait(20)
+        return 10
+
+    look = looks.ask("slow", work, patience=0)
+    assert begun.wait(20) and look.running and looks.running() == [look]
+    assert (look.done, look.total, look.what, look.early) == (3, 10, "pictures", "something")
+    go_on.set()
+    assert looks.ask("slow", work, patience=20).result() == 10
+
+
+def test_a_cancelled_look_ends_at_its_next_word_and_begins_anew_once_forgotten(looks: Looks) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def work(look: Look) -> int:
+        begun.set()
+        assert cancelled.wait(20)
+        look.watch(1, 2)
+        raise AssertionError("it went on")
+
+    look = looks.ask("x", work, patience=0)
+    assert begun.wait(20)
+    assert looks.cancel(look.id) and not looks.cancel("nothing")
+    cancelled.set()
+    with pytest.raises(Stopped):
+        look.result()
+    assert look.stopped and not look.running
+    looks.forget(look)
+    assert looks.ask("x", lambda _: 5, patience=20).result() == 5
+
+
+def test_what_went_wrong_is_raised_to_whoever_asks(looks: Looks) -> None:
+    def work(look: Look) -> int:
+        raise ConfigError("No.", "Do otherwise.")
+
+    look = looks.ask("wrong", work, patience=20)
+    with pytest.raises(ConfigError, match="No"):
+        look.result()
+
+
+def test_only_the_latest_answers_are_kept(looks: Looks) -> None:
+    first = looks.ask(0, lambda _: 0, patience=20)
+    for number in range(1, 40):
+        looks.ask(number, lambda _: 0, patience=20)
+    assert looks.find(first.id) is None
+
+
+def test_what_takes_a_moment_does_not_wait_in_line(looks: Looks) -> None:
+    go_on = threading.Event()
+    for number in range(3):
+        looks.ask(number, lambda look: go_on.wait(20), patience=0)
+    assert looks.at_once("tags", lambda: 7) == 7 == looks.at_once("tags", lambda: 8)
+    go_on.set()
