@@ -510,6 +510,8 @@ class Studio:
         from lorasmith.toolbox import Toolbox
 
         return Toolbox(self.home)
+
+    @property
     def models(self) -> Models:
         """The adapters of this home with all that belongs to them: look at, describe, take in, delete."""
         from lorasmith.models import Models
