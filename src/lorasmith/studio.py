@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from lorasmith.recipes import Recipes
     from lorasmith.remedies import Remedies
     from lorasmith.shelf import Shelf
-    from lorasmith.toolbox import Toolbox
     from lorasmith.sources.upload_sets import UploadSet
     from lorasmith.sources.uploads import Uploads
+    from lorasmith.toolbox import Toolbox
     from lorasmith.training.plan import Plan
     from lorasmith.workbench import Workbench
 
