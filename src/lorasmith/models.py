@@ -300,7 +300,7 @@ def uploaded(name: str, chunks: Iterable[bytes], folder: Path) -> Path:
         kind = plain.rpartition(".")[2][:20] if "." in plain else "file of no kind"
         raise AdapterError(
             f"A {kind} is not taken in: a LoRA is a .safetensors file.",
-            "A pickle (.pt, .ckpt, .bin) can run programs; `lorasmith bases convert` writes its tensors as safetensors.",
+            "A pickle can run programs; `lorasmith bases convert` writes its tensors as safetensors.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{adapter_name(plain[: -len('.safetensors')])}.safetensors"

@@ -59,9 +59,9 @@ def test_only_what_is_asked_can_be_answered_and_only_so(shelf: Shelf) -> None:
     with pytest.raises(BaseError, match="does not ask 'colour'") as refused:
         shelf.answer("second", "colour", "red")
     assert "prediction" in refused.value.hint
-    with pytest.raises(ConfigError, match="'maybe' is no answer") as refused:
+    with pytest.raises(ConfigError, match="'maybe' is no answer") as no_choice:
         shelf.answer("second", "prediction", "maybe")
-    assert "v_prediction" in refused.value.hint
+    assert "v_prediction" in no_choice.value.hint
     with pytest.raises(BaseError, match="no base 'third'"):
         shelf.answer("third", "prediction", "epsilon")
     assert shelf.get("second").answers == {}

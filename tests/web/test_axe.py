@@ -8,8 +8,12 @@ from typing import Any, Final
 
 import pytest
 
+from tests.bases.test_answers import SD2
+from tests.bases.test_opening import write_header
 from tests.web.conftest import Server
 from tests.web.test_datasets import fill
+from tests.web.test_generate import painted
+from tests.web.test_models import take_in
 from tests.web.test_runs import told
 
 PAGES: Final = (
@@ -45,6 +49,16 @@ PAGES: Final = (
     "/queue",
     "/models/new",
     "/settings/announcements",
+    "/models",
+    "/models/cat",
+    "/models/import",
+    "/generate?job=generate",
+    "/generate/history",
+    "/bases",
+    "/bases/two",
+    "/bases/catalogue",
+    "/settings",
+    "/help?q=trigger",
 )
 """Every page that people look at; whoever adds one adds it here."""
 
@@ -61,6 +75,12 @@ def faults(page: Any) -> list[str]:
 def visit(chromium: Any, server: Server, tmp_path: Path) -> Callable[[str, str, int], Any]:
     fill(server.studio, tmp_path / "pictures")
     told(server.studio)
+    take_in(server.studio, tmp_path / "loras")
+    server.studio.models.remove(take_in(server.studio, tmp_path / "loras", "gone", seed=1))
+    job = painted(server.studio, 1, prompts=["a cat"], adapters=[{"name": "cat"}])
+    server.studio.easel.save("good", server.studio.easel.again(job, 0), (job, 0))
+    server.studio.queue.cancel(job)
+    server.studio.bases.add(str(write_header(tmp_path / "two.safetensors", SD2)))
 
     def go(path: str, theme: str, width: int) -> Any:
         # The policy of our pages would keep axe out; nothing else is switched off.

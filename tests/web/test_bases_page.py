@@ -82,7 +82,9 @@ def test_a_service_that_refuses_is_repeated(door: Door, monkeypatch: pytest.Monk
     assert "Fetch it" not in text and PAYLOAD not in text
 
 
-@pytest.mark.parametrize("link", ["", "   ", "ftp://x/y", "javascript:alert(1)", "/nowhere/at/all.safetensors", PAYLOAD])
+@pytest.mark.parametrize(
+    "link", ["", "   ", "ftp://x/y", "javascript:alert(1)", "/nowhere/at/all.safetensors", PAYLOAD]
+)
 def test_what_means_nothing_is_refused(door: Door, link: str) -> None:
     for address in ("/bases", "/bases/look"):
         answer = door.client.post(address, data={"link": link})

@@ -67,7 +67,7 @@ def test_a_name_that_is_none_leads_nowhere(door: Door, tmp_path: Path, name: str
 
 
 def test_a_lora_of_somebody_else_is_taken_in(door: Door, tmp_path: Path) -> None:
-    file = write_lora(tmp_path / "their löra.safetensors", **{"ss_x": PAYLOAD})
+    file = write_lora(tmp_path / "their löra.safetensors", ss_x=PAYLOAD)
     sent = door.client.post("/models/import", files={"file": (r"C:\x\their löra.safetensors", file.read_bytes())})
     assert sent.status_code == 303 and sent.headers["location"] == "/models/their-l%C3%B6ra"
     text = door.client.get(sent.headers["location"]).text
@@ -218,6 +218,7 @@ def test_text_is_copied_and_files_are_dropped(server: Server, browser_page: Any,
     page.goto(f"{server.address}/models/import")
     page.evaluate(
         """() => { const data = new DataTransfer(); data.items.add(new File(["x"], "dropped.safetensors"));
-        document.querySelector("[data-drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true })); }"""
+        const drop = new DragEvent("drop", { dataTransfer: data, bubbles: true });
+        document.querySelector("[data-drop]").dispatchEvent(drop); }"""
     )
     assert page.evaluate("document.getElementById('file').files[0].name") == "dropped.safetensors"

@@ -83,8 +83,9 @@ def scan(
     result = studio.bases.scan(places, add=bool(remember))
     rows = []
     for seen in result.sightings:
-        usable = seen.found is not None and seen.found.is_base
-        state = "can be trained" if usable and studio.bases.trainable(seen.found.family) else ""
+        found = seen.found
+        usable = found is not None and found.is_base
+        state = "can be trained" if found is not None and usable and studio.bases.trainable(found.family) else ""
         rows.append((seen, usable, state))
     known = {base.path for base in studio.bases.list()}
     return part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -312,7 +313,7 @@ def _number(text: str, what: str) -> float:
         value = float(text.strip().replace(",", "."))
     except ValueError as cause:
         raise ConfigError(f"The {what} '{text[:40]}' is not a number.", "Write a number such as 7 or 0.8.") from cause
-    if value != value or abs(value) == float("inf"):
+    if not math.isfinite(value):
         raise ConfigError(f"The {what} '{text[:40]}' is not a number.", "Write a number such as 7 or 0.8.")
     return int(value) if value.is_integer() else value
 
