@@ -43,6 +43,15 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, ensure_ascii=False, indent=2).encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object; empty when it is missing or damaged, for files that are written whole or not at all."""
+    try:
+        raw = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return raw if isinstance(raw, dict) else {}
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder durable. Windows has no such call and journals them itself."""
     if os.name == "nt":

@@ -4,6 +4,7 @@
     control.json    what is wanted of it now (written whole, renamed into place)
     events.jsonl    what it says, appended by the worker
     log.txt         what its libraries say
+    queue.json      its place in the queue, if it has one (``queue/ticket.py``)
     lock            held by the worker while it lives; owner.json beside it says who that is
     result.json     how it ended, written last
     samples/  checkpoints/<step>/  cache/  ...
@@ -27,7 +28,7 @@ from lorasmith.credentials import redact
 from lorasmith.errors import JobError
 from lorasmith.files import write_atomically
 
-JobKind = Literal["train", "caption", "generate", "certify"]
+JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export"]
 
 
 class JobRecord(BaseModel):
@@ -41,7 +42,8 @@ class JobRecord(BaseModel):
     created: str
     payload: dict[str, Any]
     """train: ``config`` (TrainConfig), ``fingerprint``; caption: ``dataset``, ``captioner``, ``options``;
-    generate: the request; certify: ``adapter``, ``base``."""
+    generate: the request; certify: ``adapter``, ``base``; import: ``sources``, ``name``, ``options``;
+    fetch: ``link``, ``name``; export: ``dataset``, ``layout``, ``folder``, ``force``."""
 
 
 class Control(BaseModel):
@@ -49,7 +51,8 @@ class Control(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    wanted: Literal["run", "pause", "stop"] = "run"
+    wanted: Literal["run", "pause", "stop", "finish"] = "run"
+    """``finish``: end early and keep what was made so far as the result; who cannot do that stops."""
     save_now: int = 0
     sample_now: int = 0
 

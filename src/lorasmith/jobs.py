@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ from lorasmith import errors, processes
 from lorasmith.credentials import refuse_to_write
 from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
 from lorasmith.events import Event
-from lorasmith.files import write_atomically, write_json
+from lorasmith.files import read_json, write_atomically, write_json
 from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result
 
 State = Literal["queued", "running", "succeeded", "failed", "stopped", "paused", "lost"]
@@ -64,13 +65,21 @@ class Jobs:
     def folder(self) -> Path:
         return self.home / "jobs"
 
-    def submit(self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "") -> Job:
+    def submit(
+        self,
+        kind: JobKind,
+        payload: Mapping[str, Any],
+        *,
+        name: str = "",
+        prepare: Callable[[Path, bytes], object] = lambda folder, record: None,
+    ) -> Job:
         """Write a new job folder; the job is queued until ``Job.start``.
 
         Args:
             kind: what the worker shall do.
             payload: its arguments, JSON values; frozen from here on.
             name: a word for people, becomes part of the id.
+            prepare: puts more into the folder; is given it and the bytes of ``job.json``, which makes it a job.
 
         Raises:
             JobError: the payload is not JSON.
@@ -82,9 +91,15 @@ class Jobs:
         path = self._claim(f"{now:%Y%m%d-%H%M%S}-{kind}" + (f"-{slug}" if (slug := _slug(name)) else ""))
         try:
             record = JobRecord(id=path.name, kind=kind, created=now.isoformat(), payload=dict(payload))
-            write_atomically(path / "job.json", record.model_dump_json(indent=2).encode())
-        except ValueError as cause:
-            path.rmdir()
+            content = record.model_dump_json(indent=2).encode()
+            prepare(path, content)
+            write_atomically(path / "job.json", content)
+        except (ValueError, OSError) as cause:
+            shutil.rmtree(path)
+            if isinstance(cause, OSError):
+                raise EnvironmentProblem(
+                    f"The {kind} job cannot be written to {self.folder}: {cause.strerror}.", "Free some space."
+                ) from cause
             raise JobError(f"The {kind} job cannot be written down: {cause}.", "Use plain JSON values.") from cause
         return Job(JobFolder(path), self)
 
@@ -171,8 +186,11 @@ class Job:
         started = (self.folder.path / "start.json").exists() or (self.folder.path / "owner.json").exists()
         return "lost" if started else "queued"
 
-    def start(self) -> Job:
+    def start(self, environment: Mapping[str, str] | None = None) -> Job:
         """Start a worker in a session of its own, which outlives this process.
+
+        Args:
+            environment: variables for it besides this process's own, such as which card it may see.
 
         Raises:
             JobError: it is running, or it has ended.
@@ -186,11 +204,14 @@ class Job:
                 raise JobError(
                     f"Job {self.id} has been started before ({state}).", f"Use `lorasmith resume {self.id}`."
                 )
-            self._spawn()
+            self._spawn(environment)
         return self
 
-    def resume(self) -> Job:
+    def resume(self, environment: Mapping[str, str] | None = None) -> Job:
         """Go on where the job stopped, paused, failed or was lost; its last result is kept beside the new one.
+
+        Args:
+            environment: variables for the worker besides this process's own.
 
         Raises:
             JobError: it is running, or has succeeded.
@@ -202,7 +223,7 @@ class Job:
             if state == "succeeded":
                 raise JobError(f"Job {self.id} has succeeded; there is nothing left to do.", "Start a new one.")
             self.folder.set_control(self._control().model_copy(update={"wanted": "run"}))
-            self._spawn()
+            self._spawn(environment)
         return self
 
     def follow(self, *, latest: bool = False) -> Iterator[Event]:
@@ -268,8 +289,7 @@ class Job:
 
     def death(self) -> JobError:
         """The error that describes a worker which died without a result, with the end of its log."""
-        child = self.jobs._children.get(self.id)
-        manner = processes.manner_of_end(child.poll() if child else None)
+        manner = processes.manner_of_end(self.exit_code())
         return JobError(
             f"The worker of job {self.id} died: {manner}.", f"`lorasmith resume {self.id}` goes on.{self._last_words()}"
         )
@@ -291,6 +311,17 @@ class Job:
         """Ask the worker to save, end and free the device; ``resume`` goes on."""
         self._want("pause")
 
+    def finish(self) -> None:
+        """Ask the worker to end early with what it has made so far as the result.
+
+        Raises:
+            JobError: the job is not running.
+        """
+        with self._alone():
+            if (state := self.state()) != "running":
+                raise JobError(f"Job {self.id} is not running ({state}).", "There is nothing to finish.")
+            self.folder.set_control(self._control().model_copy(update={"wanted": "finish"}))
+
     def stop(self, *, force: bool = False, grace: float = 30.0) -> None:
         """Ask the worker to save and end.
 
@@ -301,11 +332,27 @@ class Job:
         self._want("stop")
         if force and not self._ended_within(grace):
             for kill in (False, True):
-                worker = self._worker()
-                if worker is not None and worker.pid != os.getpid() and not self._start().get("starting"):
-                    processes.end(worker, kill=kill)
+                self.signal(kill=kill)
                 self._ended_within(grace if not kill else _CALLERS_PATIENCE)
-            self._settle_as_stopped()
+            self.settle("stopped")
+
+    def signal(self, *, kill: bool) -> None:
+        """Signal the worker, if there is one: to end, or with ``kill`` to its death and that of its children."""
+        worker = self._worker()
+        if worker is not None and worker.pid != os.getpid() and not self._start().get("starting"):
+            processes.end(worker, kill=kill)
+
+    def vacant(self) -> bool:
+        """Whether nobody holds the folder's lock, which is certain where pids only hint; for a job that looks lost."""
+        try:
+            with FileLock(self.folder.path / "lock", timeout=0):
+                return True
+        except Timeout:
+            return False
+
+    def exit_code(self) -> int | None:
+        """How the worker ended, as ``Popen.returncode`` has it; None when this process did not start it."""
+        return child.poll() if (child := self.jobs._children.get(self.id)) is not None else None
 
     def save_now(self) -> None:
         """Ask for a checkpoint at the next step.
@@ -335,20 +382,27 @@ class Job:
         except Timeout as cause:
             raise JobError(f"Another process is busy with job {self.id}.", "Try again in a moment.") from cause
 
-    def _spawn(self) -> None:
+    def _spawn(self, environment: Mapping[str, str] | None = None) -> None:
         """Start a worker; the last result, if there is one, is set aside.
 
         Until the worker has a pid, ``start.json`` names this process, so that nobody takes the job for lost meanwhile.
+        Its token tells this worker from one of an earlier start that was slow to come up.
         """
         path = self.folder.path.absolute()
         events, start, result = path / "events.jsonl", path / "start.json", path / "result.json"
-        offset = {"events_from": events.stat().st_size if events.exists() else 0}
+        token = secrets.token_hex(8)
+        offset = {"events_from": events.stat().st_size if events.exists() else 0, "token": token}
         aside = self._free_result_name() if result.exists() else None
         write_json(start, offset | {"starting": True} | processes.identity())
         if aside is not None:
             result.rename(aside)
         try:
-            child = processes.spawn(self.jobs.command(path), folder=path, log=path / "log.txt")
+            child = processes.spawn(
+                self.jobs.command(path),
+                folder=path,
+                log=path / "log.txt",
+                environment={**(environment or {}), processes.START_TOKEN: token},
+            )
         except EnvironmentProblem:
             if aside is not None:
                 aside.rename(result)
@@ -358,7 +412,7 @@ class Job:
         write_json(start, offset | processes.identity(child.pid))
 
     def _start(self) -> dict[str, Any]:
-        return _read_json(self.folder.path / "start.json")
+        return read_json(self.folder.path / "start.json")
 
     def _worker(self) -> psutil.Process | None:
         """The live process that holds the folder or was started for it; None when there is none.
@@ -368,7 +422,7 @@ class Job:
         child = self.jobs._children.get(self.id)
         if child is not None:
             child.poll()  # takes a dead child off the process table
-        for known in (_read_json(self.folder.path / "owner.json"), self._start()):
+        for known in (read_json(self.folder.path / "owner.json"), self._start()):
             process = processes.find(known)
             if process is not None:
                 return process
@@ -422,15 +476,14 @@ class Job:
             control = self._control()
             self.folder.set_control(control.model_copy(update={counter: getattr(control, counter) + 1}))
 
-    def _settle_as_stopped(self) -> None:
-        """Write the result that a killed worker no longer can."""
-        if self.state() != "lost":
+    def settle(self, outcome: Literal["stopped", "paused", "failed"], message: str = "") -> None:
+        """Write the result that a dead worker no longer can; ``failed`` also over one that it left by a signal."""
+        if self.state() not in (("lost", "stopped") if outcome == "failed" else ("lost",)):
             return
         with FileLock(self.folder.path / "lock", timeout=_CALLERS_PATIENCE):
-            message = "The worker did not stop when asked and was ended by force."
-            self.folder.set_result(
-                Result(outcome="stopped", message=message, hint=f"`lorasmith resume {self.id}` goes on.")
-            )
+            words = message or "The worker did not end when asked and was ended by force."
+            hint = f"`lorasmith resume {self.id}` goes on."
+            self.folder.set_result(Result(outcome=outcome, message=words, hint=hint))
 
     def _free_result_name(self) -> Path:
         numbers = [
@@ -443,12 +496,3 @@ def _slug(name: str) -> str:
     """Letters, digits and single dashes of a name, at most 40, safe in every file system."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40].strip("-")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A small JSON object; empty when it is missing. Both files read so are written whole or not at all."""
-    try:
-        raw = json.loads(path.read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return raw if isinstance(raw, dict) else {}

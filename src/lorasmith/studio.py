@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lorasmith.credentials import redact
-from lorasmith.errors import AdapterError, ConfigError, DatasetError, InputError, JobError
+from lorasmith.errors import AdapterError, ConfigError, InputError, JobError
 from lorasmith.events import Event
 
 if TYPE_CHECKING:
@@ -33,27 +33,23 @@ if TYPE_CHECKING:
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.datasets.store import DatasetStore
+    from lorasmith.enqueuing import Enqueue
     from lorasmith.gathering import Gathering
+    from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
     from lorasmith.library import Library
+    from lorasmith.queue.dispatcher import Dispatcher
+    from lorasmith.queue.fsck import Difference
+    from lorasmith.queue.verbs import Queue
     from lorasmith.recipe import Recipe
+    from lorasmith.remedies import Remedies
     from lorasmith.shelf import Shelf
     from lorasmith.training.plan import Plan
+    from lorasmith.workbench import Workbench
 
 Watch = Callable[[Event], None]
 _COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
-
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """A picture that was generated, and what it was generated from."""
-
-    path: Path
-    prompt: str
-    negative_prompt: str
-    seed: int
-    adapters: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,7 @@ class Studio:
         self.home = (Path(home).expanduser() if home is not None else default_home()).absolute()
         self._worker = worker
         self._known_jobs: Jobs | None = None
+        self._known_queue: Queue | None = None
 
     # Datasets
 
@@ -216,20 +213,15 @@ class Studio:
             DatasetError: no pictures, or it failed on all of them.
             EnvironmentProblem: the model is not here and downloading was not allowed.
         """
-        from lorasmith.captioning import check_options
+        from lorasmith.enqueuing import caption_payload, onto
         from lorasmith.files import write_json
 
         parent = self.dataset(version)
-        if not parent.items:
-            raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
-        name, checked = check_options(captioner, options, download=download, home=self.home)
+        payload = caption_payload(self, parent, captioner, options, existing, lines, fresh, download, device)
         if existing == "keep" and all(item.caption.strip() for item in parent.items):
             return parent
-        which = "missing" if existing == "keep" else "all"
-        payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
-        payload |= {"which": which, "lines": lines, "fresh": fresh, "download": download}
         job = self._submit("caption", payload, name=parent.dataset)
-        write_json(job.folder.path / _COMMIT, {"existing": existing, "as_line": as_line, "onto": _onto(version)})
+        write_json(job.folder.path / _COMMIT, {"existing": existing, "as_line": as_line, "onto": onto(version)})
         self._run(job, on_event)
         return self.collect_captions(job)
 
@@ -357,18 +349,12 @@ class Studio:
             ConfigError: an unknown field or an impossible value.
             AdapterError, BaseError: an adapter or the base cannot be used.
         """
-        from lorasmith.generation.request import plan_pictures, resolve_request
+        from lorasmith.enqueuing import generate_payload
+        from lorasmith.generation.request import GeneratedImage
 
-        asked = resolve_request({**(request or {}), **values})
-        payload = asked.model_dump(mode="json")
-        payload["base"] = self._base(asked.base)
-        for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
-            self.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
-        payload["adapters"] = [{"name": str(self.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
-        if asked.grid is not None:
-            payload["grid"]["adapters"] = [str(self.adapter(name)) for name in asked.grid.adapters]
+        payload = generate_payload(self, {**(request or {}), **values})
         job = self._submit("generate", payload)
-        return [_picture(job.folder.path, image) for image in self._run(job, on_event)["images"]]
+        return [GeneratedImage.of(job.folder.path, image) for image in self._run(job, on_event)["images"]]
 
     def certify(self, adapter: Path | str, base: str, *, on_event: Watch | None = None) -> Certificate:
         """Load a LoRA file, anybody's, into a base and state what arrived; look at ``passed``.
@@ -377,8 +363,9 @@ class Studio:
             AdapterError, BaseError: there is no such file, or it cannot be read.
         """
         from lorasmith.adapters.certificate import Certificate
+        from lorasmith.enqueuing import certify_payload
 
-        payload = {"adapter": str(self.adapter(adapter)), "base": self._base(base)}
+        payload = certify_payload(self, adapter, base)
         return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))
 
     def inspect(self, adapter: Path | str) -> AdapterReport:
@@ -406,6 +393,59 @@ class Studio:
     def job(self, reference: Job | str) -> Job:
         """The job of that id, an unmistakable part of one, or ``last``."""
         return self._jobs.get(reference) if isinstance(reference, str) else reference
+
+    @property
+    def queue(self) -> Queue:
+        """What waits for its turn and what runs: look at it, reorder, pause, cancel, try again.
+
+        Raises:
+            EnvironmentProblem: the extra ``web`` is missing, or the database cannot be used.
+        """
+        from lorasmith.enqueuing import open_queue
+
+        if self._known_queue is None:
+            self._known_queue = open_queue(self._jobs)
+        return self._known_queue
+
+    @property
+    def enqueue(self) -> Enqueue:
+        """Jobs written down for their turn: train, caption, generate, import ..."""
+        from lorasmith.enqueuing import Enqueue
+
+        return Enqueue(self)
+
+    def rebuild_queue(self) -> tuple[int, tuple[Difference, ...]]:
+        """Make the queue's database anew from the job folders; how many jobs, and which folders are damaged.
+
+        A database file that cannot be opened is set aside first.
+        """
+        from lorasmith.enqueuing import open_queue
+        from lorasmith.queue.fsck import rebuild
+
+        self._known_queue = open_queue(self._jobs, damaged=True)
+        return rebuild(self._known_queue)
+
+    def dispatcher(self, **settings: Any) -> Dispatcher:
+        """What starts and follows the jobs of the queue; one per home. ``settings``: fields of ``Dispatcher``."""
+        from lorasmith.enqueuing import make_dispatcher
+
+        made = make_dispatcher(self, settings)
+        self._known_queue = replace(self.queue, changed=made.wake)
+        return made
+
+    @property
+    def workbench(self) -> Workbench:
+        """What a person needs to set a run up: models, defaults, what is in the way, how long it takes here."""
+        from lorasmith.workbench import Workbench
+
+        return Workbench(self)
+
+    @property
+    def remedies(self) -> Remedies:
+        """What helps a job that failed, and its application."""
+        from lorasmith.remedies import Remedies
+
+        return Remedies(self)
 
     @property
     def curate(self) -> Curation:
@@ -460,14 +500,6 @@ class Studio:
             self._known_jobs = Jobs(self.home, self._worker or worker_command)
         return self._known_jobs
 
-    def _base(self, reference: str) -> str:
-        """A base's reference as a worker can use it from any folder; checked by opening its header."""
-        from lorasmith.bases import open_base
-        from lorasmith.recipe import SANDBOX
-
-        base = open_base(reference, home=self.home)
-        return reference if reference == SANDBOX else str(base.path.absolute())
-
     def _payload(self, job: Job, kind: JobKind) -> dict[str, Any]:
         """The payload of a job of that kind; a ``JobError`` for one of another."""
         record = job.record()
@@ -489,20 +521,3 @@ class Studio:
             job.stop()
             raise
         return job.output()
-
-
-def _onto(version: str | DatasetVersion) -> Literal["head", "parent"]:
-    """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
-    from it; an edit of a name or of a version in hand is joined with what others did meanwhile."""
-    return "parent" if isinstance(version, str) and "@" in version else "head"
-
-
-def _picture(folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
-    uses: Iterable[tuple[str, float]] = image.get("adapters", ())
-    return GeneratedImage(
-        path=folder / str(image["path"]),
-        prompt=str(image["prompt"]),
-        negative_prompt=str(image.get("negative_prompt", "")),
-        seed=int(image["seed"]),
-        adapters=tuple((str(name), float(weight)) for name, weight in uses),
-    )

@@ -23,13 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-import psutil
 from filelock import FileLock, Timeout
 
+from lorasmith import processes
 from lorasmith.credentials import Credentials, RedactingFormatter, RedactingStream, redact
 from lorasmith.errors import JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Emit, Event, Finished, Outcome, Phase
-from lorasmith.files import write_json
+from lorasmith.files import read_json, write_json
 from lorasmith.heartbeat import Heartbeat
 from lorasmith.jobfolder import Control, JobFolder, JobKind, Result
 
@@ -38,9 +38,14 @@ KINDS: Final[dict[JobKind, str]] = {
     "caption": "lorasmith.captioners.run",
     "generate": "lorasmith.generation.run",
     "certify": "lorasmith.adapters.run",
+    "import": "lorasmith.datasets.importing_job",
+    "fetch": "lorasmith.bases.fetching_job",
+    "export": "lorasmith.datasets.exporting_job",
 }
 INTERRUPTED: Final = 130
 LOG_LINES: Final = 50
+START_TOKEN: Final = processes.START_TOKEN
+_PATIENCE: Final = 2.0  # seconds for the lock: who looks whether it is free holds it for a moment
 _LOG_TAIL_BYTES: Final = 100_000
 _RESERVE_BYTES: Final = 256 * 1024  # given back when the disk is full, so that the result can still be written
 
@@ -107,10 +112,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _claimed(folder: JobFolder) -> Iterator[None]:
     """Hold the folder's lock, which the system frees when the process dies, however it dies.
 
+    A worker that was started and forgotten (whoever started it died, and another was started since) gives way: only
+    the one that ``start.json`` names by its token may work.
+
     Raises:
-        JobError: another process holds it.
+        JobError: another process holds it, or was started since.
     """
-    lock = FileLock(folder.path / "lock", timeout=0)
+    token = os.environ.pop(START_TOKEN, "")
+    lock = FileLock(folder.path / "lock", timeout=_PATIENCE)
     try:
         lock.acquire()
     except Timeout as cause:
@@ -118,22 +127,17 @@ def _claimed(folder: JobFolder) -> Iterator[None]:
             f"Job {folder.path.name} is already running{_owner(folder)}.", "Wait for it, or pause or stop it first."
         ) from cause
     try:
-        me = psutil.Process()
-        owner = {"pid": me.pid, "started": me.create_time(), "host": socket.gethostname()}
-        write_json(folder.path / "owner.json", owner)
+        if token and read_json(folder.path / "start.json").get("token", token) != token:
+            raise JobError(f"Job {folder.path.name} was started again since.", "This worker gives way to the other.")
+        write_json(folder.path / "owner.json", processes.identity() | {"host": socket.gethostname()})
         yield
     finally:
         lock.release()
 
 
 def _owner(folder: JobFolder) -> str:
-    import json
-
-    try:
-        owner = json.loads((folder.path / "owner.json").read_bytes())
-        return f", as process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    owner = read_json(folder.path / "owner.json")
+    return f", as process {owner['pid']} on {owner['host']}" if {"pid", "host"} <= owner.keys() else ""
 
 
 def _work(folder: JobFolder, kind: JobKind) -> int:

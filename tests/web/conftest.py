@@ -75,7 +75,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         listening.listen()
         port = listening.getsockname()[1]
         app = create_app(studio, hosts=hosts_of("127.0.0.1", port), sessions=sessions)
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        running = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:

@@ -48,6 +48,7 @@ COMMANDS: Table = {
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),
         "resume": ("train", "resume", "Go on with a job that ended early."),
+        "queue": ("queue", "queue", "Let jobs take turns: order, pause, retry, run."),
         "jobs": ("jobs", "jobs", "List, watch, pause and stop jobs."),
     },
     "Use": {

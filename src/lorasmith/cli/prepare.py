@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorasmith.cli.completion import complete_dataset
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.progress import meter
 from lorasmith.cli.sections import values_for
 from lorasmith.cli.session import Session, count, table, verb
@@ -84,6 +85,7 @@ def _list_captioners(context: click.Context, parameter: click.Parameter, value: 
     metavar="FOLDER",
     help="Write three files there too: captions as text, captions as JSON, and a ZIP of the pictures as PNG.",
 )
+@queue_options
 def caption(
     session: Session,
     *,
@@ -100,6 +102,7 @@ def caption(
     settings: tuple[str, ...],
     trigger_word: str,
     bundle: Path | None,
+    **turn: Any,
 ) -> None:
     """Let a captioner describe the pictures.
 
@@ -118,6 +121,19 @@ def caption(
         options.setdefault("general_threshold", threshold)
     existing: Any = "keep" if keep_existing else _MODES[mode]
     download = download or _agreed(session, captioner, options)
+    place = placement_of(session, turn)
+    if place is not None:
+        if trigger_word:
+            raise ConfigError(
+                "--trigger-word comes after the captions, and --queue does not wait for them.",
+                f"Later: lorasmith captions {parent.dataset} --trigger-word {trigger_word}",
+            )
+        row = studio.enqueue.caption(
+            dataset if "@" in dataset else parent, captioner, existing=existing, as_line=as_line, lines=lines,
+            fresh=fresh, download=download, device=device, placement=place, **options,
+        )  # fmt: skip
+        answer_queued(session, row)
+        return
     with reporter(session) as report:
         version = studio.caption(
             dataset if "@" in dataset else parent,  # a number means just that version

@@ -9,6 +9,7 @@ import click
 
 from lorasmith.cli.completion import complete_job
 from lorasmith.cli.options import chosen, config_options, option_lines, option_table, pairs
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, duration, plain, size, table, verb
 from lorasmith.cli.watching import Detached, reporter, watch
 from lorasmith.errors import ConfigError
@@ -32,6 +33,7 @@ _INTERRUPTED = 130
 @click.option("--dry-run", is_flag=True, help="Show the resolved config and the plan; train nothing.")
 @click.option("--rehearse", is_flag=True, help="Go the whole way with two steps first, and state the time needed.")
 @click.option("--detach", is_flag=True, help="Start the job and return; `lorasmith jobs show ID --follow` watches it.")
+@queue_options
 @click.option("--options", "list_options", is_flag=True, help="List every option with its description.")
 @click.pass_context
 def train(
@@ -56,6 +58,7 @@ def train(
     if list_options:
         session.answer({"options": option_table()}, *option_lines())
         return
+    place = placement_of(session, flags)
     studio, values = session.studio, _values(dataset, config, settings, flags)
     reference = str(values["dataset"])
     recipe = studio.prepare(reference, values)
@@ -76,6 +79,9 @@ def train(
         return
     for line in lines:
         session.note(line)
+    if place is not None:
+        answer_queued(session, studio.enqueue.train(reference, values, place), document)
+        return
     job = studio.train(reference, values)
     if detach:
         session.answer(document | {"job": job.id, "state": job.state()}, job.id)

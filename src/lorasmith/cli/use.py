@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, plain, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError
@@ -44,6 +45,7 @@ _FAILED_CERTIFICATE = 5
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Copy the pictures there."
 )
+@queue_options
 def generate(
     session: Session,
     prompts: tuple[str, ...],
@@ -57,12 +59,18 @@ def generate(
     A PROMPT may call up an adapter by itself: "ohwx on red <lora:photos:0.8>". Every picture carries its prompt, seed
     and settings in its metadata. With --grid-weights a labelled picture of the whole grid, grid.png, lies beside them.
     """
+    place = placement_of(session, values)
     request = {key: value for key, value in values.items() if value is not None}
     request["prompts"] = list(prompts)
     if grid_weights is None:
         request["adapters"] = [_adapter_use(text) for text in adapters]
     else:
         request["grid"] = _grid(adapters, grid_weights)
+    if place is not None:
+        if out is not None:
+            raise ConfigError("--out cannot wait for pictures that --queue puts off.", "Leave out one of the two.")
+        answer_queued(session, session.studio.enqueue.generate(request, placement=place))
+        return
     with reporter(session) as report:
         pictures = session.studio.generate(request, on_event=report)
     paths = [picture.path for picture in pictures]
@@ -138,12 +146,17 @@ def inspect(session: Session, adapter: str) -> None:
 @verb("certify")
 @click.argument("adapter")
 @click.option("--base", required=True, help="A folder in diffusers layout, a .safetensors file, or 'sandbox'.")
+@queue_options
 @click.pass_context
-def certify(context: click.Context, session: Session, adapter: str, base: str) -> None:
+def certify(context: click.Context, session: Session, /, adapter: str, base: str, **turn: Any) -> None:
     """Prove that a LoRA file loads and counts.
 
     ADAPTER is a path or a name in the library, whoever made it. A file that fails ends it with exit code 5.
     """
+    place = placement_of(session, turn)
+    if place is not None:
+        answer_queued(session, session.studio.enqueue.certify(adapter, base, place))
+        return
     with reporter(session) as report:
         certificate = session.studio.certify(adapter, base, on_event=report)
     session.answer(plain(certificate), *certificate.sentences())

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion
     from lorasmith.demo.recipe import Recipe
     from lorasmith.evaluation.verdict import Verdict
+    from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobs import Job
-    from lorasmith.studio import GeneratedImage, Studio
+    from lorasmith.studio import Studio
 
 
 def run(studio: Studio, out: Path, *, style: bool = False, quick: bool = False, say: Say) -> Path:

@@ -260,6 +260,17 @@ class Fetcher:
         except Temporary as failure:
             raise NoAnswer(f"{failure.place} gave no answer: {failure.reason}.", "Try again.") from failure
 
+    def deliver(self, url: str, document: Any, *, cancel: Cancel | None = None) -> int:
+        """Send a JSON document to an address that only has to take it, whatever it says then; the status.
+
+        Raises:
+            FetchError: a refusal, or a connection that broke.
+        """
+        content = json.dumps(document, ensure_ascii=False).encode()
+        taken = frozenset({200, 201, 202, 204})
+        asked = Asked(url, "POST", {"Content-Type": "application/json"}, content, taken, cancel)
+        return self._asked(asked, lambda answer: answer.status)
+
     def close(self) -> None:
         """Close all connections."""
         if self._transport is not None:

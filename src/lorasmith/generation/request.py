@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -185,3 +186,26 @@ def _explain(error: ValidationError, values: Mapping[str, Any]) -> tuple[str, st
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     value = f" (it is {first['input']!r})" if where and not isinstance(first["input"], (dict, GenerateRequest)) else ""
     return f"{where} {reason}{value}.".strip(), "Change it and try again."
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """A picture that was generated, and what it was generated from."""
+
+    path: Path
+    prompt: str
+    negative_prompt: str
+    seed: int
+    adapters: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def of(cls, folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
+        """From one entry of ``images`` in the output of the job in ``folder``."""
+        uses: Iterable[tuple[str, float]] = image.get("adapters", ())
+        return cls(
+            path=folder / str(image["path"]),
+            prompt=str(image["prompt"]),
+            negative_prompt=str(image.get("negative_prompt", "")),
+            seed=int(image["seed"]),
+            adapters=tuple((str(name), float(weight)) for name, weight in uses),
+        )

@@ -96,7 +96,7 @@ def train(run: Run, emit: Emit, control: Callable[[], Control]) -> Ending:
             emit(Phase("saving"))
             run.checkpoints.save(snapshot(run))
             emit(Phase("training"))
-        if last:
+        if last or (wish.wanted == "finish" and run.step > 0):
             return "succeeded"
         if halt:
             return "paused" if wish.wanted == "pause" else "stopped"

@@ -12,24 +12,37 @@ from starlette.staticfiles import StaticFiles
 from lorasmith import __version__
 from lorasmith.studio import Studio
 from lorasmith.web import api, pages, replies
+from lorasmith.web.announcing import Announcer
 from lorasmith.web.gate import Gate
+from lorasmith.web.hosting import Host
+from lorasmith.web.journal import Tap
 from lorasmith.web.rendering import ROOT
 from lorasmith.web.sessions import Sessions
 
 
-def create_app(studio: Studio, *, hosts: Collection[str], sessions: Sessions | None = None) -> FastAPI:
+def create_app(
+    studio: Studio, *, hosts: Collection[str], sessions: Sessions | None = None, work: bool = True
+) -> FastAPI:
     """The web app over a studio.
 
     Args:
         studio: what it shows.
         hosts: values of the ``Host`` header that it answers to.
         sessions: who may ask; left out, new ones of this home.
+        work: whether it runs the queue of the home too, as long as it is served.
     """
     known = sessions or Sessions(studio.home)
+    host, announcer = Host(studio), Announcer(studio)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if work:
+            host.start()
+            announcer.start()
         yield
+        if work:
+            announcer.stop()
+            host.stop()
 
     app = FastAPI(
         title="lorasmith",
@@ -41,7 +54,8 @@ def create_app(studio: Studio, *, hosts: Collection[str], sessions: Sessions | N
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
     )
-    app.state.studio, app.state.sessions = studio, known
+    app.state.studio, app.state.sessions, app.state.host = studio, known, host
+    app.state.journal = Tap(studio)
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

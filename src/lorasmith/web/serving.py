@@ -54,8 +54,9 @@ def serve(
         address = f"http://{shown}:{number}/enter?token={sessions.invite()}"
         app = create_app(studio, hosts=hosts_of(host, number), sessions=sessions)
         settings = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on"
-        )
+            app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on",
+            timeout_graceful_shutdown=2,  # streams of events never end by themselves
+        )  # fmt: skip
         said(address)
         if browser:
             webbrowser.open(address)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from lorasmith.web.api import events
+
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them."""
-    return ()
+    return (events.router,)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from lorasmith.chronicle import Chronicle, chronicle_of, config_difference
-from lorasmith.errors import JobError
+from lorasmith.errors import ConfigError, JobError
 from lorasmith.jobs import Job
 from lorasmith.studio import Studio
 from lorasmith.web.rendering import page, part
+from lorasmith.web.verbs import ask, verbs_of
 
 router = APIRouter(prefix="/jobs", include_in_schema=False)
-ENDED: Final = ("succeeded", "failed", "stopped", "cancelled")
+ENDED: Final = ("succeeded", "failed", "cancelled", "paused")
+_BACK: Final = ("/", "/queue")  # pages that speak to jobs
 _LOG_LINES: Final = 400
 _LOOK: Final = 0.1  # seconds between two looks at what a job has said
 _SIGN_OF_LIFE: Final = 15.0  # seconds after which a quiet stream says something, so that proxies keep it
@@ -30,24 +33,46 @@ _DOWNLOADS: Final = {
     "events.jsonl": "application/x-ndjson",
     "log.txt": "text/plain; charset=utf-8",
 }
-Verb = Literal["pause", "stop", "save", "sample", "continue"]
+TIPS: Final = {
+    "queued": "It starts by itself when its lane is free. On the queue page it can be put first.",
+    "held": "Nothing happens until it is released.",
+    "starting": "A process of its own is being started; it goes on if the browser or the server is closed.",
+    "loading": "The base is read into memory. Large ones take a minute or two, the more so from a slow disk.",
+    "caching": "Every picture and caption goes through the base once and is kept, so that no later step repeats it.",
+    "training": "Loss jumps from step to step; look at the smoothed line and, above all, at the samples. Validation "
+    "loss that rises while training loss falls means that pictures are being learned by heart.",
+    "sampling": "The same prompts with the same seeds each time: compare a column with the one before it.",
+    "validating": "Pictures that are not trained on are measured. This line tells learning from remembering.",
+    "saving": "A checkpoint: from here the run can go on exactly as if it had never stopped.",
+    "exporting": "The adapter is written in the one form that diffusers, ComfyUI and A1111 all read.",
+    "certifying": "The file is loaded into a fresh base and compared with what was trained, layer by layer.",
+    "captioning": "Every answer is kept at once; what was captioned is not captioned again after an interruption.",
+    "generating": "Pictures appear below as they are done.",
+    "paused": "Its device is free. Continue goes on from the checkpoint it saved.",
+    "succeeded": "Put the trigger word into your prompts, and begin with a scale of 1.",
+}
+"""What is worth knowing at each stage."""
 
 
 @router.get("/{job_id}")
 def run_page(request: Request, job_id: str, against: str = "") -> HTMLResponse:
     """Everything about one job on one page; scripts keep it up to date."""
     studio = _studio(request)
-    job = studio.job(job_id)
-    record, told, state = job.record(), chronicle_of(job.folder), job.state()
+    row, end = studio.queue.get(job_id), studio.queue.journal_end()
+    job, state = studio.queue.job(row.id), row.state
+    record, told = job.record(), chronicle_of(job.folder)
     result = job.folder.result() if state != "lost" else None
     parent = _parent(studio, job, against)
     before = parent.record().payload.get("config", {}) if parent else {}
     differences = config_difference(before, record.payload.get("config", {})) if parent else []
+    further = _checkpoints(job) if record.kind == "train" and state in ENDED else []
     return page(
         request, "jobs/run.html", title=job.id, area="queue", job=job, record=record, told=told, state=state,
+        row=row, journal=f"{end[0]}.{end[1]}", further=further, needs=studio.queue.needs(row.id),
+        tips=TIPS, tip=TIPS.get(told.phase if state == "running" else state, ""), sequel=studio.enqueue.sequel(job),
         result=result, matrix=_matrix(told), files=_files(job), certificate=_certificate(job), log=job.log_tail(60),
         parent=parent, differences=differences, config=json.dumps(record.payload, indent=2, ensure_ascii=False),
-        can=_can(state),
+        verbs=verbs_of(row), diagnosis=studio.remedies.diagnose(row),
     )  # fmt: skip
 
 
@@ -70,18 +95,41 @@ async def live(request: Request, job_id: str, after: Annotated[int, Query(ge=0)]
 
 
 @router.post("/{job_id}/do")
-def act(request: Request, job_id: str, verb: Annotated[Verb, Form()]) -> Response:
-    """Speak to the job."""
-    job = _studio(request).job(job_id)
-    acts: dict[Verb, Any] = {
-        "pause": job.pause,
-        "stop": job.stop,
-        "save": job.save_now,
-        "sample": job.sample_now,
-        "continue": job.resume,
-    }
-    acts[verb]()
-    return RedirectResponse(f"/jobs/{job.id}", 303)
+def act(request: Request, job_id: str, verb: Annotated[str, Form()], back: Annotated[str, Form()] = "") -> Response:
+    """Speak to the job, and show the page it was spoken to from."""
+    job = ask(_studio(request), job_id, verb)
+    return RedirectResponse(back if back in _BACK else f"/jobs/{quote(job.id)}", 303)
+
+
+@router.post("/{job_id}/place")
+def place(
+    request: Request, job_id: str, priority: Annotated[int | None, Form()] = None, before: Annotated[str, Form()] = ""
+) -> Response:
+    """Give it another priority, or a place before another job."""
+    queue = _studio(request).queue
+    if before:
+        queue.move_before(job_id, before)
+    elif priority is not None:
+        queue.prioritise(job_id, priority)
+    else:
+        raise ConfigError("It was not said where the job shall go.", "Give a priority, or the job it goes before.")
+    return RedirectResponse("/queue", 303)
+
+
+@router.post("/{job_id}/further")
+def further(
+    request: Request, job_id: str, steps: Annotated[int, Form(ge=1)], step: Annotated[int | None, Form()] = None
+) -> Response:
+    """A new training from a checkpoint of this one, up to so many steps in all."""
+    row = _studio(request).enqueue.continue_from(job_id, step, {"max_train_steps": steps})
+    return RedirectResponse(f"/jobs/{quote(row.id)}", 303)
+
+
+@router.post("/{job_id}/cure")
+def cure(request: Request, job_id: str, remedy: Annotated[str, Form()]) -> Response:
+    """Apply a remedy to a failed job and try again."""
+    row = _studio(request).remedies.apply(job_id, remedy)
+    return RedirectResponse(f"/jobs/{quote(row.id)}", 303)
 
 
 @router.get("/{job_id}/samples")
@@ -181,10 +229,10 @@ def _parent(studio: Studio, job: Job, against: str) -> Job | None:
     return None
 
 
-def _can(state: str) -> dict[str, bool]:
-    running = state == "running"
-    going_on = state in ("paused", "stopped", "failed", "lost", "queued")
-    return {"pause": running, "stop": running, "save": running, "sample": running, "continue": going_on}
+def _checkpoints(job: Job) -> list[int]:
+    """Steps that a new training can begin at, the newest first."""
+    names = (path.name for path in (job.folder.path / "checkpoints").glob("*"))
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def _studio(request: Request) -> Studio:

@@ -87,11 +87,15 @@ function duration(seconds) {
 let step = 0;
 const hear = {
   metric: (event) => { step = event.step; push(event.step, event.values); soon(); },
-  phase: (event) => { document.getElementById("phase").textContent = event.name; },
+  phase: (event) => {
+    document.getElementById("phase").textContent = event.name;
+    const tip = document.querySelector(`#tips [data-tip="${CSS.escape(event.name)}"]`);
+    if (tip) document.getElementById("tip").textContent = tip.textContent;
+  },
   progress: (event) => {
     const bar = document.getElementById("progress");
     bar.value = event.total ? event.done / event.total : 0;
-    let words = `${event.done.toLocaleString()} of ${event.total.toLocaleString()} ${event.unit}`;
+    let words = `${event.total ? `${Math.floor((100 * event.done) / event.total)} %: ` : ""}${event.done.toLocaleString()} of ${event.total.toLocaleString()} ${event.unit}`;
     if (event.seconds_left != null) {
       words += `, about ${duration(event.seconds_left)} left`;
       if (event.seconds_left_spread > 1) words += ` (± ${duration(event.seconds_left_spread)})`;
@@ -109,12 +113,12 @@ const hear = {
 let stream = null;
 let offset = Number(run.dataset.offset);
 function listen() {
-  if (stream || document.hidden || run.dataset.state !== "running") return;
+  if (stream || document.hidden || !["running", "pausing", "cancelling"].includes(run.dataset.state)) return;
   stream = new EventSource(`/jobs/${job}/events?after=${offset}`);
   for (const [kind, heard] of Object.entries(hear)) {
     stream.addEventListener(kind, (message) => { offset = Number(message.lastEventId); heard(JSON.parse(message.data)); });
   }
-  stream.addEventListener("ended", () => { stream.close(); location.reload(); });
+  stream.addEventListener("ended", () => stream.close());  // the queue says what became of it, and live.js loads the page
 }
 // A hidden tab holds no connection: a browser has six of them for a host.
 document.addEventListener("visibilitychange", () => {

@@ -1,0 +1,86 @@
+"""The catalogue of failures, read from ``catalogue.toml``: how each is recognised, and what helps."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+Action = Literal["", "resume", "retry", "clone", "without", "download"]
+_FILE: Final = Path(__file__).with_name("catalogue.toml")
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Something that helps: a change of the config, an action, or a page to go to."""
+
+    id: str
+    title: str
+    effect: str
+    button: str
+    patch: Mapping[str, Any] = MappingProxyType({})
+    action: Action = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A class of failures."""
+
+    id: str
+    title: str
+    why: str
+    error: tuple[str, ...]
+    says: tuple[re.Pattern[str], ...]
+    kinds: tuple[str, ...]
+    remedies: tuple[Remedy, ...]
+
+    def fits(self, kind: str, error: str, message: str, log: Sequence[str]) -> Evidence | None:
+        """The line that proves it, and what it names; None where it is another failure."""
+        if self.kinds and kind not in self.kinds:
+            return None
+        if "*" not in self.error and error not in self.error:
+            return None
+        if not self.says:
+            return Evidence(_last_word(log), {})
+        for pattern in self.says:
+            for line in (message, *reversed(log)):
+                if found := pattern.search(line):
+                    return Evidence(line if line is not message else _last_word(log), found.groupdict())
+        return None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What proves a failure."""
+
+    line: str
+    named: Mapping[str, str]
+
+
+def _last_word(log: Sequence[str]) -> str:
+    """The last line of a log that says anything."""
+    return next((line for line in reversed(log) if line.strip()), "")
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Failure, ...]:
+    """The catalogue that ships with lorasmith, in the order in which it is tried."""
+    raw = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return tuple(
+        Failure(
+            id=entry["id"],
+            title=entry["title"],
+            why=entry["why"],
+            error=tuple(entry["error"]),
+            says=tuple(re.compile(pattern) for pattern in entry.get("says", ())),
+            kinds=tuple(entry.get("kinds", ())),
+            remedies=tuple(Remedy(**remedy) for remedy in entry["remedy"]),
+        )
+        for entry in raw["failure"]
+    )

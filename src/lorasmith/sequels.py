@@ -1,0 +1,110 @@
+"""What follows a job when it has succeeded: the rest of a plan, in the job's own folder.
+
+The plan is ``sequel.json``: steps that each take what the one before made. When the queue files what a job made, the
+next step becomes a job whose folder holds the rest; so a plan survives whatever its server does not.
+
+    caption    a caption job on the dataset that was made       edit       an operation on its captions, at once
+    train      a training on it                                 generate   pictures with the adapter that was made
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+
+from lorasmith.errors import LorasmithError
+from lorasmith.events import Notice
+from lorasmith.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from lorasmith.jobs import Job
+    from lorasmith.queue.records import QueuedJob
+    from lorasmith.studio import Studio
+
+FILE: Final = "sequel.json"
+_KINDS: Final = {"caption": "caption", "train": "train", "generate": "generate"}
+_WORDS: Final = {
+    "caption": "captions",
+    "edit": "its captions edited",
+    "train": "the training",
+    "generate": "pictures with it",
+}
+
+
+class Step(TypedDict):
+    """One step: its verb, and the arguments of that verb of ``Studio.enqueue`` besides what the last step made."""
+
+    verb: Literal["caption", "edit", "train", "generate"]
+    values: dict[str, Any]
+
+
+def write(folder: Path, steps: Sequence[Step]) -> None:
+    """Put a plan into a job's folder; none, and nothing is written."""
+    if steps:
+        write_json(folder / FILE, {"steps": list(steps)})
+
+
+def read(folder: Path) -> list[Step]:
+    """The plan in a job's folder; empty where there is none."""
+    found = read_json(folder / FILE).get("steps", []) if (folder / FILE).exists() else []
+    return [step for step in found if isinstance(step, dict) and step.get("verb") in _WORDS]
+
+
+def words(steps: Sequence[Step]) -> list[str]:
+    """A plan for people."""
+    return [_WORDS[step["verb"]] for step in steps]
+
+
+def follow(studio: Studio, job: Job, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Queue the next step of a job that has succeeded; asked twice, it does so once.
+
+    Args:
+        studio: where.
+        job: the one that has ended.
+        made: what was filed of it: ``dataset`` or ``adapter``.
+
+    Returns:
+        ``next``, the id of the next job; or ``next_refused``, the sentence why there is none. A job that succeeded does
+        not fail because of what should follow it: the sentence is said as a notice too.
+    """
+    steps = read(job.folder.path)
+    if not steps:
+        return {}
+    try:
+        there = _queued_before(studio, job, steps)
+        return {"next": (there or _take(studio, job, steps, dict(made))).id}
+    except LorasmithError as refusal:
+        said = f"What should have followed was refused: {refusal.message}"
+        job.folder.emit(Notice(said, refusal.hint))
+        return {"next_refused": f"{said} {refusal.hint}".strip()}
+
+
+def _queued_before(studio: Studio, job: Job, steps: Sequence[Step]) -> QueuedJob | None:
+    kind = next((_KINDS[step["verb"]] for step in steps if step["verb"] in _KINDS), "")
+    return next((row for row in studio.queue.list() if row.parent == job.id and row.kind == kind), None)
+
+
+def _take(studio: Studio, job: Job, steps: Sequence[Step], made: dict[str, Any]) -> QueuedJob:
+    from lorasmith.errors import ConfigError
+    from lorasmith.queue.verbs import Placement
+
+    place = Placement(parent=job.id)
+    for number, step in enumerate(steps):
+        rest, values = steps[number + 1 :], step["values"]
+        if step["verb"] == "edit":
+            edited = studio.curate.edit(_head(made), str(values["operation"]), values["arguments"])
+            made["dataset"] = edited.reference
+        elif step["verb"] == "caption":
+            return studio.enqueue.caption(_head(made), placement=place, then=rest, **values)
+        elif step["verb"] == "train":
+            return studio.enqueue.train(str(made["dataset"]), values, place, then=rest)
+        else:
+            with_it = {"adapters": [{"name": made["adapter"]}], **values}
+            return studio.enqueue.generate(with_it, placement=place)
+    raise ConfigError("The plan ends without a job.", "Start the training from the workspace.")
+
+
+def _head(made: Mapping[str, Any]) -> str:
+    """The dataset by its name: what is captioned is joined with what was edited meanwhile."""
+    return str(made["dataset"]).partition("@")[0]
