@@ -12,7 +12,9 @@ from starlette.staticfiles import StaticFiles
 from lorasmith import __version__
 from lorasmith.studio import Studio
 from lorasmith.web import api, pages, replies
+from lorasmith.web.answers import Answers
 from lorasmith.web.announcing import Announcer
+from lorasmith.web.api.asking import operation_id
 from lorasmith.web.gate import Gate
 from lorasmith.web.hosting import Host
 from lorasmith.web.journal import Tap
@@ -52,10 +54,12 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
     app.state.studio, app.state.sessions, app.state.host = studio, known, host
     app.state.journal = Tap(studio)
+    app.state.answers = Answers(studio.home)
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.api import events
+from lorasmith.web.api import (
+    bases,
+    captioning,
+    captions,
+    datasets,
+    events,
+    jobs,
+    looking,
+    machine,
+    retouching,
+    sources,
+    training,
+    using,
+    versions,
+)
 
 
 def routers() -> tuple[APIRouter, ...]:
-    """All of them."""
-    return (events.router,)
+    """All of them; specific paths before those that take a name."""
+    return (
+        events.router,
+        machine.router,
+        jobs.router,
+        training.router,
+        using.router,
+        captioning.router,
+        sources.router,
+        bases.router,
+        captions.router,
+        versions.garbage,
+        versions.router,
+        looking.router,
+        retouching.router,
+        datasets.router,
+    )
