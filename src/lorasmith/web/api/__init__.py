@@ -13,6 +13,7 @@ from lorasmith.web.api import (
     jobs,
     looking,
     machine,
+    people,
     retouching,
     sources,
     training,
@@ -26,6 +27,7 @@ def routers() -> tuple[APIRouter, ...]:
     return (
         events.router,
         machine.router,
+        people.router,
         jobs.router,
         training.router,
         using.router,

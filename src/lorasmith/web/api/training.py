@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +13,7 @@ from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
 from lorasmith.web.api.placing import Place
 
 router = noun("/train", "training")
-_EXAMPLE = {"dataset": "cats", "config": {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 40}}
+_EXAMPLE: Final[dict[str, Any]] = {"dataset": "cats", "config": {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 40}}
 
 
 class Run(Asked):
