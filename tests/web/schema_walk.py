@@ -40,6 +40,7 @@ class Walked:
     asked: int = 0
     failures: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    slowest: list[tuple[float, str]] = field(default_factory=list)
 
 
 def walk(home: Path, *, examples: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> Walked:
@@ -61,9 +62,11 @@ def walk(home: Path, *, examples: int, seconds: float, clock: Callable[[], float
         if operation.path in _ELSEWHERE:
             continue
         walked.operations += 1
+        began = clock()
         if clock() - begin > seconds:
             break
         _ask(operation, headers, examples, walked)
+        walked.slowest.append((clock() - began, operation.path))
     walked.seconds = clock() - begin
     return walked
 

@@ -186,9 +186,9 @@ class Gate:
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if method in _SAFE:
             if site is None or site in ("same-origin", "none"):
-                return origin is None or urlsplit(origin).netloc.lower() == host
+                return origin is None or _place(origin) == host
             return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and _place(origin) != host:
             return False  # "null" has no host either
         return site == "same-origin" if site is not None else origin is not None
 
@@ -244,6 +244,14 @@ async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes,
     length = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; empty when it is none, as ``null`` is."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _cookie(header: str) -> str | None:

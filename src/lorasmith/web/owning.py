@@ -227,7 +227,12 @@ class OwnedJobs(Jobs):
         return job
 
     def get(self, reference: str) -> Job:
-        job = super().get(reference) if reference != "last" else super().get(self._last())
+        if reference == "last":
+            mine = self.list()
+            if not mine:
+                raise JobError("There is no job 'last'.", "List the jobs for those there are.")
+            reference = max(mine, key=lambda job: job.record().created).id
+        job = super().get(reference)
         self._asked.require("job", job.id, "change" if changing.get() else "see")  # who holds it can speak to it
         return job
 
@@ -238,10 +243,6 @@ class OwnedJobs(Jobs):
     def _asked(self) -> Rules:
         assert self.rules is not None
         return self.rules
-
-    def _last(self) -> str:
-        mine = self.list()
-        return max(mine, key=lambda job: job.record().created).id if mine else "last"
 
 
 @dataclass(frozen=True)
