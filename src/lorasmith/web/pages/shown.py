@@ -122,7 +122,7 @@ def _page(request: Request, shown: Shown, at: int) -> HTMLResponse:
             job = studio.job(shown.name)
             told = chronicle_of(job.folder)
             config = job.record().payload.get("config", {})
-            recipe = {key: value for key, value in config.items() if key not in ("dataset", "base", "sample_prompts")}
+            recipe = {key: value for key, value in config.items() if key not in ("dataset", "base")}
             facts = {"job": job, "state": job.state(), "samples": told.samples[-60:], "recipe": recipe}
     except LorasmithError as gone:
         raise HTTPException(404) from gone
