@@ -5,8 +5,8 @@
     job = studio.train("cats", {"base": "sandbox"})
     studio.queue.wait(job.id)
 
-Names and arguments are those of ``Studio``, ``Studio.curate``, ``Studio.captions``, ``Studio.sources``, ``Studio.bases``,
-``Studio.enqueue`` and ``Studio.queue``; answers are the same value types where these are plain values, and errors the
+Names and arguments are those of ``Studio`` and its ``curate``, ``captions``, ``sources``, ``bases``, ``enqueue`` and
+``queue``; answers are the same value types where these are plain values, and errors the
 same classes. What would hold bytes of pictures or paths of the server comes as a mapping. POSTs carry an
 ``Idempotency-Key``, so that what is sent again after a broken line is done once.
 """
@@ -51,7 +51,9 @@ _TRIES: Final = 3
 Reference = str | DatasetVersion
 
 
-def connect(address: str, key: str, *, timeout: float = 60.0, transport: httpx2.BaseTransport | None = None) -> RemoteStudio:
+def connect(
+    address: str, key: str, *, timeout: float = 60.0, transport: httpx2.BaseTransport | None = None
+) -> RemoteStudio:
     """The studio that is served at an address.
 
     Args:
@@ -84,8 +86,8 @@ class Line:
         self._http.close()
 
     def ask(
-        self, method: str, path: str, body: Any = None, *, patient: bool = False, headers: Mapping[str, str] | None = None,
-        **query: Any,
+        self, method: str, path: str, body: Any = None, *, patient: bool = False,
+        headers: Mapping[str, str] | None = None, **query: Any,
     ) -> httpx2.Response:  # fmt: skip
         """One answer; a broken line is tried again where that does nothing twice.
 
@@ -107,7 +109,9 @@ class Line:
             except httpx2.TransportError as cause:
                 if attempt + 1 == _TRIES or method in ("PUT", "DELETE"):
                     place = self._http.base_url.host
-                    raise errors.NoAnswer(f"{place} does not answer: {cause}.", "Is lorasmith running there?") from cause
+                    raise errors.NoAnswer(
+                        f"{place} does not answer: {cause}.", "Is lorasmith running there?"
+                    ) from cause
                 time.sleep(0.2 * (attempt + 1))
         if answer.status_code >= 400:
             raise error_of(answer)
@@ -119,7 +123,9 @@ class Line:
 
     def post(self, kind: Any, path: str, body: Any = None, **options: Any) -> Any:
         """A POST whose answer is of that type."""
-        return TypeAdapter(kind).validate_json(self.ask("POST", path, body if body is not None else {}, **options).content)
+        return TypeAdapter(kind).validate_json(
+            self.ask("POST", path, body if body is not None else {}, **options).content
+        )
 
     def whole(self, kind: type[One], path: str, **query: Any) -> Iterator[One]:
         """All pieces of a list."""
@@ -139,7 +145,9 @@ def error_of(answer: httpx2.Response) -> LorasmithError:
         told = answer.json()
         sentence, hint, kind = str(told["error"]), str(told.get("hint", "")), str(told.get("kind", ""))
     except (ValueError, KeyError, TypeError):
-        return EnvironmentProblem(f"The server answered {answer.status_code}, and not as lorasmith does.", "Check the address.")
+        return EnvironmentProblem(
+            f"The server answered {answer.status_code}, and not as lorasmith does.", "Check the address."
+        )
     known = getattr(errors, kind, None)
     if not (isinstance(known, type) and issubclass(known, LorasmithError)):
         known = errors.ConfigError if answer.status_code < 500 else LorasmithError
@@ -148,9 +156,10 @@ def error_of(answer: httpx2.Response) -> LorasmithError:
         return errors.ConsentNeeded(sentence, hint, *words)
     if known is ConflictError and "theirs" in told:
         return TextConflict(sentence, hint, str(told["mine"]), str(told["theirs"]), str(told["etag"]))
-    if issubclass(known, errors.FetchError):
-        return known(sentence, hint, told.get("status"))
-    return known(sentence, hint)
+    made = known(sentence, hint)
+    if isinstance(made, errors.FetchError):
+        made.status = told.get("status")
+    return made
 
 
 class TextConflict(ConflictError):
@@ -402,7 +411,9 @@ class RemoteCuration:
         path = f"{_path(version, 'see')}/{_part(trainer)}"
         return list(self.studio.line.whole(dict, path, where=where, **lens))
 
-    def preview_tool(self, version: Reference, tool: str, options: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    def preview_tool(
+        self, version: Reference, tool: str, options: Mapping[str, Any], where: str = ""
+    ) -> dict[str, Any]:
         """What an image tool would do."""
         path, body = _path(version, f"tools/{_part(tool)}/preview"), {"options": dict(options), "where": where}
         return cast("dict[str, Any]", self.studio.line.post(dict[str, Any], path, body))
@@ -490,7 +501,13 @@ class RemoteSources:
         return cast("dict[str, Any]", self.studio.line.post(dict[str, Any], "/sources/look", body, patient=True))
 
     def fetch(
-        self, location: str, source: str | None = None, *, name: str | None = None, into: str | None = None, **options: Any
+        self,
+        location: str,
+        source: str | None = None,
+        *,
+        name: str | None = None,
+        into: str | None = None,
+        **options: Any,
     ) -> DatasetVersion:
         """Bring pictures and import them."""
         body = {"location": location, "source": source, "options": options, "name": name, "into": into}
@@ -599,7 +616,9 @@ class RemoteQueue:
 
     def log(self, reference: str, lines: int = 200) -> Sequence[str]:
         """The end of its log."""
-        return cast("Sequence[str]", self.studio.line.get(tuple[str, ...], f"/jobs/{_part(reference)}/log", lines=lines))
+        return cast(
+            "Sequence[str]", self.studio.line.get(tuple[str, ...], f"/jobs/{_part(reference)}/log", lines=lines)
+        )
 
     def journal(self, after: int = 0, *, limit: int = 1000) -> tuple[Happening, ...]:
         """What happened behind an id, oldest first."""

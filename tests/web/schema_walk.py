@@ -77,7 +77,9 @@ def _ask(operation: Any, headers: dict[str, str], examples: int, walked: Walked)
     from schemathesis.core.failures import Failure, FailureGroup
     from schemathesis.generation import GenerationMode
 
-    modes = [GenerationMode.NEGATIVE] if operation.path in _OUTSIDE else [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+    modes = (
+        [GenerationMode.NEGATIVE] if operation.path in _OUTSIDE else [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+    )
     for mode in modes:
 
         @hypothesis.settings(

@@ -55,7 +55,9 @@ def far(door: Door, tmp_path: Path) -> Iterator[RemoteStudio]:
 def test_versions_are_the_same_values(far: RemoteStudio, door: Door) -> None:
     here = door.studio.dataset("cats")
     there = far.dataset("cats")
-    assert there.items == here.items and there.fingerprint == here.fingerprint and list(there.ledger) == list(here.ledger)
+    assert (
+        there.items == here.items and there.fingerprint == here.fingerprint and list(there.ledger) == list(here.ledger)
+    )
     assert far.datasets() == door.studio.datasets()
     edited = far.add_trigger_word("cats", "ohwx")
     assert edited.items == door.studio.dataset("cats").items and edited.number == 2

@@ -52,6 +52,10 @@ def start(
         session.answer({"address": address}, f"The studio is at {address}")
         session.note("Ctrl-C ends it; jobs that run go on.")
         if not is_loopback(host) and certificate is None:
-            session.note("Passwords cross the network in the clear: give --certificate, or put a proxy with TLS before it.")
+            session.note(
+                "Passwords cross the network in the clear: give --certificate, or put a proxy with TLS before it."
+            )
 
-    serve(session.studio, host=host, port=port, browser=browser, said=said, names=names, certificate=certificate, key=key)
+    serve(
+        session.studio, host=host, port=port, browser=browser, said=said, names=names, certificate=certificate, key=key
+    )

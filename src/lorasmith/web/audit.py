@@ -52,7 +52,9 @@ class Audit:
     def write(self, *, who: str, what: str, target: str, status: int, address: str) -> None:
         """Append a line. A full disk does not stop the work: it is said in the server's log."""
         plain = "".join(mark if unicodedata.category(mark)[0] != "C" else "?" for mark in redact(target))
-        entry = Entry(datetime.now(UTC).isoformat(timespec="milliseconds"), who, what, plain[:_LONGEST], status, address)
+        entry = Entry(
+            datetime.now(UTC).isoformat(timespec="milliseconds"), who, what, plain[:_LONGEST], status, address
+        )
         line = (json.dumps(asdict(entry)) + "\n").encode()
         try:
             with self._lock:

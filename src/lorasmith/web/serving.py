@@ -46,8 +46,8 @@ def serve(
     try:
         import uvicorn
 
-        from lorasmith.web.app import create_app
         from lorasmith.web.accounts import Accounts
+        from lorasmith.web.app import create_app
         from lorasmith.web.sessions import Sessions
     except ImportError as cause:
         raise EnvironmentProblem(

@@ -81,8 +81,8 @@ class Shares:
         """Links that still work, of somebody or of everybody."""
         with opened(self._home) as database:
             rows = database.execute(
-                "SELECT id, kind, name, by, expires FROM share WHERE NOT revoked AND expires > ? AND (? IS NULL OR by = ?) "
-                "ORDER BY expires",
+                "SELECT id, kind, name, by, expires FROM share "
+                "WHERE NOT revoked AND expires > ? AND (? IS NULL OR by = ?) ORDER BY expires",
                 (self._now(), by, by),
             ).fetchall()
         return [Share(*row) for row in rows]

@@ -36,7 +36,17 @@ def gif_and_script(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"*/=1;alert(1)")
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.png", SVG), ("a.jpg", PAGE), ("a.svg", SVG), ("a.png", b"GIF89a=1;alert(1)"), ("a.webp", b"RIFF\0\0\0\0WEBP<script>"), ("a.html", PAGE)])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", SVG),
+        ("a.jpg", PAGE),
+        ("a.svg", SVG),
+        ("a.png", b"GIF89a=1;alert(1)"),
+        ("a.webp", b"RIFF\0\0\0\0WEBP<script>"),
+        ("a.html", PAGE),
+    ],
+)
 def test_pages_are_no_pictures(door: Door, tmp_path: Path, name: str, content: bytes) -> None:
     folder = tmp_path / "cats"
     folder.mkdir()
@@ -45,7 +55,14 @@ def test_pages_are_no_pictures(door: Door, tmp_path: Path, name: str, content: b
         door.studio.import_dataset(folder, "cats")
 
 
-@pytest.mark.parametrize(("name", "make"), [("a.jpg", jpeg_and_page), ("a.gif", gif_and_script), ("a.html.png", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG"))])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.jpg", jpeg_and_page),
+        ("a.gif", gif_and_script),
+        ("a.html.png", lambda path: Image.new("RGB", (64, 64)).save(path, "PNG")),
+    ],
+)
 def test_a_polyglot_is_sent_as_a_picture(door: Door, tmp_path: Path, name: str, make: object) -> None:
     folder = tmp_path / "cats"
     folder.mkdir()
@@ -72,11 +89,17 @@ def test_a_blob_that_is_no_picture_is_never_sent(door: Door, tmp_path: Path) -> 
 
 def png_of(width: int, height: int) -> bytes:
     """A PNG that says it is that large."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100_000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100_000))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (2**31 - 1, 1), (1, 2**31 - 1)])
@@ -96,7 +119,9 @@ def raw(header: bytes, told: int | None = None, data: bytes = b"") -> bytes:
 
 
 def entry(**values: object) -> bytes:
-    return json.dumps({"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **values}}).encode()
+    return json.dumps(
+        {"lora_unet_x.lora_down.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **values}}
+    ).encode()
 
 
 LIES = {

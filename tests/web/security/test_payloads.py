@@ -21,8 +21,8 @@ PAYLOADS = (
     f"javascript:{SHOUT}", f"<a href='javascript:{SHOUT}'>x</a>", f"<iframe srcdoc='<script>parent.{SHOUT}</script>'>",
     f"<details open ontoggle='{SHOUT}'>", f"<input autofocus onfocus='{SHOUT}'>", f"<video><source onerror='{SHOUT}'></video>",
     f"<math><mi//xlink:href='data:x,<script>{SHOUT}</script>'>", f"<object data='data:text/html,<script>{SHOUT}</script>'>",
-    f"<embed src='javascript:{SHOUT}'>", f"<form action='javascript:{SHOUT}'><button>x</button></form>", f"<base href='//evil.example/'>",
-    f"<meta http-equiv=refresh content='0;url=javascript:{SHOUT}'>", f"<link rel=stylesheet href='data:text/css,*{{background:red}}'>",
+    f"<embed src='javascript:{SHOUT}'>", f"<form action='javascript:{SHOUT}'><button>x</button></form>", "<base href='//evil.example/'>",
+    f"<meta http-equiv=refresh content='0;url=javascript:{SHOUT}'>", "<link rel=stylesheet href='data:text/css,*{background:red}'>",
     f"<style>@import 'javascript:{SHOUT}';</style>", f"</textarea><script>{SHOUT}</script>", f"</title><script>{SHOUT}</script>",
     f"</script><script>{SHOUT}</script>", f"<!--><script>{SHOUT}</script-->", f"]]><script>{SHOUT}</script>", f"<scr<script>ipt>{SHOUT}</script>",
     f"{{{{constructor.constructor('{SHOUT}')()}}}}", f"${{{SHOUT}}}", "{{7*7}}{% for x in () %}", f"<div hx-get='/login' hx-trigger='load' hx-on:htmx:load='{SHOUT}'>",
@@ -54,16 +54,31 @@ def seed(home: Path, studio: Any, folder: Path) -> str:
     with (job / "events.jsonl").open("a") as stream:
         for step, payload in enumerate(PAYLOADS):
             stream.write(json.dumps({"kind": "notice", "message": payload, "hint": payload, "time": 1.0}) + "\n")
-            told = {"kind": "sample", "step": step, "path": f"samples/{step}.png", "prompt": payload, "seed": 1, "time": 1.0}
+            told = {
+                "kind": "sample",
+                "step": step,
+                "path": f"samples/{step}.png",
+                "prompt": payload,
+                "seed": 1,
+                "time": 1.0,
+            }
             stream.write(json.dumps(told) + "\n")
             stream.write(json.dumps({"kind": "phase", "name": payload, "time": 1.0}) + "\n")
     adapters = home / "adapters"
     adapters.mkdir(exist_ok=True)
-    lora(adapters / "mine.safetensors", {f"ss_{n}": payload for n, payload in enumerate(PAYLOADS)} | {"modelspec.title": PAYLOADS[0], "ss_output_name": PAYLOADS[1]})
+    lora(
+        adapters / "mine.safetensors",
+        {f"ss_{n}": payload for n, payload in enumerate(PAYLOADS)}
+        | {"modelspec.title": PAYLOADS[0], "ss_output_name": PAYLOADS[1]},
+    )
     return str(row.id)
 
 
-def lora(path: Path, metadata: dict[str, str], keys: tuple[str, ...] = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")) -> Path:
+def lora(
+    path: Path,
+    metadata: dict[str, str],
+    keys: tuple[str, ...] = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight"),
+) -> Path:
     """A small LoRA file with such metadata."""
     tensors, place = {}, 0
     for key in keys:
@@ -80,13 +95,22 @@ def pages(door_routes: list[tuple[str, str]], job: str, item: str) -> list[str]:
 
     found = []
     for method, path in door_routes:
-        if method != "GET" or path.startswith(("/api/", "/enter", "/pictures", "/thumbnails")) or "events" in path or "/files/" in path:
+        if (
+            method != "GET"
+            or path.startswith(("/api/", "/enter", "/pictures", "/thumbnails"))
+            or "events" in path
+            or "/files/" in path
+        ):
             continue
         path = path.replace("/datasets/name", "/datasets/cats").replace("/datasets/ref", "/datasets/cats")
         path = path.replace("/jobs/job_id", f"/jobs/{job}").replace("/models/name", "/models/mine")
         path = path.replace("/shared/token", "/shared/x").replace("/public/kind/name", "/public/dataset/cats")
         found.append(path + (f"?item={quote(item)}" if path.endswith("/item") else ""))
-    return found + [f"/datasets/cats?q={quote(one)}" for one in PAYLOADS[:6]] + [f"/datasets/{quote(PAYLOADS[1], safe='')}"]
+    return (
+        found
+        + [f"/datasets/cats?q={quote(one)}" for one in PAYLOADS[:6]]
+        + [f"/datasets/{quote(PAYLOADS[1], safe='')}"]
+    )
 
 
 def test_no_text_of_a_stranger_ever_runs(server: Server, chromium: Any, door: Door, tmp_path: Path) -> None:
@@ -98,11 +122,20 @@ def test_no_text_of_a_stranger_ever_runs(server: Server, chromium: Any, door: Do
     dialogs: list[str] = []
     breaches: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda message: breaches.append(message.text) if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text else None)
+    page.on(
+        "console",
+        lambda message: (
+            breaches.append(message.text)
+            if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text
+            else None
+        ),
+    )
     page.on("pageerror", lambda error: breaches.append(str(error)))
     page.goto(server.way_in())
     assert page.request.put(
-        f"{server.address}/api/owned/dataset/cats", data={"visibility": "public"}, headers={"origin": server.address, "sec-fetch-site": "same-origin"}
+        f"{server.address}/api/owned/dataset/cats",
+        data={"visibility": "public"},
+        headers={"origin": server.address, "sec-fetch-site": "same-origin"},
     ).ok
     visited = pages(routes(door), job, item)
     assert len(visited) > 20
@@ -122,7 +155,9 @@ def test_the_policy_itself_would_stop_a_script(server: Server, chromium: Any) ->
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.goto(server.way_in())
-    page.evaluate("() => { const box = document.createElement('div'); box.innerHTML = \"<img src=x onerror='window.shouted=1'>\"; document.body.append(box); }")
+    page.evaluate(
+        "() => { const box = document.createElement('div'); box.innerHTML = \"<img src=x onerror='window.shouted=1'>\"; document.body.append(box); }"
+    )
     page.wait_for_function("() => performance.now() > 0")
     page.wait_for_timeout(200)
     assert page.evaluate("window.shouted || 0") == 0 and any("Content Security Policy" in text for text in said)
@@ -155,12 +190,19 @@ def test_no_answer_holds_a_secret(with_secrets: Door, tmp_path: Path) -> None:
         for name in ("cats", job, "mine"):
             address = path
             for slot in ("/name", "/ref", "/job_id", "/job", "/item", "/id"):
-                address = address.replace(slot + "/", f"/{name}/") if not address.endswith(slot) else address[: -len(slot)] + f"/{name}"
+                address = (
+                    address.replace(slot + "/", f"/{name}/")
+                    if not address.endswith(slot)
+                    else address[: -len(slot)] + f"/{name}"
+                )
             answer = door.client.get(address)
             assert not any(word in answer.text + str(answer.headers) for word in words), address
             asked += 1
     for path, body in (
-        ("/api/sources/look", {"location": f"https://user:{CANARIES['civitai']}@127.0.0.1:1/x.zip?token={CANARIES['huggingface']}"}),
+        (
+            "/api/sources/look",
+            {"location": f"https://user:{CANARIES['civitai']}@127.0.0.1:1/x.zip?token={CANARIES['huggingface']}"},
+        ),
         ("/api/bases", {"link": f"https://huggingface.co/{CANARIES['huggingface']}/x?token={CANARIES['huggingface']}"}),
         ("/api/train", {"dataset": "cats", "config": {"base": CANARIES["huggingface"]}}),
     ):

@@ -156,7 +156,9 @@ def test_guessing_is_slowed_down_and_says_nothing(tmp_path: Path) -> None:
     team = make_team(tmp_path / "home")
     now = [0.0]
     team.nobody.app.state.throttle = Throttle(clock=lambda: now[0])  # type: ignore[attr-defined]
-    answers = {name: team.nobody.post("/login", data={"name": name, "password": "wrong wrong"}) for name in ("bob", "no-one")}
+    answers = {
+        name: team.nobody.post("/login", data={"name": name, "password": "wrong wrong"}) for name in ("bob", "no-one")
+    }
     assert answers["bob"].status_code == answers["no-one"].status_code == 401
     assert answers["bob"].text == answers["no-one"].text and "set-cookie" not in answers["bob"].headers
     for _ in range(3):
@@ -183,10 +185,22 @@ def test_the_wait_doubles_and_ends(tmp_path: Path) -> None:
 def test_passwords_are_hashed_and_checked(tmp_path: Path) -> None:
     accounts = Accounts(tmp_path)
     assert accounts.add("ann", PASSWORD, "viewer").role == "admin"  # the first one
-    raw = (tmp_path / "web.db").read_bytes() + (tmp_path / "web.db-wal").read_bytes() if (tmp_path / "web.db-wal").exists() else (tmp_path / "web.db").read_bytes()
+    raw = (
+        (tmp_path / "web.db").read_bytes() + (tmp_path / "web.db-wal").read_bytes()
+        if (tmp_path / "web.db-wal").exists()
+        else (tmp_path / "web.db").read_bytes()
+    )
     assert PASSWORD.encode() not in raw and b"$argon2id$" in raw
     assert stat.S_IMODE((tmp_path / "web.db").stat().st_mode) == 0o600
-    for name, password in (("Ann", PASSWORD), ("you", PASSWORD), ("../x", PASSWORD), ("", PASSWORD), ("bob", "short"), ("ann", PASSWORD), ("bob", "x" * 2000)):
+    for name, password in (
+        ("Ann", PASSWORD),
+        ("you", PASSWORD),
+        ("../x", PASSWORD),
+        ("", PASSWORD),
+        ("bob", "short"),
+        ("ann", PASSWORD),
+        ("bob", "x" * 2000),
+    ):
         with pytest.raises(ConfigError):
             accounts.add(name, password)
     long = "p" * 72 + "the rest counts too"
@@ -234,7 +248,17 @@ def test_a_session_is_new_after_signing_in(team: Team) -> None:
     assert answer.status_code == 303 and planted not in answer.headers["set-cookie"]
 
 
-@pytest.mark.parametrize("next", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nset-cookie: x=1", "evil"])
+@pytest.mark.parametrize(
+    "next",
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/a\r\nset-cookie: x=1",
+        "evil",
+    ],
+)
 def test_signing_in_leads_nowhere_else(team: Team, next: str) -> None:
     answer = team.nobody.post("/login", data={"name": "bob", "password": PASSWORD, "next": next})
     assert answer.headers["location"] == "/" and answer.headers["set-cookie"].count("=") < 8
@@ -275,7 +299,18 @@ def test_a_forged_or_old_link_shows_nothing(tmp_path: Path) -> None:
     content = json.loads(base64.urlsafe_b64decode(told + "=="))
     content[2] = "dogs"
     forged = base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
-    bad = [f"{forged}.{signature}", told, f"{told}.", f"{told}.AAAA", f".{signature}", "", "é.é", "x" * 5000, f"{told}.{signature}x", "a.b.c"]
+    bad = [
+        f"{forged}.{signature}",
+        told,
+        f"{told}.",
+        f"{told}.AAAA",
+        f".{signature}",
+        "",
+        "é.é",
+        "x" * 5000,
+        f"{told}.{signature}x",
+        "a.b.c",
+    ]
     assert [shares.read(one) for one in bad] == [None] * len(bad)
     assert Shares(tmp_path / "other").read(token) is None
     now[0] += 60
@@ -291,7 +326,9 @@ def test_public_things_are_seen_by_everybody_and_nothing_around_them(team: Team)
     assert team.nobody.get("/public/dataset/bobs").status_code == 200
     for path in ("/public/dataset/old", "/public/job/last", "/public/adapter/bobs", "/datasets/bobs", "/api/datasets"):
         assert team.nobody.get(path).status_code in (401, 404), path
-    run = team["bob"].post("/api/train", json={"dataset": "bobs", "config": CONFIG, "place": {"held": True}}).json()["id"]
+    run = (
+        team["bob"].post("/api/train", json={"dataset": "bobs", "config": CONFIG, "place": {"held": True}}).json()["id"]
+    )
     team["bob"].put(f"/api/owned/job/{run}", json={"visibility": "public"})
     shown = team.nobody.get(f"/public/job/{run}")
     assert shown.status_code == 200 and "max_train_steps" in shown.text
@@ -305,7 +342,11 @@ def test_what_is_changed_is_written_down(team: Team) -> None:
     team["bob"].get("/api/datasets")
     entries = team["ann"].get("/api/audit").json()
     found = {(one["who"], one["what"], one["target"], one["status"]) for one in entries}
-    assert {("cyd", "POST", "/api/datasets/bobs/undo", 422), ("nobody", "POST", "/login", 401), ("bob", "POST", "/login", 303)} <= found
+    assert {
+        ("cyd", "POST", "/api/datasets/bobs/undo", 422),
+        ("nobody", "POST", "/login", 401),
+        ("bob", "POST", "/login", 303),
+    } <= found
     assert any(who == "bob" and path == "/api/datasets/bobs/undo" for who, _, path, _ in found)
     assert not any(what == "GET" for _, what, _, _ in found) and all(one["address"] for one in entries)
     log = (team.studio.home / "audit.jsonl").read_text()

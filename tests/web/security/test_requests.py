@@ -40,7 +40,9 @@ def test_headers_of_proxies_are_not_believed(door: Door, name: str) -> None:
     assert "evil.example" not in answer.text + str(answer.headers)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/xml", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/xml", ""]
+)
 def test_the_api_takes_json_and_nothing_else(door: Door, kind: str) -> None:
     """A form of another page could send these without asking; even from our own pages they are refused."""
     asked = 0
@@ -57,18 +59,58 @@ def test_the_api_takes_json_and_nothing_else(door: Door, kind: str) -> None:
 
 
 def test_a_null_origin_is_foreign(door: Door) -> None:
-    for origin in ("null", "file://", "http://127.0.0.1:7860.evil", "http://evil@127.0.0.1:7861", "http://[::1", "https://"):
+    for origin in (
+        "null",
+        "file://",
+        "http://127.0.0.1:7860.evil",
+        "http://evil@127.0.0.1:7861",
+        "http://[::1",
+        "https://",
+    ):
         answer = door.client.post("/api/users", headers={"origin": origin, "sec-fetch-site": "same-origin"}, json={})
         assert answer.status_code == 403, origin
 
 
 @FEW
-@given(path=st.lists(st.sampled_from(["..", ".", "%2e%2e", "..%2f", "..\\", "C:", "con", "a:b", "\\\\host\\x", "web-key", "web.db", "%00", "é", "~", "{{7*7}}"]), min_size=1, max_size=6))
+@given(
+    path=st.lists(
+        st.sampled_from(
+            [
+                "..",
+                ".",
+                "%2e%2e",
+                "..%2f",
+                "..\\",
+                "C:",
+                "con",
+                "a:b",
+                "\\\\host\\x",
+                "web-key",
+                "web.db",
+                "%00",
+                "é",
+                "~",
+                "{{7*7}}",
+            ]
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_no_path_leads_out(door: Door, path: list[str]) -> None:
     """Names in addresses are names: nothing of the home, and nothing above it, is ever sent."""
     secret = (door.studio.home / "web-key").read_text()
     tail = "/".join(path)
-    for root in ("/static/", "/pictures/", "/thumbnails/", "/jobs/last/files/", "/api/adapters/", "/api/datasets/", "/shared/", "/public/dataset/"):
+    for root in (
+        "/static/",
+        "/pictures/",
+        "/thumbnails/",
+        "/jobs/last/files/",
+        "/api/adapters/",
+        "/api/datasets/",
+        "/shared/",
+        "/public/dataset/",
+    ):
         for address in (root + tail, root + quote(tail, safe="")):
             answer = door.client.get(address, headers={"accept": "application/json"})
             assert answer.status_code < 500 and secret not in answer.text, address
@@ -77,10 +119,36 @@ def test_no_path_leads_out(door: Door, path: list[str]) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("value", ["\0", "%00", "A" * 3000, "\ud800", "0x10", "1e400", "-1", "9" * 400, "{}", "'; DROP TABLE account;--", "{{7*7}}", "${7*7}"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "\0",
+        "%00",
+        "A" * 3000,
+        "\ud800",
+        "0x10",
+        "1e400",
+        "-1",
+        "9" * 400,
+        "{}",
+        "'; DROP TABLE account;--",
+        "{{7*7}}",
+        "${7*7}",
+    ],
+)
 def test_strange_values_are_refused_in_words(door: Door, value: str, method: str) -> None:
     headers = {"accept": "application/json"}
-    for path in ("/api/datasets/X", "/api/datasets/X/items", "/api/jobs/X", "/api/bases/X", "/api/datasets?offset=X", "/api/journal?after=X", "/api/datasets/X/select?where=X", "/datasets/X", "/jobs/X"):
+    for path in (
+        "/api/datasets/X",
+        "/api/datasets/X/items",
+        "/api/jobs/X",
+        "/api/bases/X",
+        "/api/datasets?offset=X",
+        "/api/journal?after=X",
+        "/api/datasets/X/select?where=X",
+        "/datasets/X",
+        "/jobs/X",
+    ):
         address = path.replace("X", quote(value, safe="", errors="surrogatepass"))
         answer = door.client.request(method, address, headers=headers)
         assert answer.status_code < 500, (address, answer.text)
@@ -90,7 +158,12 @@ def test_strange_values_are_refused_in_words(door: Door, value: str, method: str
 def test_headers_cannot_be_broken_into(door: Door, tmp_path: Path) -> None:
     door.studio.import_dataset(pictures(tmp_path / "cats"), "cats")
     evil = "a%0d%0aset-cookie:%20x=1"
-    for path in (f"/datasets/cats?q={evil}", f"/login?next={evil}", f"/api/datasets?limit=1&offset=0&x={evil}", f"/nothing/{evil}"):
+    for path in (
+        f"/datasets/cats?q={evil}",
+        f"/login?next={evil}",
+        f"/api/datasets?limit=1&offset=0&x={evil}",
+        f"/nothing/{evil}",
+    ):
         headers = door.client.get(path).headers
         assert "set-cookie" not in headers and "x=1" not in headers.get("location", "")
     link = door.client.get(f"/api/datasets/cats/items?limit=1&where=&x={evil}").headers["link"]
@@ -99,7 +172,9 @@ def test_headers_cannot_be_broken_into(door: Door, tmp_path: Path) -> None:
 
 def test_a_body_that_is_too_large_is_not_read(door: Door) -> None:
     for path in ("/api/train", "/login", "/datasets/cats/caption", "/nothing"):
-        told = door.client.post(path, content=b"", headers={"content-length": str(LARGEST + 1), "content-type": "application/json"})
+        told = door.client.post(
+            path, content=b"", headers={"content-length": str(LARGEST + 1), "content-type": "application/json"}
+        )
         assert told.status_code == 413 and "large" in told.text
     piece = b"x" * 2**20
 
@@ -107,7 +182,9 @@ def test_a_body_that_is_too_large_is_not_read(door: Door) -> None:
         for _ in range(LARGEST // len(piece) + 2):
             yield piece
 
-    untold = door.client.post("/api/train", content=endless(), headers={"content-type": "application/json", "accept": "application/json"})  # type: ignore[arg-type]
+    untold = door.client.post(
+        "/api/train", content=endless(), headers={"content-type": "application/json", "accept": "application/json"}
+    )  # type: ignore[arg-type]
     assert untold.status_code == 413
 
 
@@ -176,7 +253,9 @@ def test_malformed_requests_get_nothing(server: Server, raw: bytes) -> None:
     assert not status or status.split()[1] in (b"400", b"303", b"401", b"403", b"404", b"405", b"422"), status
 
 
-def test_errors_give_nothing_away(door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_give_nothing_away(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken() -> object:
         raise RuntimeError("the password is swordfish at /root/secret/place.py")
 
@@ -188,7 +267,10 @@ def test_errors_give_nothing_away(door: Door, monkeypatch: pytest.MonkeyPatch, c
             assert word not in answer.text
         number = re.search(r"under ([0-9a-f]{8})", answer.text)
         assert number and number[1] in caplog.text  # the owner finds it in the log
-        assert answer.headers["content-security-policy"] == POLICY and answer.headers["x-content-type-options"] == "nosniff"
+        assert (
+            answer.headers["content-security-policy"] == POLICY
+            and answer.headers["x-content-type-options"] == "nosniff"
+        )
     assert unforeseen is not None
 
 
@@ -213,11 +295,20 @@ def test_answers_are_not_kept_by_browsers_or_shared(door: Door, tmp_path: Path) 
         if method == "GET" and "events" not in path:
             headers = door.client.get(path).headers
             assert headers["x-content-type-options"] == "nosniff" and "access-control-allow-origin" not in headers, path
-            assert headers["cross-origin-resource-policy"] == "same-origin" and headers["x-frame-options"] == "DENY", path
+            assert headers["cross-origin-resource-policy"] == "same-origin" and headers["x-frame-options"] == "DENY", (
+                path
+            )
 
 
 def test_other_sites_may_not_ask_first(door: Door) -> None:
-    answer = door.client.options("/api/datasets", headers={"origin": "https://evil.example", "sec-fetch-site": "cross-site", "access-control-request-method": "POST"})
+    answer = door.client.options(
+        "/api/datasets",
+        headers={
+            "origin": "https://evil.example",
+            "sec-fetch-site": "cross-site",
+            "access-control-request-method": "POST",
+        },
+    )
     assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 
@@ -231,7 +322,10 @@ def test_the_same_request_twice_is_done_once(door: Door, tmp_path: Path) -> None
     other = door.client.post("/api/datasets/cats/undo", json={}, headers=key)
     assert other.status_code == 422 and door.studio.dataset("cats").number == 2
     refused = door.client.post("/api/datasets/nope/undo", json={}, headers={"idempotency-key": "two"})
-    assert refused.status_code == 422 and door.client.post("/api/datasets/cats/undo", json={}, headers={"idempotency-key": "two"}).status_code == 200
+    assert (
+        refused.status_code == 422
+        and door.client.post("/api/datasets/cats/undo", json={}, headers={"idempotency-key": "two"}).status_code == 200
+    )
     door.client.app.state.answers.begin("you", "three", "what a dead server was asked")  # type: ignore[attr-defined]
     assert door.client.post("/api/datasets/cats/redo", json={}, headers={"idempotency-key": "three"}).status_code == 422
     assert door.client.post("/api/datasets/cats/redo", json={}, headers={"idempotency-key": "a b"}).status_code == 422
@@ -242,12 +336,31 @@ def test_deep_and_wide_json_is_refused(door: Door) -> None:
     deep = b'{"config":' + b"[" * 100_000 + b"]" * 100_000 + b',"dataset":"cats"}'
     wide = json.dumps({"dataset": "cats", "config": {str(n): n for n in range(50_000)}}).encode()
     many = b'{"dataset":"cats","config":{"base":' + b"9" * 5000 + b"}}"
-    for body in (deep, wide, many, b"\xff\xfe", b'{"dataset":"cats","config":{"base":NaN}}', b"", b"null", b"[]", b'"x"'):
+    for body in (
+        deep,
+        wide,
+        many,
+        b"\xff\xfe",
+        b'{"dataset":"cats","config":{"base":NaN}}',
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+    ):
         assert door.client.post("/api/train", content=body, headers=headers).status_code in (400, 422)
 
 
 def test_a_client_that_is_nobody_learns_nothing(door: Door) -> None:
     stranger = client_of(door.studio, door.sessions, signed_in=False)
-    for path in ("/api/openapi.json", "/api/datasets", "/api/events", "/places", "/metrics", "/docs", "/redoc", "/.git/config"):
+    for path in (
+        "/api/openapi.json",
+        "/api/datasets",
+        "/api/events",
+        "/places",
+        "/metrics",
+        "/docs",
+        "/redoc",
+        "/.git/config",
+    ):
         assert stranger.get(path, headers={"accept": "application/json"}).status_code == 401, path
     assert "version" not in stranger.get("/health").text

@@ -67,7 +67,9 @@ class Edit(Asked):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"operation": "add_trigger_word", "arguments": {"word": "ohwx"}, "where": "", "version": "cats"}]
+            "examples": [
+                {"operation": "add_trigger_word", "arguments": {"word": "ohwx"}, "where": "", "version": "cats"}
+            ]
         }
     )
     operation: Annotated[str, Field(max_length=100), Clean]
@@ -135,7 +137,9 @@ def put_caption(
     found = _item(seen, item)
     text = asked.caption.replace("\r\n", "\n")
     if if_match is None:
-        refusal = Refusal(error="If-Match is missing.", hint="Send the ETag of the caption you read.", kind="ConfigError")
+        refusal = Refusal(
+            error="If-Match is missing.", hint="Send the ETag of the caption you read.", kind="ConfigError"
+        )
         return JSONResponse(refusal.model_dump(), 428)  # type: ignore[return-value]
     if if_match.strip() != "*" and _tag(found) not in [one.strip() for one in if_match.split(",")]:
         return _both(412, text, found)  # type: ignore[return-value]

@@ -137,7 +137,9 @@ def list_tools() -> list[ToolFacts]:
 def preview_tool(studio: StudioOf, ref: Ref, tool: ToolName, asked: UseTool) -> ToolForecast:
     """With the sizes of a few pictures before and after."""
     made = studio.curate.preview_tool(ref, tool, asked.options, asked.where)
-    sizes = [Sizes(item=one.item, before=one.before.size, after=[each.size for each in one.after]) for one in made.examples]
+    sizes = [
+        Sizes(item=one.item, before=one.before.size, after=[each.size for each in one.after]) for one in made.examples
+    ]
     return ToolForecast(
         scope=made.scope, description=made.description, in_scope=made.in_scope, changed=made.changed,
         examples=sizes, refused=made.refused,

@@ -55,7 +55,9 @@ class ImportAsked(Asked):
     """Files of the server's machine."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sources": ["/data/cats"], "name": "cats"}]})
-    sources: Annotated[list[Annotated[str, Field(min_length=1, max_length=4000), Clean]], Field(min_length=1, max_length=100)]
+    sources: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4000), Clean]], Field(min_length=1, max_length=100)
+    ]
     name: Annotated[str, Field(max_length=200), Clean] | None = None
     place: Place = Place()
 
@@ -104,7 +106,9 @@ def look_at_source(studio: StudioOf, actor: ActorOf, asked: Location) -> Found:
     return Found(
         source=listing.source, location=listing.location, name=listing.name, count=len(listing.files),
         bytes_known=listing.bytes_known, left_out=list(listing.left_out), said=listing.said,
-        files=[OneOffered(path=one.path, url=one.url, size=one.size, caption=one.caption) for one in listing.files[:1000]],
+        files=[
+            OneOffered(path=one.path, url=one.url, size=one.size, caption=one.caption) for one in listing.files[:1000]
+        ],
     )  # fmt: skip
 
 

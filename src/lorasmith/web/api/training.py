@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Rehearsal
-from lorasmith.training.plan import Plan
 from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
 from lorasmith.web.api.placing import Place
 
 router = noun("/train", "training")
-_EXAMPLE: Final[dict[str, Any]] = {"dataset": "cats", "config": {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 40}}
+_EXAMPLE: Final[dict[str, Any]] = {
+    "dataset": "cats",
+    "config": {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 40},
+}
 
 
 class Run(Asked):
@@ -70,9 +73,9 @@ def prepare_run(studio: StudioOf, asked: Run) -> Prepared:
 
 
 @router.post("/plan", summary="What training would do")
-def plan_run(studio: StudioOf, asked: Run) -> Plan:
+def plan_run(studio: StudioOf, asked: Run) -> dict[str, Any]:
     """Buckets, steps, exposures, disk."""
-    return studio.plan(asked.dataset, asked.config)
+    return asdict(studio.plan(asked.dataset, asked.config))
 
 
 @router.post("/rehearse", summary="The whole way with two steps")

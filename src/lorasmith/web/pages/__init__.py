@@ -9,4 +9,14 @@ from lorasmith.web.pages import datasets, door, people, pictures, places, queue,
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    return (door.router, shown.router, people.router, places.router, pictures.router, workspace.router, queue.router, runs.router, datasets.router)
+    return (
+        door.router,
+        shown.router,
+        people.router,
+        places.router,
+        pictures.router,
+        workspace.router,
+        queue.router,
+        runs.router,
+        datasets.router,
+    )

@@ -43,7 +43,9 @@ def sign_in(
     address = request.client.host if request.client else ""
     keys = (f"account:{name}", f"address:{address}")
     if (wait := throttle.wait(*keys)) > 0:
-        answer = _form(request, 429, leads_to=_inside(next), wrong=f"Too many attempts. Try again in {math.ceil(wait)} s.")
+        answer = _form(
+            request, 429, leads_to=_inside(next), wrong=f"Too many attempts. Try again in {math.ceil(wait)} s."
+        )
         answer.headers["retry-after"] = str(math.ceil(wait))
         return answer
     throttle.failed(*keys)  # before it is looked at, so that many at once are counted too
@@ -77,12 +79,18 @@ def health() -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-def _form(
-    request: Request, status: int, *, used: bool = False, wrong: str = "", leads_to: str = "/"
-) -> HTMLResponse:
+def _form(request: Request, status: int, *, used: bool = False, wrong: str = "", leads_to: str = "/") -> HTMLResponse:
     accounts = request.app.state.sessions.accounts.exist()
     return page(
-        request, "login.html", status, title="Sign in", area="", used=used, accounts=accounts, wrong=wrong, next=leads_to
+        request,
+        "login.html",
+        status,
+        title="Sign in",
+        area="",
+        used=used,
+        accounts=accounts,
+        wrong=wrong,
+        next=leads_to,
     )
 
 
@@ -95,7 +103,5 @@ def _inside(address: str) -> str:
 def _with_cookie(request: Request, answer: Response, secret: str) -> Response:
     """The cookie, which travels over TLS alone where the server speaks it."""
     secure = request.url.scheme == "https"
-    answer.set_cookie(
-        COOKIE, secret, max_age=int(ABSOLUTE), httponly=True, samesite="strict", path="/", secure=secure
-    )
+    answer.set_cookie(COOKIE, secret, max_age=int(ABSOLUTE), httponly=True, samesite="strict", path="/", secure=secure)
     return answer
