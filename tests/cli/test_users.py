@@ -37,7 +37,8 @@ def test_an_account_from_its_beginning_to_its_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "given"),
     [
-        (("add", "Ann"), PASSWORD), (("add", "ann"), "short"), (("add", "ann"), "x" * 9000), (("remove", "nobody-here"), ""),
+        (("add", "Ann"), PASSWORD), (("add", "ann"), "short"), (("add", "ann"), "x" * 9000),
+        (("remove", "nobody-here"), ""),
         (("role", "nobody-here", "admin"), ""), (("password", "nobody-here"), PASSWORD), (("key", "nobody-here"), ""),
     ],
 )  # fmt: skip

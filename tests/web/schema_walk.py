@@ -77,14 +77,14 @@ def _ask(operation: Any, headers: dict[str, str], examples: int, walked: Walked)
     from schemathesis.core.failures import Failure, FailureGroup
     from schemathesis.generation import GenerationMode
 
-    modes = (
-        [GenerationMode.NEGATIVE] if operation.path in _OUTSIDE else [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
-    )
+    both = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    modes = both[1:] if operation.path in _OUTSIDE else both
     for mode in modes:
 
         @hypothesis.settings(
-            max_examples=examples, deadline=None, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck), derandomize=True,
+            max_examples=examples, deadline=None, database=None, derandomize=True,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
         )  # fmt: skip
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:

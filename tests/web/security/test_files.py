@@ -1,9 +1,9 @@
 """Attacks by files: pictures that are pages, pages that are pictures, bombs, LoRA files that lie.
 
-What lies beside these: archives (slip, bombs, names) in ``tests/datasets/test_hostile_archives.py`` and its neighbours,
-addresses that lead inside in ``tests/fetching/``, pickles in ``tests/bases/``, code in repositories in
-``tests/captioners/``, secrets in files and logs in ``tests/test_canary.py``, arguments of processes in ``tests/test_jobs.py``,
-templates in ``tests/web/test_static.py``.
+What lies beside these: archives (slip, bombs, names) in ``tests/datasets/test_hostile_corpus.py``, addresses that lead
+inside in ``tests/fetching/``, pickles in ``tests/bases/``, code in repositories in ``tests/captioners/``, secrets in
+files and logs in ``tests/test_canary.py``, configs in ``tests/test_config.py``, vendored files and templates in
+``tests/web/test_static.py``.
 """
 
 from __future__ import annotations

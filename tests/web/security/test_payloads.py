@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a payload is one line
 """Texts of strangers through every page in a real browser: nothing runs, nothing is reported by the content policy."""
 
 from __future__ import annotations
@@ -102,10 +103,10 @@ def pages(door_routes: list[tuple[str, str]], job: str, item: str) -> list[str]:
             or "/files/" in path
         ):
             continue
-        path = path.replace("/datasets/name", "/datasets/cats").replace("/datasets/ref", "/datasets/cats")
-        path = path.replace("/jobs/job_id", f"/jobs/{job}").replace("/models/name", "/models/mine")
-        path = path.replace("/shared/token", "/shared/x").replace("/public/kind/name", "/public/dataset/cats")
-        found.append(path + (f"?item={quote(item)}" if path.endswith("/item") else ""))
+        there = path.replace("/datasets/name", "/datasets/cats").replace("/datasets/ref", "/datasets/cats")
+        there = there.replace("/jobs/job_id", f"/jobs/{job}").replace("/models/name", "/models/mine")
+        there = there.replace("/shared/token", "/shared/x").replace("/public/kind/name", "/public/dataset/cats")
+        found.append(there + (f"?item={quote(item)}" if there.endswith("/item") else ""))
     return (
         found
         + [f"/datasets/cats?q={quote(one)}" for one in PAYLOADS[:6]]
