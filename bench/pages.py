@@ -72,7 +72,7 @@ def main() -> int:
         app = create_app(studio, hosts={HOST}, sessions=sessions)
         client = TestClient(app, base_url=f"http://{HOST}", follow_redirects=False)
         client.headers.update({"sec-fetch-site": "same-origin", "origin": f"http://{HOST}", "accept": "text/html"})
-        client.get("/enter", params={"token": sessions.invite()})
+        client.get("/enter", params={"once": sessions.invite()})
 
         def seconds(path: str) -> float:
             started = time.perf_counter()

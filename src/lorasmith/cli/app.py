@@ -59,6 +59,7 @@ COMMANDS: Table = {
     },
     "Look": {
         "web": ("serving", "web", "Start the studio and open it in the browser."),
+        "users": ("users", "users", "Make accounts, so that others may use the web app."),
         "secrets": ("secrets", "secrets", "Keep the keys of sites where nobody reads them."),
         "consents": ("consents", "consents", "See what you agreed to, and take it back."),
         "demo": ("look", "demo", "See the whole way at work, on this machine."),

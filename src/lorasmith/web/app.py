@@ -12,13 +12,19 @@ from starlette.staticfiles import StaticFiles
 from lorasmith import __version__
 from lorasmith.studio import Studio
 from lorasmith.web import api, pages, replies
+from lorasmith.web.accounts import Throttle
 from lorasmith.web.announcing import Announcer
+from lorasmith.web.answers import Answers
+from lorasmith.web.api.asking import operation_id
+from lorasmith.web.audit import Audit
 from lorasmith.web.gate import Gate
 from lorasmith.web.hosting import Host
 from lorasmith.web.journal import Tap
 from lorasmith.web.looks import Looks
+from lorasmith.web.owning import OwnedStudio
 from lorasmith.web.rendering import ROOT
 from lorasmith.web.sessions import Sessions
+from lorasmith.web.sharing import Shares
 
 
 def create_app(
@@ -33,7 +39,8 @@ def create_app(
         work: whether it runs the queue of the home too, as long as it is served.
     """
     known = sessions or Sessions(studio.home)
-    host, announcer = Host(studio), Announcer(studio)
+    host, announcer, audit = Host(studio), Announcer(studio), Audit(studio.home)
+    owned = OwnedStudio(studio)
 
     looks = Looks()
 
@@ -52,14 +59,17 @@ def create_app(
         title="lorasmith",
         version=__version__,
         description="The verbs of the studio as JSON. Every error is a sentence and the next thing to do.",
-        middleware=[Middleware(Gate, sessions=known, hosts=hosts)],
+        middleware=[Middleware(Gate, sessions=known, hosts=hosts, audit=audit, unforeseen=replies.unforeseen)],
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        generate_unique_id_function=operation_id,
         lifespan=lifespan,
     )
-    app.state.studio, app.state.sessions, app.state.host = studio, known, host
+    app.state.studio, app.state.sessions, app.state.host = owned, known, host
     app.state.journal, app.state.announcer, app.state.looks = Tap(studio), announcer, looks
+    app.state.audit, app.state.throttle, app.state.shares = audit, Throttle(), Shares(studio.home)
+    app.state.answers = Answers(studio.home)
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     for router in (*pages.routers(), *api.routers()):

@@ -7,6 +7,7 @@ cause and shown as a number to look for, never as a trace.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from lorasmith.credentials import redact
-from lorasmith.errors import ConflictError, ConsentNeeded, LorasmithError
+from lorasmith.errors import ConflictError, ConsentNeeded, FetchError, LorasmithError
 from lorasmith.web.rendering import page, part, wants_part
 
 _log = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ _STATUS: Final = {1: 500, 2: 422, 3: 422, 4: 422, 5: 422, 6: 503, 7: 409, 130: 4
 """HTTP status by exit code: what was asked cannot be, this machine lacks something, a job stands differently."""
 _SENTENCES: Final = {
     404: ("There is nothing at this address.", "Go back, or start from the workspace."),
+    400: ("This cannot be read.", "Send it as it is documented."),
+    403: ("Only an admin may do that.", "Ask one of them."),
+    408: ("The rest of this did not arrive.", "Send it again, over a better line."),
     405: ("This address cannot do that.", "Go back and try again there."),
     413: ("That is too large.", "Send it in parts, or import it from a folder."),
 }
@@ -34,7 +38,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LorasmithError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, unforeseen)
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -44,7 +48,14 @@ def _refused(request: Request, error: Exception) -> Response:
         _log.warning("%s %s: %s", request.method, request.url.path, redact(str(error)), exc_info=error)
     extra: dict[str, Any] = {"kind": type(error).__name__}
     if isinstance(error, ConsentNeeded):
-        extra["notice"] = error.notice
+        extra |= {"notice": error.notice, "title": error.title, "text": error.text}
+    if isinstance(error, ConflictError):
+        extra["conflicts"] = [
+            {"item": one.item, "mine": one.mine and one.mine.caption, "theirs": one.theirs and one.theirs.caption}
+            for one in error.conflicts
+        ]
+    if isinstance(error, FetchError):
+        extra["status"] = error.status
     return _answer(request, status, str(error.args[0]), error.hint, extra)
 
 
@@ -65,15 +76,28 @@ def _http(request: Request, error: Exception) -> Response:
     return answer
 
 
-def _unforeseen(request: Request, error: Exception) -> Response:
+def unforeseen(request: Request, error: Exception) -> Response:
+    """An error that nobody foresaw, as an answer that only names where the log has it."""
     number = secrets.token_hex(4)
     _log.error("%s %s failed (%s)", request.method, request.url.path, number, exc_info=error)
     sentence = "Something went wrong that nobody foresaw."
     return _answer(request, 500, sentence, f"The server's log has it under {number}.", {"kind": "Unforeseen"})
 
 
+_PLACE: Final = re.compile(r"(?<![\w:/.<])(?:[A-Za-z]:[\\/]|/)(?:[^\s'\"\\/:;,)]+[\\/])+([^\s'\"\\/:;,)]*)")
+
+
+def _without_places(request: Request, text: str) -> str:
+    """Where files lie on this machine is for its owner: others read the last name of a path."""
+    actor = getattr(request.state, "actor", None)
+    if actor is not None and actor.role == "admin":
+        return text
+    home = str(request.app.state.studio.home)
+    return _PLACE.sub(lambda found: found[1] or "the server's disk", text.replace(home, "the home"))
+
+
 def _answer(request: Request, status: int, sentence: str, hint: str, extra: dict[str, Any]) -> Response:
-    sentence, hint = redact(sentence), redact(hint)
+    sentence, hint = _without_places(request, redact(sentence)), _without_places(request, redact(hint))
     if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", "*/*").replace(
         "*/*", "text/html"
     ):

@@ -6,7 +6,8 @@ import contextlib
 import ipaddress
 import socket
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Final
 
 from lorasmith.errors import EnvironmentProblem
@@ -23,6 +24,9 @@ def serve(
     port: int | None = None,
     browser: bool = True,
     said: Callable[[str], None] = lambda address: None,
+    names: Collection[str] = (),
+    certificate: Path | None = None,
+    key: Path | None = None,
 ) -> None:
     """Serve until Ctrl-C.
 
@@ -32,6 +36,9 @@ def serve(
         port: left out, 7860 or the next free one.
         browser: whether to open the first page.
         said: hears the address of the first page, which holds the token.
+        names: what else a browser may call this server, such as ``studio.example.org``.
+        certificate: a PEM file; with it the server speaks TLS, and cookies travel over nothing else.
+        key: its private key.
 
     Raises:
         EnvironmentProblem: the extra is missing, the port is taken, or the address is open to others.
@@ -39,6 +46,7 @@ def serve(
     try:
         import uvicorn
 
+        from lorasmith.web.accounts import Accounts
         from lorasmith.web.app import create_app
         from lorasmith.web.sessions import Sessions
     except ImportError as cause:
@@ -46,15 +54,19 @@ def serve(
             f"The web app needs the extra 'web': {cause}.", "Install it with `pip install lorasmith[web]`."
         ) from cause
 
-    refuse_open_address(host)
+    refuse_open_address(host, Accounts(studio.home).exist())
+    for file in (certificate, key):
+        if file is not None and not file.is_file():
+            raise EnvironmentProblem(f"There is no file {file}.", "Check the path.")
     with contextlib.closing(_listen(host, port)) as listening:
         number = listening.getsockname()[1]
         sessions = Sessions(studio.home)
         shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{number}/enter?once={sessions.invite()}"
-        app = create_app(studio, hosts=hosts_of(host, number), sessions=sessions)
+        address = f"{'https' if certificate else 'http'}://{shown}:{number}/enter?once={sessions.invite()}"
+        app = create_app(studio, hosts=hosts_of(host, number, names), sessions=sessions)
         settings = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on",
+            ssl_certfile=certificate, ssl_keyfile=key,
             timeout_graceful_shutdown=2,  # streams of events never end by themselves
         )  # fmt: skip
         said(address)
@@ -63,27 +75,53 @@ def serve(
         uvicorn.Server(settings).run(sockets=[listening])
 
 
-def refuse_open_address(host: str) -> None:
-    """Refuse an address that others can reach.
+def refuse_open_address(host: str, accounts: bool = False) -> None:
+    """Refuse an address that others can reach, unless they have to sign in.
 
     Raises:
-        EnvironmentProblem: it is not loopback.
+        EnvironmentProblem: it is not loopback, and there are no accounts.
     """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(host) and not accounts:
         raise EnvironmentProblem(
             f"{host} can be reached by others, and nobody has to sign in yet.",
-            "Listen on 127.0.0.1 and reach it through an SSH tunnel: ssh -L 7860:127.0.0.1:7860 THISMACHINE.",
+            "Make an account with `lorasmith users add NAME`, or listen on 127.0.0.1 and reach it through an SSH "
+            "tunnel: ssh -L 7860:127.0.0.1:7860 THISMACHINE.",
         )
 
 
-def hosts_of(host: str, port: int) -> frozenset[str]:
-    """What a browser may call this server."""
-    names = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-    return frozenset({*names, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"})
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def hosts_of(host: str, port: int, names: Collection[str] = ()) -> frozenset[str]:
+    """What a browser may call this server.
+
+    Args:
+        host: the address it listens on.
+        port: its port.
+        names: further ones, of DNS or of a proxy before it; as they stand, and with the port.
+    """
+    called = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - it says which addresses that means
+        called |= {socket.gethostname(), *_own_addresses()}
+    return frozenset({*(f"{name.lower()}:{port}" for name in {*called, *names}), *(name.lower() for name in names)})
+
+
+def _own_addresses() -> set[str]:
+    import psutil
+
+    found = set()
+    for addresses in psutil.net_if_addrs().values():
+        for one in addresses:
+            if one.family == socket.AF_INET:
+                found.add(one.address)
+            elif one.family == socket.AF_INET6:
+                found.add(f"[{one.address.partition('%')[0]}]")
+    return found
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.api import events, uploads
+from lorasmith.web.api import (
+    bases,
+    captioning,
+    captions,
+    datasets,
+    events,
+    jobs,
+    looking,
+    machine,
+    people,
+    retouching,
+    sources,
+    training,
+    uploads,
+    using,
+    versions,
+)
 
 
 def routers() -> tuple[APIRouter, ...]:
-    """All of them."""
-    return (events.router, uploads.router)
+    """All of them; specific paths before those that take a name."""
+    return (
+        events.router,
+        uploads.router,
+        machine.router,
+        people.router,
+        jobs.router,
+        training.router,
+        using.router,
+        captioning.router,
+        sources.router,
+        bases.router,
+        captions.router,
+        versions.garbage,
+        versions.router,
+        looking.router,
+        retouching.router,
+        datasets.router,
+    )

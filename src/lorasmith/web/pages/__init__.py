@@ -19,12 +19,14 @@ from lorasmith.web.pages import (
     imports,
     models,
     past,
+    people,
     picture_editing,
     pictures,
     places,
     queue,
     runs,
     settings,
+    shown,
     tags,
     tools,
     training_views,
@@ -35,7 +37,8 @@ from lorasmith.web.pages import (
 
 def routers() -> tuple[APIRouter, ...]:
     """All of them, in the order in which they are tried."""
-    first = (door.router, places.router, pictures.router, workspace.router, creating.router, queue.router, runs.router)
+    door_and_people = (door.router, shown.router, people.router, places.router, pictures.router)
+    first = (*door_and_people, workspace.router, creating.router, queue.router, runs.router)
     areas = (
         models.router,
         generate.router,

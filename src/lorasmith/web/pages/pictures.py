@@ -30,6 +30,11 @@ def picture(request: Request, sha256: str) -> Response:
     if not _SHA256.fullmatch(sha256):
         raise HTTPException(404)
     studio: Studio = request.app.state.studio
+    return picture_answer(studio, sha256)
+
+
+def picture_answer(studio: Studio, sha256: str) -> FileResponse:
+    """The stored file, as what its bytes say it is."""
     path = studio.curate.picture(sha256)
     with path.open("rb") as stream:
         media = _MEDIA.get(picture_format(stream.read(PEEK)) or "")

@@ -6,7 +6,6 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from lorasmith.credentials import WANTED, Credentials
@@ -111,25 +110,24 @@ def machine(request: Request) -> HTMLResponse:
 @router.post("/sessions/end")
 def end(request: Request, id: Annotated[str, Form(max_length=64)]) -> RedirectResponse:
     """Sign a session out; one's own leads to the door."""
-    sessions, mine = _sessions(request), request.cookies.get(COOKIE)
-    sitting = next((one for one in sessions.sittings(mine) if one.id == id), None)
-    if sitting is None:
-        raise HTTPException(404)
-    if not sitting.mine:
-        require_admin(request)
-    sessions.end(id)
-    return RedirectResponse("/login" if sitting.mine else "/settings#sessions", 303)
+    sessions, actor = _sessions(request), request.state.actor
+    mine = id == sessions.id_of(request.cookies.get(COOKIE, ""))
+    sessions.revoke(id, None if actor.role == "admin" else actor.name)
+    return RedirectResponse("/login" if mine else "/settings#sessions", 303)
 
 
 def _page(request: Request, status: int = 200, sentence: str = "", hint: str = "") -> HTMLResponse:
     studio = _studio(request)
     kept = {one.service: one.where for one in Credentials(studio.home).services() if one.service != announcing.SECRET}
     wishes = announcing.wishes_of(studio.home)
+    actor = request.state.actor
+    admin = actor.role == "admin"
     return page(
         request, "settings/settings.html", status, title="Settings", area="settings", sentence=sentence, hint=hint,
         themes=THEMES, chosen=request.cookies.get("theme", "system"), kept=kept, wanted=WANTED,
         consents=Consents(studio.home).all(), host=urlsplit(wishes.address).hostname or "", wishes=wishes,
-        sittings=_sessions(request).sittings(request.cookies.get(COOKIE)), home=studio.home,
+        sittings=_sessions(request).list(None if admin else actor.name), home=studio.home,
+        mine=_sessions(request).id_of(request.cookies.get(COOKIE, "")),
     )  # fmt: skip
 
 

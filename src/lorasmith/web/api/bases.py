@@ -1,0 +1,71 @@
+"""``/api/bases``: the base weights of this home."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import ConfigDict, Field
+
+from lorasmith.bases.catalogue import Catalogue
+from lorasmith.bases.recognition import Recognition
+from lorasmith.bases.registry import RegisteredBase
+from lorasmith.queue.records import QueuedJob
+from lorasmith.web.api.asking import Admin, Asked, Clean, StudioOf, noun
+from lorasmith.web.api.placing import Place
+
+router = noun("/bases", "bases")
+BaseName = Annotated[str, Path(max_length=200, examples=["sd15"]), Clean]
+
+
+class AddBase(Asked):
+    """A link or a path."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"link": "https://huggingface.co/stabilityai/sd-turbo", "name": "turbo"}]}
+    )
+    link: Annotated[str, Field(min_length=1, max_length=4000), Clean]
+    name: Annotated[str, Field(max_length=200), Clean] = ""
+    place: Place = Place()
+
+
+@router.get("", summary="All bases that this home knows")
+def list_bases(studio: StudioOf) -> Sequence[RegisteredBase]:
+    """By name."""
+    return studio.bases.list()
+
+
+@router.get("/catalogue", summary="Well-known bases")
+def get_catalogue(studio: StudioOf) -> Catalogue:
+    """With licences, and the day on which the list was gone through."""
+    return studio.bases.catalogue()
+
+
+@router.get("/recognise", summary="What weights are, by their header")
+def recognise_base(
+    studio: StudioOf, admin: Admin, path: Annotated[str, Query(min_length=1, max_length=4000), Clean]
+) -> Recognition:
+    """A name, or a path on the server's machine."""
+    return studio.bases.recognise(path)[1]
+
+
+@router.get("/{name}", summary="One base")
+def get_base(studio: StudioOf, name: BaseName) -> RegisteredBase:
+    """What is known of it."""
+    return studio.bases.get(name)
+
+
+@router.post("", status_code=202, summary="Make a base known")
+def add_base(studio: StudioOf, admin: Admin, asked: AddBase) -> QueuedJob:
+    """A job: fetched from a link, or referred to where it lies."""
+    return studio.enqueue.fetch_base(asked.link, asked.name, asked.place.placement())
+
+
+@router.delete("/{name}", summary="Forget a base")
+def forget_base(
+    studio: StudioOf, admin: Admin, name: BaseName,
+    delete: Annotated[bool, Query(description="Its files too, where they lie in the home")] = False,
+) -> RegisteredBase:  # fmt: skip
+    """Weights of other programs are never touched."""
+    return studio.bases.forget(name, delete=delete)

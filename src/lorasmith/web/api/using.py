@@ -1,0 +1,90 @@
+"""``/api/adapters``, ``/api/generate``, ``/api/certify``: what was trained, and what is made with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import FileResponse
+
+from lorasmith.adapters.inspect import AdapterReport
+from lorasmith.queue.records import QueuedJob
+from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
+from lorasmith.web.api.placing import Place
+
+router = noun("", "adapters")
+AdapterName = Annotated[str, Path(max_length=300, examples=["cats"]), Clean]
+
+
+class GenerateAsked(Asked):
+    """Fields of ``GenerateRequest``, and where in the queue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "request": {
+                        "base": "sandbox", "prompts": ["ohwx on red"], "adapters": [{"name": "cats", "weight": 0.8}],
+                    }
+                }
+            ]
+        }
+    )  # fmt: skip
+    request: dict[str, Any]
+    place: Place = Place()
+
+
+class CertifyAsked(Asked):
+    """Which file, into which base."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"adapter": "cats", "base": "sandbox"}]})
+    adapter: Annotated[str, Field(min_length=1, max_length=4000), Clean]
+    base: Annotated[str, Field(min_length=1, max_length=4000), Clean]
+    place: Place = Place()
+
+
+class AdapterListed(BaseModel):
+    """An adapter of the library."""
+
+    name: str
+
+
+@router.get("/adapters", summary="The library")
+def list_adapters(studio: StudioOf) -> list[AdapterListed]:
+    """By name."""
+    return [AdapterListed(name=name) for name in studio.library.names()]
+
+
+@router.get("/adapters/{name}", summary="What a LoRA file says of itself")
+def inspect_adapter(studio: StudioOf, name: AdapterName) -> AdapterReport:
+    """From its header and numbers alone."""
+    return studio.inspect(_named(name))
+
+
+@router.get("/adapters/{name}/file", summary="The file", response_class=FileResponse)
+def download_adapter(studio: StudioOf, name: AdapterName) -> FileResponse:
+    """As safetensors."""
+    path = studio.adapter(_named(name))
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+@router.post("/generate", status_code=202, summary="Paint pictures")
+def generate_pictures(studio: StudioOf, asked: GenerateAsked) -> QueuedJob:
+    """A job; its pictures are among its files."""
+    return studio.enqueue.generate(asked.request, placement=asked.place.placement())
+
+
+@router.post("/certify", status_code=202, summary="Prove that a LoRA file loads and counts")
+def certify_adapter(studio: StudioOf, asked: CertifyAsked) -> QueuedJob:
+    """A job; the certificate is its output."""
+    return studio.enqueue.certify(asked.adapter, asked.base, asked.place.placement())
+
+
+def _named(name: str) -> str:
+    """A name of the library; a path would be a file of the server."""
+    from lorasmith.errors import AdapterError
+
+    if name in (".", "..") or any(mark in name for mark in "/\\:"):
+        raise AdapterError(f"There is no adapter '{name}' in the library.", "List the adapters for those there are.")
+    return name

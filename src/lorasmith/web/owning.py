@@ -1,0 +1,505 @@
+"""Whose things are whose: the one place that decides who may see, change and give away datasets, adapters and jobs.
+
+A studio for requests is the studio over stores that ask first; pages and API know nothing of it. What is not yours is
+not there: the refusal is the same as for a name that nobody has.
+
+    private   its owner
+    team      everybody with an account sees it, members change it
+    public    as team, but only its owner changes it; and a page without signing in shows it
+
+Admins see and change everything. Outside a request (the queue's own work, the command line) nobody is asked. What has
+no owner, such as what was there before there were accounts, is the admins'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from lorasmith.datasets.garbage import Garbage
+from lorasmith.datasets.history import HistoryEntry
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.enqueuing import Enqueue
+from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError, LorasmithError
+from lorasmith.jobfolder import JobKind
+from lorasmith.jobs import Job, Jobs
+from lorasmith.library import About, Deleted, Library
+from lorasmith.queue.records import Happening, QueuedJob
+from lorasmith.queue.states import State
+from lorasmith.queue.verbs import Placement, Queue
+from lorasmith.sequels import Step
+from lorasmith.studio import Studio
+from lorasmith.web.accounts import opened
+from lorasmith.web.people import Actor, Kind, Visibility, acting, changing
+
+_ABSENT: Mapping[Kind, tuple[type[LorasmithError], str, str]] = {
+    "dataset": (DatasetError, "There is no dataset '{}'.", "List the datasets for those there are."),
+    "adapter": (AdapterError, "There is no adapter '{}'.", "List the adapters for those there are."),
+    "job": (JobError, "There is no job '{}'.", "List the jobs for those there are."),
+}
+
+
+@dataclass(frozen=True)
+class Possession:
+    """Whose something is, and who else may see it."""
+
+    kind: Kind
+    name: str
+    owner: str
+    visibility: Visibility
+
+
+class Rules:
+    """Who may what, as it is written in the home."""
+
+    def __init__(self, home: Path, maker_of: Callable[[Kind, str], str | None] = lambda kind, name: None) -> None:
+        """
+        Args:
+            home: whose database holds possessions.
+            maker_of: the job that made a dataset or adapter by itself, whose owner then has it.
+        """
+        self._home, self._maker_of = home, maker_of
+
+    def of(self, kind: Kind, name: str) -> Possession:
+        """Whose it is; without a record, nobody's and private."""
+        with opened(self._home) as database:
+            row = database.execute(
+                "SELECT owner, visibility FROM possession WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        if row is not None:
+            return Possession(kind, name, row[0], row[1])
+        maker = self._maker_of(kind, name) if kind != "job" else None
+        owner = self.of("job", maker).owner if maker else ""
+        if owner:
+            self.record(kind, name, owner)
+        return Possession(kind, name, owner, "private")
+
+    def record(self, kind: Kind, name: str, owner: str) -> None:
+        """Write down who made something; what has a record keeps it."""
+        with opened(self._home) as database, database:
+            database.execute("INSERT OR IGNORE INTO possession VALUES (?, ?, ?, 'private')", (kind, name, owner))
+
+    def made(self, kind: Kind, name: str) -> None:
+        """Whoever acts has made it."""
+        actor = acting.get()
+        if actor is not None and actor.only is None:
+            self.record(kind, name, actor.name)
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """It is gone; who makes one of that name later begins anew."""
+        with opened(self._home) as database, database:
+            database.execute("DELETE FROM possession WHERE kind = ? AND name = ?", (kind, name))
+
+    def show(self, kind: Kind, name: str, visibility: Visibility) -> Possession:
+        """Let others see something, or no longer. Only its owner and admins may."""
+        self.require(kind, name, "own")
+        owner = self.of(kind, name).owner
+        with opened(self._home) as database, database:
+            database.execute("INSERT OR REPLACE INTO possession VALUES (?, ?, ?, ?)", (kind, name, owner, visibility))
+        return self.of(kind, name)
+
+    def may(self, kind: Kind, name: str, what: Literal["see", "change", "own"], actor: Actor | None = None) -> bool:
+        """Whether whoever acts may do that."""
+        actor = actor or acting.get()
+        if actor is None or (actor.role == "admin" and actor.only is None):
+            return True
+        if actor.only is not None:
+            return what == "see" and actor.only == (kind, name)
+        possession = self.of(kind, name)
+        if possession.owner == actor.name:
+            return what == "see" or actor.role != "viewer"
+        if possession.visibility == "private" or what == "own":
+            return False
+        return what == "see" or (possession.visibility == "team" and actor.role == "member")
+
+    def require(self, kind: Kind, name: str, what: Literal["see", "change", "own"]) -> None:
+        """Refuse what is not allowed: as absent where it may not even be seen.
+
+        Raises:
+            LorasmithError: of the kind that a missing one raises, or a ``ConfigError``.
+        """
+        if not self.may(kind, name, "see"):
+            error, sentence, hint = _ABSENT[kind]
+            raise error(sentence.format(name), hint)
+        if what != "see" and not self.may(kind, name, what):
+            raise ConfigError(f"The {kind} '{name}' is not yours to change.", "Ask its owner, or work on a copy.")
+
+
+class OwnedStore(DatasetStore):
+    """A store that asks first."""
+
+    def __init__(self, home: Path, rules: Rules) -> None:
+        super().__init__(home)
+        self._rules = rules
+
+    def get(self, reference: str) -> DatasetVersion:
+        self._rules.require("dataset", self._bare(reference), "see")
+        return super().get(reference)
+
+    def names(self) -> list[str]:
+        return [name for name in super().names() if self._rules.may("dataset", name, "see")]
+
+    def versions(self, name: str) -> list[int]:
+        return super().versions(name) if self._rules.may("dataset", self._bare(name), "see") else []
+
+    def history(self, name: str) -> list[HistoryEntry]:
+        self._rules.require("dataset", self._bare(name), "see")
+        return super().history(name)
+
+    def commit(
+        self,
+        parent: DatasetVersion,
+        items: Sequence[Item],
+        operation: Operation,
+        *,
+        onto: Literal["head", "parent"] = "head",
+        ledger: Sequence[Fate] | None = None,
+    ) -> DatasetVersion:
+        self._rules.require("dataset", parent.dataset, "change")
+        return super().commit(parent, items, operation, onto=onto, ledger=ledger)
+
+    def commit_aside(self, parent: DatasetVersion, items: Sequence[Item], operation: Operation) -> DatasetVersion:
+        self._rules.require("dataset", parent.dataset, "change")
+        return super().commit_aside(parent, items, operation)
+
+    def undo(self, name: str, steps: int = 1) -> DatasetVersion:
+        self._rules.require("dataset", self._bare(name), "change")
+        return super().undo(name, steps)
+
+    def redo(self, name: str, steps: int = 1) -> DatasetVersion:
+        self._rules.require("dataset", self._bare(name), "change")
+        return super().redo(name, steps)
+
+    def restore(self, reference: str) -> DatasetVersion:
+        self._rules.require("dataset", self._bare(reference), "change")
+        return super().restore(reference)
+
+    def branch(self, reference: str, new_name: str) -> DatasetVersion:
+        self._rules.require("dataset", self._bare(reference), "see")
+        made = super().branch(reference, new_name)
+        self._rules.made("dataset", made.dataset)
+        return made
+
+    def drop(self, reference: str) -> None:
+        name = self._bare(reference)
+        self._rules.require("dataset", name, "own")
+        super().drop(reference)
+        if "@" not in reference:
+            self._rules.forget("dataset", name)
+
+    def create(self, *arguments: Any, **options: Any) -> DatasetVersion:
+        made = super().create(*arguments, **options)
+        self._rules.made("dataset", made.dataset)
+        return made
+
+    def import_source(self, source: Any, **options: Any) -> DatasetVersion:
+        wanted = options.get("into") or options.get("name")
+        first = source if isinstance(source, str | Path) else next(iter(source), "")
+        target = self._versions.existing(str(wanted) if wanted else self._name_for(Path(first), None))
+        if target is not None:
+            self._rules.require("dataset", target, "change")
+        made = super().import_source(source, **options)
+        self._rules.made("dataset", made.dataset)
+        return made
+
+    def garbage(self) -> Garbage:
+        _admins_only()
+        return super().garbage()
+
+    def _bare(self, reference: str) -> str:
+        """The name as it is written on the disk."""
+        name = reference.partition("@")[0]
+        return self._versions.existing(name) or name
+
+
+@dataclass(frozen=True)
+class OwnedJobs(Jobs):
+    """Jobs that ask first."""
+
+    rules: Rules | None = None
+
+    def submit(self, kind: JobKind, payload: Mapping[str, Any], **options: Any) -> Job:
+        job = super().submit(kind, payload, **options)
+        self._asked.made("job", job.id)
+        return job
+
+    def get(self, reference: str) -> Job:
+        if reference == "last":
+            mine = self.list()
+            if not mine:
+                raise JobError("There is no job 'last'.", "List the jobs for those there are.")
+            reference = max(mine, key=lambda job: job.record().created).id
+        job = super().get(reference)
+        self._asked.require("job", job.id, "change" if changing.get() else "see")  # who holds it can speak to it
+        return job
+
+    def list(self) -> tuple[Job, ...]:
+        return tuple(job for job in super().list() if self._asked.may("job", job.id, "see"))
+
+    @property
+    def _asked(self) -> Rules:
+        assert self.rules is not None
+        return self.rules
+
+
+@dataclass(frozen=True)
+class OwnedQueue(Queue):
+    """A queue that asks first: who may not change a job may not speak to it either."""
+
+    rules: Rules | None = None
+
+    def get(self, reference: str) -> QueuedJob:
+        row = super().get(reference if reference != "last" else self.jobs.get("last").id)
+        self._asked.require("job", row.id, "see")
+        return row
+
+    def list(
+        self,
+        states: Collection[State] | None = None,
+        *,
+        in_turn: bool = False,
+        newest: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[QueuedJob, ...]:
+        if _sees_all():
+            return super().list(states, in_turn=in_turn, newest=newest, limit=limit, offset=offset)
+        rows = [row for row in super().list(states, in_turn=in_turn, newest=newest) if self._sees(row.id)]
+        return tuple(rows[offset : None if limit is None else offset + limit])
+
+    def counts(self) -> dict[State, int]:
+        if _sees_all():
+            return super().counts()
+        found: dict[State, int] = {}
+        for row in self.list():
+            found[row.state] = found.get(row.state, 0) + 1
+        return found
+
+    def journal(self, after: int = 0, *, limit: int = 1000, job: str = "") -> tuple[Happening, ...]:
+        entries = super().journal(after, limit=limit, job=job)
+        return tuple(entry for entry in entries if not entry.job or self._sees(entry.job))
+
+    def needs(self, job: str) -> tuple[str, ...]:
+        return tuple(one for one in super().needs(job) if self._sees(one))
+
+    def hold(self, reference: str, reason: str = "") -> QueuedJob:
+        return super().hold(self._changeable(reference), reason)
+
+    def release(self, reference: str) -> QueuedJob:
+        return super().release(self._changeable(reference))
+
+    def front(self, reference: str) -> QueuedJob:
+        return super().front(self._changeable(reference))
+
+    def back(self, reference: str) -> QueuedJob:
+        return super().back(self._changeable(reference))
+
+    def move_before(self, reference: str, other: str) -> QueuedJob:
+        return super().move_before(self._changeable(reference), other)
+
+    def prioritise(self, reference: str, priority: int) -> QueuedJob:
+        return super().prioritise(self._changeable(reference), priority)
+
+    def pause(self, reference: str) -> QueuedJob:
+        return super().pause(self._changeable(reference))
+
+    def resume(self, reference: str) -> QueuedJob:
+        return super().resume(self._changeable(reference))
+
+    def retry(self, reference: str) -> QueuedJob:
+        return super().retry(self._changeable(reference))
+
+    def cancel(self, reference: str) -> QueuedJob:
+        return super().cancel(self._changeable(reference))
+
+    def finish(self, reference: str) -> QueuedJob:
+        return super().finish(self._changeable(reference))
+
+    def save_now(self, reference: str) -> QueuedJob:
+        return super().save_now(self._changeable(reference))
+
+    def sample_now(self, reference: str) -> QueuedJob:
+        return super().sample_now(self._changeable(reference))
+
+    def drain(self, lane: str = "", reason: str = "") -> Any:
+        _admins_only()
+        return super().drain(lane, reason)
+
+    def open_lane(self, lane: str = "") -> Any:
+        _admins_only()
+        return super().open_lane(lane)
+
+    @property
+    def _asked(self) -> Rules:
+        assert self.rules is not None
+        return self.rules
+
+    def _sees(self, job: str) -> bool:
+        return self._asked.may("job", job, "see")
+
+    def _changeable(self, reference: str) -> str:
+        row = self.get(reference)
+        self._asked.require("job", row.id, "change")
+        return row.id
+
+
+@dataclass(frozen=True)
+class OwnedLibrary(Library):
+    """A library that asks first."""
+
+    rules: Rules | None = None
+
+    @property
+    def _asked(self) -> Rules:
+        assert self.rules is not None
+        return self.rules
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name in super().names() if self._asked.may("adapter", name, "see"))
+
+    def path(self, name: str) -> Path:
+        self._asked.require("adapter", name, "see")
+        return super().path(name)
+
+    def add(self, file: Path, certificate: Mapping[str, Any] | None, *, name: str, job: str = "") -> Path:
+        made = super().add(file, certificate, name=name, job=job)
+        self._asked.made("adapter", made.stem)
+        return made
+
+    def certificate(self, name: str) -> dict[str, Any] | None:
+        self._asked.require("adapter", name, "see")
+        return super().certificate(name)
+
+    def set_certificate(self, name: str, certificate: Mapping[str, Any]) -> None:
+        self._asked.require("adapter", name, "change")
+        super().set_certificate(name, certificate)
+
+    def about(self, name: str) -> About:
+        self._asked.require("adapter", name, "see")
+        return super().about(name)
+
+    def describe(self, name: str, **changes: str) -> About:
+        self._asked.require("adapter", name, "own" if "visibility" in changes else "change")
+        return super().describe(name, **changes)
+
+    def remove(self, name: str) -> Deleted:
+        self._asked.require("adapter", name, "own")
+        return super().remove(name)
+
+    def trash(self) -> tuple[Deleted, ...]:
+        return tuple(one for one in super().trash() if self._asked.may("adapter", one.name, "see"))
+
+    def restore(self, id: str) -> str:
+        known = next((one for one in super().trash() if one.id == id), None)
+        if known is not None:
+            self._asked.require("adapter", known.name, "own")
+        return super().restore(id)
+
+    def empty_trash(self) -> int:
+        for one in super().trash():
+            self._asked.require("adapter", one.name, "own")
+        return super().empty_trash()
+
+
+class OwnedEnqueue(Enqueue):
+    """What is committed later by nobody in particular is asked for now."""
+
+    def __init__(self, studio: OwnedStudio) -> None:
+        super().__init__(studio)
+        self._rules = studio.rules
+
+    def caption(
+        self, version: str | DatasetVersion, captioner: str = "wd_tagger", *, placement: Placement | None = None,
+        **options: Any,
+    ) -> QueuedJob:  # fmt: skip
+        parent = self._studio.dataset(version)
+        self._rules.require("dataset", parent.dataset, "change")
+        return super().caption(version, captioner, placement=placement, **options)
+
+    def import_dataset(
+        self, source: Path | str | Sequence[Path | str], name: str | None = None, placement: Placement | None = None,
+        then: Sequence[Step] = (), **options: Any,
+    ) -> QueuedJob:  # fmt: skip
+        first = source if isinstance(source, Path | str) else next(iter(source), "")
+        wanted = str(options.get("into") or name or Path(first).stem)
+        taken = {known.casefold(): known for known in DatasetStore(self._studio.home).names()}
+        if (known := taken.get(wanted.casefold())) is not None:
+            self._rules.require("dataset", known, "change")
+        return super().import_dataset(source, name, placement, then, **options)
+
+
+class OwnedStudio(Studio):
+    """The studio as requests see it."""
+
+    def __init__(self, under: Studio) -> None:
+        """``under``: the studio of the owner; both share what they know of running workers."""
+        super().__init__(under.home, worker=under._worker)
+        self._under = under
+        self.rules = Rules(self.home, self._maker_of)
+
+    @property
+    def queue(self) -> Queue:
+        below = self._under.queue
+        if self._known_queue is None or self._known_queue.database is not below.database:
+            self._known_queue = OwnedQueue(below.home, self._jobs, below.database, below.changed, self.rules)
+        return self._known_queue
+
+    @property
+    def enqueue(self) -> Enqueue:
+        return OwnedEnqueue(self)
+
+    @property
+    def library(self) -> Library:
+        return OwnedLibrary(self.home, self.rules)
+
+    def adapter(self, reference: Path | str) -> Path:
+        """A path is for admins: it could be any file of the server."""
+        if not _sees_all():
+            name = str(reference).removesuffix(".safetensors")
+            if "/" in name or "\\" in name or name not in self.library.names():
+                raise AdapterError(f"There is no adapter '{reference}' in the library.", "List those there are.")
+        return super().adapter(reference)
+
+    @property
+    def _store(self) -> DatasetStore:
+        return OwnedStore(self.home, self.rules)
+
+    @property
+    def _jobs(self) -> Jobs:
+        if self._known_jobs is None:
+            below = self._under._jobs
+            self._known_jobs = OwnedJobs(below.home, below.command, below._children, rules=self.rules)
+        return self._known_jobs
+
+    def _maker_of(self, kind: Kind, name: str) -> str | None:
+        """The job of the queue that made a dataset or an adapter."""
+        made, by = ("import", "dataset") if kind == "dataset" else ("train", "adapter")
+        for row in self._under.queue.list(["succeeded"], newest=True):
+            told = str((row.output or {}).get(by, "")).partition("@")[0]
+            if row.kind == made and told == name:
+                return row.id
+        return None
+
+
+def _sees_all() -> bool:
+    actor = acting.get()
+    return actor is None or (actor.role == "admin" and actor.only is None)
+
+
+def _admins_only() -> None:
+    if not _sees_all():
+        raise ConfigError("Only an admin may do that.", "Ask one of them.")
+
+
+def visibility_of(word: str) -> Visibility:
+    """A visibility by its word.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if word not in ("private", "team", "public"):
+        raise ConfigError(f"There is no visibility '{word}'.", "There are: private, team, public.")
+    return cast(Visibility, word)
