@@ -164,6 +164,9 @@ class StableDiffusion(Family):
             )
         return Model(base, denoiser, text_encoders, tokenizers, vae, scheduler, objective)
 
+    def objective_of(self, scheduler: Any) -> ObjectiveName:
+        return _OBJECTIVES.get(scheduler.config.prediction_type, "epsilon")
+
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()  # (B, 4, h, w)
         return latents.float() * float(model.vae.config.scaling_factor)

@@ -1,0 +1,221 @@
+"""What every family must prove, on a tiny base of its real classes, against diffusers' own pipeline of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lorasmith.adapters.certificate import certify
+from lorasmith.adapters.file import read_adapter, write_adapter
+from lorasmith.bases.detection import registered_families
+from lorasmith.config import resolve
+from lorasmith.errors import ConfigError
+from lorasmith.families import lacking
+from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.run import paint
+from lorasmith.jobfolder import Control
+from lorasmith.recipe import refuse_idle
+from lorasmith.trainers.native import plugin as native
+from lorasmith.training.loop import restore, train
+from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
+from tests.families.tiny import RECORDS
+from tests.training.runs import Said
+
+Tiny = Callable[[str], Path]
+every_family = pytest.mark.parametrize("name", list(RECORDS))
+PROMPT = "zib, a large red star"
+LONGER = "zib, a small blue circle, left of a large green ring on a grey background, stacked by a star"
+GUIDANCE = 2.5
+
+
+def test_every_family_has_a_record() -> None:
+    assert set(RECORDS) | {"sd"} == set(registered_families())  # the first family has its tests elsewhere
+
+
+@every_family
+def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) -> None:
+    record = RECORDS[name]
+    base, family, model = load(tiny(name))
+    pipe = family.pipeline(base, dtype=torch.float32, device="cpu")
+    assert type(pipe).__name__ == record.pipeline
+    theirs = Heard.on(getattr(pipe, family.denoiser_part))
+    flow = model.objective == "flow"
+    times: dict[str, Any] = {"sigmas": [0.6]} if flow and record.sigmas else {"num_inference_steps": 1}
+    size = {"width": record.side, "height": record.side, "generator": torch.Generator().manual_seed(3)}
+    painted = pipe(prompt=[PROMPT], output_type="pt", **size, **times, **record.call)[0]
+    painted = painted.reshape(-1, *painted.shape[-3:])  # a clip of one frame is a picture
+    assert len(theirs.calls) == 1
+
+    told = record.call.get("guidance_scale", family.training_guidance)
+    conditioning = encoded(family, model, [PROMPT], record.side, told)
+    noisy = noise_of(record, family, model, 3)
+    ours = Heard.on(model.denoiser)
+    scheduler: Any = pipe.scheduler
+    with torch.no_grad():
+        if flow:
+            level = scheduler.sigmas[0].view(1)
+            velocity = family.denoise(model, noisy, level, conditioning)
+            clean = noisy - level * velocity
+        else:
+            scheduler.set_timesteps(1)
+            step = scheduler.timesteps[0]
+            noisy = noisy * scheduler.init_noise_sigma
+            time = (step.float().view(1) + 0.5) / scheduler.config.num_train_timesteps
+            predicted = family.denoise(model, scheduler.scale_model_input(noisy, step), time, conditioning)
+            clean = scheduler.step(predicted, step, noisy).prev_sample
+        pixels = family.decode_latents(model, clean)
+    assert_alike(ours.calls[0], theirs.calls[0], name)
+    torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
+
+
+@every_family
+def test_encoding_undoes_what_decoding_does_to_latents(tiny: Tiny, name: str) -> None:
+    """Decoding is held to the pipeline's by the test above; with this one encoding is, too."""
+    _, family, model = load(tiny(name))
+    pixels = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        latents = family.encode_images(model, pixels)
+        assert latents.shape == (
+            1, family.latent_channels(model), family.latent_scale(64), family.latent_scale(96)
+        )  # fmt: skip
+        clip = pixels[:, :, None] if RECORDS[name].frames else pixels
+        again = model.vae.decode(model.vae.encode(clip).latent_dist.mode()).sample.reshape(pixels.shape)
+        torch.testing.assert_close(family.decode_latents(model, latents), again, atol=1e-3, rtol=1e-3)
+
+
+@every_family
+def test_a_row_is_the_same_among_others(tiny: Tiny, name: str) -> None:
+    """Prompts of unlike length in one batch: what fills up the shorter one changes nothing."""
+    _, family, model = load(tiny(name))
+    noisy = noise_of(RECORDS[name], family, model, 5).expand(2, -1, -1, -1)
+    time = torch.tensor([0.3, 0.8])
+    together = encoded(family, model, [PROMPT, LONGER], 64, GUIDANCE)
+    with torch.no_grad():
+        rows = family.denoise(model, noisy, time, together)
+        for number, prompt in enumerate((PROMPT, LONGER)):
+            alone = encoded(family, model, [prompt], 64, GUIDANCE)
+            row = family.denoise(model, noisy[:1], time[number : number + 1], alone)
+            torch.testing.assert_close(rows[number : number + 1], row, atol=2e-4, rtol=1e-3)
+        assert not torch.allclose(rows[0], rows[1], atol=1e-4)
+
+
+@every_family
+def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_path: Path) -> None:
+    weights = tiny(name)
+    steps = {"max_train_steps": 4, "sample.prompts": ["zib, a star"], "sample.every_steps": 0, "sample.steps": 2}
+    run, said = run_of(tmp_path, weights, **steps, **{"optimizer.learning_rate": 1e-2}), Said()
+    assert {bucket[:2] for bucket in ((64, 64),)} and len(run.sampler._buckets) >= 3, "sizes are mixed"
+    assert train(run, said, Control) == "succeeded"
+    assert (tmp_path / "out" / "samples" / "000004-0.png").is_file()
+    modules, _ = run.lora.export()
+    path = tmp_path / "adapter.safetensors"
+    write_adapter(path, modules, family=run.family, dtype="fp32", metadata={})
+    stored = read_adapter(path)
+    assert len(stored.modules) == len(modules) and not stored.leftover
+    has_alpha = {module.alpha is not None for module in stored.modules.values()}
+    assert has_alpha == {run.family.file_form == "kohya"}
+    certificate = certify(path, run.model.base, trained=modules)
+    assert certificate.passed, certificate.findings
+    request = GenerateRequest(
+        base=str(weights), prompts=("zib, a star <lora:adapter:1>", "zib, a star"), steps=2, width=64, height=64,
+        guidance_scale=3.0, seed=1, precision="fp32", device="cpu", threads=1,
+    )  # fmt: skip
+    (tmp_path / "adapters").mkdir()
+    path.rename(tmp_path / "adapters" / "adapter.safetensors")
+    made = paint(request, run.model.base, run.family, home=tmp_path, out=tmp_path, emit=said, control=Control)
+    first, second = ((tmp_path / image["path"]).read_bytes() for image in made["images"])
+    assert first != second
+
+
+@every_family
+def test_stopping_and_resuming_is_bit_exact(tiny: Tiny, name: str, tmp_path: Path) -> None:
+    short = {"max_train_steps": 4, "train_batch_size": 1}
+    whole = run_of(tmp_path, tiny(name), "whole", **short)
+    train(whole, Said(), Control)
+    first = run_of(tmp_path, tiny(name), "cut", **short)
+    assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
+    second = run_of(tmp_path, tiny(name), "cut", **short)
+    saved = second.checkpoints.newest(Said())
+    assert saved is not None
+    restore(second, saved)
+    train(second, Said(), Control)
+    ends = whole.lora.state()
+    assert all(torch.equal(ends[key], value) for key, value in second.lora.state().items())
+
+
+@every_family
+def test_half_precision_predicts_nearly_the_same(tiny: Tiny, name: str) -> None:
+    _, family, model = load(tiny(name))
+    _, _, half = load(tiny(name), torch.bfloat16)
+    noisy = noise_of(RECORDS[name], family, model, 5)
+    conditioning = encoded(family, model, [PROMPT], 64, GUIDANCE)
+    time = torch.tensor([0.5])
+    with torch.no_grad():
+        exact = family.denoise(model, noisy, time, conditioning)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = family.denoise(half, noisy, time, conditioning)
+    assert rough.dtype == torch.float32
+    assert (rough - exact).norm() < 0.1 * exact.norm()
+
+
+@every_family
+def test_what_a_family_lacks_is_refused(name: str) -> None:
+    family = registered_families()[name]
+    values: dict[str, Any] = {
+        "objective.min_snr_gamma": 5.0, "objective.noise_offset": 0.1, "adapter.text_encoder": True,
+        "objective.guidance": 2.0, "objective.timestep_density": "uniform", "objective.timestep_shift": 2.0,
+        "objective.loss_weighting": "cosmap",
+    }  # fmt: skip
+    missing = lacking(family)
+    for key, value in values.items():
+        own = {"base": "b", "dataset": "d", key.partition(".")[0]: {key.partition(".")[2]: value}}
+        config = resolve({}, own)
+        if key in missing:
+            with pytest.raises(ConfigError, match=key):
+                refuse_idle(native, family, own, config)
+        else:
+            refuse_idle(native, family, own, config)
+    assert missing, "no family has everything"
+
+
+def _full(name: str, variant: str) -> Any:
+    import diffusers
+
+    class_name, config = RECORDS[name].full[variant]
+    with torch.device("meta"):
+        return getattr(diffusers, class_name)(**config)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [(name, variant) for name, record in RECORDS.items() for variant in record.full]
+)
+def test_the_full_size(name: str, variant: str) -> None:
+    """Without memory: as large as published, every target there, every key a name of its own."""
+    family, denoiser = registered_families()[name], _full(name, variant)
+    count = sum(parameter.numel() for parameter in denoiser.parameters())
+    assert count == pytest.approx(family.billions[variant] * 1e9, rel=0.01)
+    layers = [n for n, m in denoiser.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
+    for preset, targets in family.target_presets.items():
+        found = {layer for layer in layers for target in targets if layer == target or layer.endswith(f".{target}")}
+        for target in targets:
+            assert any(layer == target or layer.endswith(f".{target}") for layer in layers), (preset, target)
+        stems = {family.key_names(family.denoiser_part, layer) for layer in found}
+        assert len(stems) == len(found)
+    default = family.target_presets[str(family.defaults["adapter"]["targets"])]
+    chosen = [layer for layer in layers if any(layer == t or layer.endswith(f".{t}") for t in default)]
+    assert len(chosen) == RECORDS[name].modules[variant]
+
+
+@every_family
+def test_teacher_recovery_in_short(tiny: Tiny, name: str) -> None:
+    from tests.families.teacher import recover
+
+    found = recover(tiny(name), steps=60)
+    assert found.excess_loss < 0.5, found
+    assert found.cosine > 0.6, found
+
+
