@@ -16,7 +16,6 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.families import Base, Conditioning, Family, Framing, Model
 from lorasmith.jobfolder import Control
 from lorasmith.training.assembly import assemble
-from lorasmith.training.batches import joined
 from lorasmith.training.cache import Cache, encoders_of
 from lorasmith.training.loop import Run
 from lorasmith.training.plan import plan
@@ -66,7 +65,7 @@ def encoded(family: Family, model: Model, prompts: list[str], side: int, guidanc
     """Prompts as training sees them: encoded one by one, cached, joined, framed."""
     with torch.no_grad():
         rows = [{n: t[0].float() for n, t in family.encode_prompts(model, [p]).tensors.items()} for p in prompts]
-        return family.frame(model, joined(rows), [Framing.whole(side, side)] * len(rows), guidance)
+        return family.frame(model, Conditioning.joined(rows), [Framing.whole(side, side)] * len(rows), guidance)
 
 
 @dataclass

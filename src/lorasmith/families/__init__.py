@@ -89,6 +89,18 @@ class Conditioning:
 
     tensors: dict[str, Tensor]
 
+    @classmethod
+    def joined(cls, rows: Sequence[Mapping[str, Tensor]], device: Any = "cpu") -> Conditioning:
+        """One conditioning of rows without their first axis; shorter ones are filled up with zeros at their end."""
+        from torch import stack
+        from torch.nn.utils.rnn import pad_sequence
+
+        def together(tensors: list[Tensor]) -> Tensor:
+            even = len({tensor.shape for tensor in tensors}) == 1
+            return (stack(tensors) if even else pad_sequence(tensors, batch_first=True)).to(device)
+
+        return cls({name: together([row[name] for row in rows]) for name in rows[0]})
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -132,6 +144,8 @@ class Family(ABC):
     """A tree laid under the user's ``TrainConfig`` values."""
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]]
     """LoRA targets of the denoiser per preset: peft ``target_modules`` suffixes."""
+    excluded_targets: ClassVar[tuple[str, ...]] = ()
+    """Modules of the denoiser that are no targets, nor is what lies in them."""
     text_encoder_targets: ClassVar[tuple[str, ...]] = ()
     """LoRA targets of the text encoders; none where they cannot be trained here."""
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder",)

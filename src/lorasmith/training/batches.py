@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -145,7 +145,8 @@ class Batches:
         if self._config.adapter.text_encoder:
             encoded = self._family.encode_prompts(self._model, prompts)
         else:
-            encoded = joined([self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts], self._device)
+            rows = [self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts]
+            encoded = Conditioning.joined(rows, self._device)
         if guidance is None:
             told = self._config.objective.guidance
             guidance = self._family.training_guidance if told is None else told
@@ -153,15 +154,3 @@ class Batches:
         return self._family.frame(self._model, encoded, framings or whole, guidance)
 
 
-def joined(rows: Sequence[Mapping[str, Tensor]], device: torch.device | str = "cpu") -> Conditioning:
-    """Rows of encoded prompts as one conditioning; shorter ones are filled up with zeros at their end, masks too."""
-
-    def stacked(name: str) -> Tensor:
-        tensors = [row[name] for row in rows]
-        longest = max(tensor.shape[0] for tensor in tensors) if tensors[0].ndim else 0
-        if any(tensor.ndim and tensor.shape[0] != longest for tensor in tensors):
-            missing = [tensor.new_zeros(longest - tensor.shape[0], *tensor.shape[1:]) for tensor in tensors]
-            tensors = [torch.cat(pair) for pair in zip(tensors, missing, strict=True)]
-        return torch.stack(tensors).to(device)
-
-    return Conditioning({name: stacked(name) for name in rows[0]})
