@@ -95,7 +95,11 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
     if isinstance(theirs, Tensor):
         assert ours.shape == theirs.shape or ours.numel() == theirs.numel(), (where, ours.shape, theirs.shape)
         torch.testing.assert_close(
-            ours.detach().float().reshape(theirs.shape), theirs.detach().float(), rtol=1e-4, atol=1e-4, msg=lambda m: f"{where}: {m}"
+            ours.detach().float().reshape(theirs.shape),
+            theirs.detach().float(),
+            rtol=1e-4,
+            atol=1e-4,
+            msg=lambda m: f"{where}: {m}",
         )
     elif isinstance(theirs, Mapping):
         assert set(ours) == set(theirs), where

@@ -21,6 +21,7 @@ from lorasmith.jobfolder import Control
 from lorasmith.recipe import refuse_idle
 from lorasmith.trainers.native import plugin as native
 from lorasmith.training.loop import restore, train
+from lorasmith.training.lora import targeted
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
 from tests.families.tiny import RECORDS
 from tests.training.runs import Said
@@ -198,21 +199,12 @@ def test_the_full_size(name: str, variant: str) -> None:
     family, denoiser = registered_families()[name], _full(name, variant)
     count = sum(parameter.numel() for parameter in denoiser.parameters())
     assert count == pytest.approx(family.billions[variant] * 1e9, rel=0.01)
-    layers = [
-        n
-        for n, m in denoiser.named_modules()
-        if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)
-        and not any(n == out or n.startswith(f"{out}.") for out in family.excluded_targets)
-    ]
     for preset, targets in family.target_presets.items():
-        found = {layer for layer in layers for target in targets if layer == target or layer.endswith(f".{target}")}
-        for target in targets:
-            assert any(layer == target or layer.endswith(f".{target}") for layer in layers), (preset, target)
-        stems = {family.key_names(family.denoiser_part, layer) for layer in found}
-        assert len(stems) == len(found)
+        assert all(targeted(denoiser, (target,), family.excluded_targets) for target in targets), preset
+        found = targeted(denoiser, targets, family.excluded_targets)
+        assert len({family.key_names(family.denoiser_part, layer) for layer in found}) == len(found)
     default = family.target_presets[str(family.defaults["adapter"]["targets"])]
-    chosen = [layer for layer in layers if any(layer == t or layer.endswith(f".{t}") for t in default)]
-    assert len(chosen) == RECORDS[name].modules[variant]
+    assert len(targeted(denoiser, default, family.excluded_targets)) == RECORDS[name].modules[variant]
 
 
 @every_family
@@ -222,5 +214,3 @@ def test_teacher_recovery_in_short(tiny: Tiny, name: str) -> None:
     found = recover(tiny(name), steps=60)
     assert found.excess_loss < 0.5, found
     assert found.cosine > 0.6, found
-
-

@@ -50,7 +50,10 @@ class Chroma(Family):
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1": 8.90})
-    excluded_targets: ClassVar[tuple[str, ...]] = ("proj_out",)  # the last layer; each single block has one of that name
+    excluded_targets: ClassVar[tuple[str, ...]] = (
+        "proj_out",
+    )  # the last layer; each single block has one of that name
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"1024 px": (41.7, 20.7)})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

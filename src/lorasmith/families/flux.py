@@ -63,7 +63,12 @@ class Flux(Family):
     file_form: ClassVar[FileForm] = "peft"
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 11.90, "schnell": 11.89})
-    excluded_targets: ClassVar[tuple[str, ...]] = ("proj_out",)  # the last layer; each single block has one of that name
+    excluded_targets: ClassVar[tuple[str, ...]] = (
+        "proj_out",
+    )  # the last layer; each single block has one of that name
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"512 px": (32.0, 25.1), "1024 px": (47.5, 26.6)}
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

@@ -40,9 +40,7 @@ class Flux2(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("FLUX.2 dev", "black-forest-labs/FLUX.2-dev", "FLUX [dev] Non-Commercial License"),
         Pretrained("FLUX.2 klein base 4B", "black-forest-labs/FLUX.2-klein-base-4B", "Apache-2.0"),
-        Pretrained(
-            "FLUX.2 klein base 9B", "black-forest-labs/FLUX.2-klein-base-9B", "FLUX Non-Commercial License"
-        ),
+        Pretrained("FLUX.2 klein base 9B", "black-forest-labs/FLUX.2-klein-base-9B", "FLUX Non-Commercial License"),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("Flux2Pipeline", "Flux2KleinPipeline"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
@@ -54,6 +52,9 @@ class Flux2(Family):
     file_form: ClassVar[FileForm] = "peft"
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 32.22, "klein_4b": 3.88, "klein_9b": 9.08})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"klein 4B, 1024 px": (23.1, 10.2), "klein 9B, 1024 px": (43.7, 21.2), "dev, 1024 px": (129.8, 69.5)}
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

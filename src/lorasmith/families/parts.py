@@ -41,7 +41,9 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     given: dict[str, Any] = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)}
     if base.layout == "single_file":
         given |= _from_single_file(base, components, parts, dtype)
-    variants = {weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))}
+    variants = {
+        weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
+    }
     pipe = kind.from_pretrained(
         folder,
         dtype=dtype,
@@ -89,5 +91,3 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
             str(base.path), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype
         )
     return loaded
-
-

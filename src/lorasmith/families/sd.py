@@ -42,6 +42,8 @@ class StableDiffusion(Family):
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 512
     max_prompt_tokens: ClassVar[int] = 77
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"512 px": (3.4, 2.8)})
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

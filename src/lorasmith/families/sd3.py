@@ -61,6 +61,9 @@ class StableDiffusion3(Family):
     billions: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"3_medium": 2.03, "3.5_medium": 2.24, "3.5_large": 8.06}
     )
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"3.5 Medium, 1024 px": (13.0, 6.1), "3.5 Large, 1024 px": (31.2, 18.1)}
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

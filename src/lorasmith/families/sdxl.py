@@ -27,8 +27,12 @@ class SDXL(Family):
     title: ClassVar[str] = "SDXL"
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("SDXL 1.0", "stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M"),
-        Pretrained("Illustrious XL", "OnomaAIResearch/Illustrious-xl-early-release-v0", "Fair AI Public License 1.0-SD"),
-        Pretrained("NoobAI XL v-pred", "Laxhar/noobai-XL-Vpred-1.0", "Fair AI Public License 1.0-SD", "predicts velocity"),
+        Pretrained(
+            "Illustrious XL", "OnomaAIResearch/Illustrious-xl-early-release-v0", "Fair AI Public License 1.0-SD"
+        ),
+        Pretrained(
+            "NoobAI XL v-pred", "Laxhar/noobai-XL-Vpred-1.0", "Fair AI Public License 1.0-SD", "predicts velocity"
+        ),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -47,6 +51,7 @@ class SDXL(Family):
     text_encoder_targets: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"base": 2.567})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"1024 px": (12.1, 6.8)})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 2000,

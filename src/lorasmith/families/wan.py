@@ -69,6 +69,9 @@ class Wan(Family):
     time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"t2v_1.3b": 1.42, "t2v_14b": 14.29})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"14B, 480p, 1 frame": (45.8, 30.8)}
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 2000,

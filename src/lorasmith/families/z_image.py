@@ -57,6 +57,9 @@ class ZImage(Family):
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"base_or_turbo": 6.15})
     excluded_targets: ClassVar[tuple[str, ...]] = ("noise_refiner", "context_refiner")
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"512 px": (22.9, 13.8), "1024 px": (46.6, 15.6)}
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,
@@ -103,7 +106,9 @@ class ZImage(Family):
 
         lengths = conditioning.tensors["mask"].sum(dim=1).long().tolist()
         denoiser: Any = model.denoiser
-        states = [row[:length].to(denoiser.dtype) for row, length in zip(conditioning.tensors["states"], lengths, strict=True)]
+        states = [
+            row[:length].to(denoiser.dtype) for row, length in zip(conditioning.tensors["states"], lengths, strict=True)
+        ]
         pictures = list(noisy.to(denoiser.dtype).unsqueeze(2).unbind(0))  # each (C, 1, h, w)
         predictions = denoiser(pictures, 1 - time, states, return_dict=False)[0]
         return -torch.stack([prediction.float() for prediction in predictions]).squeeze(2)

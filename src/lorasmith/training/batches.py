@@ -152,5 +152,3 @@ class Batches:
             guidance = self._family.training_guidance if told is None else told
         whole = [Framing.whole(self._side, self._side)] * len(prompts)
         return self._family.frame(self._model, encoded, framings or whole, guidance)
-
-

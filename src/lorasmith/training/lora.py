@@ -107,12 +107,23 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
     return Lora({part: module for part, (module, _) in wanted.items()}, parameters)
 
 
+def targeted(module: nn.Module, targets: tuple[str, ...], excluded: tuple[str, ...]) -> list[str]:
+    """The layers of a model that the targets mean, by name: linear layers and convolutions alone."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        and any(name == target or name.endswith(f".{target}") for target in targets)
+        and not any(name == out or name.startswith(f"{out}.") for out in excluded)
+    ]
+
+
 def _inject(
     part: str, module: nn.Module, targets: tuple[str, ...], adapter: AdapterConfig, excluded: tuple[str, ...]
 ) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    present = [t for t in targets if any(n == t or n.endswith(f".{t}") for n, _ in module.named_modules())]
+    present = targeted(module, targets, excluded)
     if not present:
         raise BaseError(f"The {part} of this base has no layer named {' or '.join(targets)}.", "Check the base.")
     settings: dict[str, Any] = {
@@ -122,7 +133,6 @@ def _inject(
         "use_rslora": adapter.use_rslora,
         "use_dora": adapter.use_dora,
         "target_modules": present,
-        "exclude_modules": rf"({'|'.join(excluded)})(\..*)?" if excluded else None,
         "bias": "none",
     }
     inject_adapter_in_model(LoraConfig(**settings), module, adapter_name=_NAME)

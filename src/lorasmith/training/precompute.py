@@ -77,7 +77,9 @@ def precompute(
         return True  # prompts are encoded live, by an encoder that is learning
     prompts = [p for p in prompts_of_run(plan, version, config) if not cache.has(cache.prompt_key(p))]
     if prompts:
-        model = family.load(setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device)
+        model = family.load(
+            setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device
+        )
         for done, prompt in enumerate(prompts):
             if control().wanted != "run":
                 return False
