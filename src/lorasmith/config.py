@@ -154,7 +154,7 @@ class ObjectiveConfig(Section):
     loss_weighting: Literal["none", "sigma_sqrt", "cosmap"] = "none"
     """Weight of a flow family's noise levels (arXiv:2403.03206, B.2): none, sigma_sqrt or cosmap."""
     guidance: Annotated[float, Field(ge=0, le=50)] | None = None
-    """What a base with guidance built in (FLUX dev and the like) is told in training, 0 to 50. Left out: the family's."""
+    """What a base with guidance built in is told in training, 0 to 50. Left out: the family's own."""
     masked_loss: bool = True
     """Where a picture has a mask, train only what the mask lets through; without, masks are passed over."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1)] = 0.0

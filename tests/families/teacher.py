@@ -38,7 +38,7 @@ def recover(
     weights: Path, *, steps: int, inputs: int = 64, rate: float = 1e-2, side: int = 64, batch: int = 8, seed: int = 0
 ) -> Recovery:
     """Plant, teach, measure. Everything is drawn from ``seed``."""
-    base, family, model = load(weights)
+    _, family, model = load(weights)
     config = quick_config(
         weights, **{"adapter.targets": family.defaults["adapter"]["targets"], "adapter.dropout": 0.0,
                     "adapter.rank": 4, "objective.min_snr_gamma": None, "objective.noise_offset": 0.0},

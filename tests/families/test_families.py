@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import read_adapter, write_adapter
 from lorasmith.bases.detection import registered_families
 from lorasmith.config import resolve
-from lorasmith.errors import ConfigError
+from lorasmith.errors import BaseError, ConfigError
 from lorasmith.families import lacking
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
@@ -146,6 +147,27 @@ def test_stopping_and_resuming_is_bit_exact(tiny: Tiny, name: str, tmp_path: Pat
     train(second, Said(), Control)
     ends = whole.lora.state()
     assert all(torch.equal(ends[key], value) for key, value in second.lora.state().items())
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3"])
+def test_a_single_file_is_the_same_base_as_its_folder(tiny: Tiny, name: str, tmp_path: Path) -> None:
+    """A denoiser in one file, everything else in the folder of its name beside it."""
+    folder, single = tiny(name), tmp_path / f"{name}.safetensors"
+    part = registered_families()[name].denoiser_part
+    shutil.copytree(folder, tmp_path / name)
+    next((tmp_path / name / part).glob("*.safetensors")).rename(single)
+    _, family, whole = load(folder)
+    base, _, model = load(single)
+    assert base.layout == "single_file"
+    noisy, time = noise_of(RECORDS[name], family, model, 5), torch.tensor([0.5])
+    with torch.no_grad():
+        one, other = (
+            family.denoise(m, noisy, time, encoded(family, m, [PROMPT], 64, GUIDANCE)) for m in (whole, model)
+        )
+    torch.testing.assert_close(one, other)
+    (tmp_path / name / "text_encoder" / "model.safetensors").unlink()
+    with pytest.raises(BaseError, match="text_encoder"):
+        family.load(base, parts=("text_encoders",), dtype=torch.float32, device="cpu")
 
 
 @every_family

@@ -1,7 +1,8 @@
 """The adapter's file: written once, in the one form that diffusers and the user interfaces all read.
 
-Stems and form come from the family (``Family.key_names``, ``Family.file_form``): every module has ``.lora_down.weight``,
-``.lora_up.weight`` and ``.alpha``, or ``.lora_A.weight`` and ``.lora_B.weight`` with alpha folded into the latter. ``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
+Stems and form come from the family (``Family.key_names``, ``file_form``): every module has ``.lora_down.weight``,
+``.lora_up.weight`` and ``.alpha``, or ``.lora_A.weight`` and ``.lora_B.weight`` with alpha folded into the latter.
+``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
 The same modules and metadata always give the same bytes.
 """
 

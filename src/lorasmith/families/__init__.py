@@ -121,7 +121,7 @@ class Framing:
 
 @dataclass(frozen=True)
 class TimeSampling:
-    """Which noise levels a flow family is trained at; ``training.flow`` says what the words mean."""
+    """Which noise levels a flow family is trained at; ``training.objective`` says what the words mean."""
 
     density: Literal["uniform", "logit_normal"] = "uniform"
     mean: float = 0.0
@@ -287,7 +287,7 @@ class Family(ABC):
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
     def flow_shift(self, width: int, height: int) -> float:
-        """How strongly a picture of so many pixels moves noise levels towards noise: 1 not at all (see ``training.flow``)."""
+        """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
         return 1.0
 
     def latent_channels(self, model: Model) -> int:

@@ -92,11 +92,6 @@ class Flux(Family):
     def pipeline_class(self, base: Base) -> str:
         return "FluxPipeline"
 
-    def shipped_config(self, header: Any, detection: Detection) -> tuple[str, str]:
-        if detection.variant == "schnell":
-            return "flux_schnell", "the configs are those of FLUX.1 schnell"
-        return "flux_dev", "it has a guidance embedding, so the configs are those of FLUX.1 dev"
-
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         kind = "schnell" if detection.variant == "schnell" else "dev"
         return {

@@ -1,4 +1,4 @@
-"""FLUX.2 dev and klein: packed latents brought to unit size by the VAE's batch norm, tokens of a language model, 4-D places."""
+"""FLUX.2 dev and klein: latents brought to unit size by the VAE's batch norm, language model tokens, 4-D places."""
 
 from __future__ import annotations
 

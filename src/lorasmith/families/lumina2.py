@@ -33,7 +33,12 @@ class Lumina2(Family):
     name: ClassVar[str] = "lumina2"
     title: ClassVar[str] = "Lumina-Image 2"
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
-        Pretrained("Lumina-Image 2.0", "Alpha-VLLM/Lumina-Image-2.0", "Apache-2.0"),
+        Pretrained(
+            "Lumina-Image 2.0",
+            "Alpha-VLLM/Lumina-Image-2.0",
+            "Apache-2.0",
+            "its adapters load in diffusers; ComfyUI has other names for its layers and skips them",
+        ),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("Lumina2Pipeline",))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))

@@ -61,7 +61,7 @@ def facts_of(family: Family) -> FamilyFacts:
 
 
 def fits(plain: float, checkpointed: float) -> dict[int, str]:
-    """How a step that needs so many GiB, without and with gradient checkpointing, runs on each card; "" where it cannot."""
+    """How a step of so many GiB, without and with gradient checkpointing, runs on each card; "" where it cannot."""
     return {
         card: "plain" if plain <= card * _ROOM else "checkpointing" if checkpointed <= card * _ROOM else ""
         for card in CARDS

@@ -7,7 +7,7 @@
     min-SNR weight       min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v
                                                                     (Hang et al. 2023, arXiv:2303.09556)
 
-Flow matching (Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206) knows no steps, only s in 0..1:
+Flow matching (Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206) has no steps, only s in 0..1:
 
     z_s = (1 - s) x + s n                      target n - x
     density of s         uniform, or logit-normal: s = sigmoid(m + d q), q standard normal (peers' "sigmoid": m 0, d 1)
@@ -59,7 +59,7 @@ class Objective:
     noise_offset: float = 0.0
 
     def timestep(self, time: Tensor, size: tuple[int, int] = (0, 0)) -> Tensor:
-        """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other. ``size`` in pixels changes nothing."""
+        """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other. ``size`` changes nothing."""
         count = len(self.alphas_cumprod)
         return (time * count).long().clamp(0, count - 1)
 

@@ -26,7 +26,6 @@ from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
 from lorasmith.training.setting import Setting
 
-
 _FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

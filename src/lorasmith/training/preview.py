@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Preview:
         """Euler's method from noise to data, over noise levels shifted as the family's are for this size."""
         levels = torch.linspace(1, 0, self.config.steps + 1, device=self.device)
         levels = shifted(levels, self.family.flow_shift(self.side, self.side))
-        for level, following in zip(levels, levels[1:], strict=False):
+        for level, following in pairwise(levels):
             latents = latents + (following - level) * predict(latents, level)
         return latents
 
