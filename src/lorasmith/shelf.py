@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lorasmith.bases.recognition import Recognition
     from lorasmith.bases.registry import BaseRegistry, RegisteredBase
     from lorasmith.bases.scanning import Sighting
+    from lorasmith.bases.trainable import FamilyFacts
     from lorasmith.bases.wanting import Wanted
-    from lorasmith.families.overview import FamilyFacts
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class Shelf:
         path = locate(reference, self.home)
         return path, recognise(read_header(path))
 
-    def families(self, name: str = "") -> list[FamilyFacts]:
+    def families(self, name: str = "") -> tuple[FamilyFacts, ...]:
         """What can be trained: all families, or the one of that name.
 
         Raises:
             ConfigError: there is none of that name; the hint has the nearest.
         """
         from lorasmith.bases.detection import family_named, registered_families
-        from lorasmith.families.overview import facts_of
+        from lorasmith.bases.trainable import facts_of
 
         chosen = [family_named(name)] if name else registered_families().values()
-        return [facts_of(family) for family in chosen]
+        return tuple(facts_of(family) for family in chosen)
 
     def trainable(self, family: str) -> bool:
         """Whether bases of this family can be trained here today."""

@@ -12,6 +12,7 @@ import torch
 
 from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import read_adapter, write_adapter
+from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.config import resolve
 from lorasmith.errors import BaseError, ConfigError
@@ -110,7 +111,8 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     weights = tiny(name)
     steps = {"max_train_steps": 4, "sample.prompts": ["zib, a star"], "sample.every_steps": 0, "sample.steps": 2}
     run, said = run_of(tmp_path, weights, **steps, **{"optimizer.learning_rate": 1e-2}), Said()
-    assert {bucket[:2] for bucket in ((64, 64),)} and len(run.sampler._buckets) >= 3, "sizes are mixed"
+    sizes = {(placed.width, placed.height) for placed in map(run.batches.placed, run.batches.names())}
+    assert len(sizes) == 3, "square, wide and tall"
     assert train(run, said, Control) == "succeeded"
     assert (tmp_path / "out" / "samples" / "000004-0.png").is_file()
     modules, _ = run.lora.export()
@@ -131,6 +133,33 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     made = paint(request, run.model.base, run.family, home=tmp_path, out=tmp_path, emit=said, control=Control)
     first, second = ((tmp_path / image["path"]).read_bytes() for image in made["images"])
     assert first != second
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"negative_prompt": "blurry"}, "cannot take a negative prompt"),
+        ({"scheduler": "ddim"}, "learns by flow matching"),
+        ({"guidance_rescale": 0.5}, "no guidance_rescale"),
+    ],
+)
+def test_what_a_base_cannot_paint_with_is_refused(
+    tiny: Tiny, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    base, family, _ = load(tiny("flux"))
+    request = GenerateRequest(
+        base=str(base.path), prompts=("a star",), steps=1, width=64, height=64, device="cpu", threads=1, **change
+    )
+    with pytest.raises(ConfigError, match=said):
+        paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)
+
+
+def test_a_base_of_the_family_that_cannot_be_trained_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny("flux"), tmp_path / "kontext")
+    index = tmp_path / "kontext" / "model_index.json"
+    index.write_text(index.read_text().replace("FluxPipeline", "FluxKontextPipeline"))
+    with pytest.raises(BaseError, match="pairs of pictures"):
+        open_base(str(tmp_path / "kontext"))
 
 
 @every_family
@@ -203,6 +232,27 @@ def test_what_a_family_lacks_is_refused(name: str) -> None:
         else:
             refuse_idle(native, family, own, config)
     assert missing, "no family has everything"
+
+
+def test_both_text_encoders_of_sdxl_learn_and_arrive(tiny: Tiny, tmp_path: Path) -> None:
+    changes = {"adapter.text_encoder": True, "max_train_steps": 2, "train_batch_size": 1}
+    run = run_of(tmp_path, tiny("sdxl"), **changes, **{"optimizer.learning_rate": 1e-2})
+    train(run, Said(), Control)
+    modules, _ = run.lora.export()
+    assert {module.part for module in modules} == {"unet", "text_encoder", "text_encoder_2"}
+    write_adapter(tmp_path / "a.safetensors", modules, family=run.family, dtype="fp32", metadata={})
+    certificate = certify(tmp_path / "a.safetensors", run.model.base, trained=modules)
+    assert certificate.passed, certificate.findings
+    assert certificate.programs["ComfyUI"].modules == certificate.programs["A1111"].modules == len(modules)
+
+
+def test_sdxl_is_told_how_a_picture_was_cropped(tiny: Tiny, tmp_path: Path) -> None:
+    run = run_of(tmp_path, tiny("sdxl"), **{"data.buckets": False})
+    wide = next(name for name in run.batches.names() if run.batches.framing(name).original == (96, 64))
+    framing = run.batches.framing(wide)
+    assert (framing.corner, framing.size) == ((16, 0), (64, 64))
+    told = run.batches.conditioning(["zib"], [framing]).tensors["time_ids"]
+    assert told.tolist() == [[64, 96, 0, 16, 64, 64]]
 
 
 def _full(name: str, variant: str) -> Any:

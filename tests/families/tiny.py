@@ -329,6 +329,7 @@ _SD35L: dict[str, Any] = {
     "num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "qk_norm": "rms_norm"
 }  # fmt: skip
 _FLUX, _SD, _WAN = "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"
+_SMALL_WAN: dict[str, Any] = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
 _KLEIN4: dict[str, Any] = {
     "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
     "guidance_embeds": False,
@@ -373,7 +374,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
-        full={"t2v_1.3b": (_WAN, {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}), "t2v_14b": (_WAN, {})},
+        full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
     Record(

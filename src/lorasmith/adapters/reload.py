@@ -174,7 +174,7 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
 
     family, pipeline = subject.family, subject.pipeline
     model = family.adopt(subject.base, pipeline)
-    device = model.denoiser.device  # type: ignore[union-attr]
+    device: Any = model.denoiser.device
     generator = torch.Generator().manual_seed(0)
     pixels = 2 * family.bucket_multiple
     side = family.latent_scale(pixels)

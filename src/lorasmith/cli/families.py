@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from lorasmith.bases.trainable import CARDS, FamilyFacts
 from lorasmith.cli.session import Session, table, verb
-from lorasmith.families.overview import CARDS, FamilyFacts
 
 _MARKS = {"plain": "yes", "checkpointing": "ckpt", "": "-"}
 
@@ -23,7 +25,7 @@ def families(session: Session, name: str | None) -> None:
     session.answer({"families": [fact.to_dict() for fact in facts]}, *lines)
 
 
-def _all(facts: list[FamilyFacts]) -> list[str]:
+def _all(facts: Sequence[FamilyFacts]) -> list[str]:
     rows = [
         (
             fact.name,

@@ -181,11 +181,16 @@ class Family(ABC):
         Raises:
             BaseError: they are, in a variant that cannot be trained.
         """
-        from lorasmith.bases.recognition import recognise
+        from lorasmith.bases.recognition import THIN, recognise
 
         found = recognise(header)
         if found.family != self.name or not found.is_base:
             return None
+        if header.layout == "single_file" and found.confidence <= THIN:
+            raise BaseError(
+                f"{header.path.name} has the marks of {found.title}, but {found.evidence[-1]}: it is not whole.",
+                "Download it again.",
+            )
         stated = str(header.configs.get("model_index", {}).get("_class_name", ""))
         reason = self.refused.get(found.variant, "")
         if not reason and header.layout == "folder" and stated not in self.pipelines:

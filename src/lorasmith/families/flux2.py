@@ -104,7 +104,8 @@ class Flux2(Family):
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()
         blocks = type(model.extras["pipeline"])._patchify_latents(latents).float()
         mean, deviation = _statistics(model.vae, blocks)
-        return (blocks - mean) / deviation
+        normal: Tensor = (blocks - mean) / deviation
+        return normal
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         mean, deviation = _statistics(model.vae, latents.float())

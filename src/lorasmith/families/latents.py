@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def encode_scaled(vae: Any, pixels: Tensor) -> Tensor:
     """Pixels (B, 3, H, W) to latents moved by the VAE's ``shift_factor`` and scaled by its ``scaling_factor``."""
     latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    normal: Tensor = (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+    return normal
 
 
 def decode_scaled(vae: Any, latents: Tensor) -> Tensor:

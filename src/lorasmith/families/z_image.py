@@ -88,6 +88,10 @@ class ZImage(Family):
     def flow_shift(self, width: int, height: int) -> float:
         return linear_shift(width * height // 256)
 
+    def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
+        """Its pipeline adds the difference on top of the prompted prediction: 0 there is what 1 is elsewhere."""
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": max(0.0, scale - 1)}
+
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         return encode_scaled(model.vae, pixels)
 

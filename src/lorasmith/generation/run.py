@@ -6,13 +6,14 @@ noise comes from a generator of its own, on the CPU, so that a seed means the sa
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.errors import EnvironmentProblem, JobError, OutOfMemory
+from lorasmith.errors import ConfigError, EnvironmentProblem, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
@@ -74,6 +75,8 @@ def paint(
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
     pipe = family.pipeline(base, dtype=dtype, device=device)
+    if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
+        raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
     references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))
     adapters = load_adapters(pipe, family, references, home)

@@ -138,7 +138,8 @@ class FlowObjective:
         if self.sampling.density == "logit_normal":
             normal = math.sqrt(2) * torch.erfinv(2 * share.clamp(_EDGE, 1 - _EDGE) - 1)
             share = torch.sigmoid(self.sampling.mean + self.sampling.deviation * normal)
-        return shifted(share, self.shift(*size)).float()
+        moved: Tensor = shifted(share, self.shift(*size))
+        return moved.float()
 
     def time(self, timestep: Tensor) -> Tensor:
         """The timestep itself."""

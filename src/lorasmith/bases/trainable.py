@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lorasmith.families import Family
+if TYPE_CHECKING:
+    from lorasmith.families import Family
 
 CARDS: Final = (8, 12, 16, 24, 48, 80)
 """Memory of the cards in the table, GB."""
