@@ -155,26 +155,26 @@ def test_noise_or_velocity_is_asked_never_guessed(tmp_path: Path) -> None:
 
 def test_a_tokenizer_beside_the_file_is_used(folder: Path, tmp_path: Path) -> None:
     """The configs are shipped, the vocabulary is not: its two files lie beside the single file."""
-    from lorasmith.families.sd import _clip_tokenizer
+    from lorasmith.families.parts import clip_tokenizer
 
     file = write_header(tmp_path / "v2-1_768.safetensors", {PROBE: (320, 1024)})
     base = open_base(str(file))
     from lorasmith.sandbox.architecture import write_tokenizer
 
     write_tokenizer(tmp_path / "v2-1_768" / "tokenizer")
-    tokenizer = _clip_tokenizer(base)
+    tokenizer = clip_tokenizer(base)
     assert tokenizer.model_max_length == 77  # from the configs of 2.1, not from beside
     assert tokenizer.pad_token == "!"
     assert len(tokenizer(["star"], padding="max_length").input_ids[0]) == 77
 
 
 def test_without_any_tokenizer_the_two_files_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lorasmith.families import sd
+    from lorasmith.families import parts
 
-    monkeypatch.setattr(sd, "_CLIP_REPOSITORY", "nobody/has-this-one")
+    monkeypatch.setattr(parts, "_CLIP_REPOSITORY", "nobody/has-this-one")
     base = open_base(str(write_header(tmp_path / "v1-5.safetensors", {PROBE: (320, 768)})))
     with pytest.raises(BaseError, match="holds no tokenizer") as caught:
-        sd._clip_tokenizer(base)
+        sd.clip_tokenizer(base)
     assert "vocab.json and merges.txt" in caught.value.hint and str(tmp_path / "v1-5") in caught.value.hint
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from lorasmith.recipe import refuse_idle
 from lorasmith.trainers.native import plugin as native
 from lorasmith.training.loop import restore, train
 from lorasmith.training.lora import targeted
+from tests.families.one_file import build_wide_sdxl, write_sdxl_file
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
-from tests.families.tiny import RECORDS
+from tests.families.tiny import RECORDS, make
 from tests.training.runs import Said
 
 Tiny = Callable[[str], Path]
@@ -251,7 +253,7 @@ def test_sdxl_is_told_how_a_picture_was_cropped(tiny: Tiny, tmp_path: Path) -> N
     wide = next(name for name in run.batches.names() if run.batches.framing(name).original == (96, 64))
     framing = run.batches.framing(wide)
     assert (framing.corner, framing.size) == ((16, 0), (64, 64))
-    told = run.batches.conditioning(["zib"], [framing]).tensors["time_ids"]
+    told = run.batches.conditioning([""], [framing]).tensors["time_ids"]
     assert told.tolist() == [[64, 96, 0, 16, 64, 64]]
 
 
@@ -286,3 +288,21 @@ def test_teacher_recovery_in_short(tiny: Tiny, name: str) -> None:
     found = recover(tiny(name), steps=60)
     assert found.excess_loss < 0.5, found
     assert found.cosine > 0.6, found
+
+
+def test_sdxl_from_one_whole_file(tmp_path: Path) -> None:
+    """The layout of the original release: names of its own for the UNet, OpenCLIP's for the second encoder."""
+    folder = make(replace(RECORDS["sdxl"], build=build_wide_sdxl), tmp_path)
+    single = write_sdxl_file(folder, tmp_path / "one.safetensors")
+    base, family, model = load(single)
+    assert (base.layout, base.detection.variant) == ("single_file", "base")
+    _, _, whole = load(folder)
+    noisy, time = noise_of(RECORDS["sdxl"], family, model, 5), torch.tensor([0.5])
+    with torch.no_grad():
+        one, other = (
+            family.denoise(m, noisy, time, encoded(family, m, [PROMPT], 64, GUIDANCE)) for m in (whole, model)
+        )
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(family.decode_latents(whole, noisy), family.decode_latents(model, noisy))
+    alone = family.load(base, parts=("denoiser",), dtype=torch.float32, device="cpu")
+    assert alone.denoiser is not None and alone.vae is None and not alone.text_encoders
