@@ -174,7 +174,7 @@ def test_without_any_tokenizer_the_two_files_are_asked_for(tmp_path: Path, monke
     monkeypatch.setattr(parts, "_CLIP_REPOSITORY", "nobody/has-this-one")
     base = open_base(str(write_header(tmp_path / "v1-5.safetensors", {PROBE: (320, 768)})))
     with pytest.raises(BaseError, match="holds no tokenizer") as caught:
-        sd.clip_tokenizer(base)
+        parts.clip_tokenizer(base)
     assert "vocab.json and merges.txt" in caught.value.hint and str(tmp_path / "v1-5") in caught.value.hint
 
 

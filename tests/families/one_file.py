@@ -59,9 +59,8 @@ def write_sdxl_file(folder: Path, out: Path) -> Path:
     for name, tensor in _read(folder / "text_encoder").items():
         inner = name.removeprefix("text_model.")
         tensors[f"conditioner.embedders.0.transformer.text_model.{inner}"] = tensor
-    tensors |= {
-        f"conditioner.embedders.1.model.{n}": t for n, t in _open_clip(_read(folder / "text_encoder_2")).items()
-    }
+    for name, tensor in _open_clip(_read(folder / "text_encoder_2")).items():
+        tensors[f"conditioner.embedders.1.model.{name}"] = tensor
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out, metadata={"format": "pt"})
     for part in ("model_index.json", "scheduler", "tokenizer", "tokenizer_2"):
         (shutil.copytree if (folder / part).is_dir() else _copy)(folder / part, out.with_suffix("") / part)

@@ -35,7 +35,15 @@ class Recovery:
 
 
 def recover(
-    weights: Path, *, steps: int, inputs: int = 64, rate: float = 1e-2, side: int = 64, batch: int = 8, seed: int = 0
+    weights: Path,
+    *,
+    steps: int,
+    inputs: int = 64,
+    rate: float = 1e-2,
+    side: int = 64,
+    batch: int = 8,
+    held_out: int = 32,
+    seed: int = 0,
 ) -> Recovery:
     """Plant, teach, measure. Everything is drawn from ``seed``."""
     _, family, model = load(weights)
@@ -46,7 +54,7 @@ def recover(
     objective = objective_of(model, config.objective, torch.device("cpu"), family)
     generator = torch.Generator().manual_seed(seed)
     height = family.latent_scale(side)
-    shape = (inputs + 32, family.latent_channels(model), height, height)
+    shape = (inputs + held_out, family.latent_channels(model), height, height)
     clean, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
     timestep = objective.timestep(torch.rand(len(clean), generator=generator, dtype=torch.float64), (side, side))
     noisy, time = objective.add_noise(clean, noise, timestep), objective.time(timestep)
@@ -84,8 +92,8 @@ def recover(
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    held_out = everything[inputs:]
-    change, taught = all_of(held_out) - untouched[held_out], wanted[held_out] - untouched[held_out]
+    unseen = everything[inputs:]
+    change, taught = all_of(unseen) - untouched[unseen], wanted[unseen] - untouched[unseen]
     excess = float((change - taught).square().sum() / taught.square().sum())
     return Recovery(excess, _cosine(change, taught), _cosine(_updates(lora), planted))
 

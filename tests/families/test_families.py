@@ -285,8 +285,8 @@ def test_the_full_size(name: str, variant: str) -> None:
 def test_teacher_recovery_in_short(tiny: Tiny, name: str) -> None:
     from tests.families.teacher import recover
 
-    found = recover(tiny(name), steps=60)
-    assert found.excess_loss < 0.5, found
+    found = recover(tiny(name), steps=40, inputs=48, batch=4, held_out=16)
+    assert found.excess_loss < 0.7, found  # bench/families.py has the bars, and the steps they take
     assert found.cosine > 0.6, found
 
 
