@@ -21,7 +21,7 @@ from lorasmith.datasets.checks.trainers import trainer_facts
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye
 from lorasmith.datasets.layouts import Layout
 from lorasmith.datasets.pictures import TOOLS, PictureTool
-from lorasmith.families import Family
+from lorasmith.families import Family, lacking
 from lorasmith.sources import Source
 from lorasmith.trainers import Trainer
 
@@ -93,7 +93,10 @@ def test_the_facts_of_a_family(family: Family) -> None:
     assert family.latent_scale(family.default_resolution) > 0
     assert family.max_prompt_tokens > 2
     assert set(family.target_presets) == set(choices(TargetPreset))
-    assert all(family.target_presets.values()) and family.text_encoder_targets
+    assert all(family.target_presets.values())
+    assert bool(family.text_encoder_targets) == ("adapter.text_encoder" not in lacking(family))
+    assert set(lacking(family)) <= set(known_keys())
+    assert all(0 < checkpointed < plain for plain, checkpointed in family.predicted_memory.values())
     resolve(layer(family.defaults), {"base": "b", "dataset": "d"})  # every default is a known, possible value
 
 

@@ -145,6 +145,16 @@ class ObjectiveConfig(Section):
     """Caps the weight of easy timesteps (min-SNR, arXiv:2303.09556); 5 is usual. Left out: every timestep counts 1."""
     noise_offset: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Adds a constant per picture and channel to the noise, 0 to 1, so that very dark and bright can be learned."""
+    timestep_density: Literal["uniform", "logit_normal"] | None = None
+    """Which noise levels a flow family is trained at: uniform, or logit_normal, which favours the middle (kohya's
+    sigmoid). Left out: the family's own."""
+    timestep_shift: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Moves a flow family's noise levels towards noise (above 1) or data (below), above 0 to 100. Left out: the
+    family's own, which grows with the resolution where its base was trained so."""
+    loss_weighting: Literal["none", "sigma_sqrt", "cosmap"] = "none"
+    """Weight of a flow family's noise levels (arXiv:2403.03206, B.2): none, sigma_sqrt or cosmap."""
+    guidance: Annotated[float, Field(ge=0, le=50)] | None = None
+    """What a base with guidance built in is told in training, 0 to 50. Left out: the family's own."""
     masked_loss: bool = True
     """Where a picture has a mask, train only what the mask lets through; without, masks are passed over."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1)] = 0.0

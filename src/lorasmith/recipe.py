@@ -97,10 +97,15 @@ def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
     """
+    from lorasmith.families import lacking
+
     if not trainer.supports(family):
         raise ConfigError(
             f"The trainer '{trainer.name}' cannot train {family.title}.", "Choose another base or another trainer."
         )
+    for key, reason in lacking(family).items():
+        if _at(own, key) is not None and _at(config.model_dump(), key) != _default(known_keys()[key], key):
+            raise ConfigError(f"{key} is set, and {family.title} does not have it: {reason}.", "Leave it out.")
     used = trainer.honours()
     idle = [
         key

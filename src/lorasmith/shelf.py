@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lorasmith.bases.recognition import Question, Recognition
     from lorasmith.bases.registry import BaseRegistry, RegisteredBase
     from lorasmith.bases.scanning import Sighting
+    from lorasmith.bases.trainable import FamilyFacts
     from lorasmith.bases.wanting import Wanted
 
 
@@ -76,6 +77,18 @@ class Shelf:
 
         path = locate(reference, self.home)
         return path, recognise(read_header(path))
+
+    def families(self, name: str = "") -> tuple[FamilyFacts, ...]:
+        """What can be trained: all families, or the one of that name.
+
+        Raises:
+            ConfigError: there is none of that name; the hint has the nearest.
+        """
+        from lorasmith.bases.detection import family_named, registered_families
+        from lorasmith.bases.trainable import facts_of
+
+        chosen = [family_named(name)] if name else registered_families().values()
+        return tuple(facts_of(family) for family in chosen)
 
     def trainable(self, family: str) -> bool:
         """Whether bases of this family can be trained here today."""

@@ -125,7 +125,7 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
     places = places_of(pipeline, family)
     findings += check_against_base(adapter, places, base.name)
     measured = reload(Subject(adapter, places, pipeline, family, base, trained))
-    programs, skipped = check_names(adapter, places, pipeline)
+    programs, skipped = check_names(adapter, places, pipeline, family)
     findings += [*measured.findings, *skipped]
     return Certificate(
         passed=not findings,

@@ -1,7 +1,8 @@
 """The adapter's file: written once, in the one form that diffusers and the user interfaces all read.
 
-Stems come from the family (``Family.key_names``); every module has ``.lora_down.weight``, ``.lora_up.weight`` and
-``.alpha``. ``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
+Stems and form come from the family (``Family.key_names``, ``file_form``): every module has ``.lora_down.weight``,
+``.lora_up.weight`` and ``.alpha``, or ``.lora_A.weight`` and ``.lora_B.weight`` with alpha folded into the latter.
+``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
 The same modules and metadata always give the same bytes.
 """
 
@@ -139,14 +140,19 @@ def _tensors(modules: Sequence[LoraModule], family: Family, dtype: str) -> dict[
     tensors: dict[str, Tensor] = {}
     for module in modules:
         stem = family.key_names(module.part, module.module)
-        if f"{stem}.alpha" in tensors:
+        if any(f"{stem}.{piece}" in tensors for piece in ("alpha", "lora_A.weight")):
             raise AdapterError(f"Two modules would be written as {stem}.", "Report this: a file cannot hold both.")
-        pieces = {"lora_down.weight": module.down, "lora_up.weight": module.up}
+        if family.file_form == "peft":
+            # Programs that read these names read no alpha beside them: it goes into the numbers, in fp32.
+            pieces = {"lora_A.weight": module.down, "lora_B.weight": module.up.float() * (module.alpha / module.rank)}
+        else:
+            pieces = {"lora_down.weight": module.down, "lora_up.weight": module.up}
         if module.dora_scale is not None:
             pieces["dora_scale"] = module.dora_scale.reshape(-1, *([1] * (module.down.ndim - 1)))  # (out, 1[, 1, 1])
         for name, tensor in pieces.items():
             tensors[f"{stem}.{name}"] = _cast(tensor, formats[dtype], f"{stem}.{name}", dtype)
-        tensors[f"{stem}.alpha"] = torch.tensor(float(module.alpha), dtype=torch.float32)
+        if family.file_form == "kohya":
+            tensors[f"{stem}.alpha"] = torch.tensor(float(module.alpha), dtype=torch.float32)
     return tensors
 
 

@@ -58,13 +58,14 @@ def places_of(pipeline: Any, family: Family) -> Places:
                 by_stem[f"{part}.text_model.{name}"] = place
             by_stem[f"{part}.{name.replace('.to_', '.processor.to_').removesuffix('.0')}"] = place
     if "unet" in parts:
-        for stem, place in comfyui_stems(parts["unet"].config, text_layer_count(parts)).items():
+        counts = text_layer_count(parts), text_layer_count(parts, "text_encoder_2")
+        for stem, place in comfyui_stems(parts["unet"].config, *counts).items():
             if place in shapes:
                 by_stem.setdefault(stem, place)
     return Places(shapes, by_stem)
 
 
-def text_layer_count(parts: dict[str, Any]) -> int:
-    """Number of layers of the (first) text encoder; 0 when there is none."""
-    encoder = parts.get("text_encoder")
+def text_layer_count(parts: dict[str, Any], part: str = "text_encoder") -> int:
+    """Number of layers of a text encoder; 0 when there is none."""
+    encoder = parts.get(part)
     return int(encoder.config.num_hidden_layers) if encoder is not None else 0

@@ -170,22 +170,24 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     """
     import torch
 
-    from lorasmith.families import Conditioning, Model
+    from lorasmith.families import Conditioning, Framing
 
     family, pipeline = subject.family, subject.pipeline
-    parts = parts_of(pipeline)
-    encoders = {name: part for name, part in parts.items() if name.startswith("text_encoder")}
-    denoiser = next(part for name, part in parts.items() if name not in encoders)
-    tokenizers = {name: part for name, part in pipeline.components.items() if name.startswith("tokenizer")}
-    model = Model(subject.base, denoiser, encoders, tokenizers, pipeline.vae, pipeline.scheduler, "epsilon")
+    model = family.adopt(subject.base, pipeline)
+    device: Any = model.denoiser.device
     generator = torch.Generator().manual_seed(0)
-    side = family.latent_scale(2 * family.bucket_multiple)
-    latent = torch.randn(1, int(denoiser.config.in_channels), side, side, generator=generator)  # (1, C, h, w)
+    pixels = 2 * family.bucket_multiple
+    side = family.latent_scale(pixels)
+    latent = torch.randn(1, family.latent_channels(model), side, side, generator=generator)  # (1, C, h, w)
     with torch.no_grad():
         states = family.encode_prompts(model, ["a picture of a red star"])
-        fixed = {name: torch.randn(t.shape, generator=generator).to(t) for name, t in states.tensors.items()}
-        time = torch.full((1,), 0.5, device=denoiser.device)
-        output = family.denoise(model, latent.to(denoiser.device), time, Conditioning(fixed))
+        fixed = {
+            name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
+            for name, tensor in states.tensors.items()
+        }
+        framed = family.frame(model, Conditioning(fixed), [Framing.whole(pixels, pixels)], family.training_guidance)
+        time = torch.full((1,), 0.5, device=device)
+        output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])
     return {"denoiser": output.cpu(), "text_encoder": text}
 

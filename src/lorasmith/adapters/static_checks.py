@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from lorasmith.adapters.file import AdapterFile, data_hash
 from lorasmith.adapters.places import Places, parts_of, text_layer_count
 from lorasmith.adapters.ui_keys import a1111_map, comfyui_stems, unmapped
+
+if TYPE_CHECKING:
+    from lorasmith.families import Family
 
 
 class ProgramCheck(BaseModel):
@@ -93,13 +96,18 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape[:2]) if tuple(shape[2:]) == (1, 1) else tuple(shape)
 
 
-def check_names(adapter: AdapterFile, places: Places, pipeline: Any) -> tuple[dict[str, ProgramCheck], list[str]]:
+def check_names(
+    adapter: AdapterFile, places: Places, pipeline: Any, family: Family
+) -> tuple[dict[str, ProgramCheck], list[str]]:
     """What ComfyUI and A1111 make of the names, by our statement of their key maps."""
     parts = parts_of(pipeline)
     if "unet" not in parts:
+        own = {stem for (part, module) in places.shapes for stem in (family.key_names(part, module),)}
+        if own.issuperset(adapter.modules) and adapter.dialect in ("transformer", "comfyui"):
+            return {}, []  # the family's one-file form, whose keys are what its programs call the layers
         return {}, [f"No key maps are known here for {type(pipeline).__name__}; the names could not be checked."]
-    config, layers = parts["unet"].config, text_layer_count(parts)
-    comfyui, a1111 = comfyui_stems(config, layers), a1111_map(config, layers)
+    config, layers = parts["unet"].config, (text_layer_count(parts), text_layer_count(parts, "text_encoder_2"))
+    comfyui, a1111 = comfyui_stems(config, *layers), a1111_map(config, *layers)
     checks: dict[str, ProgramCheck] = {}
     found: list[str] = []
     known = {stem: place for stem in adapter.modules if (place := places.find(stem)) is not None}

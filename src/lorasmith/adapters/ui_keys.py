@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorasmith.bases.original_layout import original_unet_module, unet_blocks
-from lorasmith.errors import BaseError
 
 Place = tuple[str, str]  # part, module (dotted, without "text_model.")
 
@@ -31,26 +30,32 @@ _OPEN_CLIP_WIDTH = 1024  # bases of this width carry OpenCLIP, whose modules are
 
 def unet_layers(config: Mapping[str, Any]) -> list[str]:
     """Every layer of a UNet that a LoRA can stand beside, in diffusers' names, from its config alone."""
-    depth = config.get("transformer_layers_per_block", 1)
-    if not isinstance(depth, int):
-        raise BaseError(
-            "This UNet's levels have transformers of different depth, which no key map here covers.",
-            "Certify against a Stable Diffusion 1.x or 2.x base.",
-        )
     layers = list(_OUTSIDE)
     for block in unet_blocks(config):
         if ".resnets." in block:
             layers += [f"{block}.{name}" for name in _RESNET_LAYERS]
         elif ".attentions." in block:
             layers += [f"{block}.{name}" for name in ("proj_in", "proj_out")]
+            depth = _depth(config, block)
             layers += [f"{block}.transformer_blocks.{n}.{name}" for n in range(depth) for name in _TRANSFORMER_LAYERS]
         else:
             layers.append(block)
     return layers
 
 
-def comfyui_stems(unet_config: Mapping[str, Any], text_layers: int) -> dict[str, Place]:
-    """All stems ComfyUI accepts for this base, with the layer each one names.
+def _depth(config: Mapping[str, Any], block: str) -> int:
+    """Transformer layers of an attention block; SDXL has as many as its level says, the way up in reverse."""
+    depth = config.get("transformer_layers_per_block", 1)
+    levels = [depth] * len(config["down_block_types"]) if isinstance(depth, int) else list(depth)
+    way, _, rest = block.partition(".")
+    if way == "mid_block":
+        return int(levels[-1])
+    level = int(rest.partition(".")[0])
+    return int(levels[level] if way == "down_blocks" else levels[-1 - level])
+
+
+def comfyui_stems(unet_config: Mapping[str, Any], text_layers: int, second_layers: int = 0) -> dict[str, Place]:
+    """All stems ComfyUI accepts for this base, with the layer each one names; SDXL has a second text encoder.
 
     Its spelling of the names diffusers gave before peft (``.processor.to_q``, ``to_out`` without ``.0``) is why it
     skips the attention layers of files that diffusers writes today.
@@ -79,6 +84,13 @@ def comfyui_stems(unet_config: Mapping[str, Any], text_layers: int) -> dict[str,
                 f"text_encoders.{clip}.transformer.text_model.{layer}",
             ):
                 stems[stem] = ("text_encoder", layer)
+    for number in range(min(second_layers, _COMFYUI_TEXT_LAYERS)):
+        for name in _TEXT_LAYERS:
+            layer = f"encoder.layers.{number}.{name}"
+            place = ("text_encoder_2", layer)
+            stems[f"lora_te2_text_model_{layer.replace('.', '_')}"] = place
+            stems[f"text_encoder_2.text_model.{layer}"] = place
+            stems[f"text_encoders.clip_g.transformer.text_model.{layer}"] = place
     return stems
 
 
@@ -98,7 +110,7 @@ class A1111Map:
         return self.modules.get(name)
 
 
-def a1111_map(unet_config: Mapping[str, Any], text_layers: int) -> A1111Map:
+def a1111_map(unet_config: Mapping[str, Any], text_layers: int, second_layers: int = 0) -> A1111Map:
     """The modules of A1111's model for this base."""
     blocks = unet_blocks(unet_config)
     open_clip = unet_config.get("cross_attention_dim") == _OPEN_CLIP_WIDTH
@@ -111,11 +123,17 @@ def a1111_map(unet_config: Mapping[str, Any], text_layers: int) -> A1111Map:
         for name in _TEXT_LAYERS:
             layer = f"encoder.layers.{number}.{name}"
             flat = f"transformer_text_model_encoder_layers_{number}_{name.replace('.', '_')}"
+            flat = f"0_{flat}" if second_layers else flat
             if open_clip:
                 flat = f"model_transformer_resblocks_{number}_{_open_clip_name(name.replace('.', '_'))}"
             modules[flat] = ("text_encoder", layer)
+    for number in range(second_layers):
+        for name in _TEXT_LAYERS:
+            flat = f"1_model_transformer_resblocks_{number}_{_open_clip_name(name.replace('.', '_'))}"
+            modules[flat] = ("text_encoder_2", f"encoder.layers.{number}.{name}")
     levels, layers = len(unet_config["down_block_types"]), unet_config.get("layers_per_block", 2)
-    return A1111Map(levels == 4 and layers == 2, open_clip, modules)
+    wanted = 3 if second_layers else 4  # SDXL has a level less
+    return A1111Map(levels == wanted and layers == 2, open_clip, modules)
 
 
 def a1111_module(stem: str, open_clip: bool) -> str:
@@ -124,6 +142,11 @@ def a1111_module(stem: str, open_clip: bool) -> str:
         match = pattern.fullmatch(stem)
         if match:
             return build(*match.groups())
+    if stem.startswith("lora_te1_text_model"):
+        return stem.replace("lora_te1_text_model", "0_transformer_text_model", 1)
+    match = re.fullmatch(r"lora_te2_text_model_encoder_layers_(\d+)_(.+)", stem)
+    if match is not None:
+        return f"1_model_transformer_resblocks_{match.group(1)}_{_open_clip_name(match.group(2))}"
     match = re.fullmatch(r"lora_te_text_model_encoder_layers_(\d+)_(.+)", stem)
     if match is None:
         return stem

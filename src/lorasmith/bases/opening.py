@@ -94,7 +94,7 @@ def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detectio
         configs = read_configs(beside)
         own = replace(header, layout="folder", configs=configs)
         stated = family_named(detection.family).detect(own)
-        if stated is None or stated.variant != detection.variant:
+        if stated is None or stated.variant not in ("", detection.variant):
             raise BaseError(
                 f"The folder {beside.name} beside {header.path.name} describes another kind of base than the file.",
                 "Remove or correct that folder.",

@@ -13,6 +13,7 @@ choosing    ledger, select, selections               figures     stats, buckets 
 editing     edit                                     retouching  pictures, rename  roles       leave-out, split ...
 shipping    export, report
 bases       list, add, scan, show, forget, convert, catalogue
+families    families
 train       train, resume                          jobs        list, show, stop, pause, save, sample, log
 use         generate, inspect, certify             look        demo, doctor
 secrets     set, list, forget                      consents    list, withdraw

@@ -44,6 +44,7 @@ COMMANDS: Table = {
         "caption": ("prepare", "caption", "Let a captioner describe the pictures."),
         "captions": ("prepare", "captions", "Show captions, add a trigger word, remove tags."),
         "bases": ("bases", "bases", "Find, add and look at base weights."),
+        "families": ("families", "families", "List the families of bases that can be trained."),
     },
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),

@@ -18,11 +18,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lorasmith.bases.header import Header, Layout
 from lorasmith.config import layer
+from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ObjectiveName = Literal["epsilon", "v_prediction", "flow"]
+FileForm = Literal["kohya", "peft"]
+"""How a LoRA file spells its pieces: ``lora_down``, ``lora_up`` and ``alpha``; or ``lora_A`` and ``lora_B``, with alpha
+folded into the numbers, because programs that read such names read no alpha beside them."""
+Guidance = Literal["classifier_free", "embedded", "none"]
+"""How a base is made to follow a prompt: by comparing with another prompt, by being told a number, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,52 @@ class Model:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Encoded prompts, one row each: tensors by the denoiser's argument names. ``(B, tokens, width)`` and the like."""
+    """Encoded prompts, one row each: tensors by name, ``(B, tokens, width)`` and the like.
+
+    A tensor whose name ends in ``mask`` holds 1 where there is a token and 0 where rows of unlike lengths were filled
+    up; a family whose prompts differ in length has one. All of it goes through the cache as fp32.
+    """
 
     tensors: dict[str, Tensor]
+
+    @classmethod
+    def joined(cls, rows: Sequence[Mapping[str, Tensor]], device: Any = "cpu") -> Conditioning:
+        """One conditioning of rows without their first axis; shorter ones are filled up with zeros at their end."""
+        from torch import stack
+        from torch.nn.utils.rnn import pad_sequence
+
+        def together(tensors: list[Tensor]) -> Tensor:
+            even = len({tensor.shape for tensor in tensors}) == 1
+            return (stack(tensors) if even else pad_sequence(tensors, batch_first=True)).to(device)
+
+        return cls({name: together([row[name] for row in rows]) for name in rows[0]})
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a picture came into its bucket, in pixels: what some denoisers are told beside the prompt."""
+
+    original: tuple[int, int]
+    """Width and height before anything was done to it."""
+    corner: tuple[int, int]
+    """Left and top of what was kept, on the enlarged or reduced picture."""
+    size: tuple[int, int]
+    """Width and height in the bucket."""
+
+    @classmethod
+    def whole(cls, width: int, height: int) -> Framing:
+        """A picture of just this size, nothing cut away."""
+        return cls((width, height), (0, 0), (width, height))
+
+
+@dataclass(frozen=True)
+class TimeSampling:
+    """Which noise levels a flow family is trained at; ``training.objective`` says what the words mean."""
+
+    density: Literal["uniform", "logit_normal"] = "uniform"
+    mean: float = 0.0
+    """Of the logit; for ``logit_normal``."""
+    deviation: float = 1.0
 
 
 class Family(ABC):
@@ -95,21 +144,100 @@ class Family(ABC):
     """A tree laid under the user's ``TrainConfig`` values."""
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]]
     """LoRA targets of the denoiser per preset: peft ``target_modules`` suffixes."""
-    text_encoder_targets: ClassVar[tuple[str, ...]]
+    excluded_targets: ClassVar[tuple[str, ...]] = ()
+    """Modules of the denoiser that are no targets, nor is what lies in them."""
+    text_encoder_targets: ClassVar[tuple[str, ...]] = ()
+    """LoRA targets of the text encoders; none where they cannot be trained here."""
+    text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    """The text encoders by diffusers' names."""
+    text_precision: ClassVar[Literal["fp32", "bf16"]] = "fp32"
+    """The format prompts are encoded in; bf16 where the encoder is a language model made in it."""
     denoiser_part: ClassVar[str] = "unet"
     """diffusers' name of the denoiser, the ``part`` of its LoRA modules."""
     max_prompt_tokens: ClassVar[int]
+    task: ClassVar[str] = "text to image"
+    file_form: ClassVar[FileForm] = "kohya"
+    """The form of the file that diffusers and the user interfaces all read."""
+    time_sampling: ClassVar[TimeSampling] = TimeSampling()
+    """For flow families: the density of the noise levels, before the shift."""
+    training_guidance: ClassVar[float] = 1.0
+    """What a denoiser with embedded guidance is told in training."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
+    billions: ClassVar[Mapping[str, float]] = {}
+    """Published sizes of the denoiser, in billions of parameters, by variant."""
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """GiB that a step of batch 1 takes in bf16 with an attention adapter of rank 16, without and with gradient
+    checkpointing, by case ("1024 px"): computed from the model's shapes, not measured on a card."""
 
-    @abstractmethod
+    pipelines: ClassVar[frozenset[str]] = frozenset()
+    """Classes in ``model_index.json`` that can be trained as they are."""
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Variants (see ``bases.signatures``) that are of the family and cannot be trained here, with the reason."""
+
     def detect(self, header: Header) -> Detection | None:
-        """Whether these weights are of this family, and the evidence; None when they are not."""
+        """Whether these weights are of this family, and the evidence; None when they are not.
 
-    @abstractmethod
+        Raises:
+            BaseError: they are, in a variant that cannot be trained.
+        """
+        from lorasmith.bases.recognition import THIN, recognise
+
+        found = recognise(header)
+        if found.family != self.name or not found.is_base:
+            return None
+        if header.layout == "single_file" and found.confidence <= THIN:
+            raise BaseError(
+                f"{header.path.name} has the marks of {found.title}, but {found.evidence[-1]}: it is not whole.",
+                "Download it again.",
+            )
+        stated = str(header.configs.get("model_index", {}).get("_class_name", ""))
+        reason = self.refused.get(found.variant, "")
+        if not reason and header.layout == "folder" and stated not in self.pipelines:
+            reason = f"a {stated} is not trainable here"
+        if reason:
+            raise BaseError(
+                f"{header.path.name} is {found.title}: {reason}.",
+                "Choose the plain base of the family; `lorasmith families` names it.",
+            )
+        return Detection(self.name, found.variant, found.title, found.evidence, certain=not found.questions)
+
     def load(self, base: Base, *, parts: Sequence[str], dtype: Any, device: Any) -> Model:
         """Load the named parts (of ``denoiser``, ``text_encoders``, ``vae``); the others stay None or empty.
 
         Folder and single file go through this same door. The scheduler is always loaded.
         """
+        from lorasmith.families.parts import load_pipeline
+
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype)
+        for part in pipe.components.values():
+            if hasattr(part, "requires_grad_"):
+                part.requires_grad_(False).eval().to(device=device)
+        return self.adopt(base, pipe)
+
+    def adopt(self, base: Base, pipeline: Any) -> Model:
+        """The parts of a diffusers pipeline as a model; ``extras["pipeline"]`` is the pipeline itself."""
+        found = pipeline.components
+        return Model(
+            base,
+            found.get(self.denoiser_part),
+            {n: m for n, m in found.items() if n.startswith("text_encoder") and m is not None},
+            {n: t for n, t in found.items() if n.startswith("tokenizer") and t is not None},
+            found.get("vae"),
+            pipeline.scheduler,
+            self.objective_of(pipeline.scheduler),
+            {"pipeline": pipeline},
+        )
+
+    def objective_of(self, scheduler: Any) -> ObjectiveName:
+        """What the base was trained to predict; of a family with one answer, that one."""
+        if len(self.objectives) > 1:
+            raise NotImplementedError(f"{self.name} must say which objective its scheduler means")
+        return next(iter(self.objectives))
+
+    def pipeline_class(self, base: Base) -> str:
+        """diffusers' name of the pipeline of these weights."""
+        raise NotImplementedError(f"{self.name} must name its pipeline")
 
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
@@ -130,16 +258,46 @@ class Family(ABC):
         ``time`` (B,) runs 0 = data to 1 = noise.
         """
 
-    @abstractmethod
     def pipeline(self, base: Base, *, dtype: Any, device: Any) -> Any:
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
+        from lorasmith.families.parts import WHOLE, load_pipeline
 
-    @abstractmethod
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(device)
+
     def key_names(self, part: str, module: str) -> str:
         """The file's stem for a LoRA on ``module`` (dotted, diffusers' name) of ``part`` (``unet``, ``text_encoder``).
 
-        The one form that diffusers and the UIs all read (facts: one-file answer per family).
+        The one form that diffusers and the UIs all read; most transformers are called what diffusers calls them.
         """
+        return f"{part}.{module}"
+
+    def frame(
+        self, model: Model, conditioning: Conditioning, framings: Sequence[Framing], guidance: float
+    ) -> Conditioning:
+        """Conditioning of these pictures, one framing per row, with what is not in the prompt: sizes, guidance."""
+        return conditioning
+
+    def guidance(self, model: Model) -> Guidance:
+        """How this base is guided when it paints."""
+        return "classifier_free"
+
+    def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
+        """What the pipeline is called with so that it keeps to the prompt as much as ``scale`` says.
+
+        Raises:
+            ConfigError: there is a negative prompt and this base cannot take one.
+        """
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def flow_shift(self, width: int, height: int) -> float:
+        """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
+        return 1.0
+
+    def latent_channels(self, model: Model) -> int:
+        """Channels of the latents as ``denoise`` takes them."""
+        return int(model.denoiser.config.in_channels)  # type: ignore[union-attr, arg-type]
 
     def shipped_config(self, header: Header, detection: Detection) -> tuple[str, str]:
         """For a single file: the folder of ``bases/configs`` that describes it, and the sentence that says why.
@@ -163,3 +321,23 @@ class Family(ABC):
     def defaults_for(self, base: Base) -> dict[str, Any]:
         """``defaults`` as they are right for these weights, the native resolution among them."""
         return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
+
+
+def lacking(family: Family) -> dict[str, str]:
+    """Config keys that a family does not use, with the reason: its own, and those of the objectives it has not."""
+    found: dict[str, str] = {}
+    if family.objectives == {"flow"}:
+        why = "it learns by flow matching, whose noise levels have no such weight"
+        found |= {
+            "objective.min_snr_gamma": why,
+            "objective.noise_offset": "its noise must stay plain: it is part of the target",
+        }
+    if "flow" not in family.objectives:
+        why = "only flow families have it"
+        found |= dict.fromkeys(
+            ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
+        )
+    if not family.text_encoder_targets:
+        why = "its text encoder is a large language model that stays as it is"
+        found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
+    return found | dict(family.lacks)

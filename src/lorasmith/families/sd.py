@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.reading import has_vocabulary, weight_variant
+from lorasmith.bases.reading import weight_variant
 from lorasmith.config import layer
 from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Family, Model, ObjectiveName, Pretrained
+from lorasmith.families.parts import clip_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +20,6 @@ _VARIANTS = {768: ("sd1", "Stable Diffusion 1.x"), 1024: ("sd2", "Stable Diffusi
 _OTHER_WIDTH = ("sd", "Stable Diffusion in the layout of 1.x")
 _SDXL_WIDTH = 2048
 _PREDICTS = {"sd2": "velocity", "sd2_base": "noise"}
-_CLIP_REPOSITORY = "openai/clip-vit-large-patch14"  # the vocabulary of 1.x and 2.x alike
 _OBJECTIVES: dict[str, ObjectiveName] = {"epsilon": "epsilon", "v_prediction": "v_prediction"}
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
@@ -42,6 +40,8 @@ class StableDiffusion(Family):
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 512
     max_prompt_tokens: ClassVar[int] = 77
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"512 px": (3.4, 2.8)})
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,
@@ -164,6 +164,9 @@ class StableDiffusion(Family):
             )
         return Model(base, denoiser, text_encoders, tokenizers, vae, scheduler, objective)
 
+    def objective_of(self, scheduler: Any) -> ObjectiveName:
+        return _OBJECTIVES.get(scheduler.config.prediction_type, "epsilon")
+
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode()  # (B, 4, h, w)
         return latents.float() * float(model.vae.config.scaling_factor)
@@ -215,7 +218,7 @@ class StableDiffusion(Family):
                 config=str(base.config_folder),
                 local_files_only=True,
                 dtype=dtype,
-                tokenizer=_clip_tokenizer(base),
+                tokenizer=clip_tokenizer(base),
                 safety_checker=None,
                 feature_extractor=None,
                 requires_safety_checker=False,
@@ -256,31 +259,6 @@ class StableDiffusion(Family):
             "modelspec.implementation": "diffusers",
             "modelspec.prediction_type": "v" if velocity else "epsilon",
         }
-
-
-def _clip_tokenizer(base: Base) -> Any:
-    """The tokenizer of a single file: beside its configs, beside the file, or in the local Hugging Face cache.
-
-    Nothing is downloaded. The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
-    """
-    from huggingface_hub import try_to_load_from_cache
-    from transformers import CLIPTokenizer
-
-    beside = base.path.with_suffix("") / "tokenizer"
-    configured = (base.config_folder or beside.parent) / "tokenizer"
-    path = configured / "tokenizer_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    kept = {name: settings[name] for name in ("model_max_length", "pad_token") if name in settings}
-    cached = try_to_load_from_cache(_CLIP_REPOSITORY, "vocab.json")
-    cache = [Path(cached).parent] if isinstance(cached, str) else []
-    for folder in (configured, beside, *cache):
-        if has_vocabulary(folder):  # transformers makes an empty tokenizer of a folder without one
-            return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **kept)
-    raise BaseError(
-        f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
-        f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
-        f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt",
-    )
 
 
 plugin = StableDiffusion()

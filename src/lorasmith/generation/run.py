@@ -6,13 +6,14 @@ noise comes from a generator of its own, on the CPU, so that a seed means the sa
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.errors import EnvironmentProblem, JobError, OutOfMemory
+from lorasmith.errors import ConfigError, EnvironmentProblem, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
@@ -74,14 +75,16 @@ def paint(
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
     pipe = family.pipeline(base, dtype=dtype, device=device)
+    if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
+        raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
     references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))
     adapters = load_adapters(pipe, family, references, home)
-    _warn_of_cut_prompts(pipe, plan, request.negative_prompt, emit)
+    _warn_of_cut_prompts(pipe, family, plan, request.negative_prompt, emit)
     (out / _PICTURES).mkdir(parents=True, exist_ok=True)
 
     emit(Phase("generating"))
-    painter = _Painter(request, pipe, adapters, _Clock(len(plan), request.steps, emit, control))
+    painter = _Painter(request, family, pipe, adapters, _Clock(len(plan), request.steps, emit, control))
     facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."))
     made: dict[int, dict[str, Any]] = {}
     complete = True
@@ -117,6 +120,7 @@ class _Painter:
     """One pipeline call per batch."""
 
     request: GenerateRequest
+    family: Family
     pipe: Any
     adapters: dict[str, LoadedAdapter]
     clock: _Clock
@@ -133,19 +137,22 @@ class _Painter:
             with torch.inference_mode():
                 pixels = self.pipe(
                     prompt=[picture.prompt for picture in batch],
-                    negative_prompt=[request.negative_prompt] * len(batch),
                     num_inference_steps=request.steps,
-                    guidance_scale=request.guidance_scale,
+                    **self.family.sampling_arguments(
+                        self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
+                    ),
                     width=request.width,
                     height=request.height,
                     generator=[torch.Generator("cpu").manual_seed(picture.seed) for picture in batch],
                     output_type="np",
                     callback_on_step_end=self.clock.step,
                     **({"guidance_rescale": request.guidance_rescale} if request.guidance_rescale else {}),
-                ).images  # (B, H, W, 3) in 0..1
+                )[0]  # (B, H, W, 3) in 0..1, a clip of one frame with an axis more
         except (torch.OutOfMemoryError, MemoryError) as cause:
             smaller = f"batch_size {len(batch) // 2}" if len(batch) > 1 else "a smaller width and height"
             raise OutOfMemory(f"{len(batch)} pictures at once do not fit in memory.", f"Try {smaller}.") from cause
+        pixels = np.asarray(pixels)
+        pixels = pixels.reshape(len(batch), *pixels.shape[-3:])
         if not np.isfinite(pixels).all():
             raise JobError(
                 f"The base painted numbers that are not finite (seed {batch[0].seed} or near it).",
@@ -270,9 +277,11 @@ def _base_hash(base: Base) -> str:
     return file_digest(weights[0]) if weights else ""
 
 
-def _warn_of_cut_prompts(pipe: Any, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit) -> None:
+def _warn_of_cut_prompts(
+    pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
+) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    limit = pipe.tokenizer.model_max_length
+    limit = min(pipe.tokenizer.model_max_length, family.max_prompt_tokens)
     for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
         length = len(pipe.tokenizer(prompt).input_ids)
         if length > limit:

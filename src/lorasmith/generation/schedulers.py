@@ -59,6 +59,11 @@ def scheduler_for(name: str, current: Any) -> Any:
         return current
     import diffusers
 
+    if type(current).__name__.startswith("FlowMatch"):
+        raise ConfigError(
+            f"The scheduler '{name}' is of discrete diffusion, and this base learns by flow matching.",
+            f"Choose {AS_THE_BASE}.",
+        )
     choice = SCHEDULERS.get(name)
     if choice is None:
         raise ConfigError(f"There is no scheduler '{name}'.", f"There are: {', '.join((AS_THE_BASE, *SCHEDULERS))}.")

@@ -27,13 +27,13 @@ FAILED_ADAPTER = "adapter.failed.safetensors"
 
 
 class Native(Trainer):
-    """Discrete diffusion, noise or velocity, with latents and prompts cached beforehand."""
+    """Diffusion, noise or velocity, and flow matching, with latents and prompts cached beforehand."""
 
     name: ClassVar[str] = "native"
     title: ClassVar[str] = "lorasmith's own"
 
     def supports(self, family: Family) -> bool:
-        return family.objectives <= {"epsilon", "v_prediction"}
+        return family.objectives <= {"epsilon", "v_prediction", "flow"}
 
     def honours(self) -> frozenset[str]:
         return frozenset(known_keys())

@@ -66,7 +66,7 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
     config, plan, family, device = setting.config, setting.plan, setting.family, setting.device
     parts = ("denoiser", "text_encoders") if config.adapter.text_encoder else ("denoiser",)
     model = family.load(setting.base, parts=parts, dtype=_WEIGHTS[config.mixed_precision], device=device)
-    objective = objective_of(model, config.objective, device)
+    objective = objective_of(model, config.objective, device, family)
     lora = attach(model, family, config)
     if config.gradient_checkpointing:
         denoiser: Any = model.denoiser

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Placed
+from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
-from lorasmith.families import Conditioning, Family, Model
+from lorasmith.families import Conditioning, Family, Framing, Model
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting
-from lorasmith.training.objective import Objective
+from lorasmith.training.objective import AnyObjective
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import Exposure, wording
 
@@ -48,7 +48,7 @@ class Batches:
         cache: Cache,
         family: Family,
         model: Model,
-        objective: Objective,
+        objective: AnyObjective,
         device: torch.device,
     ) -> None:
         self._items = {item.name: item for item in version.items}
@@ -57,17 +57,22 @@ class Batches:
         self._masked = {item.name for item in counting(version.items, config)}
         self._config, self._cache, self._family, self._model = config, cache, family, model
         self._objective, self._device = objective, device
+        self._side = plan.resolution
 
     def load(self, exposures: Sequence[Exposure]) -> Batch:
         """The batch of these exposures."""
         latents = torch.stack([self.latents(e.item, e.flip) for e in exposures])
         noise = torch.stack([self._objective.draw_noise(latents.shape[1:], e.noise_seed) for e in exposures])
-        timestep = self._objective.timestep(torch.tensor([e.time for e in exposures], dtype=torch.float64))
+        placed = self._placed[exposures[0].item]  # all of one bucket
+        times = torch.tensor([e.time for e in exposures], dtype=torch.float64)
+        timestep = self._objective.timestep(times, (placed.width, placed.height))
         return Batch(
             latents.to(self._device),
             noise.to(self._device),
             timestep.to(self._device),
-            self.conditioning([self.prompt(e.item, e.variant) for e in exposures]),
+            self.conditioning(
+                [self.prompt(e.item, e.variant) for e in exposures], [self.framing(e.item) for e in exposures]
+            ),
             self._weight(exposures),
             self._masks(exposures, latents.shape[2:]),
         )
@@ -120,9 +125,30 @@ class Batches:
             )
         return latents
 
-    def conditioning(self, prompts: Sequence[str]) -> Conditioning:
-        """Encoded prompts on the device, one row each."""
+    def framing(self, item: str) -> Framing:
+        """How a picture lies in its bucket."""
+        placed, whole = self._placed[item], self._items[item]
+        left, top, _, _ = crop_box(whole.width, whole.height, placed)
+        corner = (round(left * placed.scale), round(top * placed.scale))
+        return Framing((whole.width, whole.height), corner, (placed.width, placed.height))
+
+    def conditioning(
+        self, prompts: Sequence[str], framings: Sequence[Framing] = (), guidance: float | None = None
+    ) -> Conditioning:
+        """Encoded prompts on the device, one row each.
+
+        Args:
+            prompts: as they were cached.
+            framings: one per prompt; without them whole pictures of the run's resolution are meant.
+            guidance: what a denoiser with embedded guidance is told; None for what training tells it.
+        """
         if self._config.adapter.text_encoder:
-            return self._family.encode_prompts(self._model, prompts)
-        entries = [self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts]
-        return Conditioning({n: torch.stack([e[n] for e in entries]).to(self._device) for n in entries[0]})
+            encoded = self._family.encode_prompts(self._model, prompts)
+        else:
+            rows = [self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts]
+            encoded = Conditioning.joined(rows, self._device)
+        if guidance is None:
+            told = self._config.objective.guidance
+            guidance = self._family.training_guidance if told is None else told
+        whole = [Framing.whole(self._side, self._side)] * len(prompts)
+        return self._family.frame(self._model, encoded, framings or whole, guidance)

@@ -25,7 +25,7 @@ from lorasmith.training import memory
 from lorasmith.training.batches import Batches
 from lorasmith.training.checkpoint import Checkpoints, Snapshot, generator_states, restore_generators
 from lorasmith.training.lora import Average, Lora
-from lorasmith.training.objective import Objective
+from lorasmith.training.objective import AnyObjective
 from lorasmith.training.optimizers import learning_rate_factor
 from lorasmith.training.pace import Pace
 from lorasmith.training.preview import Preview
@@ -46,7 +46,7 @@ class Run:
     family: Family
     model: Model
     device: torch.device
-    objective: Objective
+    objective: AnyObjective
     lora: Lora
     optimizer: Optimizer
     rates: tuple[float, ...]

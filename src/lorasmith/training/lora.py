@@ -87,6 +87,7 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
         BaseError: the base has no layer of the chosen targets.
     """
     adapter = config.adapter
+    excluded = family.excluded_targets
     wanted: dict[str, tuple[nn.Module, tuple[str, ...]]] = {
         family.denoiser_part: (model.denoiser, family.target_presets[adapter.targets])
     }
@@ -95,7 +96,7 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
             wanted[part] = (encoder, family.text_encoder_targets)
     parameters: dict[str, nn.Parameter] = {}
     for part, (module, targets) in wanted.items():
-        _inject(part, module, targets, adapter)
+        _inject(part, module, targets, adapter, excluded if part == family.denoiser_part else ())
         for name, parameter in sorted(module.named_parameters()):
             parameter.requires_grad_("lora_" in name)
             if parameter.requires_grad:
@@ -106,10 +107,23 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
     return Lora({part: module for part, (module, _) in wanted.items()}, parameters)
 
 
-def _inject(part: str, module: nn.Module, targets: tuple[str, ...], adapter: AdapterConfig) -> None:
+def targeted(module: nn.Module, targets: tuple[str, ...], excluded: tuple[str, ...]) -> list[str]:
+    """The layers of a model that the targets mean, by name: linear layers and convolutions alone."""
+    return [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        and any(name == target or name.endswith(f".{target}") for target in targets)
+        and not any(name == out or name.startswith(f"{out}.") for out in excluded)
+    ]
+
+
+def _inject(
+    part: str, module: nn.Module, targets: tuple[str, ...], adapter: AdapterConfig, excluded: tuple[str, ...]
+) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    present = [t for t in targets if any(n == t or n.endswith(f".{t}") for n, _ in module.named_modules())]
+    present = targeted(module, targets, excluded)
     if not present:
         raise BaseError(f"The {part} of this base has no layer named {' or '.join(targets)}.", "Check the base.")
     settings: dict[str, Any] = {

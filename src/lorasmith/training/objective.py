@@ -1,4 +1,4 @@
-"""Noise, targets and weights of the two discrete objectives, in the papers' symbols.
+"""Noise, targets and weights of the objectives, in the papers' symbols.
 
     z_t = sqrt(a) x + sqrt(1 - a) n            a = alphas_cumprod[t], x = latents, n = noise
     epsilon target       n                                          (Ho et al. 2020, arXiv:2006.11239)
@@ -6,6 +6,12 @@
     SNR                  a / (1 - a)
     min-SNR weight       min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v
                                                                     (Hang et al. 2023, arXiv:2303.09556)
+
+Flow matching (Lipman et al. 2022, arXiv:2210.02747; Esser et al. 2024, arXiv:2403.03206) has no steps, only s in 0..1:
+
+    z_s = (1 - s) x + s n                      target n - x
+    density of s         uniform, or logit-normal: s = sigmoid(m + d q), q standard normal (peers' "sigmoid": m 0, d 1)
+    shift by k           s' = k s / (1 + (k - 1) s), more noise for more pixels; k = 1 does nothing
 
 A mask m in 0..1 makes the mean squared error e of a picture a weighted mean over its positions p,
 
@@ -21,14 +27,19 @@ All of it stays finite where a schedule ends in pure noise (SNR 0, Lin et al. 20
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lorasmith.config import ObjectiveConfig
 from lorasmith.errors import BaseError
-from lorasmith.families import Model
+from lorasmith.families import Family, Model, TimeSampling
+
+_EDGE = 1e-6  # of a density: its quantiles there are infinite
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class Objective:
     min_snr_gamma: float | None = None
     noise_offset: float = 0.0
 
-    def timestep(self, time: Tensor) -> Tensor:
-        """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other."""
+    def timestep(self, time: Tensor, size: tuple[int, int] = (0, 0)) -> Tensor:
+        """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other. ``size`` changes nothing."""
         count = len(self.alphas_cumprod)
         return (time * count).long().clamp(0, count - 1)
 
@@ -93,12 +104,7 @@ class Objective:
             timestep: discrete steps, (B,).
             mask: the weight of each position, (B, 1, h, w), not all 0 in any picture; None weighs all the same.
         """
-        squared = (prediction - self.target(latents, noise, timestep)).square()
-        if mask is None:
-            error = squared.mean(dim=(1, 2, 3))
-        else:
-            error = (squared.mean(dim=1, keepdim=True) * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
-        return error * self.weight(timestep)
+        return _mean_error(prediction, self.target(latents, noise, timestep), mask) * self.weight(timestep)
 
     def draw_noise(self, shape: torch.Size, seed: int) -> Tensor:
         """Noise of one picture (C, h, w) from its own seed, on the CPU: the same on every device.
@@ -112,16 +118,93 @@ class Objective:
         return noise
 
 
-def objective_of(model: Model, config: ObjectiveConfig, device: torch.device) -> Objective:
+@dataclass(frozen=True)
+class FlowObjective:
+    """Flow matching with the same face as ``Objective``; a timestep is s itself, so time and timestep are one.
+
+    Attributes:
+        sampling: the density of s before the shift.
+        shift: k by width and height of the picture in pixels.
+        weighting: ``none``; ``sigma_sqrt`` (1 / s^2) or ``cosmap`` (2 / (pi (1 - 2 s + 2 s^2))), Esser et al., B.2.
+    """
+
+    sampling: TimeSampling
+    shift: Callable[[int, int], float]
+    weighting: str = "none"
+
+    def timestep(self, time: Tensor, size: tuple[int, int] = (0, 0)) -> Tensor:
+        """Time (B,) in 0..1 to the s (B,) below which that share of the density lies, fp32: strata stay strata."""
+        share = time.double()
+        if self.sampling.density == "logit_normal":
+            normal = math.sqrt(2) * torch.erfinv(2 * share.clamp(_EDGE, 1 - _EDGE) - 1)
+            share = torch.sigmoid(self.sampling.mean + self.sampling.deviation * normal)
+        moved: Tensor = shifted(share, self.shift(*size))
+        return moved.float()
+
+    def time(self, timestep: Tensor) -> Tensor:
+        """The timestep itself."""
+        return timestep
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """z_s (B, C, h, w)."""
+        s = timestep.view(-1, 1, 1, 1)
+        return (1 - s) * latents + s * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """From data to noise, (B, C, h, w), the same at all s."""
+        return noise - latents
+
+    def weight(self, timestep: Tensor) -> Tensor:
+        """Weight of the squared error (B,)."""
+        if self.weighting == "sigma_sqrt":
+            return timestep.clamp(min=1e-2).reciprocal().square()
+        if self.weighting == "cosmap":
+            return 2 / (math.pi * (1 - 2 * timestep + 2 * timestep.square()))
+        return torch.ones_like(timestep)
+
+    def loss(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, timestep: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """As ``Objective.loss``."""
+        return _mean_error(prediction, self.target(latents, noise, timestep), mask) * self.weight(timestep)
+
+    def draw_noise(self, shape: torch.Size, seed: int) -> Tensor:
+        """Noise of one picture (C, h, w) from its own seed, on the CPU."""
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+AnyObjective = Objective | FlowObjective
+
+
+def shifted(s: Any, k: float) -> Any:
+    """Noise levels moved towards noise for k above 1; 0 and 1 stay where they are."""
+    return s if k == 1 else k * s / (1 + (k - 1) * s)
+
+
+def _mean_error(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean squared error of each picture (B,), see above for the mask (B, 1, h, w)."""
+    squared = (prediction - target).square()
+    if mask is None:
+        return squared.mean(dim=(1, 2, 3))
+    return (squared.mean(dim=1, keepdim=True) * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
+
+
+def objective_of(model: Model, config: ObjectiveConfig, device: torch.device, family: Family) -> AnyObjective:
     """The objective a loaded base was trained with.
 
     Raises:
-        BaseError: it is neither epsilon nor v prediction.
+        BaseError: it is none that this trainer knows.
     """
+    if model.objective == "flow":
+        sampling, fixed = family.time_sampling, config.timestep_shift
+        if config.timestep_density is not None:
+            sampling = TimeSampling(config.timestep_density)
+        shift = family.flow_shift if fixed is None else lambda width, height: fixed
+        return FlowObjective(sampling, shift, config.loss_weighting)
     if model.objective not in ("epsilon", "v_prediction"):
         raise BaseError(
             f"{model.base.name} learns by '{model.objective}', which this trainer does not know.",
-            "Choose a Stable Diffusion 1.x or 2.x base.",
+            "Choose another base: `lorasmith families` lists what can be trained.",
         )
     alphas = torch.as_tensor(model.scheduler.alphas_cumprod, dtype=torch.float32).to(device)
     return Objective(alphas, model.objective, config.min_snr_gamma, config.noise_offset)

@@ -178,7 +178,7 @@ def adapter_parameters(config: TrainConfig, family: Family, header: Header | Non
     targets = family.target_presets[config.adapter.targets]
     wanted: list[tuple[str, tuple[str, ...]]] = [(f"{family.denoiser_part}/", targets)]
     if config.adapter.text_encoder:
-        wanted.append(("text_encoder/", family.text_encoder_targets))
+        wanted += [(f"{part}/", family.text_encoder_targets) for part in family.text_encoder_parts]
     count = 0
     for name, shape in (header.shapes if header else {}).items():
         module = name.removesuffix(".weight")

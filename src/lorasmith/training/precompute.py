@@ -26,6 +26,8 @@ from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
 from lorasmith.training.setting import Setting
 
+_FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def precompute(
     cache: Cache,
@@ -74,7 +76,9 @@ def precompute(
         return True  # prompts are encoded live, by an encoder that is learning
     prompts = [p for p in prompts_of_run(plan, version, config) if not cache.has(cache.prompt_key(p))]
     if prompts:
-        model = family.load(setting.base, parts=("text_encoders",), dtype=torch.float32, device=setting.device)
+        model = family.load(
+            setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device
+        )
         for done, prompt in enumerate(prompts):
             if control().wanted != "run":
                 return False

@@ -6,9 +6,10 @@ Prompts were encoded by the caching pass; the VAE is loaded at the first preview
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from lorasmith.config import SampleConfig
 from lorasmith.events import Emit, Phase, Sample
-from lorasmith.families import Conditioning, Family, Model
+from lorasmith.families import Family, Framing, Model
 from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
+from lorasmith.training.objective import shifted
 
 
 @dataclass
@@ -60,25 +62,42 @@ class Preview:
             emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed))
 
     def _denoise(self, prompt: str, seed: int) -> Tensor:
-        """Latents (1, C, h, w) of a prompt, by the base's own scheduler with classifier-free guidance."""
+        """Latents (1, C, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
+        guided = self.config.guidance_scale > 1 and self.family.guidance(self.model) == "classifier_free"
+        prompts = ["", prompt] if guided else [prompt]
+        framings = [Framing.whole(self.side, self.side)] * len(prompts)
+        conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale)
+        channels, side = self.family.latent_channels(self.model), self.family.latent_scale(self.side)
+        latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
+        latents = latents.to(self.device)
+
+        def predict(inputs: Tensor, time: Tensor) -> Tensor:
+            rows = inputs.expand(len(prompts), -1, -1, -1)
+            prediction = self.family.denoise(self.model, rows, time.expand(len(rows)), conditioning)
+            if not guided:
+                return prediction
+            without, prompted = prediction.chunk(2)
+            return without + self.config.guidance_scale * (prompted - without)
+
+        return self._flow(latents, predict) if self.model.objective == "flow" else self._discrete(latents, predict)
+
+    def _discrete(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         scheduler = type(self.model.scheduler).from_config(self.model.scheduler.config)
         scheduler.set_timesteps(self.config.steps, device=self.device)
-        guided = self.config.guidance_scale > 1
-        conditioning = self.batches.conditioning(["", prompt] if guided else [prompt])
-        denoiser: Any = self.model.denoiser
-        channels = int(denoiser.config.in_channels)
-        side = self.family.latent_scale(self.side)
-        latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
-        latents = latents.to(self.device) * scheduler.init_noise_sigma
+        latents = latents * scheduler.init_noise_sigma
         count = int(scheduler.config.num_train_timesteps)
         for timestep in scheduler.timesteps:
-            inputs = scheduler.scale_model_input(latents, timestep).expand(2 if guided else 1, -1, -1, -1)
-            time = ((timestep.float() + 0.5) / count).expand(len(inputs))
-            prediction = self.family.denoise(self.model, inputs, time, Conditioning(conditioning.tensors))
-            if guided:
-                without, prompted = prediction.chunk(2)
-                prediction = without + self.config.guidance_scale * (prompted - without)
+            inputs = scheduler.scale_model_input(latents, timestep)
+            prediction = predict(inputs, (timestep.float() + 0.5) / count)
             latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+        return latents
+
+    def _flow(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Euler's method from noise to data, over noise levels shifted as the family's are for this size."""
+        levels = torch.linspace(1, 0, self.config.steps + 1, device=self.device)
+        levels = shifted(levels, self.family.flow_shift(self.side, self.side))
+        for level, following in pairwise(levels):
+            latents = latents + (following - level) * predict(latents, level)
         return latents
 
     def _decode(self, latents: Tensor) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 
 from lorasmith.families import Family, Model
 from lorasmith.training.batches import Batches
-from lorasmith.training.objective import Objective
+from lorasmith.training.objective import AnyObjective
 from lorasmith.training.sampler import Exposure
 
 TIMES: Final = (0.125, 0.375, 0.625, 0.875)  # the middles of four equal intervals of time
@@ -40,7 +40,7 @@ class Validation:
 
     @torch.no_grad()
     def loss(
-        self, model: Model, family: Family, objective: Objective, precision: AbstractContextManager[None]
+        self, model: Model, family: Family, objective: AnyObjective, precision: AbstractContextManager[None]
     ) -> float:
         """Mean loss over held-out pictures and times, weighted and masked as in training."""
         losses = []

@@ -1,0 +1,136 @@
+"""Loads the parts of a base through its diffusers pipeline, and no more of them than are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lorasmith.bases.reading import has_vocabulary, weight_variant
+from lorasmith.bases.recognition import recognise
+from lorasmith.errors import BaseError
+
+if TYPE_CHECKING:
+    from lorasmith.families import Base
+
+_CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
+WHOLE: Final = ("denoiser", "text_encoders", "vae")
+_DENOISERS: Final = ("unet", "transformer")
+_PRIVATE: Final = ("safety_checker", "feature_extractor", "image_encoder", "image_processor")
+
+
+def role_of(component: str) -> str:
+    """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
+    if component.startswith(_DENOISERS):
+        return "denoiser"
+    if component.startswith(("text_encoder", "tokenizer")):
+        return "text_encoders"
+    return "vae" if component == "vae" else ""
+
+
+def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
+    """The pipeline with the components of ``parts``; the others are None. On the CPU.
+
+    Raises:
+        BaseError: a single file lacks a part, and no folder beside it has it.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, pipeline_class)
+    folder = base.path if base.layout == "folder" else base.config_folder
+    if folder is None:
+        raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
+    components = _components(base.header.configs["model_index"])
+    given: dict[str, Any] = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)}
+    if base.layout == "single_file":
+        if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
+            return _whole_file(base, kind, components, parts, dtype)
+        given |= _from_single_file(base, components, parts, dtype)
+    variants = {
+        weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
+    }
+    pipe = kind.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        variant=next((v for v in variants if v), None),
+        **given,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _whole_file(base: Base, kind: Any, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> Any:
+    """The pipeline of a file that holds denoiser, VAE and text encoders; parts not asked for are dropped."""
+    tokenizers = {name: clip_tokenizer(base, name) for name in components if name.startswith("tokenizer")}
+    pipe = kind.from_single_file(
+        str(base.path), config=str(base.config_folder), local_files_only=True, dtype=dtype, **tokenizers
+    )
+    unwanted = {name: None for name in components if role_of(name) not in ("", *parts)}
+    pipe.register_modules(**unwanted)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _components(index: Mapping[str, Any]) -> dict[str, str]:
+    """The components that ``model_index.json`` names, with their classes; absent ones are left out."""
+    return {n: str(e[1]) for n, e in index.items() if isinstance(e, list) and len(e) == 2 and e[1] is not None}
+
+
+def _private(name: str) -> bool:
+    return name in _PRIVATE
+
+
+def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> dict[str, Any]:
+    """Components that the file itself holds; what the folder of its configs holds stays for ``from_pretrained``."""
+    import diffusers
+
+    folder = base.config_folder or base.path.with_suffix("")
+    loaded: dict[str, Any] = {}
+    for name, class_name in components.items():
+        if role_of(name) not in parts or name.startswith("tokenizer"):
+            if name.startswith("tokenizer") and role_of(name) in parts and not has_vocabulary(folder / name):
+                raise BaseError(
+                    f"{base.path.name} holds no {name}, and there is none in {folder}.",
+                    f"Put {name} of the same base into {base.path.with_suffix('') / name}.",
+                )
+            continue
+        if any((folder / name).glob("*.safetensors")):
+            continue
+        if role_of(name) == "text_encoders":
+            raise BaseError(
+                f"{base.path.name} holds no {name}.",
+                f"Put the folders of the same base that the file lacks into {base.path.with_suffix('')}.",
+            )
+        kind = getattr(diffusers, class_name)
+        loaded[name] = kind.from_single_file(
+            str(base.path), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype
+        )
+    return loaded
+
+
+def clip_tokenizer(base: Base, name: str = "tokenizer") -> Any:
+    """The CLIP tokenizer of a single file: beside its configs, beside the file, or in the local Hugging Face cache.
+
+    Nothing is downloaded. The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import CLIPTokenizer
+
+    beside = base.path.with_suffix("") / name
+    configured = (base.config_folder or beside.parent) / name
+    path = configured / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = {name: settings[name] for name in ("model_max_length", "pad_token") if name in settings}
+    cached = try_to_load_from_cache(_CLIP_REPOSITORY, "vocab.json")
+    cache = [Path(cached).parent] if isinstance(cached, str) else []
+    for folder in (configured, beside, *cache):
+        if has_vocabulary(folder):  # transformers makes an empty tokenizer of a folder without one
+            return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **kept)
+    raise BaseError(
+        f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
+        f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
+        f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt",
+    )

@@ -1,0 +1,120 @@
+"""Qwen-Image: two streams, tokens of a vision-language model behind a template, a video VAE, guidance by comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorasmith.families import (
+    Base,
+    Conditioning,
+    Detection,
+    Family,
+    FileForm,
+    Model,
+    ObjectiveName,
+    Pretrained,
+    TimeSampling,
+)
+from lorasmith.families.latents import decode_frames, encode_frames, linear_shift, packed, unpacked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+_TEXT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
+_FEED_FORWARD = ("img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
+_MODULATION = ("img_mod.1", "txt_mod.1")
+
+
+class QwenImage(Family):
+    """Wu et al. 2025 (arXiv:2508.02324)."""
+
+    name: ClassVar[str] = "qwen_image"
+    title: ClassVar[str] = "Qwen-Image"
+    pretrained: ClassVar[tuple[Pretrained, ...]] = (
+        Pretrained("Qwen-Image", "Qwen/Qwen-Image", "Apache-2.0"),
+        Pretrained("Qwen-Image 2512", "Qwen/Qwen-Image-2512", "Apache-2.0"),
+    )
+    pipelines: ClassVar[frozenset[str]] = frozenset(("QwenImagePipeline",))
+    refused: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(
+            ("edit", "edit_plus", "edit_2511"), "it is trained on pairs of pictures, which cannot be done here yet"
+        )
+        | {"layered": "it paints several layers at once"}
+    )
+    objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
+    bucket_multiple: ClassVar[int] = 64
+    default_resolution: ClassVar[int] = 1024
+    max_prompt_tokens: ClassVar[int] = 1024
+    text_precision: ClassVar = "bf16"
+    denoiser_part: ClassVar[str] = "transformer"
+    file_form: ClassVar[FileForm] = "peft"
+    time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
+    billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1": 20.43})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"1024 px": (69.4, 43.4)})
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "max_train_steps": 1500,
+            "mixed_precision": "bf16",
+            "gradient_checkpointing": True,
+            "adapter": {"rank": 16, "targets": "attention_ff"},
+            "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
+            "export": {"dtype": "bf16"},
+        }
+    )
+    target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {
+            "attention": _ATTENTION + _TEXT,
+            "attention_ff": _ATTENTION + _TEXT + _FEED_FORWARD,
+            "all_linear": _ATTENTION + _TEXT + _FEED_FORWARD + _MODULATION,
+            "all_linear_conv": _ATTENTION + _TEXT + _FEED_FORWARD + _MODULATION,
+        }
+    )
+
+    def pipeline_class(self, base: Base) -> str:
+        return "QwenImagePipeline"
+
+    def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
+        return {"modelspec.architecture": "qwen-image/lora", "modelspec.implementation": "diffusers"}
+
+    def flow_shift(self, width: int, height: int) -> float:
+        return linear_shift(width * height // 256, most=0.9, most_tokens=8192)  # as its scheduler says
+
+    def latent_channels(self, model: Model) -> int:
+        denoiser: Any = model.denoiser
+        return int(denoiser.config.in_channels) // 4
+
+    def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
+        """It compares with another prompt only when there is one; a space says nothing, as its makers use it."""
+        return {"negative_prompt": [prompt or " " for prompt in negative_prompt], "true_cfg_scale": scale}
+
+    def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
+        return encode_frames(model.vae, pixels)
+
+    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
+        return decode_frames(model.vae, latents)
+
+    def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
+        states, mask = model.extras["pipeline"].encode_prompt(list(prompts))
+        mask = states.new_ones(states.shape[:2]) if mask is None else mask
+        return Conditioning({"encoder_hidden_states": states, "encoder_hidden_states_mask": mask})
+
+    def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        mask = conditioning.tensors["encoder_hidden_states_mask"].bool()
+        grid = (1, noisy.shape[2] // 2, noisy.shape[3] // 2)
+        denoiser: Any = model.denoiser
+        prediction: Tensor = denoiser(
+            hidden_states=packed(noisy),
+            timestep=time,
+            encoder_hidden_states=conditioning.tensors["encoder_hidden_states"],
+            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            img_shapes=[[grid]] * len(noisy),
+            return_dict=False,
+        )[0]
+        return unpacked(prediction, noisy).float()
+
+
+plugin = QwenImage()

@@ -1,0 +1,135 @@
+"""Wan 2.1 and 2.2, text to video, trained on pictures as clips of one frame: UMT5 tokens, a video VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorasmith.bases.header import Header
+from lorasmith.errors import BaseError
+from lorasmith.families import (
+    Base,
+    Conditioning,
+    Detection,
+    Family,
+    FileForm,
+    Model,
+    ObjectiveName,
+    Pretrained,
+    TimeSampling,
+)
+from lorasmith.families.latents import decode_frames, encode_frames
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
+_CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
+_FEED_FORWARD = ("ffn.net.0.proj", "ffn.net.2")
+_ALL = _SELF + _CROSS + _FEED_FORWARD
+# diffusers' names and those of the original, which every other program knows.
+_ORIGINAL = (
+    (".attn1.", ".self_attn."),
+    (".attn2.", ".cross_attn."),
+    (".to_q", ".q"),
+    (".to_k", ".k"),
+    (".to_v", ".v"),
+    (".to_out.0", ".o"),
+    (".ffn.net.0.proj", ".ffn.0"),
+    (".ffn.net.2", ".ffn.2"),
+)
+
+
+class Wan(Family):
+    """Wan team 2025 (arXiv:2503.20314)."""
+
+    name: ClassVar[str] = "wan"
+    title: ClassVar[str] = "Wan"
+    pretrained: ClassVar[tuple[Pretrained, ...]] = (
+        Pretrained("Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0"),
+        Pretrained("Wan 2.1 T2V 14B", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Apache-2.0"),
+    )
+    task: ClassVar[str] = "text to video, from pictures"
+    pipelines: ClassVar[frozenset[str]] = frozenset(("WanPipeline",))
+    refused: ClassVar[Mapping[str, str]] = MappingProxyType(
+        dict.fromkeys(
+            ("vace_1.3b", "vace_14b", "animate_14b", "s2v_14b", "camera", "skyreels_v2"), "it takes more than a prompt"
+        )
+        | dict.fromkeys(("i2v_14b_2.1", "i2v_14b_2.2"), "it begins from a picture, which cannot be trained here yet")
+        | {"ti2v_5b": "its time differs from token to token, which cannot be trained here yet"}
+    )
+    objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
+    bucket_multiple: ClassVar[int] = 16
+    default_resolution: ClassVar[int] = 512
+    max_prompt_tokens: ClassVar[int] = 512
+    text_precision: ClassVar = "bf16"
+    denoiser_part: ClassVar[str] = "transformer"
+    file_form: ClassVar[FileForm] = "peft"
+    time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
+    billions: ClassVar[Mapping[str, float]] = MappingProxyType({"t2v_1.3b": 1.42, "t2v_14b": 14.29})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"14B, 480p, 1 frame": (45.8, 30.8)}
+    )
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "max_train_steps": 2000,
+            "mixed_precision": "bf16",
+            "gradient_checkpointing": True,
+            "adapter": {"rank": 32, "targets": "attention_ff"},
+            "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
+            "export": {"dtype": "bf16"},
+        }
+    )
+    target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"attention": _SELF + _CROSS, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
+    )
+
+    def detect(self, header: Header) -> Detection | None:
+        found = super().detect(header)
+        if found is not None and any(name.startswith("transformer_2/") for name in header.shapes):
+            raise BaseError(
+                f"{header.path.name} is Wan 2.2 A14B, two experts of which each needs an adapter of its own.",
+                "Choose Wan 2.1; the pair cannot be trained here yet.",
+            )
+        return found
+
+    def pipeline_class(self, base: Base) -> str:
+        return "WanPipeline"
+
+    def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
+        return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}
+
+    def key_names(self, part: str, module: str) -> str:
+        for ours, theirs in _ORIGINAL:
+            module = module.replace(ours, theirs)
+        return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
+
+    def flow_shift(self, width: int, height: int) -> float:
+        return 5.0 if width * height > 640 * 640 else 3.0  # its makers' for 720p and 480p
+
+    def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, "num_frames": 1}
+
+    def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
+        return encode_frames(model.vae, pixels)
+
+    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
+        return decode_frames(model.vae, latents)
+
+    def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
+        states, _ = model.extras["pipeline"].encode_prompt(
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.max_prompt_tokens
+        )
+        return Conditioning({"encoder_hidden_states": states})  # (B, 512, 4096), zeros behind the prompt
+
+    def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        denoiser: Any = model.denoiser
+        prediction: Tensor = denoiser(
+            hidden_states=noisy.unsqueeze(2), timestep=time * 1000, return_dict=False, **conditioning.tensors
+        )[0]
+        return prediction.squeeze(2).float()
+
+
+plugin = Wan()

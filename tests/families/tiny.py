@@ -1,0 +1,390 @@
+"""A tiny whole base of every family: the real classes, the real configs shrunk, random weights (seed 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+
+Build = Callable[[Path], Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the contract tests know of one family; everything else they ask the family."""
+
+    family: str
+    pipeline: str
+    build: Build
+    """Makes the pipeline; the folder is for its tokenizers."""
+    side: int = 64
+    call: dict[str, Any] = field(default_factory=dict)
+    """What the pipeline is called with so that it asks its denoiser once, without a second, unguided pass."""
+    sigmas: bool = True
+    """Whether the pipeline lets itself be told its noise levels."""
+    frames: bool = False
+    """Whether the VAE takes clips."""
+    full: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """By variant: class and published config of the denoiser at full size."""
+    modules: dict[str, int] = field(default_factory=dict)
+    """By variant: layers of the default preset at full size, counted from the published structure."""
+
+
+def make(record: Record, folder: Path) -> Path:
+    """Build and save the tiny base; the folder it lies in."""
+    base = folder / record.family
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe = record.build(folder / "tokenizers")
+        for name, part in pipe.components.items():
+            if name in ("transformer", "unet"):
+                _wake(part)
+    pipe.save_pretrained(base)
+    return base
+
+
+def _wake(denoiser: Any) -> None:
+    """Give zero-initialised layers numbers, so that everything inside has a say in the output."""
+    for parameter in denoiser.parameters():
+        if parameter.ndim > 1 and not parameter.detach().any():
+            torch.nn.init.normal_(parameter, std=0.02)
+
+
+def small_vae(channels: int, **changes: Any) -> Any:
+    """An AutoencoderKL of eight-fold reduction."""
+    from diffusers import AutoencoderKL
+
+    config: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8, 8, 8, 8),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": channels,
+    }
+    return AutoencoderKL(**(config | changes))
+
+
+def small_clip(kind: str, width: int, tokenizer: Any, **changes: Any) -> Any:
+    import transformers
+
+    config: dict[str, Any] = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "projection_dim": width,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 77,
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return getattr(transformers, kind)(transformers.CLIPTextConfig(**(config | changes)))
+
+
+def build_sdxl(folder: Path) -> Any:
+    from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+
+    first, second = clip_tokenizer(folder), clip_tokenizer(folder, pad_token="!")
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 3),
+        attention_head_dim=(2, 4, 4),
+        cross_attention_dim=64,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+        norm_num_groups=8,
+    )
+    return StableDiffusionXLPipeline(
+        vae=small_vae(4, scaling_factor=0.13025),
+        text_encoder=small_clip("CLIPTextModel", 32, first),
+        text_encoder_2=small_clip("CLIPTextModelWithProjection", 32, second, hidden_act="gelu"),
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=unet,
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1),
+        add_watermarker=False,
+    )
+
+
+def _flow(**changes: Any) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(**changes)
+
+
+def _dynamic(**changes: Any) -> Any:
+    """A schedule shifted by the size of the picture, as FLUX.1's."""
+    settings = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0}
+    return _flow(**(settings | changes))
+
+
+def small_t5(kind: str, tokenizer: Any, width: int = 32) -> Any:
+    import transformers
+
+    config = getattr(transformers, kind.replace("EncoderModel", "Config"))(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=48, num_layers=2, num_heads=4,
+        feed_forward_proj="gated-gelu", pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    return getattr(transformers, kind)(config)
+
+
+def small_language_model(kind: str, tokenizer: Any, layers: int = 3, width: int = 32) -> Any:
+    import transformers
+
+    config = getattr(transformers, kind.replace("ForCausalLM", "Config").replace("Model", "Config"))(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=48, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0,
+    )  # fmt: skip
+    return getattr(transformers, kind)(config)
+
+
+def build_sd3(folder: Path) -> Any:
+    from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    clip, t5 = clip_tokenizer(folder), t5_tokenizer(folder)
+    transformer = SD3Transformer2DModel(
+        sample_size=16, num_layers=3, attention_head_dim=8, num_attention_heads=4, joint_attention_dim=64,
+        caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=24, dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )  # fmt: skip
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+        vae=small_vae(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=small_clip("CLIPTextModelWithProjection", 32, clip),
+        tokenizer=clip,
+        text_encoder_2=small_clip("CLIPTextModelWithProjection", 32, clip, hidden_act="gelu"),
+        tokenizer_2=clip,
+        text_encoder_3=small_t5("T5EncoderModel", t5, width=64),
+        tokenizer_3=t5,
+    )
+
+
+_FLUX_VAE: dict[str, Any] = {
+    "scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False, "use_post_quant_conv": False
+}  # fmt: skip
+
+
+def build_flux(folder: Path) -> Any:
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+
+    clip, t5 = clip_tokenizer(folder), t5_tokenizer(folder)
+    transformer = FluxTransformer2DModel(
+        num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    return FluxPipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=small_vae(16, **_FLUX_VAE),
+        text_encoder=small_clip("CLIPTextModel", 32, clip),
+        tokenizer=clip,
+        text_encoder_2=small_t5("T5EncoderModel", t5),
+        tokenizer_2=t5,
+    )
+
+
+def build_chroma(folder: Path) -> Any:
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel
+
+    t5 = t5_tokenizer(folder)
+    transformer = ChromaTransformer2DModel(
+        num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+        axes_dims_rope=(4, 6, 6), approximator_hidden_dim=32, approximator_layers=1,
+    )  # fmt: skip
+    return ChromaPipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=small_vae(16, **_FLUX_VAE),
+        text_encoder=small_t5("T5EncoderModel", t5),
+        tokenizer=t5,
+    )
+
+
+def build_z_image(folder: Path) -> Any:
+    from diffusers import ZImagePipeline, ZImageTransformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = ZImageTransformer2DModel(
+        dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32, axes_dims=[4, 6, 6],
+        axes_lens=[1024, 64, 64],
+    )  # fmt: skip
+    return ZImagePipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+        vae=small_vae(16, **_FLUX_VAE),
+        text_encoder=small_language_model("Qwen3Model", words),
+        tokenizer=words,
+    )
+
+
+def build_qwen_image(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = qwen_tokenizer(folder)
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    }  # fmt: skip
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+    transformer = QwenImageTransformer2DModel(
+        num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32, axes_dims_rope=(4, 6, 6)
+    )
+    return QwenImagePipeline(
+        transformer=transformer,
+        scheduler=_dynamic(max_shift=0.9, max_image_seq_len=8192, shift=1.0, shift_terminal=0.02),
+        vae=AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision)),
+        tokenizer=words,
+    )
+
+
+def build_lumina2(folder: Path) -> Any:
+    from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
+
+    words = gemma_tokenizer(folder)
+    transformer = Lumina2Transformer2DModel(
+        sample_size=8, hidden_size=32, num_layers=2, num_refiner_layers=1, num_attention_heads=2, num_kv_heads=1,
+        multiple_of=16, axes_dim_rope=(4, 6, 6), axes_lens=(300, 64, 64), cap_feat_dim=32,
+    )  # fmt: skip
+    return Lumina2Pipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=6.0),
+        vae=small_vae(16, **_FLUX_VAE),
+        text_encoder=small_language_model("Gemma2Model", words),
+        tokenizer=words,
+    )
+
+
+def build_wan(folder: Path) -> Any:
+    from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+
+    words = t5_tokenizer(folder)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, text_dim=32, freq_dim=16, ffn_dim=48, num_layers=2
+    )
+    return WanPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+        vae=AutoencoderKLWan(base_dim=8, num_res_blocks=1),
+        text_encoder=small_t5("UMT5EncoderModel", words),
+        tokenizer=words,
+    )
+
+
+def build_flux2(folder: Path) -> Any:
+    from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = Flux2Transformer2DModel(
+        num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=96,
+        timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    vae = AutoencoderKLFlux2(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)
+    vae.bn.running_mean.normal_(std=0.3)
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return Flux2KleinPipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=vae,
+        text_encoder=small_language_model("Qwen3ForCausalLM", words, layers=28, width=32),
+        tokenizer=words,
+    )
+
+
+_XL: dict[str, Any] = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+_SD3: dict[str, Any] = {
+    "num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pooled_projection_dim": 2048,
+    "pos_embed_max_size": 192,
+}  # fmt: skip
+_SD35: dict[str, Any] = {"dual_attention_layers": tuple(range(13)), "qk_norm": "rms_norm", "pos_embed_max_size": 384}
+_SD35L: dict[str, Any] = {
+    "num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "qk_norm": "rms_norm"
+}  # fmt: skip
+_FLUX, _SD, _WAN = "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"
+_SMALL_WAN: dict[str, Any] = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+_KLEIN4: dict[str, Any] = {
+    "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
+    "guidance_embeds": False,
+}  # fmt: skip
+_KLEIN9: dict[str, Any] = {
+    "num_layers": 8, "num_single_layers": 24, "num_attention_heads": 32, "joint_attention_dim": 12288,
+    "guidance_embeds": False,
+}  # fmt: skip
+
+# Layers of the default preset are written as blocks times layers in a block.
+_ALL_RECORDS: tuple[Record, ...] = (
+    Record(
+        "sdxl", "StableDiffusionXLPipeline", build_sdxl, call={"guidance_scale": 1.0},
+        full={"base": ("UNet2DConditionModel", _XL)}, modules={"base": 70 * 8},
+    ),
+    Record(
+        "sd3", "StableDiffusion3Pipeline", build_sd3, call={"guidance_scale": 1.0},
+        full={"3_medium": (_SD, _SD3), "3.5_medium": (_SD, _SD3 | _SD35), "3.5_large": (_SD, _SD3 | _SD35L)},
+        # the last block has no way out for text: one projection and two feed-forward layers less
+        modules={"3_medium": 24 * 12 - 3, "3.5_medium": 24 * 12 - 3 + 13 * 4, "3.5_large": 38 * 12 - 3},
+    ),
+    Record(
+        "flux", "FluxPipeline", build_flux, call={"guidance_scale": 2.5},
+        full={"dev": (_FLUX, {"guidance_embeds": True}), "schnell": (_FLUX, {})},
+        modules={"dev": 19 * 12 + 38 * 5, "schnell": 19 * 12 + 38 * 5},
+    ),
+    Record(
+        "chroma", "ChromaPipeline", build_chroma, call={"guidance_scale": 1.0},
+        full={"1": ("ChromaTransformer2DModel", {})}, modules={"1": 19 * 12 + 38 * 5},
+    ),
+    Record(
+        "z_image", "ZImagePipeline", build_z_image, call={"guidance_scale": 0.0},
+        full={"base_or_turbo": ("ZImageTransformer2DModel", {})}, modules={"base_or_turbo": 30 * 7},
+    ),
+    Record(
+        "qwen_image", "QwenImagePipeline", build_qwen_image, call={"true_cfg_scale": 1.0}, frames=True,
+        full={"1": ("QwenImageTransformer2DModel", {})}, modules={"1": 60 * 12},
+    ),
+    Record(
+        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},
+        full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
+    ),
+    Record(
+        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
+        modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
+    ),
+    Record(
+        "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
+        full={
+            "dev": ("Flux2Transformer2DModel", {}),
+            "klein_4b": ("Flux2Transformer2DModel", _KLEIN4),
+            "klein_9b": ("Flux2Transformer2DModel", _KLEIN9),
+        },
+        modules={"dev": 8 * 12 + 48 * 2, "klein_4b": 5 * 12 + 20 * 2, "klein_9b": 8 * 12 + 24 * 2},
+    ),
+)  # fmt: skip
+RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}
