@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lorasmith.shelf import Shelf
     from lorasmith.sources.upload_sets import UploadSet
     from lorasmith.sources.uploads import Uploads
+    from lorasmith.toolbox import Toolbox
     from lorasmith.training.plan import Plan
     from lorasmith.workbench import Workbench
 
@@ -502,6 +503,13 @@ class Studio:
         from lorasmith.shelf import Shelf
 
         return Shelf(self.home)
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """LoRA files: look into them, convert, resize, merge, use."""
+        from lorasmith.toolbox import Toolbox
+
+        return Toolbox(self.home)
 
     @property
     def models(self) -> Models:

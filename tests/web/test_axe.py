@@ -33,6 +33,16 @@ PAGES: Final = (
     "/datasets/cats/history/diff?before=1&after=1",
     "/datasets/cats/ledger",
     "/datasets/cats/picture?item=a.png",
+    "/datasets/new",
+    "/datasets/new?from=huggingface",
+    "/datasets/cats/captioning",
+    "/datasets/cats/captioning?with=joycaption",
+    "/datasets/cats/captioning/tags",
+    "/datasets/cats/captioning/review",
+    "/datasets/cats/pairs",
+    "/captioning",
+    "/captioning/cats/downloads",
+    "/captioning/train?recipe=portrait&dataset=cats",
     "/datasets/nothing-here",
     "/login",
     "/jobs/last",
@@ -46,6 +56,9 @@ PAGES: Final = (
     "/bases/catalogue",
     "/settings",
     "/help?q=trigger",
+    "/queue",
+    "/models/new",
+    "/settings/announcements",
 )
 """Every page that people look at; whoever adds one adds it here."""
 

@@ -13,6 +13,7 @@ import pytest
 from lorasmith.sandbox.world import draw, sample_scene
 from lorasmith.studio import Studio
 from tests.web.conftest import Door, Server
+from tests.web.test_axe import faults
 from tests.web.test_datasets import PAYLOAD, fill
 from tests.web.test_imports import work
 
@@ -261,3 +262,23 @@ def test_captions_appear_while_they_are_made_and_thresholds_are_slid(
     page.click("text=Write what was decided")
     page.wait_for_url("**/review")
     assert server.studio.dataset("shapes").number in (3, 4)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_where_a_tagger_has_looked(chromium: Any, server: Server, tmp_path: Path, theme: str) -> None:
+    world(server.studio, tmp_path / "shapes")
+    server.studio.caption("shapes")
+    job = server.studio.jobs()[-1].id
+    both = [row.id for row in server.studio.enqueue.compare("shapes", {"wd_tagger": {}, "sandbox": {}})]
+    context = chromium.new_context(color_scheme=theme, viewport={"width": 380, "height": 800}, bypass_csp=True)
+    page = context.new_page()
+    page.goto(server.way_in())
+    page.goto(f"{server.address}/datasets/shapes/captioning/compare?job={both[0]}&job={both[1]}")
+    page.locator(".pair-choice").first.wait_for(timeout=120_000)
+    found = {"compare": faults(page)}
+    for path in ("", "/tags", "/review?within=0.9", f"/jobs/{job}"):
+        page.goto(f"{server.address}/datasets/shapes/captioning{path}")
+        found[path] = faults(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380, path
+    context.close()
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}

@@ -214,8 +214,7 @@ def test_files_are_dropped_and_become_a_dataset(browser_page: Any, server: Serve
     page.fill("#name", "dropped")
     page.click("#import")
     page.wait_for_url("**/datasets/imports/*")
-    work(server.studio)
-    page.wait_for_selector("text=What became of every file")
+    page.wait_for_selector("text=What became of every file", timeout=90_000)  # the server runs its queue itself
     assert {i.name: i.caption for i in server.studio.dataset("dropped").items} == {
         "one.png": "a caption",
         "two.png": "",

@@ -55,6 +55,7 @@ COMMANDS: Table = {
         "generate": ("use", "generate", "Paint pictures with a base and adapters."),
         "inspect": ("use", "inspect", "Say what is in a LoRA file."),
         "certify": ("use", "certify", "Prove that a LoRA file loads and counts."),
+        "lora": ("lora", "lora", "Look into LoRA files, convert, resize, merge and use them."),
     },
     "Look": {
         "web": ("serving", "web", "Start the studio and open it in the browser."),

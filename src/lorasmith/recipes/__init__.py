@@ -128,9 +128,7 @@ def read_recipe(content: bytes, name: str, *, own: bool = False) -> NamedRecipe:
     try:
         document = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
-        raise InputError(
-            f"'{name}' is no recipe: {cause}.", "A recipe is a TOML file with a table [values]."
-        ) from cause
+        raise InputError(f"'{name}' is no recipe: {cause}.", "It is a TOML file with a table [values].") from cause
     values, advice = document.get("values"), document.get("advice", [])
     texts = [document.get("title", name), document.get("about", ""), *(advice if isinstance(advice, list) else [None])]
     if not isinstance(values, dict) or not values or not all(isinstance(text, str) for text in texts):

@@ -240,7 +240,7 @@ def said(studio: Studio, job_id: str, at: int) -> dict[str, Any]:
     return {"pairs": pairs, "skipped": max(0, len(told) - _SHOWN), "at": behind}
 
 
-def undoing(studio: Studio, version: DatasetVersion) -> dict[str, str]:
+def undoing(studio: Studio, version: DatasetVersion) -> dict[str, Any]:
     """What undo and redo would do, in words."""
     history = studio.curate.history(version.dataset)
     head = next((entry for entry in history if entry.is_head), None)

@@ -165,7 +165,8 @@ def _preview(studio: Studio, version: DatasetVersion, form: Mapping[str, str]) -
     captions = studio.captions.preview_tags(version, rule, **_voices(studio, version, form))
     before: Counter[str] = Counter()
     after: Counter[str] = Counter()
-    examples, changed, empty = [], 0, 0
+    examples: list[tuple[Any, Any]] = []
+    changed, empty = 0, 0
     for item in version.items:
         old, new = split_tags(item.caption), split_tags(captions.get(item.name, ""))
         before.update(set(old))

@@ -34,6 +34,7 @@ _BATCH: Final = 4
 _PAIRS: Final = 60
 _LISTED: Final = 300
 _FILES: Final = ("captions.txt", "captions.json", "processed_images.zip")
+_ALONE: Final = ("orphan_caption", "unreadable_caption", "duplicate_caption")
 _VALUES: Final = (
     ("max_train_steps", "Steps"),
     ("optimizer.learning_rate", "Learning rate"),
@@ -101,7 +102,7 @@ def pairs(request: Request, name: str, at: Annotated[int, Query(ge=0)] = 0) -> H
     """Every picture beside its caption, with figures, and what found no partner."""
     studio = _studio(request)
     version = studio.dataset(name)
-    context = {
+    context: dict[str, Any] = {
         "version": version,
         "pairs": _paired(version, at),
         "next": at + _PAIRS,
@@ -132,7 +133,7 @@ def downloads(request: Request, name: str) -> HTMLResponse:
     """The three files."""
     studio = _studio(request)
     version = studio.dataset(name)
-    context = {"version": version, **_bundle(studio, version)}
+    context: dict[str, Any] = {"version": version, **_bundle(studio, version)}
     if request.headers.get("hx-request") == "true":
         return part(request, "workflow/downloads_part.html", **context)
     return page(request, "workflow/downloads.html", title=f"Files of {version.dataset}", area="datasets", **context)

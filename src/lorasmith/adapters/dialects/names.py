@@ -1,0 +1,124 @@
+"""Names of layers in adapter files, matched with the table of all known models."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass
+
+from lorasmith.adapters.dialects.stems import Stem
+from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, numbers, opened, table
+
+FLAT_PART = re.compile(r"\.(qkv|linear1)\.[0-3]$")
+_XLABS = (
+    (re.compile(r"double_blocks\.(\d+)\.processor\.qkv_lora1"), "double_blocks.{}.img_attn.qkv", ""),
+    (re.compile(r"double_blocks\.(\d+)\.processor\.qkv_lora2"), "double_blocks.{}.txt_attn.qkv", ""),
+    (re.compile(r"double_blocks\.(\d+)\.processor\.proj_lora1"), "double_blocks.{}.img_attn.proj", ""),
+    (re.compile(r"double_blocks\.(\d+)\.processor\.proj_lora2"), "double_blocks.{}.txt_attn.proj", ""),
+    (re.compile(r"single_blocks\.(\d+)\.processor\.qkv(_lora)?"), "single_blocks.{}.linear1", "qkv"),
+    (re.compile(r"single_blocks\.(\d+)\.processor\.proj(_lora)?"), "single_blocks.{}.linear2", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A layer's name without what a dialect adds."""
+
+    text: str
+    part: int | None = None
+    """Which of the rows of a fused layer it stands for, when the key says so (OMI)."""
+    rows: str = ""
+    """``qkv``: only the first three parts of a fused layer (XLabs' single blocks)."""
+
+
+def resolve_name(stem: Stem) -> Named:
+    """The layer's name: XLabs' processors and OMI's parts undone, attention spelled as today."""
+    name = stem.name
+    if ".processor." in name:
+        for pattern, target, rows in _XLABS:
+            if found := pattern.fullmatch(name):
+                return Named(target.format(found[1]), rows=rows)
+        name = name.replace(".processor.", ".")
+        return Named(name + ".0" if name.endswith(".to_out") else name)
+    if not stem.flat and FLAT_PART.search(name):
+        whole, _, part = name.rpartition(".")
+        return Named(whole, int(part))
+    if name.endswith(".to_out") and opened(name) not in table().index:
+        return Named(name + ".0")
+    return Named(name)
+
+
+def layout_of(stem: Stem) -> Layout | None:
+    """Whose names a stem uses; None when the table knows it in no layout. ``diffusers`` where both are alike."""
+    return _layout(opened(resolve_name(stem).text))
+
+
+@functools.cache
+def _layout(name: str) -> Layout | None:
+    found = {layout for _, layout in table().index.get(name, ())}
+    return None if not found else "diffusers" if "diffusers" in found else "original"
+
+
+@dataclass(slots=True)
+class LayerGroup:
+    """Modules of one open name and shape, with the least and largest of their numbers."""
+
+    name: str
+    shape: Shape | None
+    least: list[int]
+    largest: list[int]
+    example: str
+    count: int = 0
+    known: bool = False
+
+    @staticmethod
+    def add(groups: MutableMapping[tuple[str, Shape | None], LayerGroup], named: Named, shape: Shape | None) -> None:
+        """Count one more module."""
+        whole = shape if named.part is None and not named.rows else None
+        key = (opened(named.text), whole)
+        values = numbers(named.text)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = LayerGroup(key[0], whole, list(values), list(values), named.text)
+        else:
+            group.least = [min(a, b) for a, b in zip(group.least, values, strict=True)]
+            group.largest = [max(a, b) for a, b in zip(group.largest, values, strict=True)]
+        group.count += 1
+
+
+def fitting(groups: Iterable[LayerGroup]) -> tuple[list[Model], list[Model], int]:
+    """Models that all known groups fit by name, number and shape; by name alone; and how many modules are known."""
+    book = table()
+    known = 0
+    exact: set[int] | None = None
+    by_name: set[int] | None = None
+    for group in groups:
+        entries = book.index.get(group.name)
+        if not entries:
+            continue
+        group.known = True
+        known += group.count
+        rows = [(number, book.models[number].rows[layout][group.name]) for number, layout in entries]
+        names = {number for number, _ in rows}
+        whole = {number for number, row in rows if _holds(row, group)}
+        exact = whole if exact is None else exact & whole
+        by_name = names if by_name is None else by_name & names
+    return (
+        [book.models[number] for number in sorted(exact or ())],
+        [book.models[number] for number in sorted(by_name or ())],
+        known,
+    )
+
+
+def _holds(row: Row, group: LayerGroup) -> bool:
+    for (least, largest), below, above in zip(row.bounds, group.least, group.largest, strict=True):
+        if below < least or above > largest:
+            return False
+    return group.shape is None or group.shape in row.shapes or any(same(group.shape, shape) for shape in row.shapes)
+
+
+def same(one: Shape, other: Shape) -> bool:
+    """Whether two shapes hold the same matrix: 1 x 1 convolutions are linear layers, some kinds flatten kernels."""
+    return len(one) > 1 and len(other) > 1 and one[0] == other[0] and math.prod(one[1:]) == math.prod(other[1:])

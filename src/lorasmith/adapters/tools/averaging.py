@@ -1,0 +1,112 @@
+"""Average checkpoints of one run, in the space of ΔW and not of its factors, whose average means nothing.
+
+The power-function average (Karras et al. 2023, arXiv:2312.02696) weights a moment t with t^γ, so its window grows with
+the run; its width is told by σ_rel, the standard deviation as a share of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorasmith.adapters.arrays import Cancelled, Progress
+from lorasmith.adapters.opened import open_adapter
+from lorasmith.adapters.tools.merging import Ingredient, Merged, merge
+from lorasmith.errors import AdapterError
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What an average did."""
+
+    merged: Merged
+    weights: tuple[tuple[str, int, float], ...]
+    """File, its step, its weight; the weights make 1."""
+
+
+def average(
+    checkpoints: Sequence[Path],
+    out: Path,
+    *,
+    sigma_rel: float | None = 0.1,
+    steps: Sequence[int] = (),
+    rank: int | None = None,
+    dialect: str = "",
+    family: str = "",
+    dtype: str = "",
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> Averaged:
+    """Write the average of checkpoints of one run.
+
+    Args:
+        checkpoints: two files or more.
+        sigma_rel: width of the window, 0.02 to 0.28; None: all count alike.
+        steps: the step of every file; otherwise ``ss_steps`` of its metadata.
+        rank: of the result; left out, the largest of the files'.
+
+    Raises:
+        AdapterError: one file, steps that are unknown or the same, a width that no window has.
+    """
+    if len(checkpoints) < 2:
+        raise AdapterError("An average takes two checkpoints or more.", "Name the files of one run.")
+    adapters = [open_adapter(path, family=family) for path in checkpoints]
+    at = list(steps) or [_step(adapter.file.metadata.get("ss_steps", "")) for adapter in adapters]
+    if len(at) != len(checkpoints) or len(set(at)) != len(at) or min(at) < 1:
+        unknown = next((p.name for p, step in zip(checkpoints, at, strict=False) if step < 1), checkpoints[0].name)
+        raise AdapterError(
+            f"The steps of the checkpoints are not all known and different ({unknown}).",
+            "Say them: --steps 500,1000,1500.",
+        )
+    weights = power_weights(at, sigma_rel)
+    largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
+    merged = merge(
+        [Ingredient(path, weight) for path, weight in zip(checkpoints, weights, strict=True)],
+        out, rank=largest, dialect=dialect, family=family, dtype=dtype, overwrite=overwrite, dry_run=dry_run,
+        progress=progress, cancelled=cancelled, operation="average",
+    )  # fmt: skip
+    names = (path.name for path in checkpoints)
+    return Averaged(merged, tuple(zip(names, at, weights, strict=True)))
+
+
+def _step(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def power_weights(steps: Sequence[int], sigma_rel: float | None) -> list[float]:
+    """Share of every checkpoint: the integral of t^γ over the time it stands for, from the one before it to itself.
+
+    Raises:
+        AdapterError: no exponent gives that width.
+    """
+    if sigma_rel is None:
+        return [1 / len(steps)] * len(steps)
+    gamma = exponent(sigma_rel)
+    order = sorted(range(len(steps)), key=lambda i: steps[i])
+    last = steps[order[-1]]
+    shares, before = [0.0] * len(steps), 0.0
+    for index in order:
+        reached = (steps[index] / last) ** (gamma + 1)
+        shares[index], before = reached - before, reached
+    return shares
+
+
+def exponent(sigma_rel: float) -> float:
+    """γ of a width: σ_rel = (γ+1)^½ (γ+2)^-1 (γ+3)^-½, which falls with γ; by halving an interval.
+
+    Raises:
+        AdapterError: the width is not between 0.001 and 0.288, that of γ = 0.
+    """
+    if not 0.001 <= sigma_rel <= 0.288:
+        raise AdapterError(
+            f"No average has a width of {sigma_rel:g}.", "Give a share of the run between 0.01 and 0.28."
+        )
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        width = (middle + 1) ** 0.5 / (middle + 2) / (middle + 3) ** 0.5
+        low, high = (middle, high) if width > sigma_rel else (low, middle)
+    return (low + high) / 2

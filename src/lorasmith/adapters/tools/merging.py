@@ -1,0 +1,353 @@
+"""Merge: several LoRAs as one. The weighted sum is exact by putting factors side by side; the rank may be cut after.
+
+``ties`` (Yadav et al. 2023, arXiv:2306.01708), ``dare`` (Yu et al. 2023, arXiv:2311.03099) and ``magnitude`` work on
+whole ΔW, one layer at a time, and need a rank to come back to.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, squared_norm, truncated
+from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
+from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
+from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
+from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
+from lorasmith.adapters.tools.blocks import chosen, refuse_idle
+from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
+from lorasmith.errors import AdapterError, Stopped
+
+Method = Literal["sum", "ties", "dare", "dare_ties", "magnitude"]
+METHODS: tuple[Method, ...] = ("sum", "ties", "dare", "dare_ties", "magnitude")
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One LoRA of a merge."""
+
+    path: Path
+    weight: float = 1.0
+    by_block: Mapping[str, float] = field(default_factory=dict)
+    """Weights of layers whose name fits a pattern, in place of ``weight``."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did, or with a dry run would do."""
+
+    out: Path
+    family: str
+    dialect: str
+    layers: int
+    ranks: Mapping[int, int]
+    exact: bool
+    """Whether nothing was cut: the file is the weighted sum up to rounding."""
+    size: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class _Way:
+    method: Method
+    rank: int | None
+    density: float
+    seed: int
+
+
+def merge(
+    ingredients: Sequence[Ingredient],
+    out: Path,
+    *,
+    method: Method = "sum",
+    rank: int | None = None,
+    density: float = 0.5,
+    seed: int = 0,
+    dialect: str = "",
+    family: str = "",
+    dtype: str = "",
+    only_for: str = "",
+    base: Weights | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+    operation: str = "merge",
+) -> Merged:
+    """Write one LoRA that does what several do together.
+
+    Args:
+        ingredients: the files with their weights; dialects and ranks may differ, the family may not.
+        out: the file to write.
+        method: ``sum``: weighted sum; ``ties``: the largest entries, signs elected, agreeing ones averaged; ``dare``:
+            entries dropped at random and the rest enlarged; ``dare_ties``: both; ``magnitude``: the largest entries.
+        rank: of the result, the best approximation; left out, a sum keeps the sum of the ranks and is exact.
+        density: share of entries that is kept, for all methods but ``sum``.
+        seed: of what ``dare`` drops.
+
+    Raises:
+        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense.
+        Stopped: on request; nothing is written.
+    """
+    way = _checked(ingredients, method, rank, density, seed)
+    refuse_target(out, overwrite=overwrite)
+    adapters = [open_adapter(one.path, family=family) for one in ingredients]
+    named = common_family(adapters, family)
+    target = format_named(dialect, named)
+    refuse_unread(target, named, only_for)
+    names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
+    for one in ingredients:
+        refuse_idle(one.by_block, names)
+    output = Output(dtype or _widest(adapters))
+    layers: dict[LayerName, Written] = {}
+    strength = 0.0
+    tally = _Tally()
+    for done, name in enumerate(names):
+        if cancelled is not None and cancelled():
+            raise Stopped(f"Stopped; {out.name} was not written.")
+        weighted = [
+            (adapter, chosen(*name, one.by_block, one.weight))
+            for adapter, one in zip(adapters, ingredients, strict=True)
+            if name in adapter.layers
+        ]
+        present = [(adapter, weight) for adapter, weight in weighted if weight]
+        if present:
+            strength += sum(abs(weight) for _, weight in present)
+            layers[name] = _layer(name, present, way, base, output.dtype, tally)
+        if progress is not None:
+            progress(done + 1, len(names))
+    if not strength:
+        raise AdapterError("All weights are zero; the result would do nothing.", "Give at least one another weight.")
+    if tally.cancelled:
+        raise AdapterError("The weights cancel; the result would do nothing.", "Give the files other weights.")
+    refuse_empty(layers, out.name)
+    refuse_partial(target, named, (name for _, name in layers), only_for)
+    plan(output, layers, target, named)
+    ranks = {planned.shape[0] for key, planned in output.tensors.items() if key.endswith(target.down)}
+    arguments = {
+        "ingredients": [
+            {"file": one.path.name, "weight": one.weight, "by_block": dict(one.by_block)} for one in ingredients
+        ],
+        "method": method, "rank": rank, "density": density if method != "sum" else None,
+    }  # fmt: skip
+    one_rank = str(next(iter(ranks))) if len(ranks) == 1 else "Dynamic"
+    metadata = metadata_after(
+        _shared(adapters), operation, arguments,
+        ss_network_dim=one_rank, ss_network_alpha=one_rank, **{"lorasmith.family": named},
+    )  # fmt: skip
+    sha = ""
+    if not dry_run:
+        sha = output.save(out, metadata, overwrite=overwrite, cancelled=cancelled)
+    counts: dict[int, int] = {}
+    for key, planned in output.tensors.items():
+        if key.endswith(target.down):
+            counts[planned.shape[0]] = counts.get(planned.shape[0], 0) + 1
+    return Merged(
+        out,
+        named,
+        target.name,
+        len(layers),
+        dict(sorted(counts.items())),
+        method == "sum" and rank is None,
+        output.size,
+        sha,
+    )
+
+
+def _checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None, density: float, seed: int) -> _Way:
+    if not ingredients:
+        raise AdapterError("There is nothing to merge.", "Name two LoRA files or more.")
+    if method not in METHODS:
+        raise AdapterError(f"'{method}' is no way to merge.", f"Choose one of {', '.join(METHODS)}.")
+    if rank is not None and rank < 1:
+        raise AdapterError(f"{rank} is no rank.", "A rank is 1 or more.")
+    if method != "sum" and rank is None:
+        raise AdapterError(f"{method} makes whole matrices; the result needs a rank.", "Say --rank 32.")
+    if method != "sum" and not 0 < density <= 1:
+        raise AdapterError(
+            f"A density of {density:g} keeps nothing.", "Give a share between 0 and 1, often 0.3 to 0.7."
+        )
+    for one in ingredients:
+        for weight in (one.weight, *one.by_block.values()):
+            if not np.isfinite(weight):
+                raise AdapterError(f"{weight} is no weight.", "Give a number, often between 0 and 1.")
+    return _Way(method, rank, density, seed)
+
+
+def common_family(adapters: Sequence[OpenAdapter], given: str = "") -> str:
+    """The one family all files fit.
+
+    Raises:
+        AdapterError: they fit no common one, or several.
+    """
+    fitting = [set(adapter.kind.candidates) for adapter in adapters if adapter.kind.candidates]
+    told = {adapter.kind.family for adapter in adapters if adapter.kind.family}
+    common = set.intersection(*fitting) if fitting else set()
+    if len(told) > 1 or (fitting and not common):
+        first, *others = adapters
+        other = next(
+            (
+                a
+                for a in others
+                if a.kind.family != first.kind.family or not set(a.kind.candidates) & set(first.kind.candidates)
+            ),
+            first,
+        )
+        raise AdapterError(
+            f"{first.title} is a LoRA of {_said(first)}, {other.title} one of {_said(other)}.",
+            "Only LoRAs of one family can be taken together.",
+        )
+    if given:
+        return given
+    if told:
+        return next(iter(told))
+    if len(common) == 1:
+        return next(iter(common))
+    fits = ", ".join(adapters[0].kind.candidates) or "no known family"
+    raise AdapterError(f"The files may be LoRAs of {fits}; their layers are alike.", "Say which with --family.")
+
+
+def _said(adapter: OpenAdapter) -> str:
+    return adapter.kind.family or " or ".join(adapter.kind.candidates) or "no known family"
+
+
+def _widest(adapters: Sequence[OpenAdapter]) -> str:
+    found = {dtype_of(adapter.file) for adapter in adapters}
+    return next(iter(found)) if len(found) == 1 else "fp32" if "fp32" in found else "bf16"
+
+
+def _shared(adapters: Sequence[OpenAdapter]) -> dict[str, str]:
+    """What all files say alike: of a merge, nothing else is true."""
+    first, *others = (adapter.file.metadata for adapter in adapters)
+    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+
+
+def _layer(
+    name: LayerName,
+    present: Sequence[tuple[OpenAdapter, float]],
+    way: _Way,
+    base: Weights | None,
+    dtype: str,
+    tally: _Tally,
+) -> Written:
+    def parts() -> list[Factors]:
+        found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
+        shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
+        if len(shapes) > 1:
+            raise AdapterError(f"{name[1]} has another shape in each file: {sorted(shapes)}.", "Their bases differ.")
+        return found
+
+    if way.method == "sum" and way.rank is None:
+        if any(weight < 0 for _, weight in present):
+            tally.add(parts())
+        ranks = [_rank(adapter, name) for adapter, _ in present]
+        layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
+        total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
+        return Written(total, layer, lambda: joined(parts()))
+    found = parts()
+    tally.add(found)
+    whole = joined(found)
+    rank = min(way.rank or whole.rank, *_sides(whole))
+    if way.method == "sum":
+        made = truncated(whole, spectrum(whole), rank)
+    else:
+        seed = way.seed + zlib.crc32(name[1].encode())
+        made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
+    held = Held(made, dtype, name[1])
+    return Written(rank, made.layer, held.take)
+
+
+@dataclass
+class _Tally:
+    """How much of the updates is left of what went in, over the layers that were looked at."""
+
+    before: float = 0.0
+    after: float = 0.0
+
+    def add(self, parts: Sequence[Factors]) -> None:
+        self.before += sum(squared_norm(part) for part in parts)
+        self.after += max(0.0, squared_norm(joined(parts)))
+
+    @property
+    def cancelled(self) -> bool:
+        return self.before > 0 and self.after <= 1e-9 * self.before
+
+
+class Held:
+    """Factors kept in the width of the file, half of fp32; a number too large for it is refused at once."""
+
+    def __init__(self, made: Factors, dtype: str, name: str) -> None:
+        self.stored, self.layer = WRITABLE[dtype], made.layer
+        self.shapes = made.up.shape, made.down.shape
+        if overflows(made.up, self.stored) or overflows(made.down, self.stored):
+            raise AdapterError(f"{name} is too large for fp16.", "Write it as bf16 or fp32 (--dtype).")
+        self.up, self.down = encoded(made.up, self.stored), encoded(made.down, self.stored)
+
+    def take(self) -> Factors:
+        """The factors again."""
+        up = decoded(self.up, self.stored).reshape(self.shapes[0])
+        return Factors(up, decoded(self.down, self.stored).reshape(self.shapes[1]), self.layer)
+
+
+def _rank(adapter: OpenAdapter, name: LayerName) -> int | None:
+    module = adapter.layers[name].module
+    return module.rank if module.kind == "lora" and not module.weighted else None
+
+
+def _shape(adapter: OpenAdapter, name: LayerName) -> tuple[int, ...]:
+    layer = adapter.layers[name]
+    shape = layer.module.layer or ()
+    return (layer.rows.last - layer.rows.first, *shape[1:]) if layer.rows is not None else shape
+
+
+def _sides(factors: Factors) -> tuple[int, int]:
+    return factors.up.shape[0], factors.down.shape[1]
+
+
+def _pruned(deltas: Sequence[Array], way: _Way, seed: int) -> Array:
+    """The whole ΔW of a method that thins out entries."""
+    rng = np.random.default_rng(seed)
+    thin = [
+        _dropped(delta, way.density, rng) if way.method.startswith("dare") else largest_entries(delta, way.density)
+        for delta in deltas
+    ]
+    if way.method in ("dare", "magnitude"):
+        whole: Array = np.sum(thin, axis=0)
+        return whole
+    return elected(thin)
+
+
+def largest_entries(delta: Array, density: float) -> Array:
+    """The share of entries with the largest magnitude; the others zero."""
+    keep = max(1, round(delta.size * density))
+    if keep >= delta.size:
+        return delta
+    sizes = np.abs(delta)
+    edge = np.partition(sizes.reshape(-1), delta.size - keep)[delta.size - keep]
+    return np.where(sizes >= edge, delta, np.float32(0))
+
+
+def _dropped(delta: Array, density: float, rng: np.random.Generator) -> Array:
+    """A random share of entries, enlarged so that the expectation stays."""
+    kept = rng.random(delta.shape, dtype=np.float32) < density
+    return np.where(kept, delta / np.float32(density), np.float32(0))
+
+
+def elected(deltas: Sequence[Array]) -> Array:
+    """TIES: per entry the sign with more mass wins, and only those that agree with it are added, as a weighted sum
+    over how many agree; one file alone stays as it is."""
+    total = np.sum(deltas, axis=0)
+    sign = np.sign(total)
+    summed = np.zeros_like(total)
+    count = np.zeros_like(total)
+    for delta in deltas:
+        agrees = (np.sign(delta) == sign) & (delta != 0)
+        summed += np.where(agrees, delta, np.float32(0))
+        count += agrees
+    mean: Array = summed / np.maximum(count, 1)
+    return mean

@@ -1,0 +1,278 @@
+"""How to use a file elsewhere: ready text for ComfyUI, A1111 and diffusers, and its copy into their folders."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lorasmith.adapters.dialects.formats import BEST, FORMATS, best_format, readers
+from lorasmith.adapters.opened import OpenAdapter, open_adapter
+from lorasmith.adapters.tools.describing import tag_frequency
+from lorasmith.bases.pipelines import PIPELINES
+from lorasmith.errors import AdapterError, OutOfDisk
+from lorasmith.files import file_digest
+
+STRENGTHS: Final = (0.8, 1.0, 1.2)
+"""Where a LoRA is at its best is found by trying these; most are made for 1."""
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """How ComfyUI loads a family: its text encoders and the node of its latents. Nodes of ComfyUI 0.3 and later."""
+
+    text: dict[str, Any]
+    latent: str = "EmptySD3LatentImage"
+    side: int = 1024
+    steps: int = 20
+    cfg: float = 4.0
+
+
+def _clip(kind: str) -> dict[str, Any]:
+    return {"class_type": "CLIPLoader", "inputs": {"clip_name": "", "type": kind}}
+
+
+def _two(kind: str) -> dict[str, Any]:
+    return {"class_type": "DualCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "type": kind}}
+
+
+_COMFYUI: Final[dict[str, _Loader]] = {
+    "sd": _Loader({}, "EmptyLatentImage", 512, 25, 7.0),
+    "sdxl": _Loader({}, "EmptyLatentImage", 1024, 25, 6.0),
+    "sd3": _Loader(
+        {"class_type": "TripleCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "clip_name3": ""}}
+    ),
+    "flux": _Loader(_two("flux"), cfg=1.0),
+    "chroma": _Loader(_clip("chroma")),
+    "flux2": _Loader(_clip("flux2"), "EmptyFlux2LatentImage", cfg=1.0),
+    "qwen_image": _Loader(_clip("qwen_image")),
+    "z_image": _Loader(_clip("lumina2")),
+    "lumina2": _Loader(_clip("lumina2")),
+    "wan": _Loader(_clip("wan"), "EmptyHunyuanLatentVideo", 832),
+    "hunyuan_video": _Loader(_two("hunyuan_video"), "EmptyHunyuanLatentVideo", 832),
+    "ltx": _Loader(_clip("ltxv"), "EmptyLTXVLatentVideo", 768),
+}
+_WHOLE: Final = ("sd", "sdxl")
+_A1111: Final = ("sd", "sdxl")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One LoRA with the strength it shall have."""
+
+    path: Path
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Texts that can be pasted."""
+
+    family: str
+    prompt: str
+    """With the trigger words."""
+    a1111: str
+    """The prompt for A1111 and Forge; empty where they do not know the family."""
+    a1111_folder: str
+    diffusers: str
+    comfyui: dict[str, Any]
+    """A workflow (API format; drop the file on ComfyUI's window)."""
+    comfyui_folder: str
+    strengths: tuple[float, ...] = STRENGTHS
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def workflow(self) -> str:
+        """The workflow as text."""
+        return json.dumps(self.comfyui, indent=2)
+
+
+def use(loras: Sequence[Chosen], *, family: str = "", base: str = "", prompt: str = "") -> Usage:
+    """Ready text for the programs that use LoRAs.
+
+    Args:
+        loras: one or more, with strengths.
+        family: where the files leave it open.
+        base: name of the base's file or repository, put where the texts need one.
+        prompt: what to paint; the trigger words are put before it.
+
+    Raises:
+        AdapterError: no LoRA, different families, a strength that is none.
+    """
+    from lorasmith.adapters.tools.merging import common_family
+
+    if not loras:
+        raise AdapterError("There is nothing to use.", "Name a LoRA file.")
+    for one in loras:
+        if not -10 <= one.strength <= 10:
+            raise AdapterError(f"A strength of {one.strength:g} is none.", "Most LoRAs are used between 0.8 and 1.2.")
+    adapters = [open_adapter(one.path, family=family) for one in loras]
+    named = family or common_family(adapters)
+    words = [word for adapter in adapters for word in _words(adapter)]
+    text = ", ".join(dict.fromkeys([*words, *([prompt] if prompt else [])])) or "a photo"
+    tags = " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in loras)
+    return Usage(
+        family=named,
+        prompt=text,
+        a1111=f"{text} {tags}" if named in _A1111 else "",
+        a1111_folder="models/Lora",
+        diffusers=_diffusers(loras, named, base, text),
+        comfyui=_comfyui(loras, named, base, text),
+        comfyui_folder="models/loras",
+        warnings=tuple(_warnings(adapters, named)),
+    )
+
+
+def _words(adapter: OpenAdapter) -> list[str]:
+    metadata = adapter.file.metadata
+    stated = metadata.get("lorasmith.trigger_word") or metadata.get("modelspec.trigger_phrase", "")
+    return [stated] if stated else [tag for tag, _ in tag_frequency(metadata)[:1]]
+
+
+def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
+    """What each program would not read."""
+    found: list[str] = []
+    for adapter in adapters:
+        chosen = FORMATS.get(adapter.kind.dialect)
+        if chosen is not None:
+            lost = [program for program, reads in readers(chosen, family).items() if not reads]
+            if lost:
+                works = best_format(family)
+                found.append(
+                    f"{adapter.title} is written in the {chosen.name} dialect, which "
+                    f"{' and '.join(lost)} would not read: convert it to {works}."
+                )
+        if adapter.kind.dora:
+            found.append(
+                f"{adapter.title} is weight-decomposed (DoRA), which diffusers drops: convert it with its base."
+            )
+    return found
+
+
+def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> str:
+    pipeline = next((name for name, (known, _, _) in PIPELINES.items() if known == family), "DiffusionPipeline")
+    names = [_identifier(one.path.stem) for one in loras]
+    lines = ["import torch", f"from diffusers import {pipeline}", ""]
+    lines.append(
+        f"pipe = {pipeline}.from_pretrained({base or 'the base, a folder or repository'!r}, torch_dtype=torch.bfloat16)"
+    )
+    for one, name in zip(loras, names, strict=True):
+        lines.append(
+            f"pipe.load_lora_weights({str(one.path.parent)!r}, weight_name={one.path.name!r}, adapter_name={name!r})"
+        )
+    lines.append(f"pipe.set_adapters({names!r}, adapter_weights={[one.strength for one in loras]!r})")
+    return (
+        "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")'])
+        + "\n"
+    )
+
+
+def _identifier(name: str) -> str:
+    """peft takes no dots in the name of an adapter."""
+    return re.sub(r"\W", "_", name) or "lora"
+
+
+def _comfyui(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> dict[str, Any]:
+    loader = _COMFYUI.get(family)
+    nodes: dict[str, Any] = {}
+    if family in _WHOLE:
+        nodes["1"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": base or "base.safetensors"}}
+        model, clip, vae = ["1", 0], ["1", 1], ["1", 2]
+    else:
+        nodes["1"] = {
+            "class_type": "UNETLoader",
+            "inputs": {"unet_name": base or "base.safetensors", "weight_dtype": "default"},
+        }
+        nodes["2"] = json.loads(json.dumps(loader.text if loader else _clip(family)))
+        nodes["3"] = {"class_type": "VAELoader", "inputs": {"vae_name": ""}}
+        model, clip, vae = ["1", 0], ["2", 0], ["3", 0]
+    for number, one in enumerate(loras):
+        key = str(10 + number)
+        inputs: dict[str, Any] = {"lora_name": one.path.name, "strength_model": one.strength, "model": model}
+        if family in _WHOLE:
+            nodes[key] = {"class_type": "LoraLoader", "inputs": inputs | {"strength_clip": one.strength, "clip": clip}}
+            clip = [key, 1]
+        else:
+            nodes[key] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
+        model = [key, 0]
+    settings = loader or _Loader({})
+    size = {"width": settings.side, "height": settings.side, "batch_size": 1}
+    if "Video" in settings.latent:
+        size |= {"height": 480, "length": 33}
+    nodes["30"] = {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": clip}}
+    nodes["31"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": clip}}
+    nodes["32"] = {"class_type": settings.latent, "inputs": size}
+    nodes["33"] = {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 1, "steps": settings.steps, "cfg": settings.cfg, "sampler_name": "euler", "scheduler": "normal",
+            "denoise": 1.0, "model": model, "positive": ["30", 0], "negative": ["31", 0], "latent_image": ["32", 0],
+        },
+    }  # fmt: skip
+    nodes["34"] = {"class_type": "VAEDecode", "inputs": {"samples": ["33", 0], "vae": vae}}
+    nodes["35"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": loras[0].path.stem, "images": ["34", 0]}}
+    return nodes
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A copy in another program's folder."""
+
+    path: Path
+    program: str
+    new: bool
+    """False: the same bytes lay there already."""
+
+
+def install(path: Path, folder: Path, *, name: str = "", dry_run: bool = False) -> Installed:
+    """Copy a LoRA to where ComfyUI, A1111 or Forge looks for it.
+
+    Args:
+        path: the file.
+        folder: where the program lies.
+        name: of the copy, without its ending; left out, the file's own.
+
+    Raises:
+        AdapterError: the folder is of no program that is known, or another file has the name.
+    """
+    open_adapter(path)
+    program, target = _folder(folder)
+    stem = name or path.stem
+    if stem != Path(stem).name or stem in ("", ".", ".."):
+        raise AdapterError(f"'{stem}' is no name of a file.", "Give a plain name.")
+    copy = target / f"{stem}.safetensors"
+    if copy.exists():
+        if file_digest(copy) == file_digest(path):
+            return Installed(copy, program, False)
+        raise AdapterError(f"{copy} exists and is another file.", "Give the copy another name with --name.")
+    if dry_run:
+        return Installed(copy, program, True)
+    if shutil.disk_usage(target).free < path.stat().st_size + 10_000_000:
+        raise OutOfDisk(f"No room for {copy.name} in {target}.", "Free some disk.")
+    temporary = copy.with_name(f".{copy.name}.tmp")
+    try:
+        shutil.copyfile(path, temporary)
+        temporary.replace(copy)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Installed(copy, program, True)
+
+
+def _folder(folder: Path) -> tuple[str, Path]:
+    programs = {"loras": "ComfyUI", "Lora": "A1111", "lora": "A1111"}
+    models = folder / "models"
+    for entry in sorted(models.iterdir()) if models.is_dir() else ():
+        if entry.name in programs and entry.is_dir():
+            return programs[entry.name], entry
+    if folder.name in ("loras", "Lora") and folder.is_dir():
+        return ("ComfyUI" if folder.name == "loras" else "A1111"), folder
+    raise AdapterError(
+        f"{folder} is no folder of ComfyUI or A1111: it has neither models/loras nor models/Lora.", "Check the path."
+    )
+
+
+__all__ = ["BEST", "STRENGTHS", "Chosen", "Installed", "Usage", "install", "use"]

@@ -1,0 +1,168 @@
+"""The weights of a base by canonical names of layers: single files of either layout and folders of diffusers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lorasmith.adapters.arrays import Array, TensorFile
+from lorasmith.adapters.dialects.canonical import part_rows, place_of, swapped_halves
+from lorasmith.adapters.dialects.stems import DENOISER, take_apart
+from lorasmith.adapters.dialects.table import Layout, opened, table
+from lorasmith.errors import AdapterError, BaseError
+
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
+_TEXT_PREFIXES = (
+    ("cond_stage_model.transformer.text_model.", "text_encoder"),
+    ("conditioner.embedders.0.transformer.text_model.", "text_encoder"),
+    ("text_encoders.clip_l.transformer.text_model.", "text_encoder"),
+    ("text_encoders.clip_g.transformer.text_model.", "text_encoder_2"),
+)
+_FOLDERS = {
+    "unet": DENOISER, "transformer": DENOISER, "transformer_2": "denoiser_2", "text_encoder": "text_encoder",
+    "text_encoder_2": "text_encoder_2", "text_encoder_3": "text_encoder_3",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the weight of one layer lies."""
+
+    file: TensorFile
+    key: str
+    first: int
+    last: int
+    swapped: bool = False
+
+
+@dataclass
+class BaseWeights:
+    """A base, every layer that can be told by name, read when asked for."""
+
+    path: Path
+    family: str
+    files: tuple[TensorFile, ...]
+    places: dict[tuple[str, str], Located] = field(default_factory=dict)
+    unplaced: list[str] = field(default_factory=list)
+    """Matrices that have no canonical name here."""
+
+    def __call__(self, part: str, name: str) -> Array | None:
+        """The weight of a layer in fp32; None when the base has none of that name."""
+        place = self.places.get((part, name))
+        return None if place is None else read(place)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.places)
+
+
+def read(place: Located) -> Array:
+    """A layer's weight in fp32, in diffusers' order of rows."""
+    rows = place.file.rows(place.key, place.first, place.last)
+    rows = rows.astype(np.float32, copy=False)
+    return swapped_halves(rows) if place.swapped else rows
+
+
+def open_weights(path: Path, *, family: str = "") -> BaseWeights:
+    """The weights of a base file or folder; headers only are read now.
+
+    Args:
+        path: a ``.safetensors`` file of either layout, or a folder in diffusers layout.
+        family: of the base; left out, it is recognised.
+
+    Raises:
+        AdapterError: no base, a family that is not known, quantised weights.
+    """
+    from lorasmith.bases import read_header, recognise
+
+    if not path.exists():
+        raise AdapterError(f"There is no base at {path}.", "Check the path.")
+    try:
+        found = recognise(read_header(path))
+    except BaseError as cause:
+        raise AdapterError(cause.message, cause.hint) from cause
+    known = family or found.family
+    if not known:
+        raise AdapterError(f"{path.name} is {found.title}, and no base.", "Name the weights the LoRA belongs to.")
+    if found.quantisation:
+        raise AdapterError(
+            f"The numbers of {path.name} are packed ({found.quantisation}).", "Name the base in fp16, bf16 or fp32."
+        )
+    made = BaseWeights(path, known, tuple(TensorFile.open(file) for _, file in _files(path)))
+    for (part, _), file in zip(_files(path), made.files, strict=True):
+        _place_all(made, file, part)
+    return made
+
+
+def _files(path: Path) -> list[tuple[str, Path]]:
+    if path.is_file():
+        return [("", path)]
+    found: list[tuple[str, Path]] = []
+    for folder, part in _FOLDERS.items():
+        inside = path / folder
+        if not inside.is_dir():
+            continue
+        index = next(iter(sorted(inside.glob("*.safetensors.index.json"))), None)
+        if index is not None:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            found += [(part, inside / Path(name).name) for name in names]
+        else:
+            plain = [file for file in sorted(inside.glob("*.safetensors")) if ".fp16" not in file.name]
+            found += [(part, file) for file in (plain or sorted(inside.glob("*.safetensors")))]
+    if not found:
+        raise AdapterError(f"{path} holds no .safetensors weights.", "Name a folder in diffusers layout, or a file.")
+    return found
+
+
+def _place_all(made: BaseWeights, file: TensorFile, part: str) -> None:
+    prefix, layout = ("", None) if part else _denoiser_prefix(file, made.family)
+    for key, shape in file.shapes.items():
+        if not key.endswith(".weight") or len(shape) < 2:
+            continue
+        name = key.removesuffix(".weight")
+        text = next(((p, start) for start, p in _TEXT_PREFIXES if name.startswith(start)), None)
+        if text is not None:
+            made.places[text[0], name.removeprefix(text[1])] = Located(file, key, 0, shape[0])
+        elif part.startswith("text_encoder"):
+            made.places[part, name.removeprefix("text_model.")] = Located(file, key, 0, shape[0])
+        elif name.startswith(prefix) and (part or layout is not None):
+            _place_one(made, file, key, part or DENOISER, name[len(prefix) :])
+        else:
+            made.unplaced.append(key)
+
+
+def _place_one(made: BaseWeights, file: TensorFile, key: str, part: str, name: str) -> None:
+    shape = file.shapes[key]
+    try:
+        places = place_of(take_apart(f"diffusion_model.{name}"), made.family, shape)
+    except AdapterError:
+        made.unplaced.append(key)
+        return
+    for module, rows in places:
+        first, last, swapped = (0, shape[0], False) if rows is None else (rows.first, rows.last, rows.swapped)
+        made.places[part, module] = Located(file, key, first, last, swapped)
+
+
+def _denoiser_prefix(file: TensorFile, family: str) -> tuple[str, Layout | None]:
+    """What stands before the names of the denoiser in a single file, and whose names they are."""
+    book = table()
+    best: tuple[int, str, Layout | None] = (0, "", None)
+    for prefix in _PREFIXES:
+        counts: dict[Layout, int] = {}
+        for key in file.shapes:
+            if not key.endswith(".weight") or not key.startswith(prefix):
+                continue
+            for number, layout in book.index.get(opened(key[len(prefix) : -7]), ()):
+                if book.models[number].family == family:
+                    counts[layout] = counts.get(layout, 0) + 1
+                    break
+        for layout, count in counts.items():
+            if count > best[0]:
+                best = (count, prefix, layout)
+    return best[1], best[2]
+
+
+__all__ = ["BaseWeights", "Located", "open_weights", "part_rows", "read"]

@@ -1,0 +1,225 @@
+"""What adapter files are said to be: every family, in both layouts, in all dialects and kinds; no wrong answer."""
+
+# ruff: noqa: E501, PLR0911  tables: one file a line
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lorasmith.adapters.dialects.recognition import recognise_adapter
+from lorasmith.adapters.dialects.table import Shape, to_diffusers, to_original
+from tests.adapters.layer_table import TABLE, layers_of, make, text
+from tests.bases.corpus import MODELS, Model, build, cases, in_original_names, negatives
+
+Shapes = dict[str, Shape]
+
+STEMS = {
+    "kohya": ("lora_unet_{flat}", "lora_unet_{flat}"),
+    "peft": ("unet.{name}", "transformer.{name}"),
+    "comfyui": ("diffusion_model.{name}", "diffusion_model.{name}"),
+    "onetrainer": ("lora_transformer_{flat}", "lora_transformer_{flat}"),
+    "simpletuner": ("lycoris_{flat}", "lycoris_{flat}"),
+    "fal": ("base_model.model.{name}", "base_model.model.{name}"),
+    "bare": ("{name}", "{name}"),
+}
+
+
+def pieces(kind: str, stem: str, shape: Shape) -> Shapes:
+    """The keys one layer has in a kind."""
+    rows, columns, *kernel = shape
+    ones = [1] * len(kernel)
+    if kind == "lora":
+        return {
+            f"{stem}.lora_down.weight": (8, columns, *kernel),
+            f"{stem}.lora_up.weight": (rows, 8, *ones),
+            f"{stem}.alpha": (),
+        }
+    if kind == "peft":
+        return {f"{stem}.lora_A.weight": (8, columns, *kernel), f"{stem}.lora_B.weight": (rows, 8, *ones)}
+    if kind == "named":
+        return {
+            f"{stem}.lora_A.default.weight": (8, columns, *kernel),
+            f"{stem}.lora_B.default.weight": (rows, 8, *ones),
+        }
+    if kind == "dora":
+        return pieces("lora", stem, shape) | {f"{stem}.dora_scale": (rows, 1)}
+    flat = columns
+    for side in kernel:
+        flat *= side
+    if kind == "loha":
+        return {f"{stem}.hada_w{n}_{s}": (rows, 8) if s == "a" else (8, flat) for n in (1, 2) for s in "ab"} | {
+            f"{stem}.alpha": ()
+        }
+    if kind == "lokr":
+        return {
+            f"{stem}.lokr_w1": (1, 1),
+            f"{stem}.lokr_w2_a": (rows, 8),
+            f"{stem}.lokr_w2_b": (8, flat),
+            f"{stem}.alpha": (),
+        }
+    if kind == "full":
+        return {f"{stem}.diff": shape}
+    if kind == "glora":
+        return {
+            f"{stem}.a1.weight": (columns, 8),
+            f"{stem}.a2.weight": (8, columns),
+            f"{stem}.b1.weight": (rows, 8),
+            f"{stem}.b2.weight": (8, columns),
+        }
+    return {f"{stem}.oft_blocks": (4, rows // 4, rows // 4), f"{stem}.alpha": ()}
+
+
+KINDS = ("lora", "peft", "named", "dora", "loha", "lokr", "full", "glora", "oft")
+SAID = {"peft": "lora", "named": "lora"}
+
+
+def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
+    """Every model, layout and choice of layers, in every dialect and kind."""
+    for model in MODELS:
+        shapes = build(model)
+        layouts = {"diffusers": shapes} | ({"original": in_original_names(model, shapes)} if model.rules else {})
+        for layout, named in layouts.items():
+            layers = {
+                name.removeprefix("net."): shape for name, shape in layers_of(named).items() if len(shape) in (2, 4)
+            }
+            attention = {name: shape for name, shape in layers.items() if "attn" in name or "attention" in name}
+            some = dict(list(attention.items())[-12:])
+            for choice, chosen, kinds in (("all", layers, ("lora",)), ("some", some, KINDS)):
+                dialects = list(STEMS) if choice == "some" else ["kohya", "comfyui"]
+                pairs = list(itertools.product(dialects, kinds))
+                for dialect, kind in pairs if choice == "all" else pairs[len(model.name) % 3 :: 3]:
+                    if not chosen:
+                        continue
+                    beginning = STEMS[dialect][model.model_class != "UNet2DConditionModel"]
+                    header: Shapes = {}
+                    for name, shape in chosen.items():
+                        header |= pieces(kind, beginning.format(flat=name.replace(".", "_"), name=name), shape)
+                    yield f"{model.name}, {layout}, {choice}, {dialect}, {kind}", model, layout, kind, header
+
+
+def test_no_file_of_any_family_is_taken_for_another() -> None:
+    wrong, told, open_ = [], 0, 0
+    for name, model, _, kind, header in files():
+        found = recognise_adapter(header, {})
+        if (
+            not found.is_adapter
+            or (found.family or model.family) != model.family
+            or model.family not in found.candidates
+        ):
+            wrong.append(f"{name}: {found.family} {found.candidates} {found.evidence}")
+        convolved = found.kind == "locon" and kind in ("lora", "peft", "named")
+        if found.kind != SAID.get(kind, kind) and not convolved:
+            wrong.append(f"{name}: said to be {found.kind}")
+        told, open_ = told + bool(found.family), open_ + (not found.family)
+    assert not wrong, "\n".join(wrong[:20])
+    assert told > open_  # attention alone of a few blocks: FLUX.1, Chroma and their kin cannot be told apart
+
+
+def test_metadata_decide_only_between_families_that_fit() -> None:
+    header: Shapes = {}
+    for number in range(19):
+        header |= pieces("peft", f"transformer.transformer_blocks.{number}.attn.to_q", (3072, 3072))
+    assert set(recognise_adapter(header, {}).candidates) >= {"flux", "chroma"}
+    assert recognise_adapter(header, {}).family == ""
+    assert recognise_adapter(header, {"modelspec.architecture": "chroma/lora"}).family == "chroma"
+    assert recognise_adapter(header, {"modelspec.architecture": "flux-1-dev/lora"}).family == "flux"
+    lying = recognise_adapter(header, {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"})
+    assert lying.family == "" and "sdxl" not in lying.candidates
+    assert (
+        recognise_adapter(header, {"ss_sd_model_name": "chroma.safetensors"}).family == ""
+    )  # a file name proves nothing
+
+
+def test_bases_and_everything_else_are_no_adapters() -> None:
+    wrong = [
+        case.name
+        for case in cases()
+        if case.header.layout == "single_file" and recognise_adapter(case.header.shapes, {}).is_adapter
+    ]
+    wrong += [
+        name for name, kind, header in negatives() if kind != "lora" and recognise_adapter(header.shapes, {}).is_adapter
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("keys", "dialect"),
+    [
+        ({"double_blocks.0.processor.qkv_lora1.down.weight": (16, 3072), "double_blocks.0.processor.qkv_lora1.up.weight": (9216, 16)}, "xlabs"),
+        ({"single_blocks.7.processor.qkv_lora.down.weight": (16, 3072), "single_blocks.7.processor.qkv_lora.up.weight": (9216, 16)}, "xlabs"),
+        ({"double_blocks.0.img_attn.qkv.lora_A.weight": (16, 3072), "double_blocks.0.img_attn.qkv.lora_B.weight": (9216, 16), "double_blocks.0.img_attn.norm.key_norm.scale": (128,)}, "bfl_control"),
+        ({"base_model.model.double_blocks.0.img_attn.qkv.lora_A.weight": (16, 3072), "base_model.model.double_blocks.0.img_attn.qkv.lora_B.weight": (9216, 16)}, "fal_kontext"),
+        ({"transformer.double_blocks.0.img_attn.qkv.1.lora_down.weight": (16, 3072), "transformer.double_blocks.0.img_attn.qkv.1.lora_up.weight": (3072, 16)}, "omi"),
+        ({"transformer.double_blocks.0.img_attn_qkv.lora_A.weight": (16, 3072), "transformer.double_blocks.0.img_attn_qkv.lora_B.weight": (9216, 16)}, "diffusion_pipe"),
+        ({"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight": (4, 1280), "unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight": (1280, 4)}, "diffusers_old"),
+        ({"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 768), "lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": (3072, 4)}, "kohya"),
+    ],
+)  # fmt: skip
+def test_the_rarer_dialects_are_told(keys: Shapes, dialect: str) -> None:
+    found = recognise_adapter(keys, {})
+    assert found.is_adapter and found.dialect == dialect, found
+
+
+def test_norms_ia3_and_embeddings_inside_are_counted() -> None:
+    header = pieces("lora", "lora_unet_mid_block_attentions_0_proj_in", (1280, 1280))
+    header |= {
+        "lora_unet_mid_block_attentions_0_norm.w_norm": (1280,),
+        "lora_unet_mid_block_attentions_0_norm.b_norm": (1280,),
+    }
+    header |= {"bundle_emb.ohwx.string_to_param.*": (4, 768)}
+    found = recognise_adapter(header, {})
+    assert dict(found.kinds) == {"lora": 1, "norm": 1} and found.embeddings == ("ohwx",)
+    ia3 = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight": (1280, 1)}
+    ia3 |= {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.on_input": ()}
+    assert recognise_adapter(ia3, {}).kind == "ia3"
+
+
+def test_half_a_module_and_ranks_that_differ_are_named() -> None:
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    half = pieces("lora", stem, (1280, 1280)) | {"lora_unet_mid_block_attentions_0_proj_out.lora_up.weight": (1280, 8)}
+    assert recognise_adapter(half, {}).incomplete == ("lora_unet_mid_block_attentions_0_proj_out",)
+    turned = {f"{stem}.lora_down.weight": (8, 1280), f"{stem}.lora_up.weight": (8, 1280)}
+    assert recognise_adapter(turned, {}).incomplete == (stem,)
+
+
+def test_dialects_in_one_file_are_told_apart() -> None:
+    header = pieces("lora", "lora_unet_mid_block_attentions_0_proj_in", (1280, 1280))
+    header |= pieces("lora", "lora_unet_mid_block_attentions_0_proj_out", (1280, 1280))
+    header |= pieces("peft", "diffusion_model.middle_block.1.proj_in", (1280, 1280))
+    assert set(recognise_adapter(header, {}).foreign) == {
+        "diffusion_model.middle_block.1.proj_in.lora_A.weight",
+        "diffusion_model.middle_block.1.proj_in.lora_B.weight",
+    }
+
+
+def test_a_header_is_told_much_faster_than_it_is_made() -> None:
+    """No absolute time here: the largest header must cost less than twenty times a look at all of its keys."""
+    header: Shapes = {}
+    for number in range(4000):
+        header |= pieces("lora", f"lora_unet_transformer_blocks_{number % 60}_attn_to_q_{number}", (64, 64))
+    recognise_adapter(header, {})
+    started = time.perf_counter()
+    recognise_adapter(header, {})
+    spent = time.perf_counter() - started
+    started = time.perf_counter()
+    json.loads(json.dumps({key: {"shape": shape} for key, shape in header.items()}))
+    assert spent < 20 * (time.perf_counter() - started)
+
+
+def test_the_table_is_that_of_the_real_classes() -> None:
+    assert TABLE.read_text(encoding="utf-8") == text(make()), "run `python -m tests.adapters.layer_table`"
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m.rules not in ("", "unet")], ids=lambda m: m.name)
+def test_names_translate_there_and_back(model: Model) -> None:
+    for name in layers_of(build(model)):
+        place = to_original(model.rules, name)
+        assert place is not None, name
+        back = to_diffusers(model.rules, place.name)
+        assert back[[one.part for one in back].index(place.part)].name == name
+        assert to_diffusers(model.rules, place.name.replace(".", "_")) == back

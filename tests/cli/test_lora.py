@@ -1,0 +1,89 @@
+"""The toolbox of LoRA files on the command line: every verb does its work, says it, and refuses in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from lorasmith.cli.app import run
+from tests.adapters.files import FLUX, noise, save_lora
+
+
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    path = tmp_path / "ohwx é.safetensors"
+    save_lora(path, metadata={"modelspec.trigger_phrase": "ohwx", "ss_steps": "100"})
+    return path
+
+
+def call(tmp_path: Path, *words: object) -> int:
+    return run(["--home", str(tmp_path / "home"), "lora", *map(str, words)])
+
+
+def test_every_verb_works_and_says_what_it_did(tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.safetensors"
+    save_lora(other, seed=9, metadata={"ss_steps": "200"})
+    out = [tmp_path / f"out{n}.safetensors" for n in range(6)]
+    for words, said in (
+        (("inspect", lora), "trigger: ohwx"),
+        (("inspect", lora, "--deep", "--picture", tmp_path / "p.svg"), "AutoV2"),
+        (("diff", lora, other), "cosine"),
+        (("interfere", lora, other), "suggested weights"),
+        (("resize", lora, "--rank", 2, "--out", out[0], "--block", "mid_block=1"), "is kept"),
+        (("merge", f"{lora}:0.5", other, "--out", out[1]), "nothing is lost"),
+        (("convert", lora, "--dialect", "comfyui", "--only-for", "comfyui", "--out", out[2]), "exact"),
+        (("scale", lora, "0.5", "--out", out[3]), "through their alpha"),
+        (("average", lora, other, "--out", out[4]), "weight"),
+        (("edit", lora, "--title", "Ohwx", "--set", "a=b", "--strip", "paths"), "changed"),
+        (("use", f"{lora}:0.9", "--workflow", tmp_path / "w.json"), "<lora:ohwx é:0.9>"),
+    ):
+        assert call(tmp_path, *words) == 0, words
+        assert said in capsys.readouterr().out, words
+    assert all(path.is_file() for path in out[:5])
+    assert "<svg" in (tmp_path / "p.svg").read_text("utf-8") and json.loads((tmp_path / "w.json").read_text("utf-8"))
+
+
+def test_a_base_is_baked_and_taken_apart_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, tuned, again, flux = (tmp_path / f"{name}.safetensors" for name in ("base", "tuned", "again", "flux"))
+    save_lora(flux, "flux")
+    tensors = {f"{name}.weight": noise(shape, n, 1.0) for n, (name, shape) in enumerate(FLUX.items())}
+    save_file(tensors, base)
+    assert call(tmp_path, "bake", base, f"{flux}:0.5", "--family", "flux", "--out", tuned) == 0
+    assert call(tmp_path, "extract", base, tuned, "--family", "flux", "--rank", 4, "--out", again) == 0
+    assert "100.0% of the difference" in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing_and_json_is_one_document(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(tmp_path.iterdir())
+    assert run(["--home", str(tmp_path), "--json", "lora", "resize", str(lora), "--rank", "2", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ranks_after"] == {"2": 5} and told["sha256"] == ""
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_refusals_are_one_sentence_with_the_exit_code(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nonsense = tmp_path / "no.safetensors"
+    save_file({"weight": np.zeros((3, 3), np.float32)}, nonsense)
+    for words, code in (
+        (("inspect", nonsense), 5),
+        (("inspect", "nobody"), 5),
+        (("resize", lora), 5),
+        (("resize", lora, "--rank", 2, "--block", "mid"), 2),
+        (("merge", f"{lora}:much", "--out", tmp_path / "x.safetensors"), 2),
+        (("average", lora, lora, "--steps", "a,b", "--out", tmp_path / "x.safetensors"), 2),
+        (("convert", lora, "--dialect", "klingon"), 5),
+        (("edit", lora, "--set", "nothing"), 2),
+        (("use", lora, "--copy-to", tmp_path), 5),
+    ):
+        assert call(tmp_path, *words) == code, words
+        said = capsys.readouterr().err
+        assert said.startswith("Error: ") and len(said.splitlines()) <= 2, said
+    assert not (tmp_path / "x.safetensors").exists()
