@@ -45,7 +45,7 @@ PAGES: Final = (
     "/captioning/train?recipe=portrait&dataset=cats",
     "/datasets/nothing-here",
     "/login",
-    "/jobs/last",
+    "/jobs/train",
     "/models",
     "/models/cat",
     "/models/import",
