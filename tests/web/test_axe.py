@@ -45,10 +45,7 @@ PAGES: Final = (
     "/captioning/train?recipe=portrait&dataset=cats",
     "/datasets/nothing-here",
     "/login",
-    "/jobs/last",
-    "/queue",
-    "/models/new",
-    "/settings/announcements",
+    "/jobs/train",
     "/models",
     "/models/cat",
     "/models/import",
@@ -59,6 +56,9 @@ PAGES: Final = (
     "/bases/catalogue",
     "/settings",
     "/help?q=trigger",
+    "/queue",
+    "/models/new",
+    "/settings/announcements",
 )
 """Every page that people look at; whoever adds one adds it here."""
 

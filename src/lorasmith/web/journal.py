@@ -25,7 +25,8 @@ _TOO_FAR: Final = 10_000  # entries behind: loading the page is quicker than hea
 _SIGN_OF_LIFE: Final = 15.0
 _WAITING: Final = 5000  # entries that a listener may leave unheard before it is cut off
 _RESET: Final = "event: reset\ndata: {}\n\n"
-Line = tuple[int, str]
+Line = tuple[int, str, str]
+"""An entry's number, its job, and what is sent."""
 
 
 class Tap:
@@ -42,12 +43,15 @@ class Tap:
         name, number = await asyncio.to_thread(self._studio.queue.journal_end)
         return f"{name}.{number}"
 
-    async def stream(self, known: str, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[str]:
+    async def stream(
+        self, known: str, gone: Callable[[], Awaitable[bool]], may_hear: Callable[[str], bool] = lambda job: True
+    ) -> AsyncIterator[str]:
         """Server-sent events behind an id; an empty one means from now on.
 
         Args:
             known: what the listener heard last.
             gone: whether it has left.
+            may_hear: of which jobs it may hear.
         """
         listening: asyncio.Queue[Line] = asyncio.Queue(_WAITING)
         await self._begin()
@@ -60,12 +64,13 @@ class Tap:
                 past = await asyncio.to_thread(self._studio.queue.journal, seen, limit=_AT_ONCE)
                 if not past:
                     break
-                for number, text in _lines(name, past):
+                for number, job, text in _lines(name, past):
                     seen = number
-                    yield text
+                    if not job or await asyncio.to_thread(may_hear, job):
+                        yield text
             while not await gone():
                 try:
-                    number, text = await asyncio.wait_for(listening.get(), _SIGN_OF_LIFE)
+                    number, job, text = await asyncio.wait_for(listening.get(), _SIGN_OF_LIFE)
                 except TimeoutError:
                     yield ": still here\n\n"
                     continue
@@ -74,7 +79,8 @@ class Tap:
                     return
                 if number > seen:
                     seen = number
-                    yield text
+                    if not job or await asyncio.to_thread(may_hear, job):
+                        yield text
         finally:
             self._listeners.discard(listening)
             if not self._listeners and self._task is not None:
@@ -97,7 +103,7 @@ class Tap:
                     name, end = await asyncio.to_thread(self._studio.queue.journal_end)
                     if name != self._name or end < self._heard:
                         self._name, self._heard = name, end
-                        self._say([(-1, "")])
+                        self._say([(-1, "", "")])
                 found = await asyncio.to_thread(self._studio.queue.journal, self._heard, limit=_AT_ONCE)
                 if found:
                     self._heard = found[-1].id
@@ -108,7 +114,7 @@ class Tap:
             if listener.qsize() + len(lines) >= _WAITING:
                 while not listener.empty():
                     listener.get_nowait()
-                listener.put_nowait((-1, ""))
+                listener.put_nowait((-1, "", ""))
                 self._listeners.discard(listener)
                 continue
             for line in lines:
@@ -128,6 +134,10 @@ def _behind(known: str, name: str, end: int) -> tuple[int, bool]:
 
 def _lines(name: str, entries: tuple[Happening, ...]) -> list[Line]:
     return [
-        (entry.id, f"id: {name}.{entry.id}\nevent: {entry.kind}\ndata: {json.dumps(asdict(entry), default=str)}\n\n")
+        (
+            entry.id,
+            entry.job,
+            f"id: {name}.{entry.id}\nevent: {entry.kind}\ndata: {json.dumps(asdict(entry), default=str)}\n\n",
+        )
         for entry in entries
     ]
