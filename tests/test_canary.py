@@ -87,7 +87,8 @@ def test_commands(terminal: Terminal, tmp_path: Path) -> None:
     terminal("doctor", code=None)
     # The secret itself on a command line: it may be seen there, but nothing here repeats it.
     terminal("secrets", "set", "civitai", KEPT, code=2)
-    terminal("import", f"https://civitai.com/models/7?token={KEPT}", code=3)
+    terminal("import", f"https://civitai.com/models/7?token={KEPT}", code=2)  # its terms come first
+    terminal("import", f"https://example.invalid/a.zip?token={KEPT}", code=3)
     terminal("import", f"/nowhere/{KEPT}", "--json", code=3)
     terminal("import", f"/nowhere/{KEPT}", "--debug", code=3)
     terminal("captions", f"cats-{GIVEN}", code=None)

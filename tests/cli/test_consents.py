@@ -52,13 +52,20 @@ def test_what_is_accepted_is_kept_as_it_was_worded(tmp_path: Path) -> None:
     assert not Consents(tmp_path).given(Notice("site-terms", "The terms of a site", "Be kinder."))
 
 
+class Terminal(io.StringIO):
+    """What somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_person_at_a_terminal_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "live", property(lambda self: True))
     visit = Visit(tmp_path)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\nn\n"))
+    monkeypatch.setattr(sys, "stdin", Terminal("y\nn\n"))
     with pytest.raises(ConsentNeeded, match="To x"):
         visit.run()
     assert list(Consents(tmp_path).all()) == ["site-terms"] and visit.done == 0
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     visit.run()
     assert visit.done == 1 and len(Consents(tmp_path).all()) == 2

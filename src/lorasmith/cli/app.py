@@ -44,12 +44,12 @@ COMMANDS: Table = {
         "caption": ("prepare", "caption", "Let a captioner describe the pictures."),
         "captions": ("prepare", "captions", "Show captions, add a trigger word, remove tags."),
         "bases": ("bases", "bases", "Find, add and look at base weights."),
-        "families": ("families", "families", "List the families of bases that can be trained."),
+        "families": ("families", "families", "List the families of bases that can be trained, or say all of one."),
     },
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),
         "resume": ("train", "resume", "Go on with a job that ended early."),
-        "queue": ("queue", "queue", "Let jobs take turns: order, pause, retry, run."),
+        "queue": ("queue", "queue", "List, order, pause and retry jobs that take turns."),
         "jobs": ("jobs", "jobs", "List, watch, pause and stop jobs."),
     },
     "Use": {
