@@ -53,7 +53,7 @@ python3 start.py [--torch cpu|cuda|skip] [demo | test | lorasmith ARGS...]
 
   demo              the guided tour: from a ZIP of pictures to a LoRA that is proven to work
   test              the test suite
-  lorasmith ARGS    the command line; without ARGS, or with nothing at all, its help
+  lorasmith ARGS    the command line; without ARGS, or with nothing at all, the studio in the browser
 
   --torch           cpu, cuda, or skip to install no torch; left out, the machine's hardware decides
 """
