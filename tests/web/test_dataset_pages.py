@@ -402,6 +402,9 @@ def test_paths_of_the_machine_are_for_its_admin(cats: Door, tmp_path: Path) -> N
     assert "has no mask in" in cats.client.post(f"{HERE}/tools/preview", data=form).text
     member = client_of(cats.studio, cats.sessions, signed_in=False)
     member.cookies.set(COOKIE, cats.sessions.open(Actor("somebody", "member")))
+    assert member.get(f"{HERE}/tools").status_code == 422  # it is not theirs
+    shared = {"visibility": "team"}
+    assert cats.client.put("/api/owned/dataset/cats", json=shared).status_code == 200
     assert member.get(f"{HERE}/tools").status_code == 200
     answer = member.post(f"{HERE}/tools/preview", data=form)
     assert answer.status_code == 422 and "path of the server" in answer.text
@@ -532,7 +535,7 @@ def test_pictures_are_chosen_by_keys_and_left_out(browser_page: Any, server: Ser
     page.locator(".card-picture").nth(2).click(modifiers=["Shift"])
     assert page.locator("#chosen-count").inner_text() == "3 chosen" and page.locator(".chosen").count() == 3
     page.click("#chosen-bar >> text=Leave out")
-    page.wait_for_function("document.querySelectorAll('.card-picture').length === 3")
+    page.wait_for_selector(".card-picture >> nth=3", state="detached")
     assert [item.name for item in server.studio.dataset("cats").items] == ["b.png", "c.png", "d.png"]
     page.click("#choose-mode")
     page.locator(".card-picture").first.click()
@@ -603,7 +606,7 @@ def test_crop_and_mask_in_the_browser(browser_page: Any, server: Server, tmp_pat
     page.wait_for_selector("text=version 3")
     mask = np.asarray(server.studio._store.open_mask(server.studio.dataset("cats").items[-1]))
     assert mask[mask.shape[0] // 2, mask.shape[1] // 2] == 0 and mask[-1, -1] == 255
-    page.wait_for_function("!document.getElementById('mask-said').textContent.startsWith('100')")
+    page.locator("#mask-said").filter(has_not_text="100 %").wait_for()
 
 
 def test_a_repair_can_be_looked_at_and_left(browser_page: Any, server: Server, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_captions_are_written_by_keys_alone(browser_page: Any, server: Server, t
     page.keyboard.type(", smiling")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector('.item-view[data-item="b.png"]')
-    page.wait_for_function("document.activeElement.id === 'caption'")
+    page.wait_for_selector("#caption:focus")
     page.keyboard.type("new: ")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector('.item-view[data-item="c & d.png"]')

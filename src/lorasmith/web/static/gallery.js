@@ -12,7 +12,8 @@ function choose(step) {
   const card = all[Math.max(0, Math.min(all.length - 1, now + step))];
   if (card) {
     card.focus({ preventScroll: false });
-    card.click();
+    // Not by a click: until htmx has looked at the page, a click follows the link.
+    window.htmx.ajax("GET", card.href, { target: "#item", swap: "innerHTML" });
   }
 }
 
