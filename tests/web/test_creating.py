@@ -75,6 +75,7 @@ def test_captions_come_first_and_the_training_follows(door: Door, tmp_path: Path
     [
         ({"name": " "}, "has no name"),
         ({"base": "native:black-forest-labs/FLUX.1-dev"}, "not on this machine"),
+        ({"base": "native:krea/Krea-2-Raw"}, "cannot be trained here yet"),
         ({"base": "nothing"}, "No base model is chosen"),
         ({"captioner": "nobody"}, "is no captioner that is ready"),
         ({}, "There are no pictures"),
