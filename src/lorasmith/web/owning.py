@@ -383,7 +383,10 @@ class OwnedLibrary(Library):
 
     def describe(self, name: str, **changes: str) -> About:
         self._asked.require("adapter", name, "own" if "visibility" in changes else "change")
-        return super().describe(name, **changes)
+        about = super().describe(name, **changes)
+        if "visibility" in changes:  # what the page says is what holds
+            self._asked.show("adapter", name, "public" if about.visibility == "public" else "private")
+        return about
 
     def remove(self, name: str) -> Deleted:
         self._asked.require("adapter", name, "own")

@@ -21,6 +21,7 @@ from lorasmith.web.sharing import Shares
 from tests.web.conftest import NAME, Door, client_of
 from tests.web.security.team import PASSWORD, Team, make_team, pictures
 from tests.web.test_gate import routes
+from tests.web.tiny_lora import write_lora
 
 CONFIG = {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 4}
 
@@ -360,3 +361,19 @@ def test_the_log_cannot_be_forged_by_an_address(door: Door) -> None:
     door.client.post("/x%0a%7b%22who%22%3a%22ann%22%7d%00%1b[2J")
     lines = (door.studio.home / "audit.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["target"].startswith("/x?{") and all(json.loads(line) for line in lines)
+
+
+def test_what_a_models_page_says_of_who_sees_it_is_what_holds(team: Team, tmp_path: Path) -> None:
+    token = acting.set(Actor("bob", "member"))
+    library = team["bob"].app.state.studio.library  # type: ignore[attr-defined]
+    library.add(write_lora(tmp_path / "bobs.safetensors"), None, name="bobs")
+    acting.reset(token)
+    assert "bobs" not in team["cyd"].get("/models").text
+    token = acting.set(Actor("bob", "member"))
+    library.describe("bobs", visibility="public")
+    acting.reset(token)
+    assert "bobs" in team["cyd"].get("/models").text
+    token = acting.set(Actor("cyd", "member"))
+    with pytest.raises(ConfigError, match="not yours to change"):
+        library.describe("bobs", visibility="private")
+    acting.reset(token)
