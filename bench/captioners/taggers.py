@@ -36,7 +36,8 @@ from lorasmith.captioners.tagging.pixels import Sight, prepare
 from lorasmith.captioning import Captioning
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.jobfolder import JobFolder, JobRecord, write_json
+from lorasmith.files import write_json
+from lorasmith.jobfolder import JobFolder, JobRecord
 
 SIDE = 448
 TAGS = 10_861
