@@ -287,6 +287,36 @@ def build_wan(folder: Path) -> Any:
     )
 
 
+def small_ltx_vae(**changes: Any) -> Any:
+    """An AutoencoderKLLTXVideo of its 32 x 32 pixels and eight frames, with statistics that are not nothing."""
+    from diffusers import AutoencoderKLLTXVideo
+
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=16, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5, **changes,
+    )  # fmt: skip
+    vae.latents_mean.normal_(std=0.3)
+    vae.latents_std.uniform_(0.5, 2.0)
+    return vae
+
+
+def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
+    import diffusers
+
+    words = t5_tokenizer(folder)
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        num_layers=2, caption_channels=32,
+    )  # fmt: skip
+    return getattr(diffusers, pipeline)(
+        transformer=transformer,
+        scheduler=_dynamic(base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift=1.0),
+        vae=small_ltx_vae(**vae),
+        text_encoder=small_t5("T5EncoderModel", words),
+        tokenizer=words,
+    )
+
+
 def build_flux2(folder: Path) -> Any:
     from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
 
@@ -330,6 +360,7 @@ _SD35L: dict[str, Any] = {
 }  # fmt: skip
 _FLUX, _SD, _WAN = "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"
 _SMALL_WAN: dict[str, Any] = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+_LTX13: dict[str, Any] = {"num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096}
 _KLEIN4: dict[str, Any] = {
     "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
     "guidance_embeds": False,
@@ -376,6 +407,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
         "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
+    ),
+    Record(
+        "ltx", "LTXPipeline", build_ltx, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
+        modules={"2b": 28 * 10, "13b": 48 * 10},
     ),
     Record(
         "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
