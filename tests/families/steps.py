@@ -64,7 +64,11 @@ def load(weights: Path, dtype: torch.dtype = torch.float32) -> tuple[Base, Famil
 def encoded(family: Family, model: Model, prompts: list[str], side: int, guidance: float) -> Conditioning:
     """Prompts as training sees them: encoded one by one, cached, joined, framed."""
     with torch.no_grad():
-        rows = [{n: t[0].float() for n, t in family.encode_prompts(model, [p]).tensors.items()} for p in prompts]
+        known = {
+            prompt: {n: t[0].float() for n, t in family.encode_prompts(model, [prompt]).tensors.items()}
+            for prompt in dict.fromkeys(prompts)
+        }
+        rows = [known[prompt] for prompt in prompts]
         return family.frame(model, Conditioning.joined(rows), [Framing.whole(side, side)] * len(rows), guidance)
 
 

@@ -29,6 +29,10 @@ class Record:
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    passes: int = 1
+    """How often the pipeline asks its denoiser then; the last time is the one that training does."""
+    aside: tuple[str, ...] = ()
+    """Arguments of the denoiser that training leaves empty because, in that pass, they change nothing."""
     full: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By variant: class and published config of the denoiser at full size."""
     modules: dict[str, int] = field(default_factory=dict)
@@ -317,6 +321,51 @@ def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
     )
 
 
+def build_ltx2(folder: Path) -> Any:
+    import diffusers
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    words = gemma_tokenizer(folder)
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vae = diffusers.AutoencoderKLLTX2Video(
+        latent_channels=16, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 4, spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )  # fmt: skip
+    vae.latents_mean.normal_(std=0.3)
+    vae.latents_std.uniform_(0.5, 2.0)
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=8,
+        audio_cross_attention_dim=16, num_layers=2, caption_channels=32,
+    )  # fmt: skip
+    connectors = LTX2TextConnectors(
+        caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=16, video_connector_num_layers=1, audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=16, audio_connector_num_layers=1,
+    )  # fmt: skip
+    return diffusers.LTX2Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift=1.0),
+        vae=vae,
+        audio_vae=diffusers.AutoencoderKLLTX2Audio(
+            base_channels=8, ch_mult=(1, 1, 1), num_res_blocks=1, latent_channels=2, mel_bins=16
+        ),
+        vocoder=LTX2Vocoder(
+            in_channels=32, hidden_channels=16, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2],
+            resnet_kernel_sizes=[3], resnet_dilations=[[1]],
+        ),
+        connectors=connectors,
+        text_encoder=Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision)),
+        tokenizer=words,
+    )  # fmt: skip
+
+
 def build_flux2(folder: Path) -> Any:
     from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
 
@@ -412,6 +461,17 @@ _ALL_RECORDS: tuple[Record, ...] = (
         "ltx", "LTXPipeline", build_ltx, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
         full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
         modules={"2b": 28 * 10, "13b": 48 * 10},
+    ),
+    Record(
+        # By this guidance the picture is that of the pass in which the halves do not hear each other.
+        "ltx2", "LTX2Pipeline", build_ltx2, frames=True, passes=2,
+        call={
+            "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
+            "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,
+            "audio_guidance_rescale": 0.0, "num_frames": 1,
+        },
+        aside=("audio_hidden_states", "audio_encoder_hidden_states", "audio_encoder_attention_mask", "audio_coords"),
+        full={"2": ("LTX2VideoTransformer3DModel", {})}, modules={"2": 48 * 10},
     ),
     Record(
         "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},

@@ -96,13 +96,26 @@ class Plan:
         }
 
 
+def _refuse_fractions(resolution: int, family: Family) -> None:
+    """Refuse a resolution whose buckets cut a position of the latents in two."""
+    grain = 1024 // family.latent_scale(1024)
+    if resolution % grain or side_multiple(resolution, family.bucket_multiple) % grain:
+        least = max(4 * grain, round(resolution / grain) * grain)
+        raise ConfigError(
+            f"{family.title} works on squares of {grain} x {grain} pixels; data.resolution {resolution} does not fit.",
+            f"Set it to {least}, or another multiple of {grain} from {4 * grain} on.",
+        )
+
+
 def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Base | None = None) -> Plan:
     """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
 
     Raises:
         DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
+        ConfigError: at this resolution sides are no whole number of the family's latent positions.
     """
     resolution = config.data.resolution or family.default_resolution
+    _refuse_fractions(resolution, family)
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
 
