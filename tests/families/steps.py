@@ -44,7 +44,8 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     """Cached and assembled at step 0, over pictures of three shapes and captions of several lengths."""
     base = open_base(str(weights))
     family = family_of(base)
-    config = quick_config(weights, **{**PLAIN, **changes})
+    side = max(64, 4 * (1024 // family.latent_scale(1024)))  # four positions of the latents at least
+    config = quick_config(weights, **{**PLAIN, "data.resolution": side, **changes})
     version = make_dataset(home)
     setting = Setting(
         config, plan(config, version, family, base), version, DatasetStore(home), family, base, torch.device("cpu")

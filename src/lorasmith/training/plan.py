@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide
+from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide, side_multiple
 from lorasmith.datasets.manifest import DatasetVersion, Item
-from lorasmith.errors import DatasetError
+from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Base, Family
 from lorasmith.training.masks import counting
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
