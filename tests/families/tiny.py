@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.families.words import clip_tokenizer, gemma_tokenizer, llama_tokenizer, qwen_tokenizer, t5_tokenizer
 
 Build = Callable[[Path], Any]
 
@@ -37,6 +37,9 @@ class Record:
     """By variant: class and published config of the denoiser at full size."""
     wide: Build | None = None
     """A base of the published widths, of one block, where diffusers' reader of LoRA files has them written into it."""
+    reader: tuple[str, int, int] | None = None
+    """Where that would be too large: diffusers' converter, the width written into it, and the width of the tiny base,
+    which the tests write there instead; nothing else of it is touched."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
 
@@ -381,6 +384,25 @@ def build_ltx2(folder: Path) -> Any:
     )  # fmt: skip
 
 
+def build_hunyuan_video(folder: Path) -> Any:
+    from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoPipeline, HunyuanVideoTransformer3DModel
+
+    clip, words = clip_tokenizer(folder), llama_tokenizer(folder)
+    transformer = HunyuanVideoTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=2, num_refiner_layers=1,
+        text_embed_dim=32, pooled_projection_dim=32, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return HunyuanVideoPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=7.0),
+        vae=AutoencoderKLHunyuanVideo(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+        text_encoder=small_language_model("LlamaModel", words),
+        tokenizer=words,
+        text_encoder_2=small_clip("CLIPTextModel", 32, clip),
+        tokenizer_2=clip,
+    )
+
+
 def build_flux2(folder: Path) -> Any:
     from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
 
@@ -488,6 +510,12 @@ _ALL_RECORDS: tuple[Record, ...] = (
         },
         aside=("audio_hidden_states", "audio_encoder_hidden_states", "audio_encoder_attention_mask", "audio_coords"),
         full={"2": ("LTX2VideoTransformer3DModel", {})}, modules={"2": 48 * 10},
+    ),
+    Record(
+        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, frames=True,
+        call={"guidance_scale": 2.5, "num_frames": 1},
+        full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
+        reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
     Record(
         "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
