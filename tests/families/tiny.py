@@ -330,9 +330,10 @@ def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
         in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
         num_layers=2, caption_channels=32,
     )  # fmt: skip
+    shifting = {"base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024, "shift": 1.0}
     return getattr(diffusers, pipeline)(
         transformer=transformer,
-        scheduler=_dynamic(base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift=1.0),
+        scheduler=_dynamic(**shifting) if pipeline == "LTXPipeline" else _flow(),
         vae=small_ltx_vae(**vae),
         text_encoder=small_t5("T5EncoderModel", words),
         tokenizer=words,
