@@ -87,7 +87,8 @@ _COMFYUI_FLUX = Reads(diffusers=("transformer.", "lycoris_", "lora_transformer_"
 _COMFYUI_HUNYUAN = Reads(
     own=_HUNYUAN, released=("transformer.", "diffusion_model."), unreleased=r".*(_in\.mlp\.[02]|[tc]_embedder\..*)"
 )
-_SAME_NAMES = Reads(original=("diffusion_model.", "lora_unet_", "", "transformer.", "lycoris_"))
+_EVERY = ("diffusion_model.", "lora_unet_", "", "transformer.", "lycoris_")
+_SAME_NAMES = Reads(original=_EVERY, diffusers=_EVERY)
 CLASSES: Final[Mapping[str, Mapping[str, Reads]]] = MappingProxyType(
     {
         "ComfyUI": {
@@ -106,7 +107,9 @@ CLASSES: Final[Mapping[str, Mapping[str, Reads]]] = MappingProxyType(
             "HunyuanVideo15": _COMFYUI_HUNYUAN,
             "LTXV": Reads(original=("diffusion_model.", "lora_unet_", "")),
             "LTXAV": Reads(original=("diffusion_model.", "lora_unet_", "")),
-            "ErnieImage": Reads(original=("diffusion_model.", "lora_unet_", "transformer.")),
+            "ErnieImage": Reads(
+                original=("diffusion_model.", "lora_unet_", "transformer."), diffusers=("transformer.",)
+            ),
             "WAN21": _PLAIN,
             "WAN22": _PLAIN,
             "Anima": _PLAIN,

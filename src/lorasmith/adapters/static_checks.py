@@ -120,7 +120,7 @@ def check_names(
         if place is not None:
             own.setdefault(family.key_names(*place), set()).add(place)
     checks: dict[str, ProgramCheck] = {}
-    found: list[str] = []
+    faults: dict[tuple[str, ...], list[str]] = {}
     unet = _unet_finders(parts) if "unet" in parts else {}
     for program in PROGRAMS:
         finder = unet[program] if unet else _finder(program, places, family)
@@ -129,15 +129,18 @@ def check_names(
             continue
         lost = finder.skipped(meant)
         count = sum(module.stem not in lost for module in adapter.modules.values())
-        missed = len(adapter.modules) - count
         note = _remedy(program, lost, count, family) if lost else finder.remark(meant)
         checks[program] = ProgramCheck(modules=count, note=note)
         if lost and not finder.skipped(own):
-            reads = " diffusers reads that spelling." if adapter.dialect in ("peft", "diffusers") else ""
-            found.append(
-                f"{program} would skip {missed} of {len(adapter.modules)} modules silently, {lost[0]} first.{reads}"
-            )
-    return checks, found
+            faults.setdefault(tuple(lost), []).append(program)
+    return checks, [_fault(adapter, lost, programs) for lost, programs in faults.items()]
+
+
+def _fault(adapter: AdapterFile, lost: Sequence[str], programs: Sequence[str]) -> str:
+    missed = sum(module.stem in lost for module in adapter.modules.values())
+    reads = " diffusers reads that spelling." if adapter.dialect in ("peft", "diffusers") else ""
+    who = " and ".join([", ".join(programs[:-1])] * (len(programs) > 1) + [programs[-1]])
+    return f"{who} would skip {missed} of {len(adapter.modules)} modules silently, {lost[0]} first.{reads}"
 
 
 @dataclass(frozen=True)
