@@ -46,10 +46,12 @@ def _with_width(code: CodeType, published: int, tiny: int) -> tuple[CodeType, in
     places = 0
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            constant, found = _with_width(constant, published, tiny)
+            inner, found = _with_width(constant, published, tiny)
+            constants.append(inner)
             places += found
         elif constant == published and type(constant) is int:
-            constant = tiny
+            constants.append(tiny)
             places += 1
-        constants.append(constant)
+        else:
+            constants.append(constant)
     return code.replace(co_consts=tuple(constants)), places

@@ -59,7 +59,9 @@ def test_diffusers_reads_what_is_fused_at_the_published_width(tmp_path: Path, pr
         layer = found[module.module]
         probe = torch.randn(module.down.shape[1], 3, generator=generator)
         given = layer.scaling["it"] * layer.lora_B["it"].weight @ (layer.lora_A["it"].weight @ probe)
-        torch.testing.assert_close(given, module.alpha / module.rank * module.up @ (module.down @ probe), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            given, module.alpha / module.rank * module.up @ (module.down @ probe), atol=1e-4, rtol=1e-4
+        )
 
 
 def _drawn(name: str, weight: Tensor, generator: torch.Generator) -> LoraModule:

@@ -1,4 +1,4 @@
-"""HunyuanVideo, trained on pictures as clips of one frame: two streams and then one, LLaMA 3 with its mask, a CLIP vector."""
+"""HunyuanVideo: a transformer of two streams and then one, LLaMA 3 tokens with their mask, a CLIP vector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LTX-Video 2B and 13B, trained on pictures as clips of one frame: T5 tokens with their mask, a VAE of 32 x 32 pixels."""
+"""LTX-Video 2B and 13B: T5 tokens with their mask, a VAE that makes one position of 32 x 32 pixels and 8 frames."""
 
 from __future__ import annotations
 

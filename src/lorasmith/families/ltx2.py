@@ -1,4 +1,4 @@
-"""LTX-2, its video alone, trained on pictures as clips of one frame: Gemma 3 through its connectors, a silent audio half.
+"""LTX-2, its video alone: Gemma 3 through its connectors, a silent audio half.
 
 The model paints and sounds at once. Trained here is the picture: as in its makers' trainer without audio, the attention
 between the two halves is off (``isolate_modalities``), so that nothing heard has a say in what is seen, and the audio
@@ -41,9 +41,7 @@ class LTX2(Family):
     name: ClassVar[str] = "ltx2"
     title: ClassVar[str] = "LTX-2"
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
-        Pretrained(
-            "LTX-2 19B", "Lightricks/LTX-2", "LTX-2 licence", "only what is seen is trained, not what is heard"
-        ),
+        Pretrained("LTX-2 19B", "Lightricks/LTX-2", "LTX-2 licence", "only what is seen is trained, not what is heard"),
     )
     task: ClassVar[str] = "text to video, from pictures, without sound"
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTX2Pipeline", "LTX2ImageToVideoPipeline"))
@@ -89,7 +87,7 @@ class LTX2(Family):
         return linear_shift(width * height // _SIDE**2, 0.95, 2.05, 1024, 4096)
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
-        """One comparison with the other prompt; the guidance by blocks left out and by silence, made for clips, is off."""
+        """One comparison with the other prompt; guidance by blocks left out and by silence is off."""
         off = {"stg_scale": 0.0, "modality_scale": 1.0, "audio_stg_scale": 0.0, "audio_modality_scale": 1.0}
         plain = {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0, "spatio_temporal_guidance_blocks": None}
         scales = {"guidance_scale": scale, "audio_guidance_scale": scale}
