@@ -95,7 +95,8 @@ class Blobs:
         if self._lease is None:
             return
         for item in items:
-            self._lease.names -= {item.image, item.original, item.mask}
+            moving = item.clip.video if item.clip is not None else None
+            self._lease.names -= {item.image, item.original, item.mask, moving}
         if not self._lease.names:
             self._lease.give_back()
             self._lease = None

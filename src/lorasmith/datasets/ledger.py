@@ -101,7 +101,7 @@ class Imported:
 
 
 def _trained(item: Item) -> tuple[object, ...]:
-    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept
+    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept, item.clip
 
 
 @dataclass(frozen=True)

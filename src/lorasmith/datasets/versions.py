@@ -255,7 +255,8 @@ class VersionFiles:
 
 
 def _blobs(item: Item) -> set[str]:
-    return {item.image, item.original} if item.mask is None else {item.image, item.original, item.mask}
+    more = (item.mask, item.clip.video if item.clip is not None else None)
+    return {item.image, item.original, *(sha for sha in more if sha is not None)}
 
 
 def _refuse_missing_blobs(items: Sequence[Item], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
