@@ -112,7 +112,8 @@ def test_a_row_is_the_same_among_others(tiny: Tiny, name: str) -> None:
 
 @every_family
 def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_path: Path) -> None:
-    weights = tiny(name)
+    wide = RECORDS[name].wide
+    weights = make(replace(RECORDS[name], build=wide), tmp_path) if wide else tiny(name)
     steps = {"max_train_steps": 4, "sample.prompts": ["zib, a star"], "sample.every_steps": 0, "sample.steps": 2}
     run, said = run_of(tmp_path, weights, **steps, **{"optimizer.learning_rate": 1e-2}), Said()
     sizes = {(placed.width, placed.height) for placed in map(run.batches.placed, run.batches.names())}
@@ -123,7 +124,7 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     path = tmp_path / "adapter.safetensors"
     write_adapter(path, modules, family=run.family, dtype="fp32", metadata={})
     stored = read_adapter(path)
-    assert len(stored.modules) == len(modules) and not stored.leftover
+    assert stored.modules.keys() == {run.family.key_names(m.part, m.module) for m in modules} and not stored.leftover
     has_alpha = {module.alpha is not None for module in stored.modules.values()}
     assert has_alpha == {run.family.file_form == "kohya"}
     certificate = certify(path, run.model.base, trained=modules)
@@ -274,11 +275,15 @@ def test_the_full_size(name: str, variant: str) -> None:
     """Without memory: as large as published, every target there, every key a name of its own."""
     family, denoiser = registered_families()[name], _full(name, variant)
     count = sum(parameter.numel() for parameter in denoiser.parameters())
+    part, layers = family.denoiser_part, {name for name, _ in denoiser.named_modules()}
     assert count == pytest.approx(family.billions[variant] * 1e9, rel=0.01)
     for preset, targets in family.target_presets.items():
         assert all(targeted(denoiser, (target,), family.excluded_targets) for target in targets), preset
         found = targeted(denoiser, targets, family.excluded_targets)
-        assert len({family.key_names(family.denoiser_part, layer) for layer in found}) == len(found)
+        stems = {(family.key_names(part, layer), layer if family.fused(part, layer) else "") for layer in found}
+        assert len(stems) == len(found)
+        assert all(layer in family.fused(part, layer) or not family.fused(part, layer) for layer in found)
+        assert {other for layer in found for other in family.companions(part, layer)} <= layers
     default = family.target_presets[str(family.defaults["adapter"]["targets"])]
     assert len(targeted(denoiser, default, family.excluded_targets)) == RECORDS[name].modules[variant]
 

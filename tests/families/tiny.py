@@ -33,6 +33,8 @@ class Record:
     """Frames of the clip that its steps are compared with; ``call`` says as many."""
     full: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By variant: class and published config of the denoiser at full size."""
+    wide: Build | None = None
+    """A base of the published widths, of one block, where diffusers' reader of LoRA files has them written into it."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
 
@@ -256,14 +258,27 @@ def build_qwen_image(folder: Path) -> Any:
     )
 
 
-def build_lumina2(folder: Path) -> Any:
+_LUMINA2: dict[str, Any] = {
+    "hidden_size": 48, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 3, "num_kv_heads": 1,
+    "axes_dim_rope": (4, 6, 6),
+}  # fmt: skip
+_WIDE_LUMINA2: dict[str, Any] = {
+    "hidden_size": 2304, "num_layers": 1, "num_refiner_layers": 0, "num_attention_heads": 24, "num_kv_heads": 8,
+    "axes_dim_rope": (32, 32, 32), "ffn_dim_multiplier": 0.001,
+}  # fmt: skip
+
+
+def build_wide_lumina2(folder: Path) -> Any:
+    return build_lumina2(folder, _WIDE_LUMINA2)
+
+
+def build_lumina2(folder: Path, config: dict[str, Any] = _LUMINA2) -> Any:
     from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
 
     words = gemma_tokenizer(folder)
     transformer = Lumina2Transformer2DModel(
-        sample_size=8, hidden_size=32, num_layers=2, num_refiner_layers=1, num_attention_heads=2, num_kv_heads=1,
-        multiple_of=16, axes_dim_rope=(4, 6, 6), axes_lens=(300, 64, 64), cap_feat_dim=32,
-    )  # fmt: skip
+        sample_size=8, multiple_of=16, axes_lens=(300, 64, 64), cap_feat_dim=32, **config
+    )
     return Lumina2Pipeline(
         transformer=transformer,
         scheduler=_flow(shift=6.0),
@@ -373,6 +388,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},
         full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
+        wide=build_wide_lumina2,
     ),
     Record(
         "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorasmith.adapters.file import read_adapter
 from lorasmith.adapters.module import LoraModule
-from lorasmith.adapters.places import places_of
+from lorasmith.adapters.places import places_of, taken_apart
 from lorasmith.adapters.reload import Subject, reload
 from lorasmith.adapters.static_checks import ProgramCheck, check_against_base, check_file, check_names
 from lorasmith.errors import AdapterError
@@ -40,7 +40,7 @@ class Certificate(BaseModel):
     dialect: str = "unknown"
     dtype: str = ""
     modules: int = 0
-    """Modules in the file."""
+    """Layers that the file changes."""
     modules_loaded: int = 0
     """Modules that diffusers gave an adapter."""
     keys_total: int = 0
@@ -123,6 +123,7 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
     findings = check_file(adapter)
     pipeline = family.pipeline(base, dtype=torch.float32, device=device)
     places = places_of(pipeline, family)
+    adapter = taken_apart(adapter, places)
     findings += check_against_base(adapter, places, base.name)
     measured = reload(Subject(adapter, places, pipeline, family, base, trained))
     programs, skipped = check_names(adapter, places, pipeline, family)

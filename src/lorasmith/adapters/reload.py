@@ -72,12 +72,13 @@ def reload(subject: Subject) -> Measured:
     difference, worst, differing = _compare(subject, loaded, layers)
     after = _outputs(subject)
     changes = {part: _change(before[part], after[part]) for part in before}
+    used = {(adapter.modules[stem].stem, adapter.modules[stem].alpha is not None) for stem in loaded}
     parts = {"text_encoder" if place[0].startswith("text_encoder") else "denoiser" for place in loaded.values()}
     return Measured(
         subject.tolerance,
         found + differing + _judge_outputs(changes, parts),
         modules_loaded=len(layers),
-        keys_consumed=sum(2 + (adapter.modules[stem].alpha is not None) for stem in loaded),
+        keys_consumed=sum(2 + with_alpha for _, with_alpha in used),
         largest_relative_difference=_finite(difference),
         worst_module=worst,
         output_change=_finite(changes["denoiser"]),

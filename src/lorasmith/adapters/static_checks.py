@@ -103,7 +103,10 @@ def check_names(
     parts = parts_of(pipeline)
     if "unet" not in parts:
         own = {stem for (part, module) in places.shapes for stem in (family.key_names(part, module),)}
-        if own.issuperset(adapter.modules) and adapter.dialect in ("transformer", "comfyui"):
+        if own.issuperset(module.stem for module in adapter.modules.values()) and adapter.dialect in (
+            "transformer",
+            "comfyui",
+        ):
             return {}, []  # the family's one-file form, whose keys are what its programs call the layers
         return {}, [f"No key maps are known here for {type(pipeline).__name__}; the names could not be checked."]
     config, layers = parts["unet"].config, (text_layer_count(parts), text_layer_count(parts, "text_encoder_2"))

@@ -286,6 +286,17 @@ class Family(ABC):
         """
         return f"{part}.{module}"
 
+    def fused(self, part: str, module: str) -> tuple[str, ...]:
+        """The modules that are one matrix in the file with this one, rows below rows in this order; they share a stem.
+
+        Empty: a matrix of its own.
+        """
+        return ()
+
+    def companions(self, part: str, module: str) -> tuple[str, ...]:
+        """Layers that a file with this one must name too, or programs refuse it; untrained ones as zeros."""
+        return self.fused(part, module)
+
     def frame(
         self, model: Model, conditioning: Conditioning, framings: Sequence[Framing], guidance: float
     ) -> Conditioning:
