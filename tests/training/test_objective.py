@@ -114,7 +114,7 @@ def test_noise_levels_keep_their_strata_in_every_density() -> None:
 
 
 def test_the_shift_moves_levels_towards_noise_and_depends_on_the_size() -> None:
-    flow = FlowObjective(TimeSampling(), lambda width, height: width / 32)
+    flow = FlowObjective(TimeSampling(), lambda width, height, frames: width / 32)
     half = torch.tensor([0.0, 0.5], dtype=torch.float64)
     assert flow.timestep(half, (32, 32, 1)).tolist() == [0.0, 0.5]
     assert flow.timestep(half, (96, 32, 1)).tolist() == [0.0, 0.75]

@@ -48,8 +48,9 @@ class Footprint:
 def footprint(run: Run, config: TrainConfig) -> Footprint:
     """What training ``config`` with the model of ``run`` would occupy.
 
-    ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and gradient checkpointing.
-    The largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text encoder in training counts with its weights only.
+    ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and checkpointing. The
+    largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text
+    encoder in training counts with its weights only.
     """
     frozen = [p for p in run.model.denoiser.parameters() if not p.requires_grad]
     width = _WEIGHTS[config.mixed_precision].itemsize
