@@ -48,8 +48,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         trainer: name of who shall train.
 
     Raises:
-        ConfigError: no base, an unknown key, an impossible value (frames among them), values at odds; no such trainer, one that cannot
-            train this family, or that would pass over a value of the user's.
+        ConfigError: no base, an unknown key, an impossible value, frames among them, values at odds; no such trainer,
+            one that cannot train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
             or a mask lets nothing through of what would be trained.

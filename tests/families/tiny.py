@@ -31,6 +31,10 @@ class Record:
     """Whether the VAE takes clips."""
     length: int = 1
     """Frames of the clip that its steps are compared with; ``call`` says as many."""
+    opaque: bool = False
+    """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
+    plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    """What the pipeline tells its denoiser, without what it says to no effect and the family leaves out."""
     full: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By variant: class and published config of the denoiser at full size."""
     wide: Build | None = None
@@ -324,6 +328,52 @@ def build_flux2(folder: Path) -> Any:
     )
 
 
+def small_vision(words: Any, layers: int, words_too: bool = False) -> Any:
+    """Qwen3-VL, with or without its last layer of words."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLModel
+
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0], "num_position_embeddings": 16,
+    }  # fmt: skip
+    kind = Qwen3VLForConditionalGeneration if words_too else Qwen3VLModel
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision))
+
+
+def build_krea2(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage, Krea2Pipeline, Krea2Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = Krea2Transformer2DModel(
+        num_layers=2, attention_head_dim=16, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        timestep_embed_dim=16, text_hidden_dim=32, num_text_layers=3, text_num_attention_heads=2,
+        text_num_key_value_heads=2, text_intermediate_size=48, num_layerwise_text_blocks=1, num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    return Krea2Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(max_image_seq_len=6400),
+        vae=AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+        text_encoder=small_vision(words, layers=3),
+        tokenizer=words,
+        text_encoder_select_layers=(1, 2, 3),
+    )
+
+
+def without_padding(call: dict[str, Any]) -> dict[str, Any]:
+    """Tokens that are masked, and places for them, say nothing; nor does a mask that masks nothing."""
+    kept = call["encoder_attention_mask"][0].bool()
+    call = {name: value for name, value in call.items() if name != "encoder_attention_mask"}
+    call["encoder_hidden_states"] = call["encoder_hidden_states"][:, kept]
+    call["position_ids"] = call["position_ids"][int((~kept).sum()) :]
+    return call
+
+
 _XL: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -404,6 +454,10 @@ _ALL_RECORDS: tuple[Record, ...] = (
             "klein_9b": ("Flux2Transformer2DModel", _KLEIN9),
         },
         modules={"dev": 8 * 12 + 48 * 2, "klein_4b": 5 * 12 + 20 * 2, "klein_9b": 8 * 12 + 24 * 2},
+    ),
+    Record(
+        "krea2", "Krea2Pipeline", build_krea2, call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
+        full={"2": ("Krea2Transformer2DModel", {})}, modules={"2": 28 * 8},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}
