@@ -153,3 +153,4 @@ def _blobs_of(content: bytes) -> Iterator[str]:
                 yield str(record[key])
         if record.get("clip") is not None:
             yield str(record["clip"]["video"])
+        yield from map(str, record.get("references", ()))
