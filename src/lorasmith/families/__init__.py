@@ -139,6 +139,8 @@ class Family(ABC):
     """What its bases may have been trained to predict."""
     bucket_multiple: ClassVar[int]
     """Sides of every bucket are multiples of this many pixels."""
+    least_multiple: ClassVar[int] = 16
+    """Pixels whose multiples sides must be: small resolutions have finer buckets than ``bucket_multiple``."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
