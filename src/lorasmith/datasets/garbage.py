@@ -151,3 +151,4 @@ def _blobs_of(content: bytes) -> Iterator[str]:
         for key in ("image", "original", "mask"):
             if record.get(key) is not None:
                 yield str(record[key])
+        yield from map(str, record.get("references", ()))

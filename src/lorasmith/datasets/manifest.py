@@ -29,7 +29,7 @@ class Record(BaseModel):
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Item:
-    """One picture of a dataset. ``image``, ``original`` and ``mask`` are SHA-256 of blobs.
+    """One picture of a dataset. ``image``, ``original``, ``mask`` and ``references`` are SHA-256 of blobs.
 
     A slotted dataclass and no pydantic model, because a hundred thousand of them are held at once; make an edited
     one with ``dataclasses.replace``.
@@ -47,6 +47,9 @@ class Item:
     """As in a caption file: tags, prose or several lines, one variant each; never normalised on its own."""
     mask: str | None = None
     """A gray picture of the same size: white is trained, black is not."""
+    references: tuple[str, ...] = ()
+    """SHA-256 of the blobs of the pictures it was made from, in order, prepared as ``image`` is: of a pair, what an
+    edit model is given; the picture itself is what it shall make of them."""
     role: Role = "train"
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How often the picture is shown in one epoch, as a folder named ``10_cat`` asks for."""
@@ -92,9 +95,9 @@ class Operation(Record):
 class DatasetVersion(Record):
     """An immutable state of a dataset.
 
-    ``fingerprint`` is the SHA-256 over what training sees of every item in order (name, pixels, mask, caption, role,
-    repeats): two versions with the same fingerprint train the same. ``root`` is over everything: two versions with the
-    same root hold the same items, whatever made them.
+    ``fingerprint`` is the SHA-256 over what training sees of every item in order: name, pixels, mask, caption, role,
+    repeats, and references where there are any. Two versions with the same fingerprint train the same. ``root`` is over
+    everything: two versions with the same root hold the same items, whatever made them.
     """
 
     format: int = FORMAT
@@ -134,5 +137,16 @@ class DatasetVersion(Record):
 
     @property
     def fingerprint(self) -> str:
-        content = [(i.name, i.image, i.mask, i.caption, i.role, i.repeats) for i in self.items]
+        content = [_trained(item) for item in self.items]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def _trained(item: Item) -> tuple[Any, ...]:
+    """What training sees of an item; versions without references keep the fingerprints they had."""
+    seen = (item.name, item.image, item.mask, item.caption, item.role, item.repeats)
+    return (*seen, item.references) if item.references else seen
+
+
+def blobs_of(item: Item) -> set[str]:
+    """Every blob that an item names."""
+    return {item.image, item.original, *item.references} | ({item.mask} if item.mask is not None else set())

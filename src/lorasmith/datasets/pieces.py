@@ -218,6 +218,8 @@ def _record(item: Item) -> dict[str, Any]:
         record["caption"] = item.caption
     if item.mask is not None:
         record["mask"] = item.mask
+    if item.references:
+        record["references"] = list(item.references)
     if item.role != "train":
         record["role"] = item.role
     if item.repeats != 1:

@@ -160,6 +160,9 @@ class Family(ABC):
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
     """The form of the file that diffusers and the user interfaces all read."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """By program, the class of models it runs such a base as, in its own words: ``adapters.programs`` says which names
+    of layers each class reads. Programs left out do not know the family. A UNet needs none: its config tells."""
     time_sampling: ClassVar[TimeSampling] = TimeSampling()
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0
