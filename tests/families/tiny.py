@@ -31,6 +31,8 @@ class Record:
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    length: int = 1
+    """Frames of the clip that its steps are compared with; ``call`` says as many."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -461,7 +463,8 @@ _ALL_RECORDS: tuple[Record, ...] = (
         wide=build_wide_lumina2,
     ),
     Record(
-        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
+        sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),

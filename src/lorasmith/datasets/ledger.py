@@ -103,7 +103,8 @@ class Imported:
 
 
 def _trained(item: Item) -> tuple[object, ...]:
-    return item.name, item.image, item.mask, item.references, item.caption, item.role, item.repeats, item.concept
+    trained = (item.name, item.image, item.mask, item.references, item.caption, item.role, item.repeats, item.concept)
+    return (*trained, item.clip)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ A version's header is written last and renamed into place, so that an import or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
@@ -408,6 +408,23 @@ class DatasetStore:
         except (OSError, SyntaxError, ValueError) as cause:
             message = f"The stored picture of '{item.name}' is damaged: {cause}."
             raise DatasetError(message, "Import its source again.") from cause
+
+    def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
+        """These frames of an item that is a clip, RGB; ``numbers`` count from its first frame and never go back.
+
+        Raises:
+            DatasetError: it is a picture, or its video is missing or damaged.
+            EnvironmentProblem: there is no ffmpeg, and it takes one.
+        """
+        from lorasmith.datasets.clips.reading import frames_of
+
+        if item.clip is None:
+            raise DatasetError(f"'{item.name}' is a picture and no clip.", "Open it as a picture.")
+        path = self.blob_path(item.clip.video)
+        if not path.is_file():
+            raise DatasetError(f"The video of '{item.name}' is missing from the store.", "Import its source again.")
+        background = str(item.provenance.get("background", "#ffffff"))
+        yield from frames_of(path, item.clip, numbers, background)
 
     def open_references(self, item: Item) -> tuple[Image.Image, ...]:
         """The reference pictures of an item in order, RGB, loaded; none when it has none.
