@@ -46,9 +46,8 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     clips, over clips of several lengths too."""
     base = open_base(str(weights))
     family = family_of(base)
-    side = max(64, 4 * (1024 // family.latent_scale(1024)))  # four positions of the latents at least
     shown = {"data.frames": 1 + 2 * family.frame_step, "data.cut": "uniform"} if family.frame_step else {}
-    config = quick_config(weights, **{**PLAIN, "data.resolution": side, **shown, **changes})
+    config = quick_config(weights, **{**PLAIN, **shown, **changes})
     version = with_clips(home, make_dataset(home)) if family.frame_step else make_dataset(home)
     setting = Setting(
         config, plan(config, version, family, base), version, DatasetStore(home), family, base, torch.device("cpu")

@@ -109,9 +109,9 @@ def test_a_resolution_that_cuts_a_position_of_the_latents_is_refused(
     if fits:
         assert all(b.width % 32 == b.height % 32 == 0 for b in plan(config, make_dataset(tmp_path), family).buckets)
         return
-    with pytest.raises(ConfigError, match="squares of 32 x 32 pixels") as refusal:
+    with pytest.raises(ConfigError, match="multiples of 32 pixels") as refusal:
         plan(config, make_dataset(tmp_path), family)
-    least = int("".join(filter(str.isdigit, (refusal.value.hint or "").partition(",")[0])))
+    least = int("".join(filter(str.isdigit, (refusal.value.hint or "").partition(" or ")[0])))
     plan(quick_config(tmp_path, **{"data.resolution": least}), make_dataset(tmp_path), family)
 
 

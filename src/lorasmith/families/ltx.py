@@ -48,6 +48,7 @@ class LTX(Family):
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = _SIDE
+    least_multiple: ClassVar[int] = _SIDE
     default_resolution: ClassVar[int] = 768
     max_prompt_tokens: ClassVar[int] = 128
     text_precision: ClassVar = "bf16"

@@ -47,6 +47,7 @@ class LTX2(Family):
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTX2Pipeline", "LTX2ImageToVideoPipeline"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = _SIDE
+    least_multiple: ClassVar[int] = _SIDE
     default_resolution: ClassVar[int] = 768
     max_prompt_tokens: ClassVar[int] = 1024
     text_precision: ClassVar = "bf16"

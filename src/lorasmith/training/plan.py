@@ -111,14 +111,14 @@ class Plan:
         }
 
 
-def _refuse_fractions(resolution: int, family: Family) -> None:
-    """Refuse a resolution whose buckets cut a position of the latents in two."""
-    grain = 1024 // family.latent_scale(1024)
-    if resolution % grain or side_multiple(resolution, family.bucket_multiple) % grain:
-        least = max(4 * grain, round(resolution / grain) * grain)
+def _refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
+    step = side_multiple(resolution, family.bucket_multiple) if buckets else resolution
+    if step % family.least_multiple or resolution % family.least_multiple:  # the square is always a bucket
+        coarse = 4 * family.least_multiple
         raise ConfigError(
-            f"{family.title} works on squares of {grain} x {grain} pixels; data.resolution {resolution} does not fit.",
-            f"Set it to {least}, or another multiple of {grain} from {4 * grain} on.",
+            f"{family.title} works on sides that are multiples of {family.least_multiple} pixels, and at a resolution "
+            f"of {resolution} there would be others.",
+            f"Set data.resolution to {max(1, resolution // coarse) * coarse} or another multiple of {coarse}.",
         )
 
 
@@ -127,12 +127,12 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
 
     Raises:
         DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
-        ConfigError: at this resolution sides are no whole number of the family's latent positions.
+        ConfigError: at so small a resolution sides would have lengths that the family cannot work on.
     """
     resolution = config.data.resolution or family.default_resolution
-    _refuse_fractions(resolution, family)
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
+    _refuse_uneven(resolution, config.data.buckets, family)
     frames = frames_of(config, family)
 
     def in_buckets(items: Any) -> Arrangement:
