@@ -579,7 +579,8 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
     Record(
-        "ltx", "LTXPipeline", build_ltx, resolution=128, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        "ltx", "LTXPipeline", build_ltx, resolution=128, frames=True, sigmas=False,
+        call={"guidance_scale": 1.0, "num_frames": 1},
         full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
         modules={"2b": 28 * 10, "13b": 48 * 10},
     ),
