@@ -114,7 +114,13 @@ def test_a_row_is_the_same_among_others(tiny: Tiny, name: str) -> None:
 def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_path: Path) -> None:
     wide = RECORDS[name].wide
     weights = make(replace(RECORDS[name], build=wide), tmp_path) if wide else tiny(name)
-    steps = {"max_train_steps": 4, "sample.prompts": ["zib, a star"], "sample.every_steps": 0, "sample.steps": 2}
+    steps = {
+        "data.resolution": RECORDS[name].resolution,
+        "max_train_steps": 4,
+        "sample.prompts": ["zib, a star"],
+        "sample.every_steps": 0,
+        "sample.steps": 2,
+    }
     run, said = run_of(tmp_path, weights, **steps, **{"optimizer.learning_rate": 1e-2}), Said()
     sizes = {(placed.width, placed.height) for placed in map(run.batches.placed, run.batches.names())}
     assert len(sizes) == 3, "square, wide and tall"
@@ -169,7 +175,7 @@ def test_a_base_of_the_family_that_cannot_be_trained_is_refused(tiny: Tiny, tmp_
 
 @every_family
 def test_stopping_and_resuming_is_bit_exact(tiny: Tiny, name: str, tmp_path: Path) -> None:
-    short = {"max_train_steps": 4, "train_batch_size": 1}
+    short = {"data.resolution": RECORDS[name].resolution, "max_train_steps": 4, "train_batch_size": 1}
     whole = run_of(tmp_path, tiny(name), "whole", **short)
     train(whole, Said(), Control)
     first = run_of(tmp_path, tiny(name), "cut", **short)
@@ -202,6 +208,22 @@ def test_a_single_file_is_the_same_base_as_its_folder(tiny: Tiny, name: str, tmp
     (tmp_path / name / "text_encoder" / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="text_encoder"):
         family.load(base, parts=("text_encoders",), dtype=torch.float32, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("flux", {"data.resolution": 96}),
+        ("qwen_image_21", {}),
+        ("flux", {"data.buckets": False, "data.resolution": 72}),
+    ],
+)
+def test_sides_that_a_family_cannot_divide_are_refused_before_anything(
+    tiny: Tiny, tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="works on sides that are multiples of") as caught:
+        run_of(tmp_path, tiny(name), **changes)
+    assert "data.resolution" in caught.value.hint
 
 
 @every_family

@@ -142,6 +142,8 @@ class Family(ABC):
     """What its bases may have been trained to predict."""
     bucket_multiple: ClassVar[int]
     """Sides of every bucket are multiples of this many pixels."""
+    least_multiple: ClassVar[int] = 16
+    """Pixels whose multiples sides must be: small resolutions have finer buckets than ``bucket_multiple``."""
     frame_step: ClassVar[int] = 0
     """Frames that the VAE makes one of, after the first: clips have a multiple of it, and 1 more. 0: pictures alone.
     A family with a step takes and gives clips everywhere, a picture being one of a single frame."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide
+from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide, side_multiple
 from lorasmith.datasets.manifest import DatasetVersion, Item
-from lorasmith.errors import DatasetError
+from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Base, Family
 from lorasmith.training.masks import counting
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
@@ -111,15 +111,28 @@ class Plan:
         }
 
 
+def _refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
+    step = side_multiple(resolution, family.bucket_multiple) if buckets else resolution
+    if step % family.least_multiple:
+        coarse = 4 * family.least_multiple
+        raise ConfigError(
+            f"{family.title} works on sides that are multiples of {family.least_multiple} pixels, and at a resolution "
+            f"of {resolution} there would be others.",
+            f"Set data.resolution to {max(1, resolution // coarse) * coarse} or another multiple of {coarse}.",
+        )
+
+
 def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Base | None = None) -> Plan:
     """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
 
     Raises:
         DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
+        ConfigError: at so small a resolution sides would have lengths that the family cannot work on.
     """
     resolution = config.data.resolution or family.default_resolution
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
+    _refuse_uneven(resolution, config.data.buckets, family)
     frames = frames_of(config, family)
 
     def in_buckets(items: Any) -> Arrangement:
