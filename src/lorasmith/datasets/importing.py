@@ -485,8 +485,9 @@ def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Setting
 def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) -> Picture:
     """In a thread: decode a staged video or animated picture from end to end, and stage its first frame."""
     measured = measure(original.path, pixel_limit=pixel_limit)
-    size = {"width": measured.width, "height": measured.height}
-    clip = Clip(video=original.sha256, frames=measured.frames, fps=measured.fps, **size)
+    clip = Clip(
+        video=original.sha256, frames=measured.frames, fps=measured.fps, width=measured.width, height=measured.height
+    )
     background = "#{:02x}{:02x}{:02x}".format(*settings.background)
     first = next(frames_of(original.path, clip, [0], background))
     transforms = (*measured.transforms, *([] if background == WHITE else [f"background:{background}"]))
@@ -495,7 +496,7 @@ def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) 
         f"It is a clip of {seconds}." if measured.frames > 1 else "It holds one frame, and is taken as a picture."
     )
     prepared = Prepared(
-        **size, pixels=measured.pixels, format=measured.format, image=None, transforms=transforms,
+        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None, transforms=transforms,
         sentences=(sentence, *measured.sentences),
     )  # fmt: skip
     converted = _write_png(original.path.with_suffix(".png"), first)
