@@ -496,7 +496,8 @@ def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) 
         f"It is a clip of {seconds}." if measured.frames > 1 else "It holds one frame, and is taken as a picture."
     )
     prepared = Prepared(
-        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None, transforms=transforms,
+        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None,
+        transforms=transforms,
         sentences=(sentence, *measured.sentences),
     )  # fmt: skip
     converted = _write_png(original.path.with_suffix(".png"), first)
