@@ -21,7 +21,8 @@ _MEMORY: Final = """\
 ## What runs where
 
 Predicted, not measured on a card: a step of batch 1 in bf16 with an attention adapter of rank 16, computed from the
-shapes of the models, with 8 % of the card left free. `yes` as it is, `ckpt` with gradient checkpointing, `-` not in bf16.
+shapes of the models, with 8 % of the card left free. `yes` as it is,
+`ckpt` with gradient checkpointing, `-` not in bf16.
 """
 _FORMS: Final = """\
 ## The LoRA file
