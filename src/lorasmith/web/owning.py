@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from lorasmith.datasets.garbage import Garbage
 from lorasmith.datasets.history import HistoryEntry
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
+from lorasmith.datasets.recall import Recall
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.datasets.versions import VersionFiles
 from lorasmith.enqueuing import Enqueue
 from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError, LorasmithError
 from lorasmith.jobfolder import JobKind
@@ -40,6 +42,9 @@ _ABSENT: Mapping[Kind, tuple[type[LorasmithError], str, str]] = {
     "adapter": (AdapterError, "There is no adapter '{}'.", "List the adapters for those there are."),
     "job": (JobError, "There is no job '{}'.", "List the jobs for those there are."),
 }
+
+_RECALLED: Final = 60_000
+"""Pictures of the versions that requests find in memory: a kilobyte and a half each."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,8 @@ class Rules:
 class OwnedStore(DatasetStore):
     """A store that asks first."""
 
-    def __init__(self, home: Path, rules: Rules) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, rules: Rules, versions: VersionFiles | None = None) -> None:
+        super().__init__(home, versions=versions)
         self._rules = rules
 
     def get(self, reference: str) -> DatasetVersion:
@@ -442,6 +447,7 @@ class OwnedStudio(Studio):
         super().__init__(under.home, worker=under._worker)
         self._under = under
         self.rules = Rules(self.home, self._maker_of)
+        self._versions = VersionFiles(self.home, recall=Recall(_RECALLED))
 
     @property
     def queue(self) -> Queue:
@@ -468,7 +474,7 @@ class OwnedStudio(Studio):
 
     @property
     def _store(self) -> DatasetStore:
-        return OwnedStore(self.home, self.rules)
+        return OwnedStore(self.home, self.rules, self._versions)
 
     @property
     def _jobs(self) -> Jobs:
