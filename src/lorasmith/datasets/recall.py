@@ -5,7 +5,6 @@ Nothing here can be out of date: a version never changes, and one that was dropp
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -71,7 +70,7 @@ class Recall:
 def _marks(path: Path) -> tuple[int, int, int] | None:
     """What tells a file from another one under the same name; headers are renamed into place, so each has its own."""
     try:
-        stat = os.stat(path)
+        stat = path.stat()
     except OSError:
         return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
