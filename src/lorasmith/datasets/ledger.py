@@ -41,6 +41,7 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "unknown_sidecar": "A JSON, JSONL or CSV file that holds no captions in a form that is read.",
         "unreadable_caption": "A caption or table whose bytes are no text, or not what its suffix promises.",
         "not_an_image": "Neither a picture nor a caption.",
+        "video": "A video, and clips were not asked for.",
         "unsupported_format": "A picture format that is not read.",
         "needs_extra": "A picture format that is read with an extra that is not installed.",
         "unsupported_pixels": "A picture whose numbers have no known scale.",
