@@ -84,6 +84,7 @@ class HunyuanVideo(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "HunyuanVideo"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1": 12.82})
     excluded_targets: ClassVar[tuple[str, ...]] = ("context_embedder", "proj_out")  # what refines text; the last layer
