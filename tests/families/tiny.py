@@ -72,7 +72,7 @@ def make(record: Record, folder: Path) -> Path:
         for name, part in pipe.components.items():
             if name in ("transformer", "unet"):
                 _wake(part)
-    pipe.save_pretrained(base)
+    pipe.save_pretrained(str(base))
     return base
 
 
@@ -632,25 +632,28 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
     Record(
-        "ltx", "LTXPipeline", build_ltx, resolution=128, frames=True, sigmas=False,
-        call={"guidance_scale": 1.0, "num_frames": 1},
+        "ltx", "LTXPipeline", build_ltx, resolution=128, frames=True, sigmas=False, length=17,
+        call={"guidance_scale": 1.0, "num_frames": 17},
         full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
         modules={"2b": 28 * 10, "13b": 48 * 10},
     ),
     Record(
         # By this guidance the picture is that of the pass in which the halves do not hear each other.
-        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2,
+        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17,
         call={
             "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
             "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,
-            "audio_guidance_rescale": 0.0, "num_frames": 1,
+            "audio_guidance_rescale": 0.0, "num_frames": 17,
         },
-        aside=("audio_hidden_states", "audio_encoder_hidden_states", "audio_encoder_attention_mask", "audio_coords"),
+        aside=(
+            "audio_hidden_states", "audio_encoder_hidden_states", "audio_encoder_attention_mask", "audio_coords",
+            "audio_num_frames", "fps",
+        ),
         full={"2": ("LTX2VideoTransformer3DModel", {})}, modules={"2": 48 * 10},
     ),
     Record(
-        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, frames=True,
-        call={"guidance_scale": 2.5, "num_frames": 1},
+        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, frames=True, length=9,
+        call={"guidance_scale": 2.5, "num_frames": 9},
         full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
