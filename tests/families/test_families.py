@@ -142,7 +142,7 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     assert has_alpha == {run.family.file_form == "kohya"}
     certificate = certify(path, run.model.base, trained=modules)
     assert certificate.passed, certificate.findings
-    moving: dict[str, Any] = {"frames": 5} if run.family.frame_step else {}
+    moving: dict[str, Any] = {"frames": 1 + run.family.frame_step} if run.family.frame_step else {}
     if run.family.begins_with_picture:
         beginning(RECORDS[name])[0].save(tmp_path / "first.png")
         moving["first_frame"] = str(tmp_path / "first.png")
@@ -157,7 +157,7 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     assert first != second
     for image in made["images"] if moving else ():
         with Image.open(tmp_path / image["clip"]) as clip:
-            assert (clip.n_frames, clip.size) == (5, (64, 64))  # type: ignore[attr-defined]
+            assert (clip.n_frames, clip.size) == (1 + run.family.frame_step, (64, 64))  # type: ignore[attr-defined]
         assert read_picture(tmp_path / image["clip"]) == read_picture(tmp_path / image["path"])
         assert find_ffmpeg() is None or (tmp_path / image["video"]).stat().st_size > 500
 

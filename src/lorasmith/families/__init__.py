@@ -346,13 +346,13 @@ class Family(ABC):
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
-    def clip_arguments(self, frames: int, first_frame: Image | None, size: tuple[int, int] | None) -> dict[str, Any]:
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
         Args:
             frames: of each clip.
+            fps: frames a second.
             first_frame: the picture that clips begin with; None where ``begins_with_picture`` is false.
-            size: width and height in pixels; None for the pipeline's own.
         """
         return {"num_frames": frames}
 

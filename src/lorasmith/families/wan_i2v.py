@@ -41,7 +41,7 @@ class WanFromPicture(Wan):
         {"attention": _ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
 
-    def clip_arguments(self, frames: int, first_frame: Image | None, size: tuple[int, int] | None) -> dict[str, Any]:
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         return {"num_frames": frames, "image": first_frame}
 
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:

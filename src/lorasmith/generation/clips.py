@@ -47,7 +47,8 @@ def clips_of(request: GenerateRequest, base: Base, family: Family) -> Mapping[st
     side = family.native_resolution(base)
     size = (request.width or side, request.height or side)
     first = _first_frame(Path(request.first_frame).expanduser(), size) if request.first_frame else None
-    return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, first, size)}
+    fps = request.fps or family.default_fps
+    return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}
 
 
 def write_clip(out: Path, path: str, frames: Sequence[Image], fps: float, facts: PictureFacts) -> dict[str, str]:
