@@ -25,7 +25,7 @@ import httpx2
 from pydantic import TypeAdapter
 
 from lorasmith import errors
-from lorasmith.adapters.inspect import AdapterReport
+from lorasmith.adapters.tools.describing import Description
 from lorasmith.datasets.bucket_plan import BucketPlan
 from lorasmith.datasets.captions.bulk import BulkPreview
 from lorasmith.datasets.checks import Report
@@ -244,9 +244,9 @@ class RemoteStudio:
         """Prove that a LoRA file loads and counts; a job."""
         return self.enqueue.certify(adapter, base)
 
-    def inspect(self, adapter: str) -> AdapterReport:
+    def inspect(self, adapter: str) -> Description:
         """What a LoRA file says of itself."""
-        return cast(AdapterReport, self.line.get(AdapterReport, f"/adapters/{_part(adapter)}"))
+        return cast(Description, self.line.get(Description, f"/adapters/{_part(adapter)}"))
 
     def adapters(self) -> tuple[str, ...]:
         """Names in the library."""

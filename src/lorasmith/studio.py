@@ -27,7 +27,7 @@ from lorasmith.events import Event
 
 if TYPE_CHECKING:
     from lorasmith.adapters.certificate import Certificate
-    from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.adapters.tools.describing import Description
     from lorasmith.captioning import Captioning, Existing
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
@@ -374,11 +374,9 @@ class Studio:
         payload = certify_payload(self, adapter, base)
         return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))
 
-    def inspect(self, adapter: Path | str) -> AdapterReport:
-        """What a LoRA file says of itself, from its header and numbers alone."""
-        from lorasmith.adapters.inspect import inspect_adapter
-
-        return inspect_adapter(self.adapter(adapter))
+    def inspect(self, adapter: Path | str) -> Description:
+        """What a LoRA file is and says of itself, from its header alone; ``toolbox.inspect`` looks deeper."""
+        return self.toolbox.inspect(adapter)
 
     def adapter(self, reference: Path | str) -> Path:
         """The absolute path of an adapter, from a path or a name in the library.
@@ -509,7 +507,7 @@ class Studio:
         """LoRA files: look into them, convert, resize, merge, use."""
         from lorasmith.toolbox import Toolbox
 
-        return Toolbox(self.home)
+        return Toolbox(self.home, self.adapter)
 
     @property
     def models(self) -> Models:

@@ -47,8 +47,13 @@ class Watch:
 class Toolbox:
     """The verbs. Cheap to make; nothing is read or written until asked for."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, find: Callable[[str], Path] | None = None) -> None:
+        """
+        Args:
+            home: whose library and bases names mean.
+            find: tells the file of a path or name, if not the library alone; it may refuse.
+        """
+        self.home, self._find = home, find
 
     def path(self, reference: Reference) -> Path:
         """The file that a path or a name in the library means.
@@ -58,7 +63,7 @@ class Toolbox:
         """
         from lorasmith.generation.adapters import find_adapter
 
-        return find_adapter(str(reference), self.home)
+        return self._find(str(reference)) if self._find else find_adapter(str(reference), self.home)
 
     def weights(self, base: str, *, family: str = "") -> BaseWeights:
         """The weights of a base, by name or path; headers only are read now.

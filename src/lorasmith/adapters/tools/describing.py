@@ -111,6 +111,17 @@ class Description:
     hashes: Hashes | None = None
     depth: Depth | None = None
 
+    @property
+    def trigger_word(self) -> str:
+        """The first of its trigger words; empty when it names none."""
+        return self.trigger_words[0] if self.trigger_words else ""
+
+    @property
+    def looks_like(self) -> str:
+        """What base it was made for, in words; empty when nothing tells."""
+        told = " ".join(word for word in (self.kind.family, self.kind.variant) if word)
+        return told or " or ".join(self.kind.candidates)
+
 
 def describe(
     path: Path,

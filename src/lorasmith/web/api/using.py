@@ -8,7 +8,7 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
-from lorasmith.adapters.inspect import AdapterReport
+from lorasmith.adapters.tools.describing import Description
 from lorasmith.queue.records import QueuedJob
 from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
 from lorasmith.web.api.placing import Place
@@ -57,7 +57,7 @@ def list_adapters(studio: StudioOf) -> list[AdapterListed]:
 
 
 @router.get("/adapters/{name}", summary="What a LoRA file says of itself")
-def inspect_adapter(studio: StudioOf, name: AdapterName) -> AdapterReport:
+def inspect_adapter(studio: StudioOf, name: AdapterName) -> Description:
     """From its header and numbers alone."""
     return studio.inspect(_named(name))
 
