@@ -28,6 +28,7 @@ from lorasmith.events import Event
 if TYPE_CHECKING:
     from lorasmith.adapters.certificate import Certificate
     from lorasmith.adapters.tools.describing import Description
+    from lorasmith.calculator import Calculation
     from lorasmith.captioning import Captioning, Existing
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
@@ -343,6 +344,22 @@ class Studio:
         if not file.is_file() or file_digest(file) != output["sha256"]:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
         return self.library.add(file, certificate, name=payload["config"]["output_name"], job=job.id)
+
+    def calculate(self, **values: Any) -> Calculation:
+        """How often a run shows each picture, in passes, steps and time; values as ``calculator.Question`` takes them.
+
+        Raises:
+            ConfigError, DatasetError, BaseError: the numbers make no run, or name what is not here.
+        """
+        from lorasmith.calculator import calculate, question
+
+        asked = question(values)
+        version, lens = None, None
+        if asked.dataset:
+            version = self.dataset(asked.dataset)
+            family = "" if asked.base else asked.family
+            lens = self.curate.lens(base=asked.base, family=family, resolution=asked.resolution)
+        return calculate(asked, version=version, lens=lens, paces=self.workbench.paces(asked))
 
     # Using adapters
 

@@ -17,6 +17,7 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 from lorasmith.events import Notice, Progress
 
 if TYPE_CHECKING:
+    from lorasmith.calculator import Question, Time
     from lorasmith.fields import OneField
     from lorasmith.queue.records import QueuedJob
     from lorasmith.studio import Studio
@@ -338,6 +339,24 @@ class Workbench:
         fixed = {"base": base if base == "sandbox" else str(opened.path.absolute()), "dataset": "-"}
         config = resolve(family_of(opened).defaults_for(opened), {"optimizer.lr_warmup_steps": 0}, values, fixed)
         return self.pace(config.model_dump(mode="json"))
+
+    def paces(self, asked: Question) -> tuple[Time, ...]:
+        """What a step of such a run takes: as measured here, and as it was said; without the number of steps yet."""
+        from lorasmith.calculator import Time
+
+        found: list[Time] = []
+        if asked.base:
+            values: dict[str, Any] = {
+                "train_batch_size": asked.batch_size, "gradient_accumulation_steps": asked.accumulation
+            }  # fmt: skip
+            if asked.resolution:
+                values["data.resolution"] = asked.resolution
+            pace = self.pace_of(asked.base, values)
+            if pace is not None:
+                found.append(Time(pace.seconds_per_step, 0.0, "measured", pace.job, pace.same))
+        if asked.seconds_per_step is not None:
+            found.append(Time(asked.seconds_per_step, 0.0, "given"))
+        return tuple(found)
 
     def _trainings(self) -> Sequence[QueuedJob]:
         ended = self.studio.queue.list(

@@ -150,7 +150,9 @@ def use(
         diffusers=code,
         comfyui=_comfyui(loras, like, base, text),
         comfyui_folder="models/loras",
-        guides=tuple(_guides(loras, like, words, f"{', '.join([*words, prompt or _SCENE])} {tags}", code, programs or {})),
+        guides=tuple(
+            _guides(loras, like, words, f"{', '.join([*words, prompt or _SCENE])} {tags}", code, programs or {})
+        ),
         warnings=(*doubts, *_warnings(adapters, named)),
     )
 
