@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion, Item
 
 Asked = Literal["epochs", "steps", "exposures"]
+LENGTHS: Final[tuple[Asked, ...]] = ("epochs", "steps", "exposures")
 RENTAL: Final = (2.0, 4.0)
 """Seconds a step takes on a rented card, as the notebooks had it."""
 HOME: Final = (3.0, 6.0)
@@ -68,20 +69,8 @@ class Question(Section):
 
     @property
     def asked(self) -> Asked:
-        """Which length is given; one pass where none is.
-
-        Raises:
-            ConfigError: several are.
-        """
-        given: list[Asked] = []
-        for name in ("epochs", "steps", "exposures"):
-            if getattr(self, name) is not None:
-                given.append(name)
-        if len(given) > 1:
-            raise ConfigError(
-                f"The length is given twice, as {' and as '.join(given)}.", "Keep one; the others follow."
-            )
-        return given[0] if given else "epochs"
+        """Which length is given; one pass where none is."""
+        return next((name for name in LENGTHS if getattr(self, name) is not None), "epochs")
 
 
 @dataclass(frozen=True)
@@ -194,7 +183,9 @@ def question(values: Mapping[str, Any]) -> Question:
             raise ConfigError(f"The calculator knows no '{name}'.", f"It takes {known}.") from cause
         reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise ConfigError(f"{name.replace('_', ' ')} {reason}.", "Correct this number.") from cause
-    made.asked  # noqa: B018: two lengths are refused here
+    lengths = [name.replace("_", " ") for name in LENGTHS if getattr(made, name) is not None]
+    if len(lengths) > 1:
+        raise ConfigError(f"The length is given as {' and as '.join(lengths)}.", "Keep one; the others follow.")
     return made
 
 
@@ -333,8 +324,7 @@ class _Counted:
         """How often the whole run shows the picture it shows least, and most."""
         if self.plan is None:
             passes = Fraction(steps * self.window, self.per_epoch)
-            turns = math.floor(passes) * min(self.train), math.ceil(passes) * max(self.train)
-            return turns
+            return math.floor(passes) * min(self.train), math.ceil(passes) * max(self.train)
         planned: BucketPlan = self.plan(steps)
         shown = [
             (bucket.least_shown * landing.repeats, bucket.most_shown * landing.repeats)

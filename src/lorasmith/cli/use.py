@@ -137,10 +137,11 @@ def inspect(session: Session, adapter: str) -> None:
 
     ADAPTER is a path or a name in the library.
     """
-    report = plain(session.studio.inspect(adapter))
-    metadata = report.get("metadata", {})
-    lines = _lines({key: value for key, value in report.items() if key != "metadata"})
-    session.answer(report, *lines, f"metadata: {count(len(metadata), 'entry', 'entries')}, --json shows them")
+    from lorasmith.cli.lora.looking import described
+
+    found = session.studio.inspect(adapter)
+    entries = count(len(found.metadata), "entry", "entries")
+    session.answer(plain(found), *described(found), f"  metadata: {entries}; `lora inspect` looks deeper")
 
 
 @verb("certify")

@@ -33,13 +33,14 @@ def inspect(session: Session, lora_: str, deep: bool, base: str, picture: Path |
     found = toolbox.inspect(lora_, deep=deep or picture is not None, base=base, watch=watch_of(session))
     if picture is not None:
         picture.write_text(toolbox.picture(found), encoding="utf-8")
-    lines = _described(found)
+    lines = described(found)
     if shown:
         lines += [f"  {visible(name)}: {visible(value[:200])}" for name, value in sorted(found.metadata.items())]
     session.answer(plain(found), *lines)
 
 
-def _described(found: Description) -> list[str]:
+def described(found: Description) -> list[str]:
+    """A description for people, a line each."""
     kind = found.kind
     family = kind.family or (f"one of {', '.join(kind.candidates)}" if kind.candidates else "no family that is known")
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(kind.ranks.items())[:6])
