@@ -221,6 +221,48 @@ class Enqueue:
         payload = {"dataset": found.reference, "layout": layout, "folder": target, "force": force}
         return self._submit("export", payload, found.dataset, placement)
 
+    def tool(
+        self,
+        verb: str,
+        values: Mapping[str, Any],
+        name: str = "",
+        placement: Placement | None = None,
+        *,
+        thumbnail: Path | None = None,
+    ) -> QueuedJob:
+        """A LoRA file made of others by a tool of ``Studio.toolbox``; it goes into the library under a name of its own.
+
+        Args:
+            verb: resize, merge, convert, scale or edit.
+            values: as ``adapters.tools.requests`` describes them.
+            name: what the result shall be called; a number is put behind it where that is taken.
+            placement: where in the queue.
+            thumbnail: of ``edit``: a picture to keep inside.
+
+        Raises:
+            ConfigError: no such tool, or values it does not take.
+            AdapterError: a file is missing, damaged or no LoRA.
+        """
+        from lorasmith.adapters.tools.requests import request_of
+        from lorasmith.library import adapter_name
+        from lorasmith.toolbox import THUMBNAIL, locate_base, opened
+
+        asked = request_of(verb, values)
+        files = {one: str(self._studio.adapter(one)) for one in asked.files}
+        for path in dict.fromkeys(files.values()):
+            opened(Path(path), converting=verb == "convert")
+        located = asked.with_files(files)
+        if base := getattr(located, "base", ""):
+            located = located.model_copy(update={"base": str(locate_base(base, self._studio.home))})
+        called = adapter_name(name or f"{Path(files[asked.files[0]]).stem}-{asked.suffix}")
+        payload = {"verb": verb, "request": located.model_dump(mode="json"), "name": called}
+
+        def fill(folder: Path) -> None:
+            if thumbnail is not None:
+                shutil.copyfile(thumbnail, folder / THUMBNAIL)
+
+        return self._submit("tool", payload, called, placement, fill)
+
     # From another job
 
     def clone(
@@ -459,6 +501,11 @@ def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
         adapter = studio.collect(job)
         studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
         return {"adapter": adapter.stem}
+    if record.kind == "tool":
+        made = studio.library.add(
+            job.folder.path / str(output["adapter"]), None, name=str(record.payload["name"]), job=job.id
+        )
+        return {"adapter": made.stem}
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None

@@ -162,18 +162,3 @@ def certify(context: click.Context, session: Session, /, adapter: str, base: str
         certificate = session.studio.certify(adapter, base, on_event=report)
     session.answer(plain(certificate), *certificate.sentences())
     context.exit(0 if certificate.passed else _FAILED_CERTIFICATE)
-
-
-def _lines(document: Any, indent: str = "") -> list[str]:
-    """A document as ``key: value`` lines; long lists by their length and beginning."""
-    lines: list[str] = []
-    for key, value in document.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list):
-            shown = ", ".join(str(entry) for entry in value[:5]) + (", ..." if len(value) > 5 else "")
-            lines.append(f"{indent}{name}: {shown} ({len(value)})" if len(value) > 5 else f"{indent}{name}: {shown}")
-        elif value not in ("", None, {}):
-            lines.append(f"{indent}{name}: {value}")
-    return lines

@@ -17,7 +17,7 @@ from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.dialects.formats import best_format
 from lorasmith.adapters.dialects.recognition import AdapterKind
 from lorasmith.adapters.dialects.stems import DENOISER, MEANINGS
-from lorasmith.adapters.opened import OpenAdapter, Weights, open_adapter, unpickled
+from lorasmith.adapters.opened import PICKLES, OpenAdapter, Weights, open_adapter, unpickled
 from lorasmith.adapters.tools.blocks import block_of
 from lorasmith.adapters.tools.leaks import Leak, leaks_of
 from lorasmith.adapters.updates import needs_base
@@ -136,7 +136,7 @@ def describe(
     Raises:
         AdapterError: missing, damaged, hostile, or no adapter.
     """
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth", ".pkl"):
+    if path.suffix.lower() in PICKLES:
         with unpickled(path) as made:
             return describe(made, deep=deep, base=base, progress=progress, cancelled=cancelled)
     adapter = open_adapter(path)
