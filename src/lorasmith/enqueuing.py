@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
-from lorasmith.files import read_json, write_json
+from lorasmith.files import write_json
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
@@ -412,6 +412,7 @@ def open_queue(jobs: Jobs, *, damaged: bool = False) -> Queue:
 
 def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
     """The dispatcher of a studio, which files what ended jobs made and queues what shall follow them."""
+    from lorasmith.filing import collect_ended
     from lorasmith.queue.dispatcher import Dispatcher
 
     return Dispatcher(studio.queue, **{"collect": lambda job: collect_ended(studio, job), **settings})
@@ -480,48 +481,3 @@ def base_reference(studio: Studio, reference: str) -> str:
 
     base = open_base(reference, home=studio.home)
     return reference if reference == SANDBOX else str(base.path.absolute())
-
-
-def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
-    """File what a queued job that succeeded has made where it belongs, and queue what follows it; asked again it says
-    the same.
-
-    Raises:
-        LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
-    """
-    made = _filed(studio, job)
-    return made if made is None else made | sequels.follow(studio, job, made)
-
-
-def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
-    record, output = job.record(), job.output()
-    if record.kind == "train":
-        if "adapter" not in output:
-            return None
-        adapter = studio.collect(job)
-        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
-        return {"adapter": adapter.stem}
-    if record.kind == "tool":
-        made = studio.library.add(
-            job.folder.path / str(output["adapter"]), None, name=str(record.payload["name"]), job=job.id
-        )
-        return {"adapter": made.stem}
-    if record.kind == "caption":
-        there = (job.folder.path / COMMIT).exists()
-        return {"dataset": studio.collect_captions(job).reference} if there else None
-    if record.kind == "generate":
-        return {"images": [image["path"] for image in output["images"]]}
-    if record.kind == "certify":
-        studio.models.file_certificate(job)
-    if record.kind == "import":
-        from lorasmith.sources.upload_sets import release
-
-        release(studio.home, record.payload["sources"])
-        return {"dataset": output["reference"]}
-    theirs, ours = {
-        "gather": ("reference", "dataset"),
-        "fetch": ("base", "base"),
-        "export": ("folder", "folder"),
-        "certify": ("passed", "passed"),
-    }[record.kind]
-    return {ours: output[theirs]}

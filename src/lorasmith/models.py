@@ -191,9 +191,8 @@ class Models:
         """
         path = str(self._library.path(name))
         for row in self._studio.queue.list({"starting", "running", "pausing", "queued", "paused", "held", "blocked"}):
-            if row.kind in ("generate", "certify", "tool") and path in json.dumps(
-                self._payload(row.id), ensure_ascii=False
-            ):
+            uses = row.kind in ("generate", "certify", "tool")
+            if uses and path in json.dumps(self._payload(row.id), ensure_ascii=False):
                 raise JobError(f"Job {row.id} needs '{name}'.", "Wait for it, or cancel it first.")
         return self._library.remove(name)
 

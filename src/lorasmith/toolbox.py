@@ -228,7 +228,7 @@ class Toolbox:
         Raises:
             AdapterError, BaseError, Stopped: as the tool that it names.
         """
-        from lorasmith.adapters.tools.requests import Edit, Merge, Scale
+        from lorasmith.adapters.tools.requests import Convert, Edit, Merge, Scale
 
         options = asked.model_dump(exclude={"lora", "loras"}) | {"dry_run": dry_run, "watch": watch}
         if isinstance(asked, Merge):
@@ -237,9 +237,9 @@ class Toolbox:
             return self.scale(asked.lora, options.pop("factor"), out, **options)
         if isinstance(asked, Edit):
             return self.edit(asked.lora, out, thumbnail=thumbnail, **options)
-        making = {"resize": self.resize, "convert": self.convert}[asked.verb]
-        made: Report = making(asked.files[0], out, **options)
-        return made
+        if isinstance(asked, Convert):
+            return self.convert(asked.lora, out, **options)
+        return self.resize(asked.files[0], out, **options)
 
     def _base(self, base: str) -> BaseWeights | None:
         return self.weights(base) if base else None

@@ -312,7 +312,7 @@ def _advice(used: float, effective: float, adapter: OpenAdapter) -> str:
 
 
 def picture(description: Description) -> str:
-    """The norms of all blocks as one SVG.
+    """The norms of all blocks as one SVG, which is ``Markup``.
 
     Raises:
         AdapterError: the description was made without looking deep.
@@ -325,7 +325,7 @@ def picture(description: Description) -> str:
     relative = all(block.relative is not None for block in blocks) and bool(blocks)
     bars = [(block.name, block.relative if relative and block.relative is not None else block.norm) for block in blocks]
     title = "How much each block is changed" + (" (of its own weights)" if relative else "")
-    return str(bar_chart(title, bars, unit="‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖"))
+    return bar_chart(title, bars, unit="‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖")
 
 
 def _order(name: str) -> tuple[str, int]:
