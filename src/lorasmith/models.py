@@ -65,6 +65,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class LoraFile:
+    """One file of the library, as the list of its tools shows it."""
+
+    name: str
+    size: int
+    passed: bool | None
+    """Its certificate; None when it has none."""
+    description: Description | None
+    problem: str = ""
+    """Why it cannot be read; empty when it can."""
+
+
+@dataclass(frozen=True)
 class Run:
     """Where an adapter came from."""
 
@@ -119,10 +132,22 @@ class Models:
         model, report, usage = self._model(name, versions, all_samples=True), None, None
         certificate = self._library.certificate(name)
         if not model.problem:
-            report = self._studio.inspect(path)
+            report = _described(path)
             with suppress(AdapterError):  # its family is asked for on the page where it is used
                 usage = self.use(name)
         return WholeModel(model, path, report, certificate, self._run(name, report), usage)
+
+    def files(self) -> tuple[LoraFile, ...]:
+        """Every file of the library with what its header says, by name."""
+        found = []
+        for name in self._library.names():
+            path, certificate = self._library.path(name), self._library.certificate(name)
+            passed = None if certificate is None else bool(certificate.get("passed"))
+            try:
+                found.append(LoraFile(name, path.stat().st_size, passed, _described(path)))
+            except LorasmithError as damage:
+                found.append(LoraFile(name, path.stat().st_size, passed, None, damage.message))
+        return tuple(found)
 
     def use(self, name: str) -> Usage:
         """How it is used in ComfyUI, A1111 and diffusers, with the exact text.
@@ -212,7 +237,8 @@ class Models:
         path, about = self._library.path(name), self._library.about(name)
         certificate = self._library.certificate(name)
         try:
-            metadata, looks_like, problem = *_header(path), ""
+            header = _described(path)
+            metadata, looks_like, problem = dict(header.metadata), header.looks_like, ""
         except LorasmithError as damage:
             metadata, looks_like, problem = {}, "", damage.message
         samples = self._samples(about.job, metadata, all_samples)
@@ -322,15 +348,14 @@ def uploaded(name: str, chunks: Iterable[bytes], folder: Path) -> Path:
     return target
 
 
-def _header(path: Path) -> tuple[dict[str, str], str]:
-    """What the header of a LoRA file says, and what base it looks made for; kept as long as the file is the same."""
+def _described(path: Path) -> Description:
+    """What the header of a LoRA file says, kept as long as the file is the same."""
     facts = path.stat()
-    return _header_of(path, facts.st_size, facts.st_mtime_ns)
+    return _described_as(path, facts.st_size, facts.st_mtime_ns)
 
 
-@lru_cache(maxsize=1024)
-def _header_of(path: Path, size: int, changed: int) -> tuple[dict[str, str], str]:
+@lru_cache(maxsize=512)
+def _described_as(path: Path, size: int, changed: int) -> Description:
     from lorasmith.adapters.tools.describing import describe
 
-    found = describe(path)
-    return dict(found.metadata), found.looks_like
+    return describe(path)

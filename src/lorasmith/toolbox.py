@@ -195,12 +195,19 @@ class Toolbox:
         return edit(self.path(lora), out, **watch.arguments, **options)
 
     def use(
-        self, loras: Iterable[tuple[Reference, float]], *, family: str = "", base: str = "", prompt: str = ""
+        self,
+        loras: Iterable[tuple[Reference, float]],
+        *,
+        family: str = "",
+        base: str = "",
+        prompt: str = "",
+        beside: bool = False,
     ) -> Usage:
-        """Ready text for ComfyUI, A1111 and diffusers."""
+        """Ready text for ComfyUI, A1111 and diffusers; with ``beside`` it does not say where the files lie here."""
         from lorasmith.adapters.tools.using import Chosen, use
 
-        return use([Chosen(self.path(lora), weight) for lora, weight in loras], family=family, base=base, prompt=prompt)
+        chosen = [Chosen(self.path(lora), weight) for lora, weight in loras]
+        return use(chosen, family=family, base=base, prompt=prompt, beside=beside)
 
     def install(self, lora: Reference, folder: Path, *, name: str = "", dry_run: bool = False) -> Installed:
         """Copy a LoRA into the folder of ComfyUI, A1111 or Forge."""

@@ -8,6 +8,7 @@ from lorasmith.web.pages import (
     announcements,
     arranging,
     bases,
+    calculator,
     captioning,
     checks,
     creating,
@@ -17,6 +18,8 @@ from lorasmith.web.pages import (
     generate,
     help,
     imports,
+    lora_tools,
+    loras,
     models,
     past,
     people,
@@ -40,6 +43,9 @@ def routers() -> tuple[APIRouter, ...]:
     door_and_people = (door.router, shown.router, people.router, places.router, pictures.router)
     first = (*door_and_people, workspace.router, creating.router, queue.router, runs.router)
     areas = (
+        loras.router,
+        lora_tools.router,
+        calculator.router,
         models.router,
         generate.router,
         bases.router,

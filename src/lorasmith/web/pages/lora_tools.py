@@ -93,7 +93,13 @@ def preview(request: Request, verb: str, given: Given) -> HTMLResponse:
     lora = asked.files[0]
     before = files[lora].stat().st_size
     return aside(
-        request, verb, lora, key, work, "loras/preview.html", lambda made: {"made": made, "verb": verb, "before": before}
+        request,
+        verb,
+        lora,
+        key,
+        work,
+        "loras/preview.html",
+        lambda made: {"made": made, "verb": verb, "before": before},
     )
 
 

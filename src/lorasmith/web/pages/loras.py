@@ -1,4 +1,4 @@
-"""LoRA files: what each is and says, how two get on, how they are used elsewhere; what takes long is looked at aside."""
+"""LoRA files: what each is and says, how two get on, how they are used elsewhere; what takes long comes aside."""
 
 from __future__ import annotations
 
