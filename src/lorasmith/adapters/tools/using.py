@@ -153,7 +153,7 @@ def use(
         guides=tuple(
             _guides(loras, like, words, f"{', '.join([*words, prompt or _SCENE])} {tags}", code, programs or {})
         ),
-        warnings=(*doubts, *_warnings(adapters, named)),
+        warnings=(*doubts, *_warnings(adapters, like)),
     )
 
 

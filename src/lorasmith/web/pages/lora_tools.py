@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.datastructures import UploadFile
@@ -78,10 +78,11 @@ def outlook(request: Request, lora: Lora, base: Annotated[str, Query(max_length=
 
 
 @router.get("/preview/{verb}")
+@router.post("/preview/{verb}")
 def preview(request: Request, verb: str, given: Given) -> HTMLResponse:
     """What a tool would make; nothing is written."""
     studio = studio_of(request)
-    asked = request_of(_known(verb), _values(verb, given))
+    asked = request_of(_known(verb), _values(studio, verb, given))
     files = {one: studio.adapter(one) for one in asked.files}
     located = asked.with_files({one: str(path) for one, path in files.items()})
     out = studio.home / "adapters" / f".preview-{verb}.safetensors"  # never written
@@ -115,7 +116,7 @@ def make(request: Request, verb: str, given: Given) -> Response:
     studio = studio_of(request)
     _known(verb)
     try:
-        values = _values(verb, given)
+        values = _values(studio, verb, given)
         with tempfile.TemporaryDirectory() as folder:
             picture = _picture(given.picture, Path(folder)) if verb == "edit" else None
             row = studio.enqueue.tool(verb, values, given.one("name"), thumbnail=picture)
@@ -130,7 +131,7 @@ def _form(request: Request, verb: str, given: Fields, refusal: LorasmithError | 
     shown: dict[str, Any] = {
         "verb": verb, "words": _WORDS, "given": given, "sentence": said[0], "hint": said[1], "bases": bases(studio),
         "names": studio.library.names(), "families": families(studio), "dialects": tuple(FORMATS),
-        "query": urlencode([pair for pair in given.pairs if pair[0] != "name"]), "refused": refusal is not None,
+        "refused": refusal is not None,
     }  # fmt: skip
     status = 422 if refusal else 200
     if verb == "merge":
@@ -188,7 +189,7 @@ def _rows(given: Fields) -> list[Row]:
     return [*rows, Row(added, "1", "")] if added and len(rows) < _MOST else rows
 
 
-def _values(verb: str, given: Fields) -> dict[str, Any]:
+def _values(studio: Studio, verb: str, given: Fields) -> dict[str, Any]:
     """What a form says, as the request takes it; what is empty is left out."""
     if verb == "merge":
         parts = [
@@ -208,15 +209,18 @@ def _values(verb: str, given: Fields) -> dict[str, Any]:
         return values | _filled(given, ("dialect", "family", "rank", "only_for", "dtype", "base"))
     if verb == "scale":
         return values | {"by_block": _lines(given.one("blocks"))} | _filled(given, ("factor",))
-    return values | _edits(given)
+    return values | _edits(given, _said(studio.inspect(values["lora"]).metadata))
 
 
-def _edits(given: Fields) -> dict[str, Any]:
-    """Only what a field says otherwise than before, which stands beside it."""
-    fields = {name: given.one(name) for name in _FIELDS if given.one(name) != given.one(f"was.{name}")}
-    made: dict[str, Any] = {"fields": fields, "strip": given.all("strip"), "remove": given.all("remove")}
-    if given.one("tags") != given.one("was.tags"):
-        made["tags"] = [tag.strip() for tag in given.one("tags").split(",") if tag.strip()]
+def _edits(given: Fields, before: Mapping[str, str]) -> dict[str, Any]:
+    """Only what a field says otherwise than the file; browsers write lines their own way."""
+    sent = {name for name, _ in given.pairs}
+    now = {name: given.one(name).replace("\r\n", "\n") for name in (*_FIELDS, "tags") if name in sent}
+    other = {name: text for name, text in now.items() if text != before[name].replace("\r\n", "\n").strip()}
+    tags = other.pop("tags", None)
+    made: dict[str, Any] = {"fields": other, "strip": given.all("strip"), "remove": given.all("remove")}
+    if tags is not None:
+        made["tags"] = [tag.strip() for tag in tags.split(",") if tag.strip()]
     if values := _lines(given.one("values")):
         made["values"] = values
     return made
