@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from lorasmith.queue.verbs import Placement, Queue
     from lorasmith.sequels import Step
     from lorasmith.studio import Studio
-
-COMMIT: Final = "commit.json"
-"""In a caption job's folder: what to do with its captions."""
-
-ABOUT: Final = "about.json"
-"""In a train job's folder: what its adapter is said to be."""
 
 
 class Enqueue:
@@ -412,10 +406,9 @@ def open_queue(jobs: Jobs, *, damaged: bool = False) -> Queue:
 
 def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
     """The dispatcher of a studio, which files what ended jobs made and queues what shall follow them."""
-    from lorasmith.filing import collect_ended
     from lorasmith.queue.dispatcher import Dispatcher
 
-    return Dispatcher(studio.queue, **{"collect": lambda job: collect_ended(studio, job), **settings})
+    return Dispatcher(studio.queue, **{"collect": lambda job: sequels.collect_ended(studio, job), **settings})
 
 
 def _from(job: Job, placement: Placement | None) -> Placement:

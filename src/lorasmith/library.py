@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast, get_args
 
 from filelock import FileLock
 
 from lorasmith.errors import AdapterError, ConfigError
 from lorasmith.files import file_digest, read_json, write_json
 
-Visibility = Literal["private", "public"]
+Visibility = Literal["private", "team", "public"]
+VISIBILITIES: Final = get_args(Visibility)
 KINDS: Final = ("", "person", "style", "object")
 """What an adapter teaches; empty where nobody has said."""
 _PARTS: Final = (".safetensors", ".certificate.json", ".about.json")
@@ -43,7 +44,7 @@ class About:
     """What people call it; empty: its name."""
     description: str = ""
     visibility: Visibility = "private"
-    """Whether it may be shown to people without an account, once there are links for that."""
+    """Who else may see it: nobody, everybody with an account, everybody. Kept here alone; a server goes by it."""
     kind: str = ""
     license: str = ""
     """Empty: what the file itself says."""
@@ -74,7 +75,7 @@ class Library:
 
     def names(self) -> tuple[str, ...]:
         """All of them, by name."""
-        return tuple(sorted(path.stem for path in self.folder.glob("*.safetensors") if path.name[0] != "."))
+        return self._names()
 
     def path(self, name: str) -> Path:
         """Where the adapter lies.
@@ -82,7 +83,7 @@ class Library:
         Raises:
             AdapterError: there is none of that name.
         """
-        if name not in self.names():
+        if name not in self._names():
             raise AdapterError(f"There is no model '{name}'.", "The models page lists what there is.")
         return self.folder / f"{name}.safetensors"
 
@@ -145,10 +146,18 @@ class Library:
         raw = self._read(path.stem, ".about.json")
         known = {field.name for field in fields(About)}
         about = About(**{key: str(value) for key, value in raw.items() if key in known})  # type: ignore[arg-type]
-        if about.visibility not in ("private", "public"):
+        if about.visibility not in VISIBILITIES:
             about = replace(about, visibility="private")
         moment = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
         return replace(about, kind=about.kind if about.kind in KINDS else "", added=about.added or moment)
+
+    def visibility(self, name: str) -> Visibility:
+        """Who sees it beside its owner; private where nothing says so, as for what is not here."""
+        try:
+            said = self._read(name, ".about.json").get("visibility") if Path(name).name == name else ""
+        except OSError:  # too long to be a name
+            return "private"
+        return cast(Visibility, said) if said in VISIBILITIES else "private"
 
     def describe(self, name: str, **changes: str) -> About:
         """Change what is kept beside it: ``title``, ``description``, ``visibility``, ``kind``, ``license``.
@@ -163,8 +172,8 @@ class Library:
         for key, longest in _LONGEST.items():
             if len(changes.get(key, "")) > longest:
                 raise ConfigError(f"The {key} is longer than {longest:,} characters.", "Say it shorter.")
-        if changes.get("visibility", "private") not in ("private", "public"):
-            raise ConfigError("A model is private or public.", "Choose one of them.")
+        if changes.get("visibility", "private") not in VISIBILITIES:
+            raise ConfigError(f"There is no visibility '{changes['visibility']}'.", "There are: private, team, public.")
         if changes.get("kind", "") not in KINDS:
             raise ConfigError(f"There is no kind '{changes['kind']}'.", f"Choose one of {', '.join(KINDS[1:])}.")
         changed = replace(about, **{key: value.strip() for key, value in changes.items()})  # type: ignore[arg-type]
@@ -205,10 +214,13 @@ class Library:
             for ending in reversed(_PARTS):  # the file itself last: until it is gone, nothing is
                 if (part := self._beside(path.stem, ending)).exists():
                     part.replace(place / part.name)
-        return next(one for one in self.trash() if one.id == place.name)
+        return next(one for one in self._deleted() if one.id == place.name)
 
     def trash(self) -> tuple[Deleted, ...]:
         """What can be put back, the newest first."""
+        return self._deleted()
+
+    def _deleted(self) -> tuple[Deleted, ...]:
         found = []
         for file in sorted((self.folder / _TRASH).glob("*/*.safetensors"), reverse=True):
             facts = file.parent.stat()
@@ -222,7 +234,7 @@ class Library:
         Raises:
             AdapterError: it is not in the trash.
         """
-        thing = next((one for one in self.trash() if one.id == id), None)
+        thing = next((one for one in self._deleted() if one.id == id), None)
         if thing is None:
             raise AdapterError("That is not in the trash any more.", "Look at the list again.")
         with self._alone():
@@ -239,9 +251,12 @@ class Library:
     def empty_trash(self) -> int:
         """Delete for good what lies in the trash; how many bytes that were."""
         with self._alone():
-            freed = sum(one.size for one in self.trash())
+            freed = sum(one.size for one in self._deleted())
             shutil.rmtree(self.folder / _TRASH, ignore_errors=True)
         return freed
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(sorted(path.stem for path in self.folder.glob("*.safetensors") if path.name[0] != "."))
 
     def _beside(self, name: str, ending: str) -> Path:
         return self.folder / f"{name}{ending}"

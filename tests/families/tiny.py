@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, seeing_processor, t5_tokenizer
 
 Build = Callable[[Path], Any]
 
@@ -23,14 +23,24 @@ class Record:
     build: Build
     """Makes the pipeline; the folder is for its tokenizers."""
     side: int = 64
+    resolution: int = 64
+    """Of runs; coarser where sides of 16 pixels and more are not fine enough."""
     call: dict[str, Any] = field(default_factory=dict)
     """What the pipeline is called with so that it asks its denoiser once, without a second, unguided pass."""
     sigmas: bool = True
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    length: int = 1
+    """Frames of the clip that its steps are compared with; ``call`` says as many."""
+    opaque: bool = False
+    """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
+    plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    """What the pipeline tells its denoiser, without what it says to no effect and the family leaves out."""
     full: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By variant: class and published config of the denoiser at full size."""
+    wide: Build | None = None
+    """A base of the published widths, of one block, where diffusers' reader of LoRA files has them written into it."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
 
@@ -254,14 +264,27 @@ def build_qwen_image(folder: Path) -> Any:
     )
 
 
-def build_lumina2(folder: Path) -> Any:
+_LUMINA2: dict[str, Any] = {
+    "hidden_size": 48, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 3, "num_kv_heads": 1,
+    "axes_dim_rope": (4, 6, 6),
+}  # fmt: skip
+_WIDE_LUMINA2: dict[str, Any] = {
+    "hidden_size": 2304, "num_layers": 1, "num_refiner_layers": 0, "num_attention_heads": 24, "num_kv_heads": 8,
+    "axes_dim_rope": (32, 32, 32), "ffn_dim_multiplier": 0.001,
+}  # fmt: skip
+
+
+def build_wide_lumina2(folder: Path) -> Any:
+    return build_lumina2(folder, _WIDE_LUMINA2)
+
+
+def build_lumina2(folder: Path, config: dict[str, Any] = _LUMINA2) -> Any:
     from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
 
     words = gemma_tokenizer(folder)
     transformer = Lumina2Transformer2DModel(
-        sample_size=8, hidden_size=32, num_layers=2, num_refiner_layers=1, num_attention_heads=2, num_kv_heads=1,
-        multiple_of=16, axes_dim_rope=(4, 6, 6), axes_lens=(300, 64, 64), cap_feat_dim=32,
-    )  # fmt: skip
+        sample_size=8, multiple_of=16, axes_lens=(300, 64, 64), cap_feat_dim=32, **config
+    )
     return Lumina2Pipeline(
         transformer=transformer,
         scheduler=_flow(shift=6.0),
@@ -305,6 +328,72 @@ def build_flux2(folder: Path) -> Any:
         text_encoder=small_language_model("Qwen3ForCausalLM", words, layers=28, width=32),
         tokenizer=words,
     )
+
+
+def small_vision(words: Any, layers: int, words_too: bool = False) -> Any:
+    """Qwen3-VL, with or without its last layer of words."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLModel
+
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32,
+        "deepstack_visual_indexes": [0], "num_position_embeddings": 16,
+    }  # fmt: skip
+    kind = Qwen3VLForConditionalGeneration if words_too else Qwen3VLModel
+    return kind(Qwen3VLConfig(text_config=text, vision_config=vision))
+
+
+def build_qwen_image_21(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline, QwenImage21Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=8, out_channels=8, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4, decoder_base_dim=4, z_dim=8, num_res_blocks=1, latents_mean=[0.1] * 8, latents_std=[1.5] * 8
+    )
+    return QwenImage21Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=vae,
+        text_encoder=small_vision(words, layers=2, words_too=True),
+        processor=seeing_processor("Qwen3VLProcessor", words),
+    )
+
+
+def build_krea2(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage, Krea2Pipeline, Krea2Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = Krea2Transformer2DModel(
+        num_layers=2, attention_head_dim=16, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96,
+        timestep_embed_dim=16, text_hidden_dim=32, num_text_layers=3, text_num_attention_heads=2,
+        text_num_key_value_heads=2, text_intermediate_size=48, num_layerwise_text_blocks=1, num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    return Krea2Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(max_image_seq_len=6400),
+        vae=AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+        text_encoder=small_vision(words, layers=3),
+        tokenizer=words,
+        text_encoder_select_layers=(1, 2, 3),
+    )
+
+
+def without_padding(call: dict[str, Any]) -> dict[str, Any]:
+    """Tokens that are masked, and places for them, say nothing; nor does a mask that masks nothing."""
+    kept = call["encoder_attention_mask"][0].bool()
+    call = {name: value for name, value in call.items() if name != "encoder_attention_mask"}
+    call["encoder_hidden_states"] = call["encoder_hidden_states"][:, kept]
+    call["position_ids"] = call["position_ids"][int((~kept).sum()) :]
+    return call
 
 
 _XL: dict[str, Any] = {
@@ -371,9 +460,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},
         full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
+        wide=build_wide_lumina2,
     ),
     Record(
-        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
+        sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
@@ -385,6 +476,14 @@ _ALL_RECORDS: tuple[Record, ...] = (
             "klein_9b": ("Flux2Transformer2DModel", _KLEIN9),
         },
         modules={"dev": 8 * 12 + 48 * 2, "klein_4b": 5 * 12 + 20 * 2, "klein_9b": 8 * 12 + 24 * 2},
+    ),
+    Record(
+        "krea2", "Krea2Pipeline", build_krea2, call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
+        full={"2": ("Krea2Transformer2DModel", {})}, modules={"2": 28 * 8},
+    ),
+    Record(
+        "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
+        call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}

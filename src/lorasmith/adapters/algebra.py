@@ -18,6 +18,11 @@ from lorasmith.adapters.arrays import Array
 _NEGLIGIBLE = 3e-8
 """Of the largest: directions of a thin matrix this weak are rounding of fp32, and of fp64 once squared."""
 
+_DEPENDENT = 3e-3
+"""Of the largest pivot: below it Gram matrices summed in fp32 leave too few digits for an inverse."""
+
+_CANCELLING = 1e-3
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -81,6 +86,32 @@ def truncated(factors: Factors, found: Spectrum, rank: int) -> Factors:
     return Factors(_padded(up, rank, 1), _padded(down, rank, 0), factors.layer)
 
 
+def leading(factors: Factors, rank: int) -> Factors:
+    """The best approximation of a rank far below that of the factors: several LoRAs side by side, cut down.
+
+    Only the wanted directions are carried to their end. With down downᵀ = L Lᵀ (Cholesky), the eigenvectors of
+    Lᵀ (upᵀ up) L are the right singular vectors of ΔW in the basis L⁻¹ down; one eigendecomposition in place of three.
+    Where the rows of ``down`` depend on each other L does not exist, and the long way is gone.
+    """
+    if factors.rank <= 2 * rank:
+        return truncated(factors, spectrum(factors), rank)
+    inside = (factors.down @ factors.down.T).astype(np.float64)
+    try:
+        lower = np.linalg.cholesky(inside)
+    except np.linalg.LinAlgError:
+        return truncated(factors, spectrum(factors), rank)
+    diagonal = np.diagonal(lower)
+    if diagonal.min() <= _DEPENDENT * diagonal.max():
+        return truncated(factors, spectrum(factors), rank)
+    squares, vectors = np.linalg.eigh(lower.T @ (factors.up.T @ factors.up).astype(np.float64) @ lower)
+    values = np.sqrt(np.maximum(squares[: -rank - 1 : -1], 0.0))
+    kept = vectors[:, : -rank - 1 : -1][:, values > _NEGLIGIBLE * (values.max(initial=0.0) or 1.0)]
+    roots = np.sqrt(values[: kept.shape[1]])
+    up = factors.up @ (lower @ (kept / roots)).astype(np.float32)
+    down = (np.linalg.solve(lower.T, kept) * roots).T.astype(np.float32) @ factors.down
+    return Factors(_padded(up, rank, 1), _padded(down, rank, 0), factors.layer)
+
+
 def _padded(matrix: Array, rank: int, axis: int) -> Array:
     """Zeros up to a rank: a file that states one rank keeps it where a layer has less."""
     missing = rank - matrix.shape[axis]
@@ -133,6 +164,20 @@ def sketched(delta: Array, layer: tuple[int, ...], rank: int, *, seed: int = 0, 
 def squared_norm(factors: Factors) -> float:
     """‖ΔW‖² (Frobenius) from two small Gram matrices."""
     return inner(factors, factors)
+
+
+def squared_norms(parts: Sequence[Factors]) -> tuple[float, float]:
+    """The sum of the parts' ‖ΔW‖² and ‖sum of the parts‖²: how much of them is left when they are added."""
+    whole = joined(parts)
+    products = (whole.up.T @ whole.up) * (whole.down @ whole.down.T)
+    together, separate, begin = float(products.sum(dtype=np.float64)), 0.0, 0
+    for part in parts:
+        inside = slice(begin, begin + part.rank)
+        separate += float(products[inside, inside].sum(dtype=np.float64))
+        begin += part.rank
+    if together < _CANCELLING * separate:  # what is left of fp32 then is rounding
+        together = inner(whole, whole)
+    return separate, max(0.0, together)
 
 
 def inner(one: Factors, other: Factors) -> float:

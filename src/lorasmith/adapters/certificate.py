@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorasmith.adapters.file import read_adapter
 from lorasmith.adapters.module import LoraModule
-from lorasmith.adapters.places import places_of
+from lorasmith.adapters.places import places_of, taken_apart
 from lorasmith.adapters.reload import Subject, reload
 from lorasmith.adapters.static_checks import ProgramCheck, check_against_base, check_file, check_names
 from lorasmith.errors import AdapterError
@@ -40,7 +40,7 @@ class Certificate(BaseModel):
     dialect: str = "unknown"
     dtype: str = ""
     modules: int = 0
-    """Modules in the file."""
+    """Layers that the file changes."""
     modules_loaded: int = 0
     """Modules that diffusers gave an adapter."""
     keys_total: int = 0
@@ -79,10 +79,12 @@ class Certificate(BaseModel):
         if self.output_change is not None:
             lines.append(f"At a fixed latent it changes the base's output by {self.output_change:.1%}.")
         for program, check in self.programs.items():
-            if check.applies:
-                lines.append(f"{program} maps {check.modules} of {self.modules} modules.")
-            else:
+            if not check.applies:
                 lines.append(f"{program} cannot run this base: {check.note}")
+            elif check.modules == self.modules:
+                lines.append(f"{program} reads it whole.{f' {check.note}' if check.note else ''}")
+            else:
+                lines.append(f"{program} maps {check.modules} of {self.modules} modules: {check.note}")
         return [*lines, *self.findings]
 
     def require(self) -> None:
@@ -123,6 +125,7 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
     findings = check_file(adapter)
     pipeline = family.pipeline(base, dtype=torch.float32, device=device)
     places = places_of(pipeline, family)
+    adapter = taken_apart(adapter, places)
     findings += check_against_base(adapter, places, base.name)
     measured = reload(Subject(adapter, places, pipeline, family, base, trained))
     programs, skipped = check_names(adapter, places, pipeline, family)

@@ -2,6 +2,7 @@
 
 Stems and form come from the family (``Family.key_names``, ``file_form``): every module has ``.lora_down.weight``,
 ``.lora_up.weight`` and ``.alpha``, or ``.lora_A.weight`` and ``.lora_B.weight`` with alpha folded into the latter.
+Layers that are one matrix in the file (``Family.fused``) are written as one, exactly.
 ``.dora_scale`` is written where a module has magnitudes; our trainer turns those into a plain LoRA first.
 The same modules and metadata always give the same bytes.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorasmith.adapters.fusion import stemmed
 from lorasmith.adapters.keys import KEY, Dialect, dialect_of, split_key
 from lorasmith.adapters.module import LoraModule, low_rank_update
 from lorasmith.bases.header import read_safetensors_header
@@ -138,10 +140,7 @@ def _tensors(modules: Sequence[LoraModule], family: Family, dtype: str) -> dict[
     if dtype not in formats:
         raise AdapterError(f"'{dtype}' is no number format of an adapter.", f"Choose one of {', '.join(formats)}.")
     tensors: dict[str, Tensor] = {}
-    for module in modules:
-        stem = family.key_names(module.part, module.module)
-        if any(f"{stem}.{piece}" in tensors for piece in ("alpha", "lora_A.weight")):
-            raise AdapterError(f"Two modules would be written as {stem}.", "Report this: a file cannot hold both.")
+    for stem, module in stemmed(modules, family):
         if family.file_form == "peft":
             # Programs that read these names read no alpha beside them: it goes into the numbers, in fp32.
             pieces = {"lora_A.weight": module.down, "lora_B.weight": module.up.float() * (module.alpha / module.rank)}

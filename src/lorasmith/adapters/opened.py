@@ -63,8 +63,9 @@ class OpenAdapter:
 
     def factors(self, module: Module, weight: Array | None = None) -> Factors:
         """The update of one module of the file; the last one is kept, for fused layers ask for it three times."""
-        if weight is None and self._last is not None and self._last[0] == module.stem.text:
-            return self._last[1]
+        last = self._last
+        if weight is None and last is not None and last[0] == module.stem.text:
+            return last[1]
         made = factors_of(module, self.reader(module), weight)
         self._last = (module.stem.text, made) if weight is None else None
         return made

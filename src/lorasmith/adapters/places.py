@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from lorasmith.adapters.file import AdapterFile, StoredModule
+from lorasmith.adapters.fusion import Slice, slices_of
 from lorasmith.adapters.ui_keys import Place, comfyui_stems
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ class Places:
 
     shapes: dict[Place, tuple[int, ...]]
     by_stem: dict[str, Place]
+    fused: dict[str, tuple[Slice, ...]] = field(default_factory=dict)
+    """By stem: the layers that are one matrix in the file. Each is found as ``stem[0]``, ``stem[1]`` ..."""
 
     def find(self, stem: str) -> Place | None:
         return self.by_stem.get(stem)
@@ -62,7 +66,23 @@ def places_of(pipeline: Any, family: Family) -> Places:
         for stem, place in comfyui_stems(parts["unet"].config, *counts).items():
             if place in shapes:
                 by_stem.setdefault(stem, place)
-    return Places(shapes, by_stem)
+    fused = slices_of(((part, name, shape[0]) for (part, name), shape in shapes.items()), family)
+    for stem, slices in fused.items():
+        by_stem |= {f"{stem}[{number}]": (one.part, one.module) for number, one in enumerate(slices)}
+    return Places(shapes, by_stem, fused)
+
+
+def taken_apart(adapter: AdapterFile, places: Places) -> AdapterFile:
+    """The file with every fused module as the layers it is made of; one that does not fit stays whole."""
+    modules: dict[str, StoredModule] = {}
+    for stem, module in adapter.modules.items():
+        slices = places.fused.get(stem, ())
+        if not slices or module.up.shape[0] != slices[-1].last or module.dora_scale is not None:
+            modules[stem] = module
+            continue
+        for number, one in enumerate(slices):
+            modules[f"{stem}[{number}]"] = replace(module, up=module.up[one.first : one.last])
+    return replace(adapter, modules=modules)
 
 
 def text_layer_count(parts: dict[str, Any], part: str = "text_encoder") -> int:

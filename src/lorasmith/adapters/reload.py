@@ -72,12 +72,13 @@ def reload(subject: Subject) -> Measured:
     difference, worst, differing = _compare(subject, loaded, layers)
     after = _outputs(subject)
     changes = {part: _change(before[part], after[part]) for part in before}
+    used = {(adapter.modules[stem].stem, adapter.modules[stem].alpha is not None) for stem in loaded}
     parts = {"text_encoder" if place[0].startswith("text_encoder") else "denoiser" for place in loaded.values()}
     return Measured(
         subject.tolerance,
         found + differing + _judge_outputs(changes, parts),
         modules_loaded=len(layers),
-        keys_consumed=sum(2 + (adapter.modules[stem].alpha is not None) for stem in loaded),
+        keys_consumed=sum(2 + with_alpha for _, with_alpha in used),
         largest_relative_difference=_finite(difference),
         worst_module=worst,
         output_change=_finite(changes["denoiser"]),
@@ -177,15 +178,15 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     device: Any = model.denoiser.device
     generator = torch.Generator().manual_seed(0)
     pixels = 2 * family.bucket_multiple
-    side = family.latent_scale(pixels)
-    latent = torch.randn(1, family.latent_channels(model), side, side, generator=generator)  # (1, C, h, w)
+    latent = torch.randn(1, *family.latent_shape(model, pixels, pixels), generator=generator)  # (1, C, h, w)
     with torch.no_grad():
         states = family.encode_prompts(model, ["a picture of a red star"])
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()
         }
-        framed = family.frame(model, Conditioning(fixed), [Framing.whole(pixels, pixels)], family.training_guidance)
+        framing = Framing.whole(pixels, pixels, 1, family.default_fps)
+        framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])

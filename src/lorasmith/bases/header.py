@@ -6,7 +6,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,11 @@ MAX_HEADER_BYTES = 32_000_000
 MAX_METADATA_BYTES = 16_000_000  # tag tables of large datasets and a thumbnail
 MAX_TENSORS = 100_000
 MAX_KEY_LENGTH = 500
+_MAX_QUOTES = 12 * MAX_TENSORS  # five texts a tensor, and those of the metadata
 MAX_AXES = 8
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "C64": 64,
@@ -106,26 +108,16 @@ def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], di
 
 def _measure(text: bytes) -> None:
     """Refuse JSON that is no table of tensors, by its brackets and commas outside of texts; nothing is built of it."""
-    braces = brackets = commas = depth = last = 0
-    for text_begin, text_end in _texts(text):
-        opened = text.count(b"{", last, text_begin)
-        listed = text.count(b"[", last, text_begin)
-        commas += text.count(b",", last, text_begin)
-        closed = text.count(b"}", last, text_begin) + text.count(b"]", last, text_begin)
-        braces, brackets = braces + opened, brackets + listed
-        if depth + opened + listed > 3 + closed or opened + listed > 3:
-            raise _Malformed("it is no table of tensors")
-        depth += opened + listed - closed
-        last = text_end
-        if braces > MAX_TENSORS + 2 or brackets > 2 * MAX_TENSORS or commas > (MAX_AXES + 4) * MAX_TENSORS:
-            raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
-
-
-def _texts(text: bytes) -> Iterator[tuple[int, int]]:
-    """Where every JSON text begins and ends; the last one is the end of all."""
-    for found in _STRING.finditer(text):
-        yield found.span()
-    yield len(text), len(text)
+    if text.count(b'"') - text.count(b'\\"') > _MAX_QUOTES:
+        raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
+    bare = _STRING.sub(b"", text)
+    if bare.count(b"{") > MAX_TENSORS + 2 or bare.count(b"[") > 2 * MAX_TENSORS:
+        raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
+    if bare.count(b",") > (MAX_AXES + 4) * MAX_TENSORS:
+        raise _Malformed(f"it lists more than {MAX_TENSORS:,} tensors")
+    # A table of entries that hold lists of numbers: without the lists and the entries the table alone is left.
+    if bare.translate(None, _NO_BRACKETS).replace(b"[]", b"").replace(b"{}", b"") not in (b"{}", b""):
+        raise _Malformed("it is no table of tensors")
 
 
 def _tensor(name: str, entry: object) -> tuple[tuple[int, ...], str, tuple[int, int]]:
@@ -147,7 +139,9 @@ def _tensor(name: str, entry: object) -> tuple[tuple[int, ...], str, tuple[int, 
 
 
 def _naturals(values: object) -> bool:
-    return isinstance(values, list) and all(type(n) is int and 0 <= n < 2**48 for n in values)
+    if not isinstance(values, list):
+        return False
+    return set(map(type, values)) <= {int} and (not values or (min(values) >= 0 and max(values) < 2**48))
 
 
 def _filled(spans: Iterable[tuple[int, int]]) -> int:

@@ -1,4 +1,4 @@
-"""Lumina-Image 2: one stream of picture and Gemma tokens with a mask; time runs backwards, output negated."""
+"""Lumina-Image 2: one stream of picture and Gemma tokens with a mask; time backwards, output negated, fused names."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _FEED_FORWARD = ("feed_forward.linear_1", "feed_forward.linear_2", "feed_forward.linear_3")
 _MODULATION = ("norm1.linear",)
+_QKV = ("to_q", "to_k", "to_v")
+# The released names, which ComfyUI goes by and diffusers translates.
+_RELEASED = {
+    **{f"attn.{name}": "attention.qkv" for name in _QKV},
+    "attn.to_out.0": "attention.out",
+    **{f"feed_forward.linear_{number}": f"feed_forward.w{number}" for number in (1, 2, 3)},
+    "norm1.linear": "adaLN_modulation.1",
+}
 
 
 class Lumina2(Family):
@@ -33,12 +41,7 @@ class Lumina2(Family):
     name: ClassVar[str] = "lumina2"
     title: ClassVar[str] = "Lumina-Image 2"
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
-        Pretrained(
-            "Lumina-Image 2.0",
-            "Alpha-VLLM/Lumina-Image-2.0",
-            "Apache-2.0",
-            "its adapters load in diffusers; ComfyUI has other names for its layers and skips them",
-        ),
+        Pretrained("Lumina-Image 2.0", "Alpha-VLLM/Lumina-Image-2.0", "Apache-2.0"),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("Lumina2Pipeline",))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
@@ -48,6 +51,7 @@ class Lumina2(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Lumina2"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 2.61})
@@ -77,6 +81,23 @@ class Lumina2(Family):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "lumina-2/lora", "modelspec.implementation": "diffusers"}
 
+    def key_names(self, part: str, module: str) -> str:
+        if part != self.denoiser_part:
+            return super().key_names(part, module)
+        block, layer = _split(module)
+        return f"diffusion_model.{block}{_RELEASED.get(layer, layer)}"
+
+    def fused(self, part: str, module: str) -> tuple[str, ...]:
+        block, layer = _split(module)
+        if part != self.denoiser_part or _RELEASED.get(layer) != "attention.qkv":
+            return ()
+        return tuple(f"{block}attn.{name}" for name in _QKV)
+
+    def companions(self, part: str, module: str) -> tuple[str, ...]:
+        """diffusers reads a file of these names only when it has every layer of a block."""
+        block, layer = _split(module)
+        return tuple(block + name for name in _RELEASED) if part == self.denoiser_part and layer in _RELEASED else ()
+
     def flow_shift(self, width: int, height: int) -> float:
         return 6.0
 
@@ -100,6 +121,14 @@ class Lumina2(Family):
             return_dict=False,
         )[0]
         return -prediction.float()
+
+
+def _split(module: str) -> tuple[str, str]:
+    """``layers.3.`` and what lies in it; the names of a layer outside the blocks stay whole."""
+    pieces = module.split(".", 2)
+    if len(pieces) == 3 and pieces[1].isdigit():
+        return f"{pieces[0]}.{pieces[1]}.", pieces[2]
+    return "", module
 
 
 plugin = Lumina2()

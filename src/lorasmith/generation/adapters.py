@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorasmith.adapters.file import data_hash
+from lorasmith.adapters.fusion import slices_of
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import AdapterError, BaseError
 
@@ -120,7 +121,7 @@ def _load_one(pipe: Any, family: Family, path: Path, slot: str) -> int:
     broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise AdapterError(f"{_listed(broken)} in {path.name} hold numbers that are not finite.", "Train it again.")
-    places = _places(pipe, family, path, modules)
+    modules, places = _places(pipe, family, path, modules)
     halves = (("lora_A", "down"), ("lora_B", "up"))
     state = {
         f"{places[stem]}.{key}.weight": getattr(module, half)
@@ -138,28 +139,45 @@ def _load_one(pipe: Any, family: Family, path: Path, slot: str) -> int:
     return len(modules)
 
 
-def _places(pipe: Any, family: Family, path: Path, modules: dict[str, _FileModule]) -> dict[str, str]:
-    """Where each of the file's modules belongs, as ``part.module``.
+def _places(
+    pipe: Any, family: Family, path: Path, modules: dict[str, _FileModule]
+) -> tuple[dict[str, _FileModule], dict[str, str]]:
+    """The modules, fused ones as the layers they are made of, and where each belongs, as ``part.module``.
 
     The translation is ours: that of diffusers drops text encoder modules unless a file has a certain mixture of them.
     """
     from torch import nn
 
     names: dict[str, str] = {}
+    rows: list[tuple[str, str, int]] = []
     for part, component in pipe.components.items():
         if part in ADAPTED_PARTS and isinstance(component, nn.Module):
             for name, module in component.named_modules():
                 if isinstance(module, (nn.Linear, nn.Conv2d)) or hasattr(module, "lora_A"):
                     bare = name.removesuffix(".base_layer")
+                    rows.append((part, bare, getattr(module, "base_layer", module).weight.shape[0]))
                     for stem in _stems(family, part, bare):
                         names[stem] = f"{part}.{bare}"
+    modules = dict(modules)
+    for stem, slices in slices_of(rows, family).items():
+        if stem not in modules:
+            continue
+        whole = modules.pop(stem)
+        if whole.up.shape[0] != slices[-1].last:
+            raise AdapterError(
+                f"{stem} in {path.name} has {whole.up.shape[0]} rows, the layers of this base have {slices[-1].last}.",
+                "Check which base it was trained for.",
+            )
+        for number, one in enumerate(slices):
+            modules[f"{stem}[{number}]"] = replace(whole, up=whole.up[one.first : one.last].contiguous())
+            names[f"{stem}[{number}]"] = f"{one.part}.{one.module}"
     unknown = [stem for stem in modules if stem not in names]
     if unknown:
         raise AdapterError(
             f"{len(unknown)} of {len(modules)} modules of {path.name} are not in this base: {_listed(unknown)}.",
             "Check which base and program it was made for.",
         )
-    return {stem: names[stem] for stem in modules}
+    return modules, {stem: names[stem] for stem in modules}
 
 
 def _modules_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, _FileModule]:

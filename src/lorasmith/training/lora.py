@@ -31,10 +31,12 @@ class Lora:
     Attributes:
         parts: the models with adapters, by diffusers' names.
         parameters: every trainable tensor, fp32, by ``part.name``, in a fixed order.
+        silent: layers by part and name that the file must name although they are not trained.
     """
 
     parts: dict[str, nn.Module]
     parameters: dict[str, nn.Parameter]
+    silent: tuple[tuple[str, str], ...] = ()
 
     def of_part(self, part: str) -> list[nn.Parameter]:
         """The trainable tensors of one part, in order; empty for a part without adapter."""
@@ -77,6 +79,7 @@ class Lora:
                         module, kept = as_plain_lora(layer.get_base_layer().weight, module)
                         shares.append(kept)
                     found.append(module)
+        found += [_nothing(part, name, self.parts[part].get_submodule(name)) for part, name in self.silent]
         return found, Kept(sum(k.whole for k in shares), sum(k.kept for k in shares)).share
 
 
@@ -104,7 +107,8 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
                 if ".lora_A." in name:
                     _draw(parameter, f"{config.seed}/{part}.{name}")
                 parameters[f"{part}.{name}"] = parameter
-    return Lora({part: module for part, (module, _) in wanted.items()}, parameters)
+    parts = {part: module for part, (module, _) in wanted.items()}
+    return Lora(parts, parameters, tuple(_silent(parts, family)))
 
 
 def targeted(module: nn.Module, targets: tuple[str, ...], excluded: tuple[str, ...]) -> list[str]:
@@ -136,6 +140,22 @@ def _inject(
         "bias": "none",
     }
     inject_adapter_in_model(LoraConfig(**settings), module, adapter_name=_NAME)
+
+
+def _silent(parts: dict[str, nn.Module], family: Family) -> Iterator[tuple[str, str]]:
+    """Layers without an adapter that the file must name all the same."""
+    from peft.tuners.lora import LoraLayer
+
+    for part, model in parts.items():
+        trained = {name for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+        wanted = {other for name in trained for other in family.companions(part, name)}
+        yield from ((part, name) for name in sorted(wanted - trained))
+
+
+def _nothing(part: str, name: str, layer: Any) -> LoraModule:
+    """An update of rank 1 that changes nothing."""
+    rows, *rest = layer.weight.shape
+    return LoraModule(part, name, torch.zeros(1, *rest), torch.zeros(rows, 1, *([1] * len(rest[1:]))), alpha=1.0)
 
 
 def _draw(parameter: nn.Parameter, key: str) -> None:

@@ -1,29 +1,23 @@
-"""Whose things are whose: the one place that decides who may see, change and give away datasets, adapters and jobs.
+"""A studio for requests: over stores, a queue and a library that ask the rules first.
 
-A studio for requests is the studio over stores that ask first; pages and API know nothing of it. What is not yours is
-not there: the refusal is the same as for a name that nobody has.
-
-    private   its owner
-    team      everybody with an account sees it, members change it
-    public    as team, but only its owner changes it; and a page without signing in shows it
-
-Admins see and change everything. Outside a request (the queue's own work, the command line) nobody is asked. What has
-no owner, such as what was there before there were accounts, is the admins'.
+Pages and API know nothing of it. What is not yours is not there: the refusal is the same as for a name that nobody has.
+Outside a request (the queue's own work, the command line) nobody is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from lorasmith.datasets.garbage import Garbage
 from lorasmith.datasets.history import HistoryEntry
+from lorasmith.datasets.holders import Holders
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.enqueuing import Enqueue
-from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError, LorasmithError
+from lorasmith.errors import AdapterError, ConfigError, JobError
 from lorasmith.jobfolder import JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.library import About, Deleted, Library
@@ -32,100 +26,8 @@ from lorasmith.queue.states import State
 from lorasmith.queue.verbs import Placement, Queue
 from lorasmith.sequels import Step
 from lorasmith.studio import Studio
-from lorasmith.web.accounts import opened
-from lorasmith.web.people import Actor, Kind, Visibility, acting, changing
-
-_ABSENT: Mapping[Kind, tuple[type[LorasmithError], str, str]] = {
-    "dataset": (DatasetError, "There is no dataset '{}'.", "List the datasets for those there are."),
-    "adapter": (AdapterError, "There is no adapter '{}'.", "List the adapters for those there are."),
-    "job": (JobError, "There is no job '{}'.", "List the jobs for those there are."),
-}
-
-
-@dataclass(frozen=True)
-class Possession:
-    """Whose something is, and who else may see it."""
-
-    kind: Kind
-    name: str
-    owner: str
-    visibility: Visibility
-
-
-class Rules:
-    """Who may what, as it is written in the home."""
-
-    def __init__(self, home: Path, maker_of: Callable[[Kind, str], str | None] = lambda kind, name: None) -> None:
-        """
-        Args:
-            home: whose database holds possessions.
-            maker_of: the job that made a dataset or adapter by itself, whose owner then has it.
-        """
-        self._home, self._maker_of = home, maker_of
-
-    def of(self, kind: Kind, name: str) -> Possession:
-        """Whose it is; without a record, nobody's and private."""
-        with opened(self._home) as database:
-            row = database.execute(
-                "SELECT owner, visibility FROM possession WHERE kind = ? AND name = ?", (kind, name)
-            ).fetchone()
-        if row is not None:
-            return Possession(kind, name, row[0], row[1])
-        maker = self._maker_of(kind, name) if kind != "job" else None
-        owner = self.of("job", maker).owner if maker else ""
-        if owner:
-            self.record(kind, name, owner)
-        return Possession(kind, name, owner, "private")
-
-    def record(self, kind: Kind, name: str, owner: str) -> None:
-        """Write down who made something; what has a record keeps it."""
-        with opened(self._home) as database, database:
-            database.execute("INSERT OR IGNORE INTO possession VALUES (?, ?, ?, 'private')", (kind, name, owner))
-
-    def made(self, kind: Kind, name: str) -> None:
-        """Whoever acts has made it."""
-        actor = acting.get()
-        if actor is not None and actor.only is None:
-            self.record(kind, name, actor.name)
-
-    def forget(self, kind: Kind, name: str) -> None:
-        """It is gone; who makes one of that name later begins anew."""
-        with opened(self._home) as database, database:
-            database.execute("DELETE FROM possession WHERE kind = ? AND name = ?", (kind, name))
-
-    def show(self, kind: Kind, name: str, visibility: Visibility) -> Possession:
-        """Let others see something, or no longer. Only its owner and admins may."""
-        self.require(kind, name, "own")
-        owner = self.of(kind, name).owner
-        with opened(self._home) as database, database:
-            database.execute("INSERT OR REPLACE INTO possession VALUES (?, ?, ?, ?)", (kind, name, owner, visibility))
-        return self.of(kind, name)
-
-    def may(self, kind: Kind, name: str, what: Literal["see", "change", "own"], actor: Actor | None = None) -> bool:
-        """Whether whoever acts may do that."""
-        actor = actor or acting.get()
-        if actor is None or (actor.role == "admin" and actor.only is None):
-            return True
-        if actor.only is not None:
-            return what == "see" and actor.only == (kind, name)
-        possession = self.of(kind, name)
-        if possession.owner == actor.name:
-            return what == "see" or actor.role != "viewer"
-        if possession.visibility == "private" or what == "own":
-            return False
-        return what == "see" or (possession.visibility == "team" and actor.role == "member")
-
-    def require(self, kind: Kind, name: str, what: Literal["see", "change", "own"]) -> None:
-        """Refuse what is not allowed: as absent where it may not even be seen.
-
-        Raises:
-            LorasmithError: of the kind that a missing one raises, or a ``ConfigError``.
-        """
-        if not self.may(kind, name, "see"):
-            error, sentence, hint = _ABSENT[kind]
-            raise error(sentence.format(name), hint)
-        if what != "see" and not self.may(kind, name, what):
-            raise ConfigError(f"The {kind} '{name}' is not yours to change.", "Ask its owner, or work on a copy.")
+from lorasmith.web.people import Kind, acting, changing
+from lorasmith.web.rules import Rules
 
 
 class OwnedStore(DatasetStore):
@@ -382,28 +284,30 @@ class OwnedLibrary(Library):
         return super().about(name)
 
     def describe(self, name: str, **changes: str) -> About:
-        self._asked.require("adapter", name, "own" if "visibility" in changes else "change")
-        about = super().describe(name, **changes)
-        if "visibility" in changes:  # what the page says is what holds
-            self._asked.show("adapter", name, "public" if about.visibility == "public" else "private")
-        return about
+        self._asked.require("adapter", name, "see")
+        same = changes.get("visibility", "") in ("", super().visibility(name))
+        self._asked.require("adapter", name, "change" if same else "own")
+        return super().describe(name, **changes)
 
     def remove(self, name: str) -> Deleted:
         self._asked.require("adapter", name, "own")
-        return super().remove(name)
+        gone = super().remove(name)
+        self._asked.rename("adapter", name, gone.id)  # who makes one of that name now begins anew
+        return gone
 
     def trash(self) -> tuple[Deleted, ...]:
-        return tuple(one for one in super().trash() if self._asked.may("adapter", one.name, "see"))
+        return tuple(one for one in super().trash() if self._asked.may("adapter", one.id, "see"))
 
     def restore(self, id: str) -> str:
-        known = next((one for one in super().trash() if one.id == id), None)
-        if known is not None:
-            self._asked.require("adapter", known.name, "own")
-        return super().restore(id)
+        if any(one.id == id for one in super().trash()):
+            self._asked.require("adapter", id, "own")
+        name = super().restore(id)
+        self._asked.rename("adapter", id, name)
+        return name
 
     def empty_trash(self) -> int:
         for one in super().trash():
-            self._asked.require("adapter", one.name, "own")
+            self._asked.require("adapter", one.id, "own")
         return super().empty_trash()
 
 
@@ -442,6 +346,17 @@ class OwnedStudio(Studio):
         super().__init__(under.home, worker=under._worker)
         self._under = under
         self.rules = Rules(self.home, self._maker_of)
+        self._holders = Holders(self.home)
+
+    def sees_picture(self, sha256: str) -> bool:
+        """Whether whoever acts sees a dataset that holds these bytes."""
+        if _sees_all():
+            return True
+        before = self._holders.of(sha256)
+        if any(self.rules.may("dataset", name, "see") for name in before):
+            return True
+        now = set(self._holders.look_again(sha256)) - set(before)
+        return any(self.rules.may("dataset", name, "see") for name in sorted(now))
 
     @property
     def queue(self) -> Queue:
@@ -459,10 +374,12 @@ class OwnedStudio(Studio):
         return OwnedLibrary(self.home, self.rules)
 
     def adapter(self, reference: Path | str) -> Path:
-        """A path is for admins: it could be any file of the server."""
+        """A path is for admins: it could be any file of the server. That of an adapter here is its name."""
         if not _sees_all():
-            name = str(reference).removesuffix(".safetensors")
-            if "/" in name or "\\" in name or name not in self.library.names():
+            library, name = self.library, str(reference).removesuffix(".safetensors")
+            if isinstance(reference, Path) and reference.parent == library.folder:
+                name = reference.stem
+            if "/" in name or "\\" in name or name not in library.names():
                 raise AdapterError(f"There is no adapter '{reference}' in the library.", "List those there are.")
         return super().adapter(reference)
 
@@ -478,13 +395,22 @@ class OwnedStudio(Studio):
         return self._known_jobs
 
     def _maker_of(self, kind: Kind, name: str) -> str | None:
-        """The job of the queue that made a dataset or an adapter."""
+        """The job of the queue that made a dataset or an adapter; the one that a job followed."""
+        if kind == "job":
+            return self._parent_of(name)
         makers, by = (("import",), "dataset") if kind == "dataset" else (("train", "tool"), "adapter")
         for row in self._under.queue.list(["succeeded"], newest=True):
             told = str((row.output or {}).get(by, "")).partition("@")[0]
             if row.kind in makers and told == name:
                 return row.id
         return None
+
+    def _parent_of(self, job: str) -> str | None:
+        """What the queue makes by itself belongs to whose plan it is."""
+        try:
+            return self._under.queue.get(job).parent or None
+        except JobError:
+            return None
 
 
 def _sees_all() -> bool:
@@ -495,14 +421,3 @@ def _sees_all() -> bool:
 def _admins_only() -> None:
     if not _sees_all():
         raise ConfigError("Only an admin may do that.", "Ask one of them.")
-
-
-def visibility_of(word: str) -> Visibility:
-    """A visibility by its word.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    if word not in ("private", "team", "public"):
-        raise ConfigError(f"There is no visibility '{word}'.", "There are: private, team, public.")
-    return cast(Visibility, word)

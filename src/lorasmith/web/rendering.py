@@ -21,6 +21,7 @@ from lorasmith.files import bytes_in_words
 from lorasmith.markup import visible
 from lorasmith.web import vendoring
 from lorasmith.web.forms import shown
+from lorasmith.web.people import YOU
 
 ROOT: Final = Path(__file__).parent
 AREAS: Final = (
@@ -40,7 +41,8 @@ def page(request: Request, template: str, /, status: int = 200, **context: Any) 
     """A whole page. ``title`` and ``area`` (a key of ``AREAS``) belong into the context."""
     actor = getattr(request.state, "actor", None)
     theme = request.cookies.get("theme", "")
-    shared = {"actor": actor, "theme": theme if theme in ("light", "dark") else "", "areas": AREAS}
+    account = actor.name if actor is not None and actor.name != YOU.name else ""
+    shared = {"actor": actor, "account": account, "theme": theme if theme in ("light", "dark") else "", "areas": AREAS}
     text = environment().get_template(template).render(request=request, **shared, **context)
     return HTMLResponse(text, status_code=status)
 

@@ -14,14 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from lorasmith.adapters.algebra import Factors, joined, sketched, spectrum, squared_norm, truncated
+from lorasmith.adapters.algebra import Factors, joined, leading, sketched, squared_norms
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
+from lorasmith.adapters.tools.abreast import abreast
 from lorasmith.adapters.tools.blocks import chosen, refuse_idle
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
-from lorasmith.errors import AdapterError, Stopped
+from lorasmith.errors import AdapterError
 
 Method = Literal["sum", "ties", "dare", "dare_ties", "magnitude"]
 METHODS: tuple[Method, ...] = ("sum", "ties", "dare", "dare_ties", "magnitude")
@@ -104,26 +105,22 @@ def merge(
     for one in ingredients:
         refuse_idle(one.by_block, names)
     output = Output(dtype or _widest(adapters))
-    layers: dict[LayerName, Written] = {}
-    strength = 0.0
-    tally = _Tally()
-    for done, name in enumerate(names):
-        if cancelled is not None and cancelled():
-            raise Stopped(f"Stopped; {out.name} was not written.")
+
+    def merged(name: LayerName) -> tuple[Written, tuple[float, float]] | None:
         weighted = [
             (adapter, chosen(*name, one.by_block, one.weight))
             for adapter, one in zip(adapters, ingredients, strict=True)
             if name in adapter.layers
         ]
         present = [(adapter, weight) for adapter, weight in weighted if weight]
-        if present:
-            strength += sum(abs(weight) for _, weight in present)
-            layers[name] = _layer(name, present, way, base, output.dtype, tally)
-        if progress is not None:
-            progress(done + 1, len(names))
-    if not strength:
+        return _layer(name, present, way, base, output.dtype) if present else None
+
+    found = abreast(merged, names, out=out.name, progress=progress, cancelled=cancelled)
+    made = {name: one for name, one in zip(names, found, strict=True) if one is not None}
+    layers = {name: written for name, (written, _) in made.items()}
+    if not layers:
         raise AdapterError("All weights are zero; the result would do nothing.", "Give at least one another weight.")
-    if tally.cancelled:
+    if _cancelled([left for _, left in made.values()]):
         raise AdapterError("The weights cancel; the result would do nothing.", "Give the files other weights.")
     refuse_empty(layers, out.name)
     refuse_partial(target, named, (name for _, name in layers), only_for)
@@ -233,8 +230,7 @@ def _layer(
     way: _Way,
     base: Weights | None,
     dtype: str,
-    tally: _Tally,
-) -> Written:
+) -> tuple[Written, tuple[float, float]]:
     def parts() -> list[Factors]:
         found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
@@ -243,39 +239,28 @@ def _layer(
         return found
 
     if way.method == "sum" and way.rank is None:
-        if any(weight < 0 for _, weight in present):
-            tally.add(parts())
+        left = squared_norms(parts()) if any(weight < 0 for _, weight in present) else (0.0, 0.0)
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
-        return Written(total, layer, lambda: joined(parts()))
+        return Written(total, layer, lambda: joined(parts())), left
     found = parts()
-    tally.add(found)
+    left = squared_norms(found)
     whole = joined(found)
     rank = min(way.rank or whole.rank, *_sides(whole))
     if way.method == "sum":
-        made = truncated(whole, spectrum(whole), rank)
+        made = leading(whole, rank)
     else:
         seed = way.seed + zlib.crc32(name[1].encode())
         made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
     held = Held(made, dtype, name[1])
-    return Written(rank, made.layer, held.take)
+    return Written(rank, made.layer, held.take), left
 
 
-@dataclass
-class _Tally:
-    """How much of the updates is left of what went in, over the layers that were looked at."""
-
-    before: float = 0.0
-    after: float = 0.0
-
-    def add(self, parts: Sequence[Factors]) -> None:
-        self.before += sum(squared_norm(part) for part in parts)
-        self.after += max(0.0, squared_norm(joined(parts)))
-
-    @property
-    def cancelled(self) -> bool:
-        return self.before > 0 and self.after <= 1e-9 * self.before
+def _cancelled(left: Sequence[tuple[float, float]]) -> bool:
+    """Whether nothing is left of what went in, over the layers that were looked at."""
+    before, after = (sum(numbers) for numbers in zip(*left, strict=True))
+    return bool(before > 0 and after <= 1e-9 * before)
 
 
 class Held:

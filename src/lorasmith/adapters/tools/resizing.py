@@ -16,9 +16,10 @@ from lorasmith.adapters.arrays import Array, Cancelled, Progress
 from lorasmith.adapters.dialects.gathering import Module
 from lorasmith.adapters.opened import OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, keys_like, metadata_after, refuse_target
+from lorasmith.adapters.tools.abreast import abreast
 from lorasmith.adapters.tools.blocks import chosen, refuse_idle
 from lorasmith.adapters.updates import needs_base
-from lorasmith.errors import AdapterError, Stopped
+from lorasmith.errors import AdapterError
 
 Method = Literal["fixed", "sv_ratio", "sv_cumulative", "sv_fro"]
 METHODS: tuple[Method, ...] = ("fixed", "sv_ratio", "sv_cumulative", "sv_fro")
@@ -97,15 +98,15 @@ def resize(
     example = next((m for m in adapter.matrices if m.kind == "lora"), None)
     tally = _Tally()
     matrices = adapter.matrices
-    for done, module in enumerate(matrices):
-        if cancelled is not None and cancelled():
-            raise Stopped(f"Stopped; {out.name} was not written.")
+
+    def cut(module: Module) -> tuple[Array, Factors]:
         factors = adapter.factors(module, _weight(adapter, module, base))
-        values, made = _made(factors, wanted, names[module.stem.text], module)
+        return _made(factors, wanted, names[module.stem.text], module)
+
+    done = abreast(cut, matrices, out=out.name, progress=progress, cancelled=cancelled)
+    for module, (values, made) in zip(matrices, done, strict=True):
         tally.add(module, values, made.rank)
         _plan(output, keys_like(module, example), made)
-        if progress is not None:
-            progress(done + 1, len(matrices))
     for module in adapter.others:
         for key in module.pieces.values():
             output.copied(adapter.file, key)

@@ -11,8 +11,9 @@ from lorasmith.errors import ConfigError
 from lorasmith.web.accounts import Account
 from lorasmith.web.api.asking import ActorOf, Admin, Asked, Clean, StudioOf, noun
 from lorasmith.web.audit import Audit, Entry
-from lorasmith.web.owning import OwnedStudio, Possession
+from lorasmith.web.owning import OwnedStudio
 from lorasmith.web.people import Kind, Role, Visibility
+from lorasmith.web.rules import Possession
 from lorasmith.web.sessions import SessionFacts, Sessions
 from lorasmith.web.sharing import LONGEST, Share, Shares
 

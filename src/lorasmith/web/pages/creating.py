@@ -29,6 +29,7 @@ from lorasmith.presets import (
     values_of,
 )
 from lorasmith.studio import Studio
+from lorasmith.web.pages.imports import upload_ids
 from lorasmith.web.pages.workspace import CURES
 from lorasmith.web.rendering import page, part
 from lorasmith.workbench import ModelChoice, Reason
@@ -109,13 +110,20 @@ def estimate(request: Request, given: Given) -> HTMLResponse:
 
 
 @router.post("")
-def create(request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None) -> Response:
+def create(
+    request: Request,
+    given: Given,
+    pictures: Annotated[list[UploadFile] | None, File()] = None,
+    uploads: Annotated[str, Form(max_length=100_000)] = "",
+) -> Response:
     """Take the pictures in and start; on a refusal the questions again, with what was answered."""
     studio = _studio(request)
     try:
         given = _checked(studio, given)
         sent = [one for one in pictures or () if one.filename]
-        if sent:
+        if ids := upload_ids(uploads):
+            given = replace(given, dataset=_brought(studio, given.name, ids, request.state.actor.name))
+        elif sent:
             given = replace(given, dataset=_taken_in(studio, given.name, sent))
         job = _start(studio, given)
     except (LorasmithError, _Refused) as refusal:
@@ -192,10 +200,7 @@ def _config(studio: Studio, given: Answers, pictures: int) -> dict[str, Any]:
 
 def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
     """Pictures as a dataset of its own; its name."""
-    if len(pictures) > MOST_PICTURES:
-        raise InputError(
-            f"{len(pictures)} pictures are more than this form takes.", "Import them as a dataset, and choose it here."
-        )
+    _refuse_many(len(pictures))
     with _folder(studio.home) as folder:
         taken: set[str] = set()
         for picture in pictures:
@@ -207,6 +212,27 @@ def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
                     raise InputError(f"{flat} is larger than {MOST_BYTES // 1_000_000} MB.", "Make it smaller.")
         wanted = studio.workbench.free_name(safe_dataset_name(name))
         return studio.import_dataset(sorted(folder.iterdir()), name=wanted).dataset
+
+
+def _brought(studio: Studio, name: str, ids: Sequence[str], owner: str) -> str:
+    """Pictures that a script sent before, in pieces, as a dataset of their own; its name."""
+    _refuse_many(len(ids))
+    ready = studio.lay_out_uploads(ids, owner)
+    try:
+        wanted = studio.workbench.free_name(safe_dataset_name(name))
+        dataset = studio.import_dataset(ready.sources, name=wanted).dataset
+    finally:
+        shutil.rmtree(ready.folder, ignore_errors=True)
+    for id in ids:
+        studio.uploads.abandon(id)
+    return dataset
+
+
+def _refuse_many(count: int) -> None:
+    if count > MOST_PICTURES:
+        raise InputError(
+            f"{count} pictures are more than this form takes.", "Import them as a dataset, and choose it here."
+        )
 
 
 @contextmanager

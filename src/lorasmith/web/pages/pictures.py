@@ -1,6 +1,7 @@
 """Pictures by the SHA-256 of their bytes: nothing else leads to a file.
 
-A picture is sent as what its first bytes say it is, one of the formats that are imported, never as HTML or SVG.
+They are shown to whoever sees a dataset that holds them; for everybody else they are not there. A picture is sent as
+what its first bytes say it is, one of the formats that are imported, never as HTML or SVG.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.studio import Studio
+from lorasmith.web.owning import OwnedStudio
 
 router = APIRouter(include_in_schema=False)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -27,10 +29,7 @@ _FOR_EVER: Final = {"cache-control": "private, max-age=31536000, immutable", "co
 @router.get("/pictures/{sha256}")
 def picture(request: Request, sha256: str) -> Response:
     """A picture as it is stored."""
-    if not _SHA256.fullmatch(sha256):
-        raise HTTPException(404)
-    studio: Studio = request.app.state.studio
-    return picture_answer(studio, sha256)
+    return picture_answer(_studio(request, sha256), sha256)
 
 
 def picture_answer(studio: Studio, sha256: str) -> FileResponse:
@@ -46,10 +45,19 @@ def picture_answer(studio: Studio, sha256: str) -> FileResponse:
 @router.get("/thumbnails/{sha256}")
 def thumbnail(request: Request, sha256: str, side: Literal["128", "256"] = "256") -> Response:
     """A small WebP of it."""
-    if not _SHA256.fullmatch(sha256):
-        raise HTTPException(404)
-    studio: Studio = request.app.state.studio
-    data = studio.curate.thumbnail(sha256, int(side))
+    data = _studio(request, sha256).curate.thumbnail(sha256, int(side))
     if data is None:
         raise HTTPException(404)
     return Response(data, media_type="image/webp", headers=_FOR_EVER)
+
+
+def _studio(request: Request, sha256: str) -> Studio:
+    """Where a picture lies that may be seen.
+
+    Raises:
+        HTTPException: 404; it is no picture's name, or none that whoever asks may see.
+    """
+    studio: OwnedStudio = request.app.state.studio
+    if not _SHA256.fullmatch(sha256) or not studio.sees_picture(sha256):
+        raise HTTPException(404)
+    return studio
