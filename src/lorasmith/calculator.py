@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from lorasmith.config import Section
 from lorasmith.errors import ConfigError
@@ -38,6 +38,7 @@ _MOST_BATCHES: Final = 1_000_000
 class Question(Section):
     """What a run shall be. Of epochs, steps and exposures one is given; the others follow."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pictures": 20, "repeats": 10, "epochs": 5}]})
     dataset: Annotated[str, Field(max_length=300)] = ""
     """Whose pictures, counted in their buckets; left out, the numbers below count."""
     pictures: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -62,7 +62,7 @@ class Enqueue:
         def fill(folder: Path) -> None:
             sequels.write(folder, then)
             if about:
-                write_json(folder / ABOUT, dict(about))
+                write_json(folder / sequels.ABOUT, dict(about))
 
         return self._train(version, config, placement, fill)
 
@@ -99,7 +99,7 @@ class Enqueue:
         plan = {"existing": existing, "as_line": as_line, "onto": onto(version)}
 
         def fill(folder: Path) -> None:
-            write_json(folder / COMMIT, plan)
+            write_json(folder / sequels.COMMIT, plan)
             sequels.write(folder, then)
 
         return self._submit("caption", payload, parent.dataset, placement, fill)
@@ -273,11 +273,11 @@ class Enqueue:
             return self._retrain(job, changes or {}, placement)
         if changes:
             raise ConfigError(f"Job {job.id} is a {record.kind} job and has no values to change.", "Submit it anew.")
-        plan = job.folder.path / COMMIT
+        plan = job.folder.path / sequels.COMMIT
 
         def prepare(folder: Path) -> None:
             if plan.exists():
-                shutil.copyfile(plan, folder / COMMIT)
+                shutil.copyfile(plan, folder / sequels.COMMIT)
 
         return self._submit(record.kind, record.payload, "", _from(job, placement), prepare)
 

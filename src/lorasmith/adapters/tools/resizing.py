@@ -157,16 +157,13 @@ def outlook(
         AdapterError: no LoRA, damaged, or one that needs its base.
     """
     adapter = open_adapter(path)
-    matrices = adapter.matrices
-    found: list[tuple[Module, Array, int, int]] = []
-    for done, module in enumerate(matrices):
-        if cancelled is not None and cancelled():
-            raise Stopped("Stopped.")
+
+    def look(module: Module) -> tuple[Module, Array, int, int]:
         factors = adapter.factors(module, _weight(adapter, module, base))
         own = min(factors.rank, module.rank or factors.rank, *_sides(factors))
-        found.append((module, spectrum(factors).values, own, sum(_sides(factors))))
-        if progress is not None:
-            progress(done + 1, len(matrices))
+        return module, spectrum(factors).values, own, sum(_sides(factors))
+
+    found = list(abreast(look, adapter.matrices, out="nothing", progress=progress, cancelled=cancelled))
     largest = max((own for _, _, own, _ in found), default=0)
     ranks = [rank for rank in (1, 2, 4, 8, 16, 32, 64, 128, 256) if rank < largest]
     ways: list[tuple[Method, float]] = [("fixed", float(rank)) for rank in ranks[-5:]]
