@@ -153,11 +153,22 @@ def filter_fates(
     Raises:
         ConfigError: no such rule.
     """
+    return fates_that(version.ledger, fate, rule, path, source)
+
+
+def fates_that(
+    fates: Iterable[Fate],
+    fate: FateWord | None = None,
+    rule: str | None = None,
+    path: str | None = None,
+    source: str | None = None,
+) -> tuple[Fate, ...]:
+    """``filter_fates`` of lines that somebody holds."""
     if rule is not None and rule not in RULES:
         raise ConfigError(f"There is no rule '{rule}' in the ledger.", f"The rules are: {', '.join(sorted(RULES))}.")
     return tuple(
         line
-        for line in version.ledger
+        for line in fates
         if (fate is None or line.fate == fate)
         and (rule is None or line.rule == rule)
         and (path is None or line.path == path or fnmatchcase(line.path, path))

@@ -48,9 +48,14 @@ _FROM_ELSEWHERE: Final = ("fetched", "uploads")
 class DatasetStore:
     """All datasets of a home. Versions that one store object reads share what they have in common in memory."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, versions: VersionFiles | None = None) -> None:
+        """
+        Args:
+            home: whose datasets.
+            versions: of the same home, to share what is in memory of them with other stores; left out, its own.
+        """
         self.home = Path(home)  # nothing below may point back here: what was put is kept as long as this object lives
-        self._versions = VersionFiles(self.home)
+        self._versions = versions or VersionFiles(self.home)
         self._blobs = Blobs(self.home)
 
     def import_source(

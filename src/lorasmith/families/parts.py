@@ -18,16 +18,26 @@ if TYPE_CHECKING:
 _CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
 WHOLE: Final = ("denoiser", "text_encoders", "vae")
 _DENOISERS: Final = ("unet", "transformer")
-_PRIVATE: Final = ("safety_checker", "feature_extractor", "image_encoder", "image_processor")
+_TEXT: Final = ("text_encoder", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
+_DECODERS: Final = ("vae", "audio_vae", "vocoder")
+_PRIVATE: Final = (
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
+    "image_processor",
+    "processor",
+    "prompt_enhancer",
+    "duration_head",
+)
 
 
 def role_of(component: str) -> str:
     """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
     if component.startswith(_DENOISERS):
         return "denoiser"
-    if component.startswith(("text_encoder", "tokenizer")):
+    if component.startswith(_TEXT):
         return "text_encoders"
-    return "vae" if component == "vae" else ""
+    return "vae" if component in _DECODERS else ""
 
 
 def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
