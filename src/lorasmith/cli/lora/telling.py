@@ -96,14 +96,16 @@ def use(
     copy_to: Path | None,
     name: str,
     dry_run: bool,
-    **options: str,
+    base: str,
+    prompt: str,
+    family: str,
 ) -> None:
     """Show how to use LoRAs in ComfyUI, A1111 and diffusers, and copy them there."""
     toolbox = session.studio.toolbox
     chosen = weighted(loras)
     if name and len(chosen) > 1:
         raise ConfigError("--name is one name for several files.", "Copy them one by one.")
-    found = toolbox.use(chosen, **options)
+    found = toolbox.use(chosen, family=family, base=base, prompt=prompt)
     copies = [toolbox.install(one, copy_to, name=name, dry_run=dry_run) for one, _ in chosen] if copy_to else []
     if workflow is not None and not dry_run:
         workflow.write_text(found.workflow, encoding="utf-8")
