@@ -31,9 +31,12 @@ class WanFromPicture(Wan):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 I2V 14B 480p", "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 I2V 14B 720p", "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", "Apache-2.0"),
-        Pretrained("Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0"),
+        Pretrained(
+            "Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0", "two experts: two adapters, one job"
+        ),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
+    shift_of_pair: ClassVar[float] = 5.0
     begins_with_picture: ClassVar[bool] = True
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"i2v_14b_2.1": 16.40, "i2v_14b_2.2": 14.29})
