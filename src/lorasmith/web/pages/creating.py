@@ -32,7 +32,7 @@ from lorasmith.studio import Studio
 from lorasmith.web.pages.imports import upload_ids
 from lorasmith.web.pages.workspace import CURES
 from lorasmith.web.rendering import page, part
-from lorasmith.workbench import ModelChoice, Reason
+from lorasmith.workbench import ModelChoice, Offer, Pace, Reason
 
 router = APIRouter(prefix="/models/new", include_in_schema=False)
 MOST_PICTURES: Final = 200
@@ -163,7 +163,7 @@ def _start(studio: Studio, given: Answers) -> str:
     if not given.dataset:
         raise InputError("There are no pictures.", f"Bring {FEWEST} to {MOST} in the second step.")
     version = studio.dataset(given.dataset)
-    values = _config(studio, given, len(version.items))
+    values = _config(studio.workbench.offer(), given, len(version.items))
     reasons = studio.workbench.readiness(version.reference, values).reasons
     if reasons:
         raise _Refused(reasons)
@@ -188,8 +188,8 @@ def _captioned(version: Any) -> bool:
     return 0 < bare < len(version.items)
 
 
-def _config(studio: Studio, given: Answers, pictures: int) -> dict[str, Any]:
-    choice = studio.workbench.offer().get(given.base)
+def _config(offer: Offer, given: Answers, pictures: int) -> dict[str, Any]:
+    choice = offer.get(given.base)
     values = values_of(
         kind_of(given.kind), difficulty_of(given.difficulty), epochs=given.epochs, pictures=pictures,
         resolution=given.pixels, trigger_word=given.trigger_word,
@@ -256,30 +256,34 @@ class Line:
     job: str
 
 
-def _estimates(studio: Studio, given: Answers) -> list[Line]:
+def _estimates(studio: Studio, given: Answers, offer: Offer | None = None) -> list[Line]:
     """Steps of every difficulty, and the time they take here where that was measured."""
-    choice = studio.workbench.offer().get(given.base)
+    offer = offer or studio.workbench.offer()
+    choice = offer.get(given.base)
     pictures = given.count
     if given.dataset and not pictures:
         try:
             pictures = len(studio.dataset(given.dataset).items)
         except LorasmithError:
             pictures = 0
+    each = [replace(given, difficulty=difficulty.name, trigger_word="") for difficulty in DIFFICULTIES]
+    runs = [_config(offer, one, pictures or FEWEST) for one in each]
     lines = []
-    for difficulty in DIFFICULTIES:
-        values = _config(studio, replace(given, difficulty=difficulty.name, trigger_word=""), pictures or FEWEST)
-        seconds, job = None, ""
-        if choice is not None and choice.ready and (pace := _pace(studio, choice, values)) is not None:
-            seconds, job = pace.seconds_per_step * values["max_train_steps"], pace.job
-        lines.append(Line(difficulty, values["max_train_steps"], seconds, job))
+    for difficulty, values, pace in zip(DIFFICULTIES, runs, _paces(studio, choice, runs), strict=True):
+        steps = values["max_train_steps"]
+        seconds, job = (pace.seconds_per_step * steps, pace.job) if pace is not None else (None, "")
+        lines.append(Line(difficulty, steps, seconds, job))
     return lines
 
 
-def _pace(studio: Studio, choice: ModelChoice, values: dict[str, Any]) -> Any:
+def _paces(studio: Studio, choice: ModelChoice | None, runs: list[dict[str, Any]]) -> list[Pace | None]:
+    unknown: list[Pace | None] = [None for _ in runs]
+    if choice is None or not choice.ready:
+        return unknown
     try:
-        return studio.workbench.pace_of(choice.base, values)
+        return studio.workbench.paces_of(choice.base, runs)
     except LorasmithError:
-        return None
+        return unknown
 
 
 def _shown(request: Request, given: Answers, reasons: Sequence[Reason] = (), status: int = 200) -> HTMLResponse:
@@ -295,7 +299,7 @@ def _shown(request: Request, given: Answers, reasons: Sequence[Reason] = (), sta
         request, "models/new.html", status, title="Create New Model", area="models", given=given, kinds=KINDS,
         difficulties=DIFFICULTIES, resolutions=RESOLUTIONS, bases=bases, recommended=_RECOMMENDED, dated=offer.dated,
         datasets=studio.datasets(), captioners=studio.workbench.captioners(), fewest=FEWEST, most=MOST,
-        lines=_estimates(studio, given), reasons=reasons, cures=CURES,
+        lines=_estimates(studio, given, offer), reasons=reasons, cures=CURES,
     )  # fmt: skip
 
 
