@@ -505,6 +505,29 @@ def without_padding(call: dict[str, Any]) -> dict[str, Any]:
     return call
 
 
+def build_anima(folder: Path) -> Any:
+    from diffusers import AnimaModularPipeline, AnimaTextConditioner, AutoencoderKLQwenImage, CosmosTransformer3DModel
+
+    words, targets = qwen_tokenizer(folder), t5_tokenizer(folder)
+    pipe = AnimaModularPipeline()
+    pipe.update_components(
+        transformer=CosmosTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=16, num_layers=2, text_embed_dim=32, adaln_lora_dim=8,
+            max_size=(4, 32, 32), extra_pos_embed_type=None,
+        ),
+        text_conditioner=AnimaTextConditioner(
+            source_dim=32, target_dim=32, model_dim=32, num_layers=1, num_attention_heads=2,
+            target_vocab_size=len(targets),
+        ),
+        text_encoder=small_language_model("Qwen3Model", words),
+        tokenizer=words,
+        t5_tokenizer=targets,
+        vae=AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+        scheduler=_flow(shift=3.0),
+    )  # fmt: skip
+    return pipe
+
+
 _XL: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -620,6 +643,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
         call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
+    ),
+    Record(
+        "anima", "AnimaModularPipeline", build_anima, call={"guidance_scale": 1.0}, frames=True,
+        full={"1": ("CosmosTransformer3DModel", {"num_attention_heads": 16, "extra_pos_embed_type": None})},
+        modules={"1": 28 * 10},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}
