@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, seeing_processor, t5_tokenizer
 
 Build = Callable[[Path], Any]
 
@@ -23,12 +23,16 @@ class Record:
     build: Build
     """Makes the pipeline; the folder is for its tokenizers."""
     side: int = 64
+    resolution: int = 64
+    """Of runs; coarser where sides of 16 pixels and more are not fine enough."""
     call: dict[str, Any] = field(default_factory=dict)
     """What the pipeline is called with so that it asks its denoiser once, without a second, unguided pass."""
     sigmas: bool = True
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    length: int = 1
+    """Frames of the clip that its steps are compared with; ``call`` says as many."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -343,6 +347,26 @@ def small_vision(words: Any, layers: int, words_too: bool = False) -> Any:
     return kind(Qwen3VLConfig(text_config=text, vision_config=vision))
 
 
+def build_qwen_image_21(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline, QwenImage21Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=8, out_channels=8, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4, decoder_base_dim=4, z_dim=8, num_res_blocks=1, latents_mean=[0.1] * 8, latents_std=[1.5] * 8
+    )
+    return QwenImage21Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=vae,
+        text_encoder=small_vision(words, layers=2, words_too=True),
+        processor=seeing_processor("Qwen3VLProcessor", words),
+    )
+
+
 def build_krea2(folder: Path) -> Any:
     from diffusers import AutoencoderKLQwenImage, Krea2Pipeline, Krea2Transformer2DModel
 
@@ -439,7 +463,8 @@ _ALL_RECORDS: tuple[Record, ...] = (
         wide=build_wide_lumina2,
     ),
     Record(
-        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
+        sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
@@ -455,6 +480,10 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "krea2", "Krea2Pipeline", build_krea2, call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
         full={"2": ("Krea2Transformer2DModel", {})}, modules={"2": 28 * 8},
+    ),
+    Record(
+        "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
+        call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}

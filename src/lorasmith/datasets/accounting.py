@@ -71,6 +71,8 @@ class Found:
     """Of files whose fate does not depend on others."""
     masks: Mapping[str, Mask] = field(default_factory=dict)
     """By path in the source."""
+    references: Mapping[str, Picture] = field(default_factory=dict)
+    """Pictures that others are made from, by path in the source."""
     reading: Reading | None = None
     used: tuple[str, ...] = ()
     """Files the layout was read from, without masks."""
@@ -105,6 +107,7 @@ class _Accounting:
         self._taken: set[str] = set()
         """Names that are taken, as they collide."""
         self.used_masks: set[str] = set()
+        self.used_references: set[str] = set()
         self.old: dict[int, str] = {}
         """Item of the dataset that is added to, of every picture that is in it already."""
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
@@ -183,27 +186,31 @@ class _Accounting:
 
     def _already_there(self) -> dict[int, str]:
         """The item that a picture is already, by index."""
-        by_bytes: dict[str, str] = {}
-        by_pixels: dict[str, str] = {}
+        by_bytes: dict[tuple[str, tuple[str, ...]], str] = {}
+        by_pixels: dict[tuple[str, tuple[str, ...]], str] = {}
         for item in self.present.values():
-            by_bytes.setdefault(item.original, item.name)
+            by_bytes.setdefault((item.original, item.references), item.name)
             if isinstance(pixels := item.provenance.get("pixels"), str):
-                by_pixels.setdefault(pixels, item.name)
+                by_pixels.setdefault((pixels, item.references), item.name)
         found: dict[int, str] = {}
         for index, picture in enumerate(self.pictures):
-            name = by_bytes.get(picture.original.sha256) or by_pixels.get(picture.prepared.pixels)
+            pair = tuple(reference.image.sha256 for reference in self._references_of(picture))
+            name = by_bytes.get((picture.original.sha256, pair)) or by_pixels.get((picture.prepared.pixels, pair))
             if name is not None:
                 found[index] = name
         return found
 
     def _keep_one_of_each(self, old: Mapping[int, str]) -> dict[int, int]:
         """For each picture the one kept of its like: the first with a caption, else the first; -1: an old one."""
-        best: dict[str, int] = {}
-        for index, picture in enumerate(self.pictures):
-            pixels = picture.prepared.pixels
+        best: dict[tuple[str, ...], int] = {}
+        alike = [
+            (picture.prepared.pixels, *(reference.prepared.pixels for reference in self._references_of(picture)))
+            for picture in self.pictures
+        ]
+        for index, pixels in enumerate(alike):
             if index not in old and (pixels not in best or self._says_more(index, best[pixels])):
                 best[pixels] = index
-        return {i: -1 if i in old else best[picture.prepared.pixels] for i, picture in enumerate(self.pictures)}
+        return {i: -1 if i in old else best[pixels] for i, pixels in enumerate(alike)}
 
     def _says_more(self, index: int, than: int) -> bool:
         return self._has_caption(index) and not self._has_caption(than)
@@ -221,10 +228,35 @@ class _Accounting:
         sentences: list[str] = []
         described = self.described.get(path) or _from_folder(path, sentences)
         mask = self._mask_of(picture, described, name, sentences)
+        references = self._references_of(picture)
+        self._account_references(references, described, name, sentences)
         item = self._item(index, name, described, mask)
         self.fates.append(_picture_fate(picture, name, sentences))
-        self.staged.update({s.sha256: s for s in (picture.original, picture.image, mask) if s is not None})
+        files = (picture.original, picture.image, mask, *(reference.image for reference in references))
+        self.staged.update({s.sha256: s for s in files if s is not None})
         return item
+
+    def _references_of(self, picture: Picture) -> tuple[Picture, ...]:
+        """What a picture is made from: all that was named, or nothing, since their order has a meaning."""
+        described = self.described.get(picture.entry.path)
+        found = [self.found.references.get(path) for path in described.references] if described else []
+        return tuple(one for one in found if one is not None) if None not in found else ()
+
+    def _account_references(
+        self, references: Sequence[Picture], described: Described, name: str, sentences: list[str]
+    ) -> None:
+        if len(references) < len(described.references):
+            missing = [path for path in described.references if path not in self.found.references]
+            sentences.append(f"Its reference {missing[0]} cannot be used, so it has none.")
+        for number, reference in enumerate(references, start=1):
+            path = reference.entry.path
+            if path in self.used_references or path in self.described:
+                continue
+            self.used_references.add(path)
+            fate: Any = "converted" if reference.converted else "taken"
+            which = f"is reference {number} of {name}." if len(references) > 1 else f"is the reference of {name}."
+            detail = " ".join([which, *reference.prepared.sentences])
+            self.fates.append(Fate(path=path, fate=fate, rule="reference", detail=detail, item=name))
 
     def _item(self, index: int, name: str, described: Described, mask: Staged | None) -> Item:
         picture = self.pictures[index]
@@ -235,6 +267,9 @@ class _Accounting:
         provenance |= {key: value for key, value in described.provenance.items() if key not in ("source",)}
         if self.found.origin is not None:
             provenance |= self.found.origin.of(picture.entry.path, provenance)
+        references = self._references_of(picture)
+        if references:
+            provenance["references"] = [reference.entry.path for reference in references]
         caption = described.caption
         if caption is not None and self.found.reading is not None:
             provenance["caption"] = f"layout {self.found.reading.layout}"
@@ -249,6 +284,7 @@ class _Accounting:
             height=picture.prepared.height,
             caption=caption or "",
             mask=mask.sha256 if mask else None,
+            references=tuple(reference.image.sha256 for reference in references),
             role=described.role,
             repeats=described.repeats,
             concept=described.concept,
@@ -349,6 +385,9 @@ class _Accounting:
         for path in self.found.masks:
             if path not in self.used_masks:
                 yield left_out(path, "orphan_mask", "is the mask of a picture that was not taken.")
+        for path in self.found.references:
+            if path not in self.used_references and path not in self.described:
+                yield left_out(path, "orphan_reference", "is the reference of a picture that was not taken.")
         for path in self.found.used:
             sentence = self.found.reading.used[path] if self.found.reading else ""
             yield Fate(path=path, fate="taken", rule="layout", detail=sentence)

@@ -28,11 +28,13 @@ from lorasmith.datasets.captions import decode_caption
 from lorasmith.datasets.emptiness import no_images
 from lorasmith.datasets.images import Alpha, png_bytes_to, prepare, prepare_mask, quiet_pillow
 from lorasmith.datasets.layouts import Reading
+from lorasmith.datasets.layouts.reading import SourceFiles
 from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.magic import PEEK, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import natural_key
 from lorasmith.datasets.origins import Origin
+from lorasmith.datasets.pairing import suffixes, with_pairs
 from lorasmith.datasets.recognition import recognise
 from lorasmith.datasets.source import (
     Entry,
@@ -88,6 +90,10 @@ class Settings:
     """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
     limit: int | None = None
     """How many pictures are read at most, the first by name; None: all."""
+    references: str | None = None
+    """Names of folders of reference pictures, commas between."""
+    reference_suffix: str | None = None
+    """What names of references end in; see ``pairing.suffixes``."""
 
     def __post_init__(self) -> None:
         if self.alpha not in get_args(Alpha):
@@ -96,6 +102,8 @@ class Settings:
             raise ConfigError(f"{self.limit} pictures are none.", "Give a number from 1 on.")
         if self.max_side is not None and self.max_side < 1:
             raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
+        if self.reference_suffix:
+            suffixes(self.reference_suffix)
 
 
 def gather(
@@ -133,7 +141,9 @@ def gather(
     _refuse_oversize(source, entries, staging)
     entries = [_sniffed(source, entry) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
+    reading = _with_pairs(source, entries, reading, settings)
     sorted_out = _sort_out(entries, reading)
+    fates.extend(sorted_out.fates)
     fates.extend(_beyond(sorted_out, settings.limit))
     captions: list[Caption] = []
     for entry in sorted_out.beside:
@@ -146,14 +156,20 @@ def gather(
     report = _Reporter(len(wanted), progress, watch, cancel)
     pictures: list[Picture] = []
     found_masks: dict[str, Mask] = {}
+    references: dict[str, Picture] = {}
+    named = _references_in(reading)
     masks = {id(entry) for entry in sorted_out.masks}
+    beside = {id(entry) for entry in sorted_out.references}
     own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
     tasks = (_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted)
     with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
         report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
             if isinstance(found, Picture):
-                pictures.append(found)
+                if found.entry.path in named:
+                    references.setdefault(found.entry.path, found)
+                if id(found.entry) not in beside:
+                    pictures.append(found)
             elif isinstance(found, Mask):
                 found_masks[found.entry.path] = found
             else:
@@ -167,6 +183,7 @@ def gather(
         captions=tuple(captions),
         fates=tuple(fates),
         masks=found_masks,
+        references=references,
         reading=reading,
         used=tuple(entry.path for entry in sorted_out.used),
         said=(*(origin.said if origin is not None else ()), *said),
@@ -181,17 +198,47 @@ class _SortedOut:
     pictures: list[Entry] = field(default_factory=list)
     """Masks among them."""
     masks: list[Entry] = field(default_factory=list)
+    references: list[Entry] = field(default_factory=list)
+    """Pictures that are nothing but references of others; they stand among ``pictures`` too."""
     used: list[Entry] = field(default_factory=list)
     beside: list[Entry] = field(default_factory=list)
+    fates: list[Fate] = field(default_factory=list)
+
+
+def _with_pairs(
+    source: Source, entries: Sequence[Entry], reading: Reading | None, settings: Settings
+) -> Reading | None:
+    """The reading with the references that the settings ask for."""
+    if not settings.references and not settings.reference_suffix:
+        return reading
+    by_path = {entry.path: entry for entry in reversed(entries)}
+    files = SourceFiles([e.path for e in entries], lambda path: b"".join(source.chunks(by_path[path])))
+    before = source.read_bytes
+    found = with_pairs(reading, files, settings.references, settings.reference_suffix)
+    source.read_bytes = before  # captions of pairs are read once more
+    return found
+
+
+def _references_in(reading: Reading | None) -> set[str]:
+    """Paths of everything that is a reference of something."""
+    return {path for told in reading.described.values() for path in told.references} if reading else set()
 
 
 def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
     """A path that a ZIP holds twice is what the layout says the first time, and itself the second."""
     masks = {told.mask for path, told in reading.described.items() if told.mask != path} if reading else set()
-    used = {path for path in reading.used if path not in masks} if reading else set()
+    references = {path for path in _references_in(reading) if reading and path not in reading.described}
+    used = {path for path in reading.used if path not in masks | references} if reading else set()
+    orphans = dict(reading.orphans) if reading else {}
     result = _SortedOut()
     for entry in entries:
-        if entry.path in masks:
+        if entry.path in references:
+            references.discard(entry.path)
+            result.references.append(entry)
+            result.pictures.append(entry)
+        elif entry.path in orphans:
+            result.fates.append(left_out(entry.path, "orphan_reference", orphans.pop(entry.path)))
+        elif entry.path in masks:
             masks.discard(entry.path)
             result.masks.append(entry)
             result.pictures.append(entry)
@@ -207,7 +254,7 @@ def _beyond(sorted_out: _SortedOut, limit: int | None) -> list[Fate]:
     """Take the pictures beyond the limit out of what will be read; their fates."""
     if limit is None:
         return []
-    masks = {id(entry) for entry in sorted_out.masks}
+    masks = {id(entry) for entry in (*sorted_out.masks, *sorted_out.references)}
     pictures = [entry for entry in sorted_out.pictures if id(entry) not in masks]
     beyond = {id(entry) for entry in pictures[limit:]}
     sorted_out.pictures = [entry for entry in sorted_out.pictures if id(entry) not in beyond]
@@ -225,6 +272,9 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["max_side"] = settings.max_side
     if settings.limit is not None:
         arguments["limit"] = settings.limit
+    for name in ("references", "reference_suffix"):
+        if getattr(settings, name):
+            arguments[name] = getattr(settings, name)
     if found.reading is not None:
         arguments["layout"] = found.reading.layout
     if found.origin is not None:

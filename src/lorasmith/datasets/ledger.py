@@ -29,12 +29,14 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "caption": "A caption or a file of captions that was used.",
         "metadata": "A file that told where a picture comes from, and held no caption that was used.",
         "mask": "A picture that became the mask of an item.",
+        "reference": "A picture that became a reference of an item: what an edit model is given.",
         "layout": "A file that was read as part of a trainer's or a hub's layout.",
         "duplicate": "The same bytes or pixels as a picture that is kept or was there before.",
         "duplicate_caption": "A second caption of a picture that has one of higher rank.",
         "orphan_caption": "A caption without a picture that was taken.",
         "kept_caption": "A caption of a picture that is in the dataset already; what stands there was not touched.",
         "orphan_mask": "A mask without a picture that was taken.",
+        "orphan_reference": "A reference picture without a picture that was taken.",
         "mask_size": "A mask of another size than its picture.",
         "unknown_sidecar": "A JSON, JSONL or CSV file that holds no captions in a form that is read.",
         "unreadable_caption": "A caption or table whose bytes are no text, or not what its suffix promises.",
@@ -101,7 +103,8 @@ class Imported:
 
 
 def _trained(item: Item) -> tuple[object, ...]:
-    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept
+    trained = (item.name, item.image, item.mask, item.references, item.caption, item.role, item.repeats, item.concept)
+    return (*trained, item.clip)
 
 
 @dataclass(frozen=True)

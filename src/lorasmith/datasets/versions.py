@@ -20,7 +20,7 @@ from filelock import FileLock
 from lorasmith.datasets.head import Head, read_head, write_head
 from lorasmith.datasets.headers import DamagedHeaderError, Header, read_header, write_header
 from lorasmith.datasets.leases import store_locked
-from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece, blobs_of
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.objects import DamagedObjectError, ObjectFolder
 from lorasmith.datasets.pieces import StoredLedger, cut_fates, cut_items, items_of, list_of, merkle_root, names_in
@@ -254,16 +254,12 @@ class VersionFiles:
             yield
 
 
-def _blobs(item: Item) -> set[str]:
-    return {item.image, item.original} if item.mask is None else {item.image, item.original, item.mask}
-
-
 def _refuse_missing_blobs(items: Sequence[Item], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
     """Look for the blobs that no known piece names; the rest were looked for when those were written."""
     same = {id(item) for piece in known for item in piece.items}
     new = [item for item in items if id(item) not in same]
-    named = {sha for piece in known for item in piece.items for sha in _blobs(item)} if new else frozenset()
+    named = {sha for piece in known for item in piece.items for sha in blobs_of(item)} if new else frozenset()
     for item in new:
-        for sha256 in _blobs(item):
+        for sha256 in blobs_of(item):
             if sha256 not in named and not holds(sha256):
                 raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
+from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
     from lorasmith.families import Base
@@ -47,6 +48,7 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
+    given |= _processors(folder, components)
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
     }
@@ -60,6 +62,24 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _processors(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
+    """Processors of models that could also look at films: without what they would need for those."""
+    import transformers
+
+    found: dict[str, Any] = {}
+    for name, class_name in components.items():
+        known = getattr(transformers, class_name, None)
+        if class_name.endswith("Processor") and "video_processor" in getattr(known, "get_attributes", list)():
+            try:
+                found[name] = still_processor(folder / name, known)
+            except (ImportError, OSError, ValueError) as cause:
+                reason = " ".join(str(cause).split())[:200]
+                raise BaseError(
+                    f"The {name} of {folder} cannot be opened: {reason}.", f"Get the folder {name} of the base again."
+                ) from cause
+    return found
 
 
 def _whole_file(base: Base, kind: Any, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> Any:
