@@ -70,7 +70,11 @@ def encoded(
     """Prompts as training sees them: encoded one by one, cached, joined, framed."""
     framing = Framing.whole(side, side, length, family.default_fps)
     with torch.no_grad():
-        rows = [{n: t[0].float() for n, t in family.encode_prompts(model, [p]).tensors.items()} for p in prompts]
+        known = {
+            prompt: {n: t[0].float() for n, t in family.encode_prompts(model, [prompt]).tensors.items()}
+            for prompt in dict.fromkeys(prompts)
+        }
+        rows = [known[prompt] for prompt in prompts]
         return family.frame(model, Conditioning.joined(rows), [framing] * len(rows), guidance)
 
 

@@ -56,6 +56,31 @@ def gemma_tokenizer(folder: Path) -> Any:
     return GemmaTokenizerFast(vocab={token: number for number, token in enumerate(tokens)}, merges=[])
 
 
+def llama_tokenizer(folder: Path) -> Any:
+    """Letters, and most words of the instructions that HunyuanVideo writes around a prompt and cuts away by number."""
+    from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+    from transformers import LlamaTokenizerFast
+
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?-'()<>|_\n▁"
+    special = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    tokens, merges = dict.fromkeys(["<pad>", "<unk>", "<s>", "</s>", *letters]), list[tuple[str, str]]()
+    text = DEFAULT_PROMPT_TEMPLATE["template"]
+    for word in (*special, "{}"):
+        text = text.replace(word, " ")
+    for word in (word for word in dict.fromkeys(text.split()) if len(word) < 11):
+        begun = "▁"
+        for letter in word:
+            if begun + letter not in tokens:
+                tokens[begun + letter] = None
+                merges.append((begun, letter))
+            begun += letter
+    vocab = {token: number for number, token in enumerate(tokens)}
+    made = LlamaTokenizerFast(vocab=vocab, merges=merges, pad_token="<pad>", model_max_length=512)
+    made.add_special_tokens({"additional_special_tokens": special})
+    made.padding_side = "right"
+    return made
+
+
 def seeing_processor(kind: str, words: Any) -> Any:
     """A processor of words and pictures, which lies in a folder as published ones do."""
     import transformers

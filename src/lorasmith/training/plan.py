@@ -113,7 +113,7 @@ class Plan:
 
 def _refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
     step = side_multiple(resolution, family.bucket_multiple) if buckets else resolution
-    if step % family.least_multiple:
+    if step % family.least_multiple or resolution % family.least_multiple:  # the square is always a bucket
         coarse = 4 * family.least_multiple
         raise ConfigError(
             f"{family.title} works on sides that are multiples of {family.least_multiple} pixels, and at a resolution "

@@ -7,6 +7,7 @@ it. Frame n of a clip is therefore the same picture whoever asks, and ``Clip`` n
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from lorasmith.datasets.manifest import Clip
 from lorasmith.datasets.source import RefusedError
 from lorasmith.errors import DatasetError
 
+WHITE: Final = "#ffffff"
 MOST_FRAMES: Final = 36_000
 """Of one video: twenty minutes at 30 frames a second."""
 _ANIMATED: Final = ("GIF", "WEBP", "PNG")
@@ -53,23 +55,24 @@ class Measured:
     transforms: tuple[str, ...] = ()
 
 
-def is_moving(path: Path) -> bool:
-    """Whether a file is a video, or a picture of more than one frame."""
-    with path.open("rb") as stream:
+def may_move(content: Path | bytes) -> bool:
+    """Whether a file is a video by its first bytes, or a picture of more than one frame."""
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
         beginning = stream.read(PEEK)
-    if moving_format(beginning):
-        return True
-    if picture_format(beginning) not in _ANIMATED:
-        return False
-    try:
-        with Image.open(path, formats=_ANIMATED) as image:
-            return int(getattr(image, "n_frames", 1)) > 1
-    except (*DECODING, Image.DecompressionBombError):
-        return False
+        if moving_format(beginning):
+            return True
+        if picture_format(beginning) not in _ANIMATED:
+            return False
+        try:
+            stream.seek(0)
+            with Image.open(stream, formats=_ANIMATED) as image:
+                return int(getattr(image, "n_frames", 1)) > 1
+        except DECODING:  # what is wrong with it, the way of pictures tells
+            return False
 
 
 def measure(path: Path, *, pixel_limit: int) -> Measured:
-    """Decode all of a file that ``is_moving``.
+    """Decode all of a file that ``may_move``.
 
     Raises:
         RefusedError: it is damaged, holds no picture, too many frames or pixels, or there is no ffmpeg for a video.
@@ -79,7 +82,7 @@ def measure(path: Path, *, pixel_limit: int) -> Measured:
     return _measure_video(path, kind, pixel_limit) if kind else _measure_animated(path, pixel_limit)
 
 
-def frames_of(path: Path, clip: Clip, numbers: Sequence[int], background: str = "#ffffff") -> Iterator[Image.Image]:
+def frames_of(path: Path, clip: Clip, numbers: Sequence[int], background: str = WHITE) -> Iterator[Image.Image]:
     """These frames of a clip, in their order (which never goes back), RGB.
 
     Args:
