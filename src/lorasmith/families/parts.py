@@ -42,8 +42,17 @@ def role_of(component: str) -> str:
     return "vae" if component in _DECODERS else ""
 
 
-def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
+def load_pipeline(
+    base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()
+) -> Any:
     """The pipeline with the components of ``parts``; the others are None. On the CPU.
+
+    Args:
+        base: whose pipeline.
+        pipeline_class: diffusers' name of it.
+        parts: of ``WHOLE``.
+        dtype: torch's, of the weights.
+        picture_parts: components that belong to the VAE, for they look at pictures too.
 
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
@@ -55,7 +64,11 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     if folder is None:
         raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
     components = _components(base.header.configs["model_index"])
-    given: dict[str, Any] = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)}
+    given: dict[str, Any] = {
+        name: None
+        for name in components
+        if ("vae" not in parts if name in picture_parts else role_of(name) not in ("", *parts) or _private(name))
+    }
     if base.layout == "single_file":
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
