@@ -64,6 +64,7 @@ class Base:
     name: str  # for metadata: "sandbox", "v1-5-pruned-emaonly"
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
+    denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
 
 
 @dataclass
@@ -403,7 +404,13 @@ class Family(ABC):
         """For a single file: the folder of ``bases/configs`` that describes it, and the sentence that says why.
 
         An empty name when nothing shipped fits or the file does not tell; the sentence then ends "..., but <reason>".
+        A transformer's folder is called ``<family>/<variant>`` and describes the denoiser alone.
         """
+        from lorasmith.bases.opening import CONFIGS
+
+        name = f"{self.name}/{detection.variant}"
+        if (CONFIGS / name / "model_index.json").is_file():
+            return name, f"its shapes are the published ones of {detection.title}"
         return "", "its configs cannot be told from its keys"
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

@@ -11,6 +11,7 @@ from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
 from lorasmith.families.modular import is_modular, load_modular
+from lorasmith.families.one_denoiser import refuse_holes, tensors_of
 from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def load_pipeline(
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
+        given |= _own_scheduler(base)
     given |= _processors(folder, components)
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
@@ -140,7 +142,7 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
                     f"Put {name} of the same base into {base.path.with_suffix('') / name}.",
                 )
             continue
-        if any((folder / name).glob("*.safetensors")):
+        if role_of(name) != "denoiser" and any((folder / name).glob("*.safetensors")):
             continue
         if role_of(name) == "text_encoders":
             raise BaseError(
@@ -148,10 +150,25 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
                 f"Put the folders of the same base that the file lacks into {base.path.with_suffix('')}.",
             )
         kind = getattr(diffusers, class_name)
+        configs, source = base.denoiser_configs or folder, str(base.path)
+        if role_of(name) == "denoiser" and recognise(base.header).kind == "denoiser":
+            source = tensors_of(base.path, dtype)  # type: ignore[assignment]
         loaded[name] = kind.from_single_file(
-            str(base.path), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype
+            source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype
         )
+        refuse_holes(base.path, loaded[name], class_name)
     return loaded
+
+
+def _own_scheduler(base: Base) -> dict[str, Any]:
+    """The noise schedule of a single denoiser, where it is not that of the folder its other parts come from."""
+    import diffusers
+
+    own = base.denoiser_configs
+    if own is None or not (own / "scheduler").is_dir():
+        return {}
+    kind = getattr(diffusers, base.header.configs["scheduler"]["_class_name"])
+    return {"scheduler": kind.from_pretrained(own, subfolder="scheduler", local_files_only=True)}
 
 
 def clip_tokenizer(base: Base, name: str = "tokenizer") -> Any:
