@@ -29,6 +29,7 @@ _CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
 ATTENTION = _SELF + _CROSS
 FEED_FORWARD = ("ffn.net.0.proj", "ffn.net.2")
 _ALL = ATTENTION + FEED_FORWARD
+TWO_EXPERTS = "two experts, both in memory: one job, two adapters"
 # diffusers' names and those of the original, which every other program knows.
 _ORIGINAL = (
     (".attn1.", ".self_attn."),
@@ -52,9 +53,7 @@ class Wan(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 T2V 14B", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Apache-2.0"),
-        Pretrained(
-            "Wan 2.2 T2V A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Apache-2.0", "two experts: two adapters, one job"
-        ),
+        Pretrained("Wan 2.2 T2V A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Apache-2.0", TWO_EXPERTS),
     )
     task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanPipeline",))
@@ -144,10 +143,9 @@ class Wan(Family):
         high = time >= model.extras["pipeline"].config.boundary_ratio
         sides = ((model.denoiser, high.nonzero().flatten()), (low, (~high).nonzero().flatten()))  # a sync point
         asked = [(expert, rows) for expert, rows in sides if len(rows)]
+        told = conditioning.tensors
         predictions = [
-            self._ask(
-                expert, noisy[rows], time[rows], Conditioning({n: t[rows] for n, t in conditioning.tensors.items()})
-            )
+            self._ask(expert, noisy[rows], time[rows], Conditioning({name: told[name][rows] for name in told}))
             for expert, rows in asked
         ]
         return torch.cat(predictions)[torch.cat([rows for _, rows in asked]).argsort()]

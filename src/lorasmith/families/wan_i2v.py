@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.families import Conditioning, Model, Pretrained
 from lorasmith.families.latents import encode_clips
-from lorasmith.families.wan import ATTENTION, FEED_FORWARD, Wan
+from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,9 +31,7 @@ class WanFromPicture(Wan):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 I2V 14B 480p", "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 I2V 14B 720p", "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", "Apache-2.0"),
-        Pretrained(
-            "Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0", "two experts: two adapters, one job"
-        ),
+        Pretrained("Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0", TWO_EXPERTS),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
     shift_of_pair: ClassVar[float] = 5.0
