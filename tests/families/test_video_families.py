@@ -22,8 +22,9 @@ from lorasmith.families import Framing
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
 from tests.bases.originals import EXTRA, original
+from tests.families import test_families as contract
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of
-from tests.families.tiny import RECORDS, build_ltx, make
+from tests.families.tiny import LTX23, LTX25, RECORDS, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset, quick_config
 
 PROMPT = "zib, a large red star"
@@ -102,6 +103,14 @@ def test_a_step_of_later_ltx_is_what_its_own_pipeline_asks(tmp_path: Path) -> No
     torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
     arguments = family.sampling_arguments(pipe, [""], 3.0)
     assert (arguments["decode_timestep"], arguments["decode_noise_scale"]) == (0.05, 0.025)
+
+
+@pytest.mark.parametrize("later", [LTX23, LTX25], ids=["2.3", "2.5"])
+def test_later_releases_of_ltx2_keep_the_contract(tmp_path: Path, later: dict[str, Any]) -> None:
+    folder = make(replace(RECORDS["ltx2"], build=partial(build_ltx2, **later)), tmp_path)
+    contract.test_a_step_is_what_the_pipeline_asks_its_denoiser(lambda name: folder, "ltx2")
+    contract.test_a_row_is_the_same_among_others(lambda name: folder, "ltx2")
+    contract.test_training_export_certificate_and_a_picture(lambda name: folder, "ltx2", tmp_path)
 
 
 @pytest.mark.parametrize(("resolution", "fits"), [(64, False), (96, False), (144, False), (128, True), (160, True)])
