@@ -68,7 +68,7 @@ def make(record: Record, folder: Path) -> Path:
         for name, part in pipe.components.items():
             if name in ("transformer", "unet"):
                 _wake(part)
-    pipe.save_pretrained(base)
+    pipe.save_pretrained(str(base))
     return base
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
+from lorasmith.families.modular import is_modular, load_modular
 from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
 WHOLE: Final = ("denoiser", "text_encoders", "vae")
 _DENOISERS: Final = ("unet", "transformer")
-_TEXT: Final = ("text_encoder", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
+_TEXT: Final = ("text_", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
 _DECODERS: Final = ("vae", "audio_vae", "vocoder")
 _PRIVATE: Final = (
     "safety_checker",
@@ -35,7 +36,7 @@ def role_of(component: str) -> str:
     """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
     if component.startswith(_DENOISERS):
         return "denoiser"
-    if component.startswith(_TEXT):
+    if component.startswith(_TEXT) or "tokenizer" in component:
         return "text_encoders"
     return "vae" if component in _DECODERS else ""
 
@@ -62,14 +63,13 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
     }
-    pipe = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        variant=next((v for v in variants if v), None),
-        **given,
-    )
+    variant = next((v for v in variants if v), None)
+    if is_modular(kind):
+        pipe = load_modular(kind, folder, components, given, dtype, variant)
+    else:
+        pipe = kind.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, variant=variant, **given
+        )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
