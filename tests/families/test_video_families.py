@@ -19,6 +19,9 @@ from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import BaseError, ConfigError
 from lorasmith.families import Framing
+from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.run import paint
+from lorasmith.jobfolder import Control
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
 from tests.bases.originals import EXTRA, original
@@ -26,6 +29,7 @@ from tests.families import test_families as contract
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of
 from tests.families.tiny import LTX23, LTX25, RECORDS, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset, quick_config
+from tests.training.runs import Said
 
 PROMPT = "zib, a large red star"
 
@@ -198,3 +202,16 @@ def test_only_what_is_seen_of_ltx2_is_trained() -> None:
     family = registered_families()["ltx2"]
     for preset in family.target_presets.values():
         assert not [name for name in targeted(model, preset, family.excluded_targets) if "audio" in name]
+
+
+def test_guidance_can_be_rescaled_where_a_family_speaks_of_it_too(tiny: Any, tmp_path: Path) -> None:
+    base, family, _ = load(tiny("ltx2"))
+    request = GenerateRequest(
+        base=str(base.path), prompts=("zib, a star",), steps=2, width=64, height=64, guidance_scale=3.0,
+        guidance_rescale=0.5, seed=1, precision="fp32", device="cpu", threads=1,
+    )  # fmt: skip
+    paint(request, base, family, home=tmp_path, out=tmp_path / "one", emit=Said(), control=Control)
+    plain = request.model_copy(update={"guidance_rescale": 0.0})
+    paint(plain, base, family, home=tmp_path, out=tmp_path / "two", emit=Said(), control=Control)
+    one, two = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("one", "two"))
+    assert one != two

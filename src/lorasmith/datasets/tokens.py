@@ -63,6 +63,7 @@ READERS: Final[dict[str, Reader]] = {
     "flux2": Reader("Mistral 3", 512, ("black-forest-labs/FLUX.2-dev",)),
     "flux2-klein": Reader("Qwen3", 512, ("Qwen/Qwen3-4B", "Qwen/Qwen3-8B")),
     "qwen-image": Reader("Qwen2.5-VL", 512, ("Qwen/Qwen-Image", "Qwen/Qwen2.5-VL-7B-Instruct")),
+    "qwen-image-21": Reader("Qwen3-VL", 1024, ("Qwen/Qwen-Image-2.1",)),
     "z-image": Reader("Qwen3", 512, ("Tongyi-MAI/Z-Image-Turbo", "Qwen/Qwen3-4B")),
     "krea2": Reader("Qwen3-VL", 512, ("Qwen/Qwen3-VL-4B-Instruct",)),
     "lumina2": Reader("Gemma 2", 256, ("Alpha-VLLM/Lumina-Image-2.0", "google/gemma-2-2b")),
@@ -178,7 +179,7 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
     Raises:
         ConfigError: no such family, or the folder holds no tokenizer that can be read.
     """
-    reader = READERS.get(family)
+    reader = READERS.get(family) or READERS.get(family.replace("_", "-"))  # as the family's file is called
     if reader is None:
         near = difflib.get_close_matches(family, READERS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(READERS)}."
