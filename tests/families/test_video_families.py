@@ -16,6 +16,7 @@ from lorasmith.adapters.module import LoraModule
 from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import BaseError, ConfigError
+from lorasmith.families import Framing
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
 from tests.families.steps import Heard, assert_alike, encoded, load
@@ -86,16 +87,16 @@ def test_a_step_of_later_ltx_is_what_its_own_pipeline_asks(tmp_path: Path) -> No
     pipe = family.pipeline(base, dtype=torch.float32, device="cpu")
     assert type(pipe).__name__ == "LTXConditionPipeline"
     theirs, ours = Heard.on(pipe.transformer), Heard.on(model.denoiser)
-    # A clip of several frames would differ in its times, a picture does not; the size tells height from width.
-    size: dict[str, Any] = {"height": 64, "width": 96, "num_frames": 1, "num_inference_steps": 1}
+    size: dict[str, Any] = {"height": 64, "width": 96, "num_frames": 17, "num_inference_steps": 1}
     told = {"guidance_scale": 1.0, "output_type": "pt", "generator": torch.Generator().manual_seed(3)}
-    painted = pipe(prompt=[PROMPT], decode_timestep=0.0, **size, **told)[0]
-    noisy = torch.randn(1, 16, 1, 2, 3, generator=torch.Generator().manual_seed(3)).squeeze(2)
+    painted = pipe(prompt=[PROMPT], frame_rate=12, decode_timestep=0.0, **size, **told)[0]
+    noisy = torch.randn(1, 16, 3, 2, 3, generator=torch.Generator().manual_seed(3))
+    framed = family.frame(model, encoded(family, model, [PROMPT], 64, 1.0), [Framing.whole(96, 64, 17, 12.0)], 1.0)
     with torch.no_grad():
-        velocity = family.denoise(model, noisy, torch.ones(1), encoded(family, model, [PROMPT], 64, 1.0))
-        pixels = family.decode_latents(model, noisy - velocity)
+        velocity = family.denoise(model, noisy, torch.ones(1), framed)
+        pixels = family.decode_latents(model, noisy - velocity).movedim(1, 2)
     assert_alike(ours.calls[0], theirs.calls[0], "LTXConditionPipeline")
-    torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted[:, 0].float(), atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
     arguments = family.sampling_arguments(pipe, [""], 3.0)
     assert (arguments["decode_timestep"], arguments["decode_noise_scale"]) == (0.05, 0.025)
 

@@ -63,7 +63,7 @@ class HunyuanVideo(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("HunyuanVideo", "hunyuanvideo-community/HunyuanVideo", "Tencent Hunyuan Community License"),
     )
-    task: ClassVar[str] = "text to video, from pictures"
+    task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("HunyuanVideoPipeline",))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
@@ -75,12 +75,16 @@ class HunyuanVideo(Family):
     )
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
+    frame_step: ClassVar[int] = 4
+    default_frames: ClassVar[int] = 33
+    default_fps: ClassVar[float] = 24.0
     default_resolution: ClassVar[int] = 544
     max_prompt_tokens: ClassVar[int] = 256
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "HunyuanVideo"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1": 12.82})
     excluded_targets: ClassVar[tuple[str, ...]] = ("context_embedder", "proj_out")  # what refines text; the last layer
@@ -133,21 +137,20 @@ class HunyuanVideo(Family):
         return "embedded" if _config(model).guidance_embeds else "none"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
-        return {**without_negative(self.title, negative_prompt, scale), "num_frames": 1}
+        return without_negative(self.title, negative_prompt, scale)
 
     def flow_shift(self, width: int, height: int) -> float:
         return 7.0
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
-        vae = model.vae
-        latents: Tensor = vae.encode(pixels.to(vae.dtype).unsqueeze(2)).latent_dist.mode().float()  # (B, 16, 1, h, w)
-        scaled: Tensor = latents * vae.config.scaling_factor
-        return scaled.squeeze(2)
+        latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode().float()  # (B, 16, f, h, w)
+        scaled: Tensor = latents * model.vae.config.scaling_factor
+        return scaled
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        plain = latents.float().unsqueeze(2) / model.vae.config.scaling_factor
+        plain = latents.float() / model.vae.config.scaling_factor
         pixels: Tensor = model.vae.decode(plain.to(model.vae.dtype), return_dict=False)[0]
-        return pixels.float().squeeze(2)
+        return pixels.float()
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """Within the pipeline's own instructions to LLaMA, which are cut away again."""
@@ -169,9 +172,9 @@ class HunyuanVideo(Family):
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         denoiser: Any = model.denoiser
         prediction: Tensor = denoiser(
-            hidden_states=noisy.unsqueeze(2), timestep=time * 1000, return_dict=False, **conditioning.tensors
+            hidden_states=noisy, timestep=time * 1000, return_dict=False, **conditioning.tensors
         )[0]
-        return prediction.squeeze(2).float()
+        return prediction.float()
 
 
 def _split(module: str) -> tuple[str, str, str]:

@@ -56,6 +56,12 @@ def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     return like.new_tensor(mean).view(shape), like.new_tensor(deviation).view(shape)
 
 
+def buffered_statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel, (1, C, 1, 1, 1), of a video VAE that holds them among its weights."""
+    shape = (1, -1, 1, 1, 1)
+    return vae.latents_mean.to(like).view(shape), vae.latents_std.to(like).view(shape) / vae.config.scaling_factor
+
+
 def packed(latents: Tensor) -> Tensor:
     """(B, C, h, w) to tokens of 2 x 2 positions (B, h/2 * w/2, 4 C)."""
     count, channels, height, width = latents.shape

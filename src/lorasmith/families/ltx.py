@@ -12,14 +12,16 @@ from lorasmith.families import (
     Detection,
     Family,
     FileForm,
+    Framing,
     Model,
     ObjectiveName,
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import linear_shift
+from lorasmith.families.latents import buffered_statistics, linear_shift
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 _SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
@@ -28,8 +30,7 @@ _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 _ALL = _SELF + _CROSS + _FEED_FORWARD
 _LICENSE = "LTX-Video Open Weights License"
 _DISTILLED = "distilled to few steps: an adapter trained straight on it undoes that"
-_FRAME_RATE = 25.0
-_SIDE, _FRAMES = 32, 8  # pixels and frames that are one position of the latents
+_SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 # What its makers decode with where the VAE was trained to be told a noise level.
 _DECODING = {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
 
@@ -44,16 +45,20 @@ class LTX(Family):
         Pretrained("LTX-Video 13B dev", "Lightricks/LTX-Video-0.9.7-dev", _LICENSE),
         Pretrained("LTX-Video 13B distilled", "Lightricks/LTX-Video-0.9.7-distilled", _LICENSE, _DISTILLED),
     )
-    task: ClassVar[str] = "text to video, from pictures"
+    task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = _SIDE
     least_multiple: ClassVar[int] = _SIDE
+    frame_step: ClassVar[int] = _STEP
+    default_frames: ClassVar[int] = 49
+    default_fps: ClassVar[float] = 25.0
     default_resolution: ClassVar[int] = 768
     max_prompt_tokens: ClassVar[int] = 128
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "LTXV"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2b": 1.92, "13b": 13.04})
@@ -87,29 +92,36 @@ class LTX(Family):
         return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
 
     def flow_shift(self, width: int, height: int) -> float:
+        return self.clip_shift(width, height, 1)
+
+    def clip_shift(self, width: int, height: int, frames: int) -> float:
         """Its makers' trainer moves the mean of a logit-normal; that is this shift of the standard one."""
-        return linear_shift(width * height // _SIDE**2, 0.95, 2.05, 1024, 4096)
+        tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
+        return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
+
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        return {"num_frames": frames, "frame_rate": fps}
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         told = _DECODING if pipeline.vae.config.timestep_conditioning else {}
-        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, "num_frames": 1, **told}
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, **told}
 
     def latent_scale(self, side: int) -> int:
         return side // _SIDE
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         vae = model.vae
-        latents: Tensor = vae.encode(pixels.to(vae.dtype).unsqueeze(2)).latent_dist.mode().float()  # (B, C, 1, h, w)
-        mean, deviation = _statistics(vae, latents)
-        return ((latents - mean) / deviation).squeeze(2)
+        latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()  # (B, C, f, h, w)
+        mean, deviation = buffered_statistics(vae, latents)
+        return (latents - mean) / deviation
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        vae, clips = model.vae, latents.float().unsqueeze(2)
-        mean, deviation = _statistics(vae, clips)
-        plain = (clips * deviation + mean).to(vae.dtype)
+        vae = model.vae
+        mean, deviation = buffered_statistics(vae, latents.float())
+        plain = (latents.float() * deviation + mean).to(vae.dtype)
         time = plain.new_zeros(len(plain)) if vae.config.timestep_conditioning else None
         pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
-        return pixels.float().squeeze(2)
+        return pixels.float()
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         pipeline = model.extras["pipeline"]
@@ -118,44 +130,49 @@ class LTX(Family):
         )
         return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
 
+    def frame(
+        self, model: Model, conditioning: Conditioning, framings: Sequence[Framing], guidance: float
+    ) -> Conditioning:
+        states = conditioning.tensors["encoder_hidden_states"]
+        fps = states.new_tensor([framing.fps or self.default_fps for framing in framings])
+        return Conditioning({**conditioning.tensors, "fps": fps})
+
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        count, _, height, width = noisy.shape
+        told = dict(conditioning.tensors)
+        places = _causal_places if _causal(model) else _places
         denoiser: Any = model.denoiser
         prediction: Tensor = denoiser(
-            hidden_states=noisy.flatten(2).transpose(1, 2),  # one token a position: patches of one
+            hidden_states=noisy.flatten(2).transpose(1, 2),  # (B, f * h * w, C): a token is one position
             timestep=time[:, None] * 1000 if _causal(model) else time * 1000,
             return_dict=False,
-            **_where(noisy, _causal(model)),
-            **conditioning.tensors,
+            **places(noisy, told.pop("fps").float()),
+            **told,
         )[0]
-        return prediction.transpose(1, 2).reshape(count, -1, height, width).float()
+        return prediction.transpose(1, 2).reshape(noisy.shape).float()
 
 
 def _causal(model: Model) -> bool:
     return type(model.extras["pipeline"]).__name__ == "LTXConditionPipeline"
 
 
-def _where(noisy: Tensor, causal: bool) -> dict[str, Any]:
-    """Where each token lies, in seconds and pixels."""
+def _places(noisy: Tensor, fps: Tensor) -> dict[str, Any]:
+    """Where tokens lie, in seconds and pixels: as if every position were eight frames."""
+    _, _, length, height, width = noisy.shape
+    scale = (_STEP / fps.view(-1, 1, 1, 1, 1), _SIDE, _SIDE)
+    return {"num_frames": length, "height": height, "width": width, "rope_interpolation_scale": scale}
+
+
+def _causal_places(noisy: Tensor, fps: Tensor) -> dict[str, Any]:
+    """The same, with a first position of one frame; the rest lies seven frames earlier."""
     import torch
 
-    count, _, height, width = noisy.shape
-    if not causal:
-        scale = (_FRAMES / _FRAME_RATE, _SIDE, _SIDE)
-        return {"num_frames": 1, "height": height, "width": width, "rope_interpolation_scale": scale}
-    grid = torch.meshgrid(
-        torch.zeros(1, device=noisy.device),
-        torch.arange(height, device=noisy.device) * float(_SIDE),
-        torch.arange(width, device=noisy.device) * float(_SIDE),
-        indexing="ij",
-    )
-    return {"video_coords": torch.stack(grid).flatten(1).expand(count, -1, -1)}  # (B, 3, tokens)
-
-
-def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every channel as the pipeline uses them, (1, C, 1, 1, 1)."""
-    shape = (1, -1, 1, 1, 1)
-    return vae.latents_mean.to(like).view(shape), vae.latents_std.to(like).view(shape) / vae.config.scaling_factor
+    count, _, *size = noisy.shape
+    frames, rows, columns = (torch.arange(n, device=noisy.device, dtype=torch.float32) for n in size)
+    frames = (frames * _STEP + 1 - _STEP).clamp(min=0)
+    grid = torch.meshgrid(frames, rows * _SIDE, columns * _SIDE, indexing="ij")
+    places = torch.stack(grid).flatten(1).repeat(count, 1, 1)  # (B, 3, f * h * w)
+    places[:, 0] /= fps[:, None]
+    return {"video_coords": places}
 
 
 plugin = LTX()

@@ -54,7 +54,7 @@ def encoders_of(base: Base) -> tuple[str, str]:
     if base.layout == "single_file":
         whole = weights_identity(base)
         return whole, whole
-    return weights_identity(base, "vae"), weights_identity(base, "text_encoder", "tokenizer", "processor")
+    return weights_identity(base, "vae"), weights_identity(base, "text_", "tokenizer", "processor", "t5_tokenizer")
 
 
 @dataclass
