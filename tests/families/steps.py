@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lorasmith.bases import family_of, open_base
+from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.families import Base, Conditioning, Family, Framing, Model
+from lorasmith.families.references import named
 from lorasmith.jobfolder import Control
 from lorasmith.training.assembly import assemble
 from lorasmith.training.cache import Cache, encoders_of
 from lorasmith.training.loop import Run
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
+from lorasmith.training.references import pixels_of_reference
 from lorasmith.training.setting import Setting
 from tests.families.tiny import Record
 from tests.training.home import make_dataset, quick_config
@@ -46,6 +51,9 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     family = family_of(base)
     config = quick_config(weights, **{**PLAIN, **changes})
     version = make_dataset(home)
+    if family.reference_pictures[1]:
+        version = with_references(home, version, family)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"reference_resolution": 64})})
     setting = Setting(
         config, plan(config, version, family, base), version, DatasetStore(home), family, base, torch.device("cpu")
     )
@@ -55,17 +63,63 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     return assemble(setting, cache, home / out)
 
 
+def picture_of(seed: int, width: int = 64, height: int = 64) -> Image.Image:
+    """Smooth noise."""
+    rough = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def with_references(home: Path, version: DatasetVersion, family: Family) -> DatasetVersion:
+    """The dataset with references for every picture: of two shapes, and as many as the family takes, or fewer."""
+    store = DatasetStore(home)
+    most = min(2, family.reference_pictures[1])
+    sizes = ((64, 64), (96, 64))
+    items = [
+        replace(
+            item,
+            references=tuple(
+                store.put_image(picture_of(100 + 7 * number + place, *sizes[number // 3 % 2]))
+                for place in range(most - number % 2 if most > 1 else most)
+            ),
+        )
+        for number, item in enumerate(version.items)
+    ]
+    return store.commit(version, items, Operation(name="test")) if version.items != tuple(items) else version
+
+
 def load(weights: Path, dtype: torch.dtype = torch.float32) -> tuple[Base, Family, Model]:
     base = open_base(str(weights))
     family = family_of(base)
     return base, family, family.load(base, parts=ALL, dtype=dtype, device="cpu")
 
 
-def encoded(family: Family, model: Model, prompts: list[str], side: int, guidance: float) -> Conditioning:
-    """Prompts as training sees them: encoded one by one, cached, joined, framed."""
+def encoded(
+    family: Family,
+    model: Model,
+    prompts: list[str],
+    side: int,
+    guidance: float,
+    references: Sequence[Sequence[Image.Image]] = (),
+    area: int | None = 64,
+) -> Conditioning:
+    """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
+    the family edits and none are given."""
+    if family.reference_pictures[0] and not references:
+        kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
+        references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
+    pairs = list(zip(prompts, references or [()] * len(prompts), strict=True))
     with torch.no_grad():
-        rows = [{n: t[0].float() for n, t in family.encode_prompts(model, [p]).tensors.items()} for p in prompts]
-        return family.frame(model, Conditioning.joined(rows), [Framing.whole(side, side)] * len(rows), guidance)
+        told = [
+            family.encode_instructions(model, [p], [those], area) if those else family.encode_prompts(model, [p])
+            for p, those in pairs
+        ]
+        joined = Conditioning.joined([{n: t[0].float() for n, t in one.tensors.items()} for one in told])
+        latents = [
+            [family.encode_images(model, torch.from_numpy(pixels_of_reference(one, family, area)))[0] for one in those]
+            for _, those in pairs
+        ]
+        whole = Conditioning({**joined.tensors, **named(latents)})
+        return family.frame(model, whole, [Framing.whole(side, side)] * len(prompts), guidance)
 
 
 @dataclass

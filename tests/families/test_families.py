@@ -16,7 +16,7 @@ from lorasmith.adapters.file import read_adapter, write_adapter
 from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.config import resolve
-from lorasmith.errors import BaseError, ConfigError
+from lorasmith.errors import BaseError, ConfigError, LorasmithError
 from lorasmith.families import lacking
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
@@ -26,7 +26,7 @@ from lorasmith.trainers.native import plugin as native
 from lorasmith.training.loop import restore, train
 from lorasmith.training.lora import targeted
 from tests.families.one_file import build_wide_sdxl, write_sdxl_file
-from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
+from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, picture_of, run_of
 from tests.families.tiny import RECORDS, make
 from tests.training.runs import Said
 
@@ -51,12 +51,14 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) ->
     flow = model.objective == "flow"
     times: dict[str, Any] = {"sigmas": [0.6]} if flow and record.sigmas else {"num_inference_steps": 1}
     size = {"width": record.side, "height": record.side, "generator": torch.Generator().manual_seed(3)}
-    painted = pipe(prompt=[PROMPT], output_type="pt", **size, **times, **record.call)[0]
+    pictures = [picture_of(n, 96, 64) for n in range(record.references)] if family.reference_pictures[1] else []
+    edited = family.reference_arguments(pictures, record.side, record.side) if pictures else {}
+    painted = pipe(prompt=[PROMPT], output_type="pt", **edited, **size, **times, **record.call)[0]
     painted = painted.reshape(-1, *painted.shape[-3:])[:, :3]  # a clip of one frame is a picture
     assert len(theirs.calls) == 1
 
     told = record.call.get("guidance_scale", family.training_guidance)
-    conditioning = encoded(family, model, [PROMPT], record.side, told)
+    conditioning = encoded(family, model, [PROMPT], record.side, told, [pictures] if pictures else (), None)
     noisy = noise_of(record, family, model, 3)
     ours = Heard.on(model.denoiser)
     scheduler: Any = pipe.scheduler
@@ -131,6 +133,7 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     request = GenerateRequest(
         base=str(weights), prompts=("zib, a star <lora:adapter:1>", "zib, a star"), steps=2, width=64, height=64,
         guidance_scale=3.0, seed=1, precision="fp32", device="cpu", threads=1,
+        references=references_for(tmp_path, name),
     )  # fmt: skip
     (tmp_path / "adapters").mkdir()
     path.rename(tmp_path / "adapters" / "adapter.safetensors")
@@ -139,12 +142,22 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     assert first != second
 
 
+def references_for(folder: Path, name: str) -> tuple[str, ...]:
+    """Paths of as many pictures as a test of the family edits."""
+    count = RECORDS[name].references if registered_families()[name].reference_pictures[1] else 0
+    paths = [folder / f"reference {number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        picture_of(number, 96, 64).save(path)
+    return tuple(map(str, paths))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"negative_prompt": "blurry"}, "cannot take a negative prompt"),
         ({"scheduler": "ddim"}, "learns by flow matching"),
         ({"guidance_rescale": 0.5}, "no guidance_rescale"),
+        ({"references": ("a.png",)}, "does not edit pictures"),
     ],
 )
 def test_what_a_base_cannot_paint_with_is_refused(
@@ -159,11 +172,28 @@ def test_what_a_base_cannot_paint_with_is_refused(
 
 
 def test_a_base_of_the_family_that_cannot_be_trained_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    shutil.copytree(tiny("flux"), tmp_path / "kontext")
-    index = tmp_path / "kontext" / "model_index.json"
-    index.write_text(index.read_text().replace("FluxPipeline", "FluxKontextPipeline"))
-    with pytest.raises(BaseError, match="pairs of pictures"):
-        open_base(str(tmp_path / "kontext"))
+    shutil.copytree(tiny("flux"), tmp_path / "control")
+    index = tmp_path / "control" / "model_index.json"
+    index.write_text(index.read_text().replace("FluxPipeline", "FluxControlPipeline"))
+    with pytest.raises(BaseError, match="control picture"):
+        open_base(str(tmp_path / "control"))
+
+
+@pytest.mark.parametrize(
+    ("count", "damaged", "said"),
+    [(0, False, "edits pictures, and none is given"), (2, False, "takes one picture"), (1, True, "cannot be read")],
+)
+def test_what_a_base_that_edits_is_given(tiny: Tiny, tmp_path: Path, count: int, damaged: bool, said: str) -> None:
+    base, family, _ = load(tiny("flux_kontext"))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"no picture") if damaged else picture_of(0).save(path)
+    request = GenerateRequest(
+        base=str(base.path), prompts=("a star",), steps=1, width=64, height=64, device="cpu", threads=1,
+        references=(str(path),) * count,
+    )  # fmt: skip
+    with pytest.raises(LorasmithError, match=said):
+        paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)
+    assert not (tmp_path / "images").exists()
 
 
 @every_family

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, qwen_vision_tokenizer, t5_tokenizer
 
 Build = Callable[[Path], Any]
 
@@ -29,6 +29,8 @@ class Record:
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    references: int = 1
+    """Of families that edit: how many pictures a test gives them."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -274,6 +276,64 @@ def build_wide_lumina2(folder: Path) -> Any:
     return build_lumina2(folder, _WIDE_LUMINA2)
 
 
+def build_flux_kontext(folder: Path) -> Any:
+    from diffusers import FluxKontextPipeline
+
+    return FluxKontextPipeline(**build_flux(folder).components)
+
+
+def _edit_parts(folder: Path) -> dict[str, Any]:
+    """Those of Qwen-Image, with a text encoder that sees."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLProcessor
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    class StillProcessor(Qwen2VLProcessor):
+        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+            if argument_name == "video_processor" and argument is None:  # it would need torchvision
+                return type(None)
+            return super().check_argument_for_proper_class(argument_name, argument)
+
+        def save_pretrained(self, save_directory: Any, **options: Any) -> None:
+            self.image_processor.save_pretrained(save_directory)
+            self.tokenizer.save_pretrained(save_directory)
+
+    StillProcessor.__name__, StillProcessor.__module__ = "Qwen2VLProcessor", Qwen2VLProcessor.__module__
+    words = qwen_vision_tokenizer(folder)
+    known = {
+        name: words.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end", "image_pad", "video_pad")
+    }
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    }  # fmt: skip
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config=vision, image_token_id=known["image_pad"], video_token_id=known["video_pad"],
+        vision_start_token_id=known["vision_start"], vision_end_token_id=known["vision_end"],
+    )  # fmt: skip
+    plain = build_qwen_image(folder).components
+    return {
+        **plain,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(config),
+        "tokenizer": words,
+        "processor": StillProcessor(image_processor=Qwen2VLImageProcessorPil(), tokenizer=words),
+    }
+
+
+def build_qwen_image_edit(folder: Path) -> Any:
+    from diffusers import QwenImageEditPipeline
+
+    return QwenImageEditPipeline(**_edit_parts(folder))
+
+
+def build_qwen_image_edit_plus(folder: Path) -> Any:
+    from diffusers import QwenImageEditPlusPipeline
+
+    return QwenImageEditPlusPipeline(**_edit_parts(folder))
+
+
 def build_lumina2(folder: Path, config: dict[str, Any] = _LUMINA2) -> Any:
     from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
 
@@ -432,6 +492,23 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "qwen_image", "QwenImagePipeline", build_qwen_image, call={"true_cfg_scale": 1.0}, frames=True,
         full={"1": ("QwenImageTransformer2DModel", {})}, modules={"1": 60 * 12},
+    ),
+    Record(
+        "flux_kontext", "FluxKontextPipeline", build_flux_kontext, call={"guidance_scale": 2.5},
+        full={"kontext": (_FLUX, {"guidance_embeds": True})}, modules={"kontext": 19 * 12 + 38 * 5},
+    ),
+    Record(
+        "qwen_image_edit", "QwenImageEditPipeline", build_qwen_image_edit, call={"true_cfg_scale": 1.0}, frames=True,
+        full={"edit": ("QwenImageTransformer2DModel", {})}, modules={"edit": 60 * 12},
+    ),
+    Record(
+        "qwen_image_edit_plus", "QwenImageEditPlusPipeline", build_qwen_image_edit_plus, call={"true_cfg_scale": 1.0},
+        frames=True, references=2,
+        full={
+            "edit_plus": ("QwenImageTransformer2DModel", {}),
+            "edit_2511": ("QwenImageTransformer2DModel", {"zero_cond_t": True}),
+        },
+        modules={"edit_plus": 60 * 12, "edit_2511": 60 * 12},
     ),
     Record(
         "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},

@@ -171,7 +171,10 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     """
     import torch
 
+    from PIL import Image
+
     from lorasmith.families import Conditioning, Framing
+    from lorasmith.families.references import named
 
     family, pipeline = subject.family, subject.pipeline
     model = family.adopt(subject.base, pipeline)
@@ -181,11 +184,15 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     side = family.latent_scale(pixels)
     latent = torch.randn(1, family.latent_channels(model), side, side, generator=generator)  # (1, C, h, w)
     with torch.no_grad():
-        states = family.encode_prompts(model, ["a picture of a red star"])
+        text, blank = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
+        edits = family.reference_pictures[0] > 0
+        states = family.encode_instructions(model, text, [[blank]], 64) if edits else family.encode_prompts(model, text)
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()
         }
+        if edits:
+            fixed |= named([[torch.randn(latent.shape[1:], generator=generator).to(latent.device)]])
         framed = family.frame(model, Conditioning(fixed), [Framing.whole(pixels, pixels)], family.training_guidance)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)

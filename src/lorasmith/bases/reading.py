@@ -15,7 +15,7 @@ MAX_CONFIG_BYTES = 1_000_000  # the largest real config of a part is a few kilob
 MAX_INDEX_BYTES = 20_000_000  # a shard index names every tensor
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
-_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor")
+_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "processor", "feature_extractor", "image_processor")
 
 
 def read_header(path: Path) -> Header:

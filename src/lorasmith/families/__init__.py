@@ -21,6 +21,7 @@ from lorasmith.config import layer
 from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
 ObjectiveName = Literal["epsilon", "v_prediction", "flow"]
@@ -165,6 +166,13 @@ class Family(ABC):
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0
     """What a denoiser with embedded guidance is told in training."""
+    reference_pictures: ClassVar[tuple[int, int]] = (0, 0)
+    """How many reference pictures a step needs at least and takes at most; (0, 0): it edits nothing. Their latents
+    reach ``denoise`` in the conditioning, see ``families.references``."""
+    prompts_see_references: ClassVar[bool] = False
+    """Whether the text encoder looks at the references beside the prompt."""
+    paints_one_by_one: ClassVar[bool] = False
+    """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
     """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
     billions: ClassVar[Mapping[str, float]] = {}
@@ -173,6 +181,12 @@ class Family(ABC):
     """GiB that a step of batch 1 takes in bf16 with an attention adapter of rank 16, without and with gradient
     checkpointing, by case ("1024 px"): computed from the model's shapes, not measured on a card."""
 
+    recognised_as: ClassVar[str] = ""
+    """What ``bases.signatures`` calls the family, where several families have the same tensors; else its own name."""
+    variants: ClassVar[frozenset[str]] = frozenset()
+    """Of several such families, the variants that are this one's; none means all but ``left_to_others``."""
+    left_to_others: ClassVar[frozenset[str]] = frozenset()
+    """Variants with the same tensors that another file trains."""
     pipelines: ClassVar[frozenset[str]] = frozenset()
     """Classes in ``model_index.json`` that can be trained as they are."""
     refused: ClassVar[Mapping[str, str]] = {}
@@ -187,7 +201,9 @@ class Family(ABC):
         from lorasmith.bases.recognition import THIN, recognise
 
         found = recognise(header)
-        if found.family != self.name or not found.is_base:
+        if found.family != (self.recognised_as or self.name) or not found.is_base:
+            return None
+        if found.variant in self.left_to_others or (self.variants and found.variant not in self.variants):
             return None
         if header.layout == "single_file" and found.confidence <= THIN:
             raise BaseError(
@@ -212,11 +228,16 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype)
+        given = self.components(base) if "text_encoders" in parts else {}
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype, given=given)
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
         return self.adopt(base, pipe)
+
+    def components(self, base: Base) -> dict[str, Any]:
+        """Parts that go with the text encoders and that this family opens itself, by diffusers' names."""
+        return {}
 
     def adopt(self, base: Base, pipeline: Any) -> Model:
         """The parts of a diffusers pipeline as a model; ``extras["pipeline"]`` is the pipeline itself."""
@@ -254,6 +275,24 @@ class Family(ABC):
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on."""
 
+    def encode_instructions(
+        self, model: Model, prompts: Sequence[str], references: Sequence[Sequence[Image]], side: int | None = None
+    ) -> Conditioning:
+        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them.
+
+        ``side`` as for ``reference_size``.
+        """
+        return self.encode_prompts(model, prompts)
+
+    def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:
+        """Width and height in pixels that a reference of this size is brought to, as the pipeline does it; or to
+        about ``side`` x ``side`` pixels."""
+        raise NotImplementedError(f"{self.name} takes no reference pictures")
+
+    def reference_arguments(self, references: Sequence[Image], width: int | None, height: int | None) -> dict[str, Any]:
+        """What the pipeline is called with so that it edits these pictures into one of this size."""
+        raise NotImplementedError(f"{self.name} takes no reference pictures")
+
     @abstractmethod
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's raw prediction (noise or velocity, see ``Model.objective``), fp32 (B, C, h, w).
@@ -265,7 +304,7 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype)
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, given=self.components(base))
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 
@@ -351,6 +390,8 @@ def lacking(family: Family) -> dict[str, str]:
         found |= dict.fromkeys(
             ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
         )
+    if not family.reference_pictures[1]:
+        found["data.reference_resolution"] = "it takes no reference pictures"
     if not family.text_encoder_targets:
         why = "its text encoder is a large language model that stays as it is"
         found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)

@@ -24,13 +24,17 @@ def role_of(component: str) -> str:
     """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
     if component.startswith(_DENOISERS):
         return "denoiser"
-    if component.startswith(("text_encoder", "tokenizer")):
+    if component.startswith(("text_encoder", "tokenizer")) or component == "processor":
         return "text_encoders"
     return "vae" if component == "vae" else ""
 
 
-def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
+def load_pipeline(
+    base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any, given: Mapping[str, Any] | None = None
+) -> Any:
     """The pipeline with the components of ``parts``; the others are None. On the CPU.
+
+    ``given`` holds components that are open already.
 
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
@@ -42,7 +46,8 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     if folder is None:
         raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
     components = _components(base.header.configs["model_index"])
-    given: dict[str, Any] = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)}
+    own = dict(given or {})
+    given = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)} | own
     if base.layout == "single_file":
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)

@@ -68,7 +68,7 @@ def _step(run: Run, config: TrainConfig) -> int:
     like = run.batches.latents(run.batches.names()[0])
     shape = (config.train_batch_size, len(like), run.family.latent_scale(side[1]), run.family.latent_scale(side[0]))
     with torch.no_grad():
-        sample = run.batches.conditioning([""]).tensors
+        sample = run.batches.conditioning([""], shown=[run.batches.shown(run.batches.names()[0])]).tensors
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]
     with _checkpointing(run, config.gradient_checkpointing), FakeTensorMode(allow_non_fake_inputs=True) as fake:

@@ -23,6 +23,7 @@ from lorasmith.families import Family, Framing, Model
 from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
 from lorasmith.training.objective import shifted
+from lorasmith.training.references import NOTHING, Shown
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Preview:
     model: Model
     batches: Batches
     device: torch.device
+    shown: Sequence[Shown] = ()
+    """The references of each prompt, for families that edit."""
     _vae: Any = field(default=None)
 
     @torch.no_grad()
@@ -55,18 +58,18 @@ class Preview:
             seed = self.config.seed + number
             if not path.exists():
                 with precision:
-                    latents = self._denoise(prompt, seed)
+                    latents = self._denoise(prompt, seed, self.shown[number] if self.shown else NOTHING)
                 content = io.BytesIO()
                 self._decode(latents).save(content, format="PNG")
                 write_atomically(path, content.getvalue())
             emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed))
 
-    def _denoise(self, prompt: str, seed: int) -> Tensor:
+    def _denoise(self, prompt: str, seed: int, shown: Shown) -> Tensor:
         """Latents (1, C, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
         guided = self.config.guidance_scale > 1 and self.family.guidance(self.model) == "classifier_free"
         prompts = ["", prompt] if guided else [prompt]
         framings = [Framing.whole(self.side, self.side)] * len(prompts)
-        conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale)
+        conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale, [shown] * len(prompts))
         channels, side = self.family.latent_channels(self.model), self.family.latent_scale(self.side)
         latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
         latents = latents.to(self.device)

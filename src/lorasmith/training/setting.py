@@ -22,6 +22,10 @@ class Pictures(Protocol):
         """The picture, RGB."""
         ...
 
+    def open_reference(self, sha256: str) -> Image.Image:
+        """A reference picture, RGB."""
+        ...
+
     def open_mask(self, item: Item) -> Image.Image:
         """The mask of an item that has one, L, as large as the picture."""
         ...
