@@ -48,8 +48,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         trainer: name of who shall train.
 
     Raises:
-        ConfigError: no base, an unknown key, an impossible value, values at odds; no such trainer, one that cannot
-            train this family, or that would pass over a value of the user's.
+        ConfigError: no base, an unknown key, an impossible value, frames among them, values at odds; no such trainer,
+            one that cannot train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
             or a mask lets nothing through of what would be trained, or the family edits pictures and some have no
@@ -63,6 +63,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
     from lorasmith.training.references import refuse_unpaired
+    from lorasmith.training.windows import frames_of
 
     own = layer(values)
     reference = own.get("base")
@@ -82,6 +83,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     refuse_idle(who, family, own, config)
     refuse_unweighed(version, config)
     refuse_unpaired(version, family)
+    frames_of(config, family)
     shares = open_shares(DatasetStore(home), version.items, config, family)
     notices = (*_notices(config, version.items, shares), *_reference_notices(version.items, family))
     return Recipe(config, version, base, family, notices)

@@ -28,6 +28,9 @@ EXPECTED: Mapping[str, tuple[float | None, ...]] = {  # ComfyUI, A1111, Forge, I
     "z_image": (1, None, None, 1),
     "lumina2": (1, None, None, None),
     "wan": (1, None, None, 1),
+    "ltx": (1, None, None, None),
+    "ltx2": (1, None, None, None),
+    "hunyuan_video": (1, None, None, None),
     "krea2": (1, None, None, 0),  # InvokeAI tells it by the text fusion, which is not trained; one can say it by hand
 }
 FAMILIES = {name: RECORDS[name] for name in EXPECTED}

@@ -26,6 +26,7 @@ from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.references import pixels_of_reference
 from lorasmith.training.setting import Setting
+from tests.families.moving import with_clips
 from tests.families.tiny import Record
 from tests.training.home import make_dataset, quick_config
 from tests.training.runs import Said
@@ -46,11 +47,13 @@ PLAIN: Mapping[str, Any] = {
 
 
 def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
-    """Cached and assembled at step 0, over pictures of three shapes and captions of several lengths."""
+    """Cached and assembled at step 0, over pictures of three shapes and captions of several lengths; of a family of
+    clips, over clips of several lengths too."""
     base = open_base(str(weights))
     family = family_of(base)
-    config = quick_config(weights, **{**PLAIN, **changes})
-    version = make_dataset(home)
+    shown = {"data.frames": 1 + 2 * family.frame_step, "data.cut": "uniform"} if family.frame_step else {}
+    config = quick_config(weights, **{**PLAIN, **shown, **changes})
+    version = with_clips(home, make_dataset(home)) if family.frame_step else make_dataset(home)
     if family.reference_pictures[1]:
         version = with_references(home, version, family)
         config = config.model_copy(update={"data": config.data.model_copy(update={"reference_resolution": 64})})
@@ -99,27 +102,34 @@ def encoded(
     prompts: list[str],
     side: int,
     guidance: float,
+    length: int = 1,
     references: Sequence[Sequence[Image.Image]] = (),
     area: int | None = 64,
 ) -> Conditioning:
     """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
     the family edits and none are given."""
+    framing = Framing.whole(side, side, length, family.default_fps)
     if family.reference_pictures[0] and not references:
         kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
         references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
-    pairs = list(zip(prompts, references or [()] * len(prompts), strict=True))
+    pairs = dict(zip(prompts, references or [()] * len(prompts), strict=False))
+
+    def told(prompt: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+        those = pairs[prompt]
+        words = (
+            family.encode_instructions(model, [prompt], [those], area)
+            if those
+            else family.encode_prompts(model, [prompt])
+        )
+        pixels = [torch.from_numpy(pixels_of_reference(one, family, area)) for one in those]
+        latents = [family.encode_images(model, one)[0] for one in pixels]
+        return {n: t[0].float() for n, t in words.tensors.items()}, latents
+
     with torch.no_grad():
-        told = [
-            family.encode_instructions(model, [p], [those], area) if those else family.encode_prompts(model, [p])
-            for p, those in pairs
-        ]
-        joined = Conditioning.joined([{n: t[0].float() for n, t in one.tensors.items()} for one in told])
-        latents = [
-            [family.encode_images(model, torch.from_numpy(pixels_of_reference(one, family, area)))[0] for one in those]
-            for _, those in pairs
-        ]
-        whole = Conditioning({**joined.tensors, **named(latents)})
-        return family.frame(model, whole, [Framing.whole(side, side)] * len(prompts), guidance)
+        known = {prompt: told(prompt) for prompt in dict.fromkeys(prompts)}
+        rows = Conditioning.joined([known[prompt][0] for prompt in prompts])
+        whole = Conditioning({**rows.tensors, **named([known[prompt][1] for prompt in prompts])})
+        return family.frame(model, whole, [framing] * len(prompts), guidance)
 
 
 @dataclass
@@ -169,5 +179,5 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
 
 def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:
     """What the pipeline draws from a seed, in the shape that the family denoises."""
-    side = family.latent_scale(record.side)
-    return torch.randn(1, family.latent_channels(model), side, side, generator=torch.Generator().manual_seed(seed))
+    shape = family.latent_shape(model, record.side, record.side, record.length)
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

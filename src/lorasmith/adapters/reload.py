@@ -170,7 +170,6 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     The denoiser is conditioned on a fixed random text, so that its change is its own adapter's.
     """
     import torch
-
     from PIL import Image
 
     from lorasmith.families import Conditioning, Framing
@@ -181,19 +180,21 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     device: Any = model.denoiser.device
     generator = torch.Generator().manual_seed(0)
     pixels = 2 * family.bucket_multiple
-    side = family.latent_scale(pixels)
-    latent = torch.randn(1, family.latent_channels(model), side, side, generator=generator)  # (1, C, h, w)
+    latent = torch.randn(1, *family.latent_shape(model, pixels, pixels), generator=generator)  # (1, C, h, w)
     with torch.no_grad():
-        text, blank = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
+        words, blank = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
         edits = family.reference_pictures[0] > 0
-        states = family.encode_instructions(model, text, [[blank]], 64) if edits else family.encode_prompts(model, text)
+        states = (
+            family.encode_instructions(model, words, [[blank]], 64) if edits else family.encode_prompts(model, words)
+        )
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()
         }
         if edits:
             fixed |= named([[torch.randn(latent.shape[1:], generator=generator).to(latent.device)]])
-        framed = family.frame(model, Conditioning(fixed), [Framing.whole(pixels, pixels)], family.training_guidance)
+        framing = Framing.whole(pixels, pixels, 1, family.default_fps)
+        framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])

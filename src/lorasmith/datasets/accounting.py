@@ -14,14 +14,15 @@ from typing import Any, Final
 from lorasmith.datasets.images import Prepared
 from lorasmith.datasets.layouts import Described, Reading
 from lorasmith.datasets.ledger import Imported, Staged
-from lorasmith.datasets.magic import SUFFIX_OF
-from lorasmith.datasets.manifest import Fate, Item
+from lorasmith.datasets.magic import SUFFIX_OF, VIDEO_SUFFIX_OF
+from lorasmith.datasets.manifest import Clip, Fate, Item
 from lorasmith.datasets.names import collision_key, make_unique, natural_key, safe_item_name
 from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.sidecars import Heard, NotReadableError, PictureNames, Sidecar, Statement, hear
-from lorasmith.datasets.source import IMAGE_SUFFIXES, Entry, left_out
+from lorasmith.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Entry, left_out
 
 _REPEATS_FOLDER: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
+_SUFFIXES: Final = SUFFIX_OF | VIDEO_SUFFIX_OF
 _MOST_REPEATS: Final = 999  # 2024_summer is a year, and no trainer shows a picture two thousand times an epoch
 
 
@@ -35,6 +36,8 @@ class Picture:
     converted: Staged | None
     mask: Staged | None = None
     """Its alpha, when that was asked for."""
+    clip: Clip | None = None
+    """Set when it moves; ``image`` is then its first frame."""
 
     @property
     def image(self) -> Staged:
@@ -288,6 +291,7 @@ class _Accounting:
             role=described.role,
             repeats=described.repeats,
             concept=described.concept,
+            clip=picture.clip,
             provenance=provenance,
         )
 
@@ -408,7 +412,7 @@ def _choose(statements: Sequence[Statement]) -> Statement | None:
 
 
 def _was_image(fate: Fate) -> bool:
-    return PurePosixPath(fate.path.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES
+    return PurePosixPath(fate.path.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _common_roots(entries: Sequence[Entry]) -> dict[str, str]:
@@ -438,9 +442,9 @@ def _below(root: str, entry: Entry) -> str:
 
 def _with_suffix(path: str, picture: Picture) -> str:
     """The path with the suffix of its format when it has none of a picture: a name without one is lost on trainers."""
-    if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
+    if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return path
-    return path.rstrip(". ") + SUFFIX_OF[picture.prepared.format][0]
+    return path.rstrip(". ") + _SUFFIXES[picture.prepared.format][0]
 
 
 def _from_folder(path: str, sentences: list[str]) -> Described:
@@ -460,11 +464,13 @@ def _from_folder(path: str, sentences: list[str]) -> Described:
 def _picture_fate(picture: Picture, name: str, more: Sequence[str]) -> Fate:
     path, prepared = picture.entry.path, picture.prepared
     repaired = "repaired:end_mark" in prepared.transforms
-    first = "is repaired." if repaired else "is converted." if picture.converted else "is taken as it came."
+    whole = picture.clip is not None or picture.converted is None
+    first = "is repaired." if repaired else "is taken as it came." if whole else "is converted."
     sentences = [first, *prepared.sentences]
     suffix = PurePosixPath(path.replace("\\", "/")).suffix.lower()
-    if suffix not in SUFFIX_OF[prepared.format]:
-        says = "whatever its name says" if suffix in IMAGE_SUFFIXES else "by its bytes; its name does not say so"
+    if suffix not in _SUFFIXES[prepared.format]:
+        named = suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        says = "whatever its name says" if named else "by its bytes; its name does not say so"
         sentences.append(f"It is a {prepared.format} {says}.")
     if PurePosixPath(name).name != PurePosixPath(path.replace("\\", "/")).name:
         sentences.append(f"It is called {name} here, for its own name is taken or not safe everywhere.")
@@ -473,7 +479,7 @@ def _picture_fate(picture: Picture, name: str, more: Sequence[str]) -> Fate:
     sentences.extend(more)
     if picture.entry.note:
         sentences.append(picture.entry.note)
-    fate: Any = "converted" if picture.converted else "taken"
+    fate: Any = "taken" if whole else "converted"
     rule = "repaired" if repaired else "image"
     return Fate(path=path, fate=fate, rule=rule, detail=" ".join(sentences), item=name)
 

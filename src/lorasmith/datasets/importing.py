@@ -18,25 +18,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, get_args
 
 from PIL import Image
 
 from lorasmith.datasets.accounting import Caption, Found, Mask, Picture
 from lorasmith.datasets.captions import decode_caption
+from lorasmith.datasets.clips.reading import WHITE, frames_of, may_move, measure
 from lorasmith.datasets.emptiness import no_images
-from lorasmith.datasets.images import Alpha, png_bytes_to, prepare, prepare_mask, quiet_pillow
+from lorasmith.datasets.images import Alpha, Prepared, png_bytes_to, prepare, prepare_mask, quiet_pillow
 from lorasmith.datasets.layouts import Reading
 from lorasmith.datasets.layouts.reading import SourceFiles
 from lorasmith.datasets.ledger import Staged
-from lorasmith.datasets.magic import PEEK, picture_format
-from lorasmith.datasets.manifest import Fate
+from lorasmith.datasets.magic import PEEK, moving_format, picture_format
+from lorasmith.datasets.manifest import Clip, Fate
 from lorasmith.datasets.names import natural_key
 from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.pairing import suffixes, with_pairs
 from lorasmith.datasets.recognition import recognise
 from lorasmith.datasets.source import (
+    VIDEO_SUFFIXES,
     Entry,
     RefusedError,
     Source,
@@ -90,6 +92,8 @@ class Settings:
     """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
     limit: int | None = None
     """How many pictures are read at most, the first by name; None: all."""
+    clips: bool = False
+    """Take videos and animated pictures as clips; without, of an animated picture the first frame."""
     references: str | None = None
     """Names of folders of reference pictures, commas between."""
     reference_suffix: str | None = None
@@ -139,7 +143,7 @@ def gather(
     fates.extend(origin.missed if origin is not None else ())
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
-    entries = [_sniffed(source, entry) for entry in entries]
+    entries = [_sniffed(source, entry, settings.clips) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
     reading = _with_pairs(source, entries, reading, settings)
     sorted_out = _sort_out(entries, reading)
@@ -272,7 +276,7 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["max_side"] = settings.max_side
     if settings.limit is not None:
         arguments["limit"] = settings.limit
-    for name in ("references", "reference_suffix"):
+    for name in ("clips", "references", "reference_suffix"):
         if getattr(settings, name):
             arguments[name] = getattr(settings, name)
     if found.reading is not None:
@@ -352,17 +356,21 @@ def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) ->
         )
 
 
-def _sniffed(source: Source, entry: Entry) -> Entry:
-    """A file whose name says nothing is a picture when its first bytes do."""
+def _sniffed(source: Source, entry: Entry, clips: bool) -> Entry:
+    """A file whose name says nothing is a picture when its first bytes do, or a video where those are wanted; one that
+    is called a video is looked at as if it were."""
     if entry.kind != "other":
         return entry
+    if clips and PurePosixPath(entry.path).suffix.lower() in VIDEO_SUFFIXES:
+        return replace(entry, kind="image")
     try:
         with source.open(entry) as stream:
             beginning = stream.read(PEEK)
     except source.reading():
         return entry
     name = picture_format(beginning)
-    return replace(entry, kind="image") if name and may_be_picture(entry, name) else entry
+    video = clips and moving_format(beginning) is not None
+    return replace(entry, kind="image") if video or (name and may_be_picture(entry, name)) else entry
 
 
 def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
@@ -450,8 +458,11 @@ def _one_after_the_other(held: list[bytes], chunks: Iterable[bytes]) -> Generato
 
 
 def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Picture:
-    """In a thread: stage one picture, and a PNG of it if its pixels had to change."""
+    """In a thread: stage one picture, and a PNG of it if its pixels had to change; or a clip where those are wanted."""
     try:
+        if settings.clips and may_move(content if isinstance(content, bytes) else content.path):
+            original = content if isinstance(content, Staged) else _write(path, content)
+            return _clip(entry, original, settings, pixel_limit)
         prepared = prepare(
             content if isinstance(content, bytes) else content.path,
             background=settings.background,
@@ -462,10 +473,35 @@ def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Setting
     except RefusedError:
         path.unlink(missing_ok=True)
         raise
+    if not settings.clips and any(word.startswith("first_frame:") for word in prepared.transforms):
+        told = (*prepared.sentences, "With the option clips it is taken as a clip.")
+        prepared = replace(prepared, sentences=told)
     original = content if isinstance(content, Staged) else _write(path, content)
     converted = _write_png(path.with_suffix(".png"), prepared.image) if prepared.image is not None else None
     mask = _write_png(path.with_suffix(".mask.png"), prepared.alpha) if prepared.alpha is not None else None
     return Picture(entry, replace(prepared, image=None, alpha=None), original, converted, mask)
+
+
+def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) -> Picture:
+    """In a thread: decode a staged video or animated picture from end to end, and stage its first frame."""
+    measured = measure(original.path, pixel_limit=pixel_limit)
+    clip = Clip(
+        video=original.sha256, frames=measured.frames, fps=measured.fps, width=measured.width, height=measured.height
+    )
+    background = "#{:02x}{:02x}{:02x}".format(*settings.background)
+    first = next(frames_of(original.path, clip, [0], background))
+    transforms = (*measured.transforms, *([] if background == WHITE else [f"background:{background}"]))
+    seconds = f"{measured.frames} frames, {measured.fps:.4g} a second"
+    sentence = (
+        f"It is a clip of {seconds}." if measured.frames > 1 else "It holds one frame, and is taken as a picture."
+    )
+    prepared = Prepared(
+        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None,
+        transforms=transforms,
+        sentences=(sentence, *measured.sentences),
+    )  # fmt: skip
+    converted = _write_png(original.path.with_suffix(".png"), first)
+    return Picture(entry, prepared, original, converted, clip=clip if measured.frames > 1 else None)
 
 
 def _decode_mask(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Mask:

@@ -28,8 +28,28 @@ class Record(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Clip:
+    """A moving picture: which frames of which video. Frames are counted at an even ``fps``, from 0."""
+
+    video: str
+    """SHA-256 of the blob with the video as it came."""
+    frames: Annotated[int, Field(ge=1)]
+    """How many frames it has, from ``start`` on."""
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    """Frames a second. A video whose frames last unlike long is read at its mean, frames repeated or passed over."""
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    start: Annotated[int, Field(ge=0)] = 0
+    """The first frame of the video that belongs to the clip."""
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Item:
-    """One picture of a dataset. ``image``, ``original``, ``mask`` and ``references`` are SHA-256 of blobs.
+    """One picture or clip of a dataset. ``image``, ``original``, ``mask`` and ``references`` are SHA-256 of blobs.
 
     A slotted dataclass and no pydantic model, because a hundred thousand of them are held at once; make an edited
     one with ``dataclasses.replace``.
@@ -38,7 +58,7 @@ class Item:
     name: str
     """Unique within the version, NFC, with its suffix; from the file's path in the source."""
     image: str
-    """The pixels that are trained: upright, sRGB, 8 bits, no alpha."""
+    """The pixels that are trained: upright, sRGB, 8 bits, no alpha. Of a clip, its first frame."""
     original: str
     """The bytes as they came; equal to ``image`` when nothing had to be done."""
     width: Annotated[int, Field(ge=1)]
@@ -55,6 +75,8 @@ class Item:
     """How often the picture is shown in one epoch, as a folder named ``10_cat`` asks for."""
     concept: str = ""
     """The folder or group it belongs to, e.g. ``cat`` of ``10_cat``; empty when there is one concept only."""
+    clip: Clip | None = None
+    """Set when it moves; families of pictures train its first frame."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels, e.g.
     ``orientation:6``), ``format`` of the original, ``caption`` (who wrote it: a file's path or a captioner)."""
@@ -142,11 +164,13 @@ class DatasetVersion(Record):
 
 
 def _trained(item: Item) -> tuple[Any, ...]:
-    """What training sees of an item; versions without references keep the fingerprints they had."""
-    seen = (item.name, item.image, item.mask, item.caption, item.role, item.repeats)
-    return (*seen, item.references) if item.references else seen
+    """What training sees of an item; versions without references and clips keep the fingerprints they had."""
+    seen: tuple[Any, ...] = (item.name, item.image, item.mask, item.caption, item.role, item.repeats)
+    seen = (*seen, item.references) if item.references else seen
+    return (*seen, dataclasses.astuple(item.clip)) if item.clip is not None else seen
 
 
 def blobs_of(item: Item) -> set[str]:
     """Every blob that an item names."""
-    return {item.image, item.original, *item.references} | ({item.mask} if item.mask is not None else set())
+    more = (item.mask, item.clip.video if item.clip is not None else None)
+    return {item.image, item.original, *item.references, *(sha for sha in more if sha is not None)}

@@ -226,6 +226,9 @@ def _record(item: Item) -> dict[str, Any]:
         record["repeats"] = item.repeats
     if item.concept:
         record["concept"] = item.concept
+    if item.clip is not None:
+        record["clip"] = {"video": item.clip.video, "frames": item.clip.frames, "fps": item.clip.fps}
+        record["clip"] |= {"width": item.clip.width, "height": item.clip.height, "start": item.clip.start}
     if item.provenance:
         record["provenance"] = item.provenance
     return record

@@ -113,11 +113,14 @@ class Framing:
     """Left and top of what was kept, on the enlarged or reduced picture."""
     size: tuple[int, int]
     """Width and height in the bucket."""
+    frames: int = 1
+    fps: float = 0.0
+    """Frames a second; 0 where the family takes pictures alone."""
 
     @classmethod
-    def whole(cls, width: int, height: int) -> Framing:
-        """A picture of just this size, nothing cut away."""
-        return cls((width, height), (0, 0), (width, height))
+    def whole(cls, width: int, height: int, frames: int = 1, fps: float = 0.0) -> Framing:
+        """A picture or clip of just this size, nothing cut away."""
+        return cls((width, height), (0, 0), (width, height), frames, fps)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,15 @@ class Family(ABC):
     """What its bases may have been trained to predict."""
     bucket_multiple: ClassVar[int]
     """Sides of every bucket are multiples of this many pixels."""
+    least_multiple: ClassVar[int] = 16
+    """Pixels whose multiples sides must be: small resolutions have finer buckets than ``bucket_multiple``."""
+    frame_step: ClassVar[int] = 0
+    """Frames that the VAE makes one of, after the first: clips have a multiple of it, and 1 more. 0: pictures alone.
+    A family with a step takes and gives clips everywhere, a picture being one of a single frame."""
+    default_frames: ClassVar[int] = 1
+    """The most frames that are shown at once when nobody says otherwise."""
+    default_fps: ClassVar[float] = 0.0
+    """Frames a second that its bases were trained at."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -228,16 +240,11 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        given = self.components(base) if "text_encoders" in parts else {}
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype, given=given)
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype)
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
         return self.adopt(base, pipe)
-
-    def components(self, base: Base) -> dict[str, Any]:
-        """Parts that go with the text encoders and that this family opens itself, by diffusers' names."""
-        return {}
 
     def adopt(self, base: Base, pipeline: Any) -> Model:
         """The parts of a diffusers pipeline as a model; ``extras["pipeline"]`` is the pipeline itself."""
@@ -265,11 +272,14 @@ class Family(ABC):
 
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in -1..1 to normalised latents (B, C, h, w): the mean of the posterior."""
+        """Pixels (B, 3, H, W) in -1..1 to normalised latents (B, C, h, w): the mean of the posterior.
+
+        A family of clips: (B, 3, F, H, W) to (B, C, f, h, w), here and below.
+        """
 
     @abstractmethod
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1."""
+        """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1; clips likewise."""
 
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
@@ -304,7 +314,7 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, given=self.components(base))
+        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 
@@ -347,6 +357,17 @@ class Family(ABC):
     def flow_shift(self, width: int, height: int) -> float:
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
         return 1.0
+
+    def clip_shift(self, width: int, height: int, frames: int) -> float:
+        """``flow_shift`` of a clip; of a picture it is called with one frame."""
+        return self.flow_shift(width, height)
+
+    def latent_shape(self, model: Model, width: int, height: int, frames: int = 1) -> tuple[int, ...]:
+        """Of the latents of one picture (C, h, w), or of one clip (C, f, h, w) where the family takes clips."""
+        size = (self.latent_scale(height), self.latent_scale(width))
+        if not self.frame_step:
+            return (self.latent_channels(model), *size)
+        return (self.latent_channels(model), (frames - 1) // self.frame_step + 1, *size)
 
     def latent_channels(self, model: Model) -> int:
         """Channels of the latents as ``denoise`` takes them."""
@@ -392,6 +413,8 @@ def lacking(family: Family) -> dict[str, str]:
         )
     if not family.reference_pictures[1]:
         found["data.reference_resolution"] = "it takes no reference pictures"
+    if not family.frame_step:
+        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
     if not family.text_encoder_targets:
         why = "its text encoder is a large language model that stays as it is"
         found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)

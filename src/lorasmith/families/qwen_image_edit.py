@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
 from lorasmith.families.qwen_image import QwenImage, predict
 from lorasmith.families.references import area_size, in_groups, resized
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL.Image import Image
     from torch import Tensor
 
@@ -47,10 +44,6 @@ class QwenImageEdit(QwenImage):
     def pipeline_class(self, base: Base) -> str:
         return "QwenImageEditPipeline"
 
-    def components(self, base: Base) -> dict[str, Any]:
-        folder = base.path if base.layout == "folder" else base.config_folder
-        return {"processor": _processor(folder / "processor")} if folder is not None else {}
-
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-edit/lora", "modelspec.implementation": "diffusers"}
 
@@ -77,33 +70,6 @@ class QwenImageEdit(QwenImage):
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         return in_groups(noisy, time, conditioning, lambda *rows: predict(model, *rows))
-
-
-def _processor(folder: Path) -> Any:
-    """transformers' processor for pictures and words, without its part for films, which would need torchvision.
-
-    Raises:
-        BaseError: the folder does not hold one.
-    """
-    from transformers import Qwen2TokenizerFast, Qwen2VLProcessor
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    class StillProcessor(Qwen2VLProcessor):  # type: ignore[misc]
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if argument_name == "video_processor" and argument is None:
-                return type(None)
-            return super().check_argument_for_proper_class(argument_name, argument)
-
-    StillProcessor.__name__ = Qwen2VLProcessor.__name__
-    if not any((folder / f"{name}_config.json").is_file() for name in ("preprocessor", "processor")):
-        raise BaseError(
-            f"{folder} has no preprocessor_config.json, which says how the text encoder is shown pictures.",
-            "Download the base again, with its folder 'processor'.",
-        )
-    return StillProcessor(
-        image_processor=Qwen2VLImageProcessorPil.from_pretrained(folder, local_files_only=True),
-        tokenizer=Qwen2TokenizerFast.from_pretrained(folder, local_files_only=True),
-    )
 
 
 plugin = QwenImageEdit()

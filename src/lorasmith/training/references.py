@@ -65,8 +65,9 @@ def pixels_of_reference(image: Image.Image, family: Family, side: int | None) ->
 
     fitted = resized(image, family.reference_size(image.width, image.height, side))
     # Rounded, and lying in memory, as diffusers has it: a VAE's group norms make much of the last digit.
-    values: NDArray[np.float32] = np.asarray(fitted, dtype=np.float32)[None] / 255
-    return 2 * values.transpose(0, 3, 1, 2) - 1
+    values = np.asarray(fitted, dtype=np.float32)[None] / np.float32(255)
+    pixels: NDArray[np.float32] = np.float32(2) * values.transpose(0, 3, 1, 2) - np.float32(1)
+    return pixels
 
 
 def of_previews(plan: Plan, version: DatasetVersion, family: Family, count: int) -> list[Shown]:

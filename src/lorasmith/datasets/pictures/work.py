@@ -86,6 +86,7 @@ def preview_tool(
             break
         frame = frame_of(item, store)
         try:
+            refuse_clips(frame.item, tool)
             refuse_references(frame, store, tool)
             after = tool.work(frame)
         except ToolError as reason:
@@ -258,6 +259,7 @@ def _work_all(
 def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[Item] | str | None:
     frame = frame_of(item, store)
     try:
+        refuse_clips(frame.item, tool)
         refuse_references(frame, store, tool)
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
@@ -267,6 +269,16 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
     return [replace(new, references=references) for new in stored]
+
+
+def refuse_clips(item: Item, tool: PictureTool) -> None:
+    """A clip's picture is its first frame, which must stay that.
+
+    Raises:
+        ToolError: the tool would change it.
+    """
+    if item.clip is not None and not tool.masks_only:
+        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
 
 
 def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> None:
