@@ -14,7 +14,9 @@ import torch
 from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import read_adapter, write_adapter
 from lorasmith.bases import open_base
-from lorasmith.bases.detection import registered_families
+from lorasmith.bases.detection import detect, registered_families
+from lorasmith.bases.reading import read_header
+from lorasmith.bases.recognition import ANSWER
 from lorasmith.config import resolve
 from lorasmith.errors import BaseError, ConfigError, LorasmithError
 from lorasmith.families import lacking
@@ -204,6 +206,21 @@ def test_what_a_base_that_edits_is_given(tiny: Tiny, tmp_path: Path, count: int,
     with pytest.raises(LorasmithError, match=said):
         paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)
     assert not (tmp_path / "images").exists()
+
+
+def test_which_family_a_file_is_when_its_tensors_do_not_tell(tiny: Tiny, tmp_path: Path) -> None:
+    """One file for dev and for Kontext: the folder beside it says it, or its owner."""
+    single = tmp_path / "mine.safetensors"
+    shutil.copytree(tiny("flux_kontext"), tmp_path / "mine")
+    next((tmp_path / "mine" / "transformer").glob("*.safetensors")).rename(single)
+    base = open_base(str(single))
+    assert (base.detection.family, base.detection.variant) == ("flux_kontext", "kontext")
+    header = read_header(single)
+    assert detect(header).family == "flux"
+    for answer, family in (("kontext", "flux_kontext"), ("dev", "flux"), ("nonsense", "flux")):
+        told = replace(header, metadata={**header.metadata, f"{ANSWER}flux1_dev": answer})
+        assert detect(told).family == family
+        assert detect(told).certain == (answer != "nonsense")
 
 
 @every_family
