@@ -17,6 +17,7 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 from lorasmith.events import Notice, Progress
 
 if TYPE_CHECKING:
+    from lorasmith.calculator import Question, Time
     from lorasmith.families import Family
     from lorasmith.fields import OneField
     from lorasmith.queue.records import QueuedJob
@@ -335,6 +336,24 @@ class Workbench:
         defaults = family_of(opened).defaults_for(opened)
         configs = (resolve(defaults, {"optimizer.lr_warmup_steps": 0}, values, fixed) for values in runs)
         return [self.pace(config.model_dump(mode="json")) for config in configs]
+
+    def paces(self, asked: Question) -> tuple[Time, ...]:
+        """What a step of such a run takes: as measured here, and as it was said; without the number of steps yet."""
+        from lorasmith.calculator import Time
+
+        found: list[Time] = []
+        if asked.base:
+            values: dict[str, Any] = {
+                "train_batch_size": asked.batch_size, "gradient_accumulation_steps": asked.accumulation
+            }  # fmt: skip
+            if asked.resolution:
+                values["data.resolution"] = asked.resolution
+            pace = self.paces_of(asked.base, [values])[0]
+            if pace is not None:
+                found.append(Time(pace.seconds_per_step, 0.0, "measured", pace.job, pace.same))
+        if asked.seconds_per_step is not None:
+            found.append(Time(asked.seconds_per_step, 0.0, "given"))
+        return tuple(found)
 
     def _trainings(self) -> Sequence[QueuedJob]:
         ended = self.studio.queue.list(

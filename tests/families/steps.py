@@ -103,11 +103,15 @@ def encoded(
     side: int,
     guidance: float,
     length: int = 1,
+    begun: Tensor | None = None,
     references: Sequence[Sequence[Image.Image]] = (),
     area: int | None = 64,
 ) -> Conditioning:
     """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
-    the family edits and none are given."""
+    the family edits and none are given.
+
+    ``begun`` is the clip whose first frame the denoiser is told of, where it is told of one; else that is noise.
+    """
     framing = Framing.whole(side, side, length, family.default_fps)
     if family.reference_pictures[0] and not references:
         kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
@@ -129,7 +133,14 @@ def encoded(
         known = {prompt: told(prompt) for prompt in dict.fromkeys(prompts)}
         rows = Conditioning.joined([known[prompt][0] for prompt in prompts])
         whole = Conditioning({**rows.tensors, **named([known[prompt][1] for prompt in prompts])})
-        return family.frame(model, whole, [framing] * len(prompts), guidance)
+        conditioning = family.frame(model, whole, [framing] * len(prompts), guidance)
+        if begun is None:
+            generator = torch.Generator().manual_seed(11)
+            blank = family.blank_conditions(model, side, side, length)
+            first = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
+        else:
+            first = dict(family.encode_conditions(model, begun))
+        return conditioning.joined_with({n: t.expand(len(prompts), *t.shape[1:]) for n, t in first.items()})
 
 
 @dataclass
@@ -175,6 +186,15 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
             assert_alike(one, other, f"{where}[{number}]")
     else:
         assert ours == theirs, where
+
+
+def beginning(record: Record) -> tuple[Image.Image, Tensor]:
+    """A picture, and a clip (1, 3, F, H, W) that begins with it."""
+    rough = torch.randint(
+        0, 256, (record.length, record.side, record.side, 3), generator=torch.Generator().manual_seed(4)
+    )
+    picture = Image.fromarray(rough[0].byte().numpy())
+    return picture, (rough.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
 
 
 def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:

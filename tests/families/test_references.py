@@ -81,7 +81,7 @@ def test_flips_take_references_along_and_dropout_leaves_them(tiny: Tiny, tmp_pat
     prompt = run.batches.prompt(name, 0)
     assert not torch.equal(reference(first, prompt), reference(mirrored, prompt))
     assert torch.equal(reference(first, prompt), reference(first, "")), "a dropped caption leaves the reference"
-    exposures = run.sampler.draw()
+    exposures = run.sampler.next_batch()
     batch = run.batches.load(exposures)
     assert len(batch.conditioning.tensors["reference_0"]) == len(batch.latents)
     assert "reference_0" not in run.batches.conditioning([""]).tensors

@@ -182,10 +182,10 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     pixels = 2 * family.bucket_multiple
     latent = torch.randn(1, *family.latent_shape(model, pixels, pixels), generator=generator)  # (1, C, h, w)
     with torch.no_grad():
-        words, blank = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
+        words, gray = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
         edits = family.reference_pictures[0] > 0
         states = (
-            family.encode_instructions(model, words, [[blank]], 64) if edits else family.encode_prompts(model, words)
+            family.encode_instructions(model, words, [[gray]], 64) if edits else family.encode_prompts(model, words)
         )
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
@@ -195,6 +195,9 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
             fixed |= named([[torch.randn(latent.shape[1:], generator=generator).to(latent.device)]])
         framing = Framing.whole(pixels, pixels, 1, family.default_fps)
         framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
+        blank = family.blank_conditions(model, pixels, pixels)
+        told = {n: torch.randn(t.shape, generator=generator).to(device, t.dtype) for n, t in blank.items()}
+        framed = framed.joined_with(told)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])

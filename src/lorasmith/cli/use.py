@@ -48,6 +48,9 @@ _FAILED_CERTIFICATE = 5
 @click.option("--scheduler", help="Sampler; otherwise the base's own.")
 @click.option("--width", type=int, help="Pixels.")
 @click.option("--height", type=int, help="Pixels.")
+@click.option("--frames", type=int, help="Frames of a clip, for families of clips; 1 is a picture.")
+@click.option("--fps", type=float, help="Frames a second that clips are written at.")
+@click.option("--first-frame", metavar="FILE", help="The picture that clips begin with, for families that take one.")
 @click.option("--batch-size", type=int, help="Pictures painted at once.")
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="Where to paint.")
 @click.option(
@@ -85,15 +88,17 @@ def generate(
     with reporter(session) as report:
         pictures = session.studio.generate(request, on_event=report)
     paths = [picture.path for picture in pictures]
+    clips = [file for picture in pictures for file in (picture.clip, picture.video) if file is not None]
     sheet = [_sheet(paths[0])] if grid_weights is not None and paths else []
     if out is not None:
         paths, sheet = list(_copied(paths, out)), list(_copied(sheet, out, "grid-"))
+        clips = list(_copied(clips, out))
     document: dict[str, Any] = {
         "images": [plain(picture) | {"path": str(path)} for picture, path in zip(pictures, paths, strict=True)]
     }
     if sheet:
         document["grid"] = str(sheet[0])
-    session.answer(document, *(str(path) for path in (*paths, *sheet)))
+    session.answer(document, *(str(path) for path in (*paths, *clips, *sheet)))
 
 
 def _adapter_use(text: str) -> dict[str, Any]:
@@ -148,10 +153,11 @@ def inspect(session: Session, adapter: str) -> None:
 
     ADAPTER is a path or a name in the library.
     """
-    report = plain(session.studio.inspect(adapter))
-    metadata = report.get("metadata", {})
-    lines = _lines({key: value for key, value in report.items() if key != "metadata"})
-    session.answer(report, *lines, f"metadata: {count(len(metadata), 'entry', 'entries')}, --json shows them")
+    from lorasmith.cli.lora.looking import described
+
+    found = session.studio.inspect(adapter)
+    entries = count(len(found.metadata), "entry", "entries")
+    session.answer(plain(found), *described(found), f"  metadata: {entries}; `lora inspect` looks deeper")
 
 
 @verb("certify")
@@ -172,18 +178,3 @@ def certify(context: click.Context, session: Session, /, adapter: str, base: str
         certificate = session.studio.certify(adapter, base, on_event=report)
     session.answer(plain(certificate), *certificate.sentences())
     context.exit(0 if certificate.passed else _FAILED_CERTIFICATE)
-
-
-def _lines(document: Any, indent: str = "") -> list[str]:
-    """A document as ``key: value`` lines; long lists by their length and beginning."""
-    lines: list[str] = []
-    for key, value in document.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list):
-            shown = ", ".join(str(entry) for entry in value[:5]) + (", ..." if len(value) > 5 else "")
-            lines.append(f"{indent}{name}: {shown} ({len(value)})" if len(value) > 5 else f"{indent}{name}: {shown}")
-        elif value not in ("", None, {}):
-            lines.append(f"{indent}{name}: {value}")
-    return lines

@@ -67,6 +67,8 @@ READERS: Final[dict[str, Reader]] = {
     "krea2": Reader("Qwen3-VL", 512, ("Qwen/Qwen3-VL-4B-Instruct",)),
     "lumina2": Reader("Gemma 2", 256, ("Alpha-VLLM/Lumina-Image-2.0", "google/gemma-2-2b")),
     "wan": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "google/umt5-xxl")),
+    "wan_i2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "google/umt5-xxl")),
+    "wan_ti2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "google/umt5-xxl")),
     "ltx": Reader("T5-XXL", 127, ("Lightricks/LTX-Video", *_T5)),
     "ltx2": Reader("Gemma 3", 1024, ("Lightricks/LTX-2", "google/gemma-3-12b-it")),
     "hunyuan-video": Reader("LLaMA 3", 256, ("hunyuanvideo-community/HunyuanVideo",)),

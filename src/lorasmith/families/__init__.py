@@ -64,6 +64,7 @@ class Base:
     name: str  # for metadata: "sandbox", "v1-5-pruned-emaonly"
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
+    denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
 
 
 @dataclass
@@ -89,6 +90,10 @@ class Conditioning:
     """
 
     tensors: dict[str, Tensor]
+
+    def joined_with(self, more: Mapping[str, Tensor]) -> Conditioning:
+        """These rows, told more."""
+        return Conditioning({**self.tensors, **more}) if more else self
 
     @classmethod
     def joined(cls, rows: Sequence[Mapping[str, Tensor]], device: Any = "cpu") -> Conditioning:
@@ -152,6 +157,8 @@ class Family(ABC):
     """The most frames that are shown at once when nobody says otherwise."""
     default_fps: ClassVar[float] = 0.0
     """Frames a second that its bases were trained at."""
+    begins_with_picture: ClassVar[bool] = False
+    """Whether its clips go on from a picture that is given."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -201,6 +208,8 @@ class Family(ABC):
     """Variants with the same tensors that another file trains."""
     pipelines: ClassVar[frozenset[str]] = frozenset()
     """Classes in ``model_index.json`` that can be trained as they are."""
+    picture_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts of the pipeline besides the VAE that look at pictures, by diffusers' names; they are loaded with it."""
     refused: ClassVar[Mapping[str, str]] = {}
     """Variants (see ``bases.signatures``) that are of the family and cannot be trained here, with the reason."""
 
@@ -240,7 +249,9 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype)
+        pipe = load_pipeline(
+            base, self.pipeline_class(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts
+        )
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
@@ -281,6 +292,17 @@ class Family(ABC):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1; clips likewise."""
 
+    def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
+        """What the denoiser is told of a picture or clip itself, such as its first frame: tensors by name, a row each.
+
+        They are cached with its latents and join its ``Conditioning``. Takes what ``encode_images`` takes.
+        """
+        return {}
+
+    def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
+        """``encode_conditions`` of nothing, one row of zeros of the right shapes: where no picture is meant."""
+        return {}
+
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on."""
@@ -314,7 +336,9 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype)
+        pipe = load_pipeline(
+            base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 
@@ -354,6 +378,16 @@ class Family(ABC):
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        """What the pipeline of a family of clips is called with so that it paints so many frames.
+
+        Args:
+            frames: of each clip.
+            fps: frames a second.
+            first_frame: the picture that clips begin with; None where ``begins_with_picture`` is false.
+        """
+        return {"num_frames": frames}
+
     def flow_shift(self, width: int, height: int) -> float:
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
         return 1.0
@@ -377,7 +411,13 @@ class Family(ABC):
         """For a single file: the folder of ``bases/configs`` that describes it, and the sentence that says why.
 
         An empty name when nothing shipped fits or the file does not tell; the sentence then ends "..., but <reason>".
+        A transformer's folder is called ``<family>/<variant>`` and describes the denoiser alone.
         """
+        from lorasmith.bases.opening import CONFIGS
+
+        name = f"{self.name}/{detection.variant}"
+        if (CONFIGS / name / "model_index.json").is_file():
+            return name, f"its shapes are the published ones of {detection.title}"
         return "", "its configs cannot be told from its keys"
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

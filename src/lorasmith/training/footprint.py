@@ -72,6 +72,8 @@ def _step(run: Run, config: TrainConfig) -> int:
     with torch.no_grad():
         first = run.batches.names()[0]
         sample = run.batches.conditioning([""], [framing], shown=[run.batches.shown(first)]).tensors
+        blank = run.family.blank_conditions(run.model, *side, frames)
+        sample = {**sample, **{name: tensor.to(run.device) for name, tensor in blank.items()}}
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]
     with _checkpointing(run, config.gradient_checkpointing), FakeTensorMode(allow_non_fake_inputs=True) as fake:

@@ -80,7 +80,8 @@ def precompute(
                 return False
             pixels = pixels_in(setting.pictures, item, placed, flip).to(setting.device)
             with torch.no_grad():
-                cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item)})
+                told = {name: tensor[0] for name, tensor in family.encode_conditions(model, pixels).items()}
+                cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item), **told})
             emit(Progress(done + 1, len(missing) + len(references), unit="pictures"))
         for done, (key, sha256, flip) in enumerate(references, start=len(missing)):
             if control().wanted != "run":
@@ -96,8 +97,8 @@ def precompute(
     if config.adapter.text_encoder:
         return True  # prompts are encoded live, by an encoder that is learning
     size = sizing(family, config)
-    told = tellings_of_run(plan, version, config, family)
-    prompts = [one for one in told if not cache.has(cache.prompt_key(*one, size))]
+    tellings = tellings_of_run(plan, version, config, family)
+    prompts = [one for one in tellings if not cache.has(cache.prompt_key(*one, size))]
     if prompts:
         model = family.load(
             setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device

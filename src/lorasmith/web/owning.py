@@ -404,10 +404,10 @@ class OwnedStudio(Studio):
         """The job of the queue that made a dataset or an adapter; the one that a job followed."""
         if kind == "job":
             return self._parent_of(name)
-        made, by = ("import", "dataset") if kind == "dataset" else ("train", "adapter")
+        makers, by = (("import",), "dataset") if kind == "dataset" else (("train", "tool"), "adapter")
         for row in self._under.queue.list(["succeeded"], newest=True):
             told = str((row.output or {}).get(by, "")).partition("@")[0]
-            if row.kind == made and told == name:
+            if row.kind in makers and told == name:
                 return row.id
         return None
 

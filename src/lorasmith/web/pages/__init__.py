@@ -21,6 +21,7 @@ def others() -> tuple[APIRouter, ...]:
         announcements,
         arranging,
         bases,
+        calculator,
         captioning,
         checks,
         creating,
@@ -29,6 +30,8 @@ def others() -> tuple[APIRouter, ...]:
         generate,
         help,
         imports,
+        lora_tools,
+        loras,
         models,
         past,
         people,
@@ -48,6 +51,9 @@ def others() -> tuple[APIRouter, ...]:
     everywhere = (shown.router, people.router, places.router, pictures.router)
     making = (creating.router, queue.router, runs.router)
     areas = (
+        loras.router,
+        lora_tools.router,
+        calculator.router,
         models.router,
         generate.router,
         bases.router,

@@ -23,6 +23,7 @@ router = APIRouter(prefix="/jobs", include_in_schema=False)
 ENDED: Final = ("succeeded", "failed", "cancelled", "paused")
 _BACK: Final = ("/", "/queue")  # pages that speak to jobs
 _LOG_LINES: Final = 400
+_SHOWN: Final = {".png": "image/png", ".webp": "image/webp", ".mp4": "video/mp4"}
 _LOOK: Final = 0.1  # seconds between two looks at what a job has said
 _SIGN_OF_LIFE: Final = 15.0  # seconds after which a quiet stream says something, so that proxies keep it
 _DOWNLOADS: Final = {
@@ -156,11 +157,13 @@ def file(request: Request, job_id: str, path: str) -> FileResponse:
     if path in _DOWNLOADS and (folder / path).is_file():
         shown = f"{job.id}.safetensors" if path == "adapter.safetensors" else name
         return FileResponse(folder / path, media_type=_DOWNLOADS[path], filename=shown)
-    painted = {sample.path for sample in chronicle_of(job.folder).samples} if path.startswith("samples/") else set()
+    told = chronicle_of(job.folder).samples if path.startswith("samples/") else []
+    painted = {sample.path for sample in told} | {sample.clip for sample in told}
     if path in painted or path in _images(job):
         whole = (folder / path).resolve()
-        if whole.is_relative_to(folder.resolve()) and whole.suffix == ".png" and whole.is_file():
-            return FileResponse(whole, media_type="image/png", headers={"content-security-policy": "sandbox"})
+        kind = _SHOWN.get(whole.suffix)
+        if whole.is_relative_to(folder.resolve()) and kind is not None and whole.is_file():
+            return FileResponse(whole, media_type=kind, headers={"content-security-policy": "sandbox"})
     raise HTTPException(404)
 
 
@@ -208,9 +211,10 @@ def _certificate(job: Job) -> dict[str, Any] | None:
 
 
 def _images(job: Job) -> set[str]:
-    """Pictures that a generate job made."""
+    """Pictures and clips that a generate job made."""
     result = job.folder.result()
-    return {str(one["path"]) for one in (result.output.get("images", ()) if result else ())}
+    made = result.output.get("images", ()) if result else ()
+    return {str(one[name]) for one in made for name in ("path", "clip", "video") if one.get(name)}
 
 
 def _parent(studio: Studio, job: Job, against: str) -> Job | None:
