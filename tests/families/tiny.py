@@ -51,6 +51,8 @@ class Record:
     """By variant: targets that only others of the family have."""
     length: int = 1
     """Frames of the clip that its steps are compared with; ``call`` says as many."""
+    tokens: bool = False
+    """Whether the pipeline draws its noise token by token, all channels of one and then the next."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -408,7 +410,23 @@ def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
     )
 
 
-def build_ltx2(folder: Path) -> Any:
+# What LTX-2.3 and 2.5 change: how prompts reach the denoiser, gates in the attention, layers without bias.
+LTX23: dict[str, Any] = {
+    "gated_attn": True, "cross_attn_mod": True, "audio_gated_attn": True, "audio_cross_attn_mod": True,
+    "rope_type": "split", "use_prompt_embeddings": False, "perturbed_attn": True,
+}  # fmt: skip
+LTX25: dict[str, Any] = LTX23 | {
+    "ff_bias": False,
+    "use_prompt_adaln_single": False,
+    "use_keyframes_abs_pos_embedding": True,
+}
+_CONNECTORS23: dict[str, Any] = {
+    "per_modality_projections": True, "video_hidden_dim": 32, "audio_hidden_dim": 16, "proj_bias": True,
+    "rope_type": "split", "video_gated_attn": True, "audio_gated_attn": True,
+}  # fmt: skip
+
+
+def build_ltx2(folder: Path, **later: Any) -> Any:
     import diffusers
     from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
@@ -429,12 +447,13 @@ def build_ltx2(folder: Path) -> Any:
     transformer = diffusers.LTX2VideoTransformer3DModel(
         in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
         audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=8,
-        audio_cross_attention_dim=16, num_layers=2, caption_channels=32,
+        audio_cross_attention_dim=16, num_layers=2, caption_channels=32, **later,
     )  # fmt: skip
     connectors = LTX2TextConnectors(
         caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
         video_connector_attention_head_dim=16, video_connector_num_layers=1, audio_connector_num_attention_heads=2,
-        audio_connector_attention_head_dim=16, audio_connector_num_layers=1,
+        audio_connector_attention_head_dim=8 if later else 16, audio_connector_num_layers=1,
+        **(_CONNECTORS23 if later else {}),
     )  # fmt: skip
     return diffusers.LTX2Pipeline(
         transformer=transformer,

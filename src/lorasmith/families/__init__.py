@@ -11,7 +11,7 @@ Importing a family loads neither torch nor diffusers: heavy imports stand inside
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -79,6 +79,8 @@ class Model:
     scheduler: Any
     objective: ObjectiveName
     extras: dict[str, Any] = field(default_factory=dict)
+    experts: dict[str, nn.Module] = field(default_factory=dict)
+    """Further denoisers by diffusers' names, each for a part of the noise levels; most bases have none."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,9 @@ class Family(ABC):
     """The format prompts are encoded in; bf16 where the encoder is a language model made in it."""
     denoiser_part: ClassVar[str] = "unet"
     """diffusers' name of the denoiser, the ``part`` of its LoRA modules."""
+    experts: ClassVar[Mapping[str, str]] = {}
+    """Of a family whose bases may have several denoisers, each for a part of the noise levels: diffusers' name of each
+    with the word that ends the names of its files. One job trains all of them, and makes an adapter for each."""
     max_prompt_tokens: ClassVar[int]
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
@@ -269,7 +274,22 @@ class Family(ABC):
             pipeline.scheduler,
             self.objective_of(pipeline.scheduler),
             {"pipeline": pipeline},
+            {n: m for n, m in found.items() if n in self.experts and n != self.denoiser_part and m is not None},
         )
+
+    def denoisers(self, model: Model) -> dict[str, nn.Module]:
+        """All that learn, by diffusers' names, the first one first."""
+        return {self.denoiser_part: model.denoiser, **model.experts}
+
+    def alone(self, pipeline: Any, expert: str) -> Any:
+        """The pipeline with that expert as its only denoiser (a word of ``experts``), as adapters for it are loaded;
+        unchanged where the base has one denoiser."""
+        if not any(pipeline.components.get(part) is not None for part in self.experts if part != self.denoiser_part):
+            return pipeline
+        part = next((part for part, word in self.experts.items() if word == expert), self.denoiser_part)
+        others = dict.fromkeys(other for other in self.experts if other != self.denoiser_part)
+        pipeline.register_modules(**{**others, self.denoiser_part: pipeline.components[part]})
+        return pipeline
 
     def objective_of(self, scheduler: Any) -> ObjectiveName:
         """What the base was trained to predict; of a family with one answer, that one."""
@@ -395,6 +415,10 @@ class Family(ABC):
     def clip_shift(self, width: int, height: int, frames: int) -> float:
         """``flow_shift`` of a clip; of a picture it is called with one frame."""
         return self.flow_shift(width, height)
+
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """``clip_shift`` as it is right for these weights."""
+        return self.clip_shift
 
     def latent_shape(self, model: Model, width: int, height: int, frames: int = 1) -> tuple[int, ...]:
         """Of the latents of one picture (C, h, w), or of one clip (C, f, h, w) where the family takes clips."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ _CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
 ATTENTION = _SELF + _CROSS
 FEED_FORWARD = ("ffn.net.0.proj", "ffn.net.2")
 _ALL = ATTENTION + FEED_FORWARD
+TWO_EXPERTS = "two experts, both in memory: one job, two adapters"
 # diffusers' names and those of the original, which every other program knows.
 _ORIGINAL = (
     (".attn1.", ".self_attn."),
@@ -52,6 +53,7 @@ class Wan(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 T2V 14B", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Apache-2.0"),
+        Pretrained("Wan 2.2 T2V A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Apache-2.0", TWO_EXPERTS),
     )
     task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanPipeline",))
@@ -92,6 +94,8 @@ class Wan(Family):
     )
 
     recognised_as: ClassVar[str] = "wan"
+    experts: ClassVar[Mapping[str, str]] = MappingProxyType({"transformer": "high_noise", "transformer_2": "low_noise"})
+    shift_of_pair: ClassVar[float] = 12.0
     task_of: ClassVar[str] = "t2v"
     """Which of Wan's tasks: from a prompt, from a picture, or the small model's one for both."""
 
@@ -107,7 +111,7 @@ class Wan(Family):
     def key_names(self, part: str, module: str) -> str:
         for ours, theirs in _ORIGINAL:
             module = module.replace(ours, theirs)
-        return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
+        return f"diffusion_model.{module}" if part in self.experts else f"{part}.{module}"
 
     def flow_shift(self, width: int, height: int) -> float:
         return 5.0 if width * height > 640 * 640 else 3.0  # its makers' for 720p and 480p
@@ -131,11 +135,30 @@ class Wan(Family):
         return Conditioning({"encoder_hidden_states": states})  # (B, 512, 4096), zeros behind the prompt
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        denoiser: Any = model.denoiser
+        if not model.experts:
+            return self._ask(model.denoiser, noisy, time, conditioning)
+        import torch
+
+        (low,) = model.experts.values()
+        high = time >= model.extras["pipeline"].config.boundary_ratio
+        sides = ((model.denoiser, high.nonzero().flatten()), (low, (~high).nonzero().flatten()))  # a sync point
+        asked = [(expert, rows) for expert, rows in sides if len(rows)]
+        told = conditioning.tensors
+        predictions = [
+            self._ask(expert, noisy[rows], time[rows], Conditioning({name: told[name][rows] for name in told}))
+            for expert, rows in asked
+        ]
+        return torch.cat(predictions)[torch.cat([rows for _, rows in asked]).argsort()]
+
+    def _ask(self, denoiser: Any, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         prediction: Tensor = denoiser(
             hidden_states=noisy, timestep=self.timestep(noisy, time), return_dict=False, **conditioning.tensors
         )[0]
         return prediction.float()
+
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """Its makers' for the pair: experts are chosen by noise level, so the shift says how much each of them sees."""
+        return (lambda width, height, frames: self.shift_of_pair) if model.experts else self.clip_shift
 
     def timestep(self, noisy: Tensor, time: Tensor) -> Tensor:
         """What the denoiser is told of the time (B,)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.families import Conditioning, Model, Pretrained
 from lorasmith.families.latents import encode_clips
-from lorasmith.families.wan import ATTENTION, FEED_FORWARD, Wan
+from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,9 +31,10 @@ class WanFromPicture(Wan):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 I2V 14B 480p", "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 I2V 14B 720p", "Wan-AI/Wan2.1-I2V-14B-720P-Diffusers", "Apache-2.0"),
-        Pretrained("Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0"),
+        Pretrained("Wan 2.2 I2V A14B", "Wan-AI/Wan2.2-I2V-A14B-Diffusers", "Apache-2.0", TWO_EXPERTS),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
+    shift_of_pair: ClassVar[float] = 5.0
     begins_with_picture: ClassVar[bool] = True
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"i2v_14b_2.1": 16.40, "i2v_14b_2.2": 14.29})

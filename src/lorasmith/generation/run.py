@@ -153,18 +153,20 @@ class _Painter:
         self.clock.begin(len(batch))
         try:
             with torch.inference_mode():
+                guided = self.family.sampling_arguments(
+                    self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
+                )
+                if request.guidance_rescale:
+                    guided["guidance_rescale"] = request.guidance_rescale
                 pixels = self.pipe(
                     prompt=[picture.prompt for picture in batch],
                     num_inference_steps=request.steps,
-                    **self.family.sampling_arguments(
-                        self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
-                    ),
+                    **guided,
                     **{"width": request.width, "height": request.height, **self.clips},
                     generator=[torch.Generator("cpu").manual_seed(picture.seed) for picture in batch],
                     output_type="np",
                     callback_on_step_end=self.clock.step,
                     **self.edited,
-                    **({"guidance_rescale": request.guidance_rescale} if request.guidance_rescale else {}),
                 )[0]  # (B, H, W, 3) in 0..1, of clips (B, F, H, W, 3)
         except (torch.OutOfMemoryError, MemoryError) as cause:
             smaller = f"batch_size {len(batch) // 2}" if len(batch) > 1 else "a smaller width and height"

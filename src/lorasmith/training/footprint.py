@@ -50,9 +50,10 @@ def footprint(run: Run, config: TrainConfig) -> Footprint:
 
     ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and checkpointing. The
     largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text
-    encoder in training counts with its weights only.
+    encoder in training counts with its weights only, and so do experts but the first.
     """
-    frozen = [p for p in run.model.denoiser.parameters() if not p.requires_grad]
+    denoisers = run.family.denoisers(run.model).values()
+    frozen = [p for denoiser in denoisers for p in denoiser.parameters() if not p.requires_grad]
     width = _WEIGHTS[config.mixed_precision].itemsize
     others = [p for encoder in run.model.text_encoders.values() for p in encoder.parameters() if not p.requires_grad]
     weights = sum(p.numel() for p in (*frozen, *others)) * width
@@ -87,7 +88,7 @@ def _step(run: Run, config: TrainConfig) -> int:
         autocast = torch.autocast(run.device.type, dtype=dtype, enabled=dtype != torch.float32)
         with live, _replaced(run.model.denoiser, substitutes):
             with autocast:
-                prediction = run.family.denoise(run.model, noisy, time, conditioning)
+                prediction = run.family.denoise(replace(run.model, experts={}), noisy, time, conditioning)
             torch.autograd.backward(prediction.square().mean())
     return live.peak
 

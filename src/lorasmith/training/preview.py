@@ -110,7 +110,7 @@ class Preview:
             without, prompted = prediction.chunk(2)
             return without + self.config.guidance_scale * (prompted - without)
 
-        shift = self.family.clip_shift(*size)
+        shift = self.family.shift_for(self.model)(*size)
         return (
             self._flow(latents, predict, shift) if self.model.objective == "flow" else self._discrete(latents, predict)
         )

@@ -28,7 +28,11 @@ _LOOK: Final = 0.1  # seconds between two looks at what a job has said
 _SIGN_OF_LIFE: Final = 15.0  # seconds after which a quiet stream says something, so that proxies keep it
 _DOWNLOADS: Final = {
     "adapter.safetensors": "application/octet-stream",
+    "adapter_high_noise.safetensors": "application/octet-stream",
+    "adapter_low_noise.safetensors": "application/octet-stream",
     "certificate.json": "application/json",
+    "certificate_high_noise.json": "application/json",
+    "certificate_low_noise.json": "application/json",
     "job.json": "application/json",
     "result.json": "application/json",
     "events.jsonl": "application/x-ndjson",
