@@ -200,7 +200,4 @@ def beginning(record: Record) -> tuple[Image.Image, Tensor]:
 def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:
     """What the pipeline draws from a seed, in the shape that the family denoises."""
     shape = family.latent_shape(model, record.side, record.side, record.length)
-    generator = torch.Generator().manual_seed(seed)
-    if record.tokens:
-        return torch.randn(1, *shape[1:], shape[0], generator=generator).movedim(-1, 1)
-    return torch.randn(1, *shape, generator=generator)
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

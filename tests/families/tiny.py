@@ -51,8 +51,6 @@ class Record:
     """By variant: targets that only others of the family have."""
     length: int = 1
     """Frames of the clip that its steps are compared with; ``call`` says as many."""
-    tokens: bool = False
-    """Whether the pipeline draws its noise token by token, all channels of one and then the next."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
