@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lorasmith.families import Base
 
 _CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
-WHOLE: Final = ("denoiser", "guide", "text_encoders", "vae")
+WHOLE: Final = ("denoiser", "text_encoders", "vae")
 _DENOISERS: Final = ("unet", "transformer")
 _TEXT: Final = ("text_", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
 _DECODERS: Final = ("vae", "audio_vae", "vocoder")
@@ -29,20 +29,14 @@ _PRIVATE: Final = (
     "image_processor",
     "processor",
     "prompt_enhancer",
-    "prompt_enhancer_head",
     "duration_head",
 )
 
 
 def role_of(component: str) -> str:
-    """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings.
-
-    ``guide`` is a second denoiser that painting alone asks, for what a picture without a prompt would be.
-    """
+    """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
     if component.startswith(_DENOISERS):
         return "denoiser"
-    if component.startswith("unconditional_"):
-        return "guide"
     if component.startswith(_TEXT) or "tokenizer" in component:
         return "text_encoders"
     return "vae" if component in _DECODERS else ""
