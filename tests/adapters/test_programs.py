@@ -33,6 +33,9 @@ EXPECTED: Mapping[str, tuple[float | None, ...]] = {  # ComfyUI, A1111, Forge, I
     "hunyuan_video": (1, None, None, None),
     "krea2": (1, None, None, 0),  # InvokeAI tells it by the text fusion, which is not trained; one can say it by hand
     "qwen_image_21": (1, None, None, None),
+    "flux_kontext": (1, None, 1, 1),
+    "qwen_image_edit": (1, None, None, 1),
+    "qwen_image_edit_plus": (1, None, None, 1),
     "wan_ti2v": (1, None, None, 1),
     "wan_i2v": (1, None, None, None),
     "anima": (1, None, None, 1),
