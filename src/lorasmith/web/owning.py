@@ -337,6 +337,18 @@ class OwnedEnqueue(Enqueue):
             self._rules.require("dataset", known, "change")
         return super().import_dataset(source, name, placement, then, **options)
 
+    def amend(self, reference: str, changes: Mapping[str, Any], placement: Placement | None = None) -> QueuedJob:
+        record = self._studio.job(reference).record()
+        payload = {**record.payload, **changes}
+        if record.kind == "import" and not payload.get("name"):
+            payload["name"] = Path(str(payload["sources"][0])).stem
+        targets = {"caption": ("dataset",), "import": ("name",), "gather": ("name", "into")}.get(record.kind, ())
+        for key in targets:  # whoever may speak to a job may not do with it what its owner may
+            wanted = str(payload.get(key) or "").partition("@")[0]
+            if wanted and wanted in DatasetStore(self._studio.home).names():
+                self._rules.require("dataset", wanted, "change")
+        return super().amend(reference, changes, placement)
+
 
 class OwnedStudio(Studio):
     """The studio as requests see it."""

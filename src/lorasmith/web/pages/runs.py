@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from lorasmith.chronicle import Chronicle, chronicle_of, config_difference
@@ -25,14 +24,6 @@ _BACK: Final = ("/", "/queue")  # pages that speak to jobs
 _LOG_LINES: Final = 400
 _LOOK: Final = 0.1  # seconds between two looks at what a job has said
 _SIGN_OF_LIFE: Final = 15.0  # seconds after which a quiet stream says something, so that proxies keep it
-_DOWNLOADS: Final = {
-    "adapter.safetensors": "application/octet-stream",
-    "certificate.json": "application/json",
-    "job.json": "application/json",
-    "result.json": "application/json",
-    "events.jsonl": "application/x-ndjson",
-    "log.txt": "text/plain; charset=utf-8",
-}
 TIPS: Final = {
     "queued": "It starts by itself when its lane is free. On the queue page it can be put first.",
     "held": "Nothing happens until it is released.",
@@ -150,18 +141,7 @@ def log(request: Request, job_id: str, find: Annotated[str, Query(max_length=200
 @router.get("/{job_id}/files/{path:path}")
 def file(request: Request, job_id: str, path: str) -> FileResponse:
     """A file of the job: what it made, wrote down and painted, and nothing else of its folder."""
-    job = _studio(request).job(job_id)
-    folder = job.folder.path
-    name = path.rpartition("/")[2]
-    if path in _DOWNLOADS and (folder / path).is_file():
-        shown = f"{job.id}.safetensors" if path == "adapter.safetensors" else name
-        return FileResponse(folder / path, media_type=_DOWNLOADS[path], filename=shown)
-    painted = {sample.path for sample in chronicle_of(job.folder).samples} if path.startswith("samples/") else set()
-    if path in painted or path in _images(job):
-        whole = (folder / path).resolve()
-        if whole.is_relative_to(folder.resolve()) and whole.suffix == ".png" and whole.is_file():
-            return FileResponse(whole, media_type="image/png", headers={"content-security-policy": "sandbox"})
-    raise HTTPException(404)
+    return file_answer(_studio(request).job(job_id), path)
 
 
 async def _tail(request: Request, job: Job, offset: int) -> AsyncIterator[str]:
@@ -192,8 +172,7 @@ def _matrix(told: Chronicle) -> dict[str, Any]:
 
 
 def _files(job: Job) -> list[tuple[str, int]]:
-    folder = job.folder.path
-    return [(name, (folder / name).stat().st_size) for name in _DOWNLOADS if (folder / name).is_file()]
+    return [(one.path, one.size) for one in files_of(job) if one.path in DOWNLOADS]
 
 
 def _certificate(job: Job) -> dict[str, Any] | None:
@@ -205,12 +184,6 @@ def _certificate(job: Job) -> dict[str, Any] | None:
     except ValueError as cause:
         raise JobError(f"The certificate of {job.id} is damaged.", "Certify the file again.") from cause
     return found
-
-
-def _images(job: Job) -> set[str]:
-    """Pictures that a generate job made."""
-    result = job.folder.result()
-    return {str(one["path"]) for one in (result.output.get("images", ()) if result else ())}
 
 
 def _parent(studio: Studio, job: Job, against: str) -> Job | None:
