@@ -25,7 +25,7 @@ import psutil
 from lorasmith.queue.verbs import Placement
 from lorasmith.studio import Studio
 
-_SERVE = """
+SERVE = """
 import sys
 from lorasmith.studio import Studio
 from lorasmith.web import serving
@@ -47,6 +47,11 @@ class Client:
     def open(self, path: str) -> Any:
         request = urllib.request.Request(self.address + path, headers={"cookie": self.cookie, "accept": "text/html"})  # noqa: S310  our own server
         return urllib.request.urlopen(request, timeout=60)  # noqa: S310
+
+    def text(self, path: str) -> str:
+        with self.open(path) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def seconds(self, path: str) -> float:
         begun = time.perf_counter()
@@ -127,7 +132,7 @@ def main() -> None:
             for n in range(asked.jobs)
         ]
         begun = time.perf_counter()
-        server = subprocess.Popen([sys.executable, "-c", _SERVE, str(home)], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen([sys.executable, "-c", SERVE, str(home)], stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         try:
             client = Client(server.stdout.readline().strip())

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from lorasmith import worker
 from lorasmith.adapters import certificate as certificates
-from lorasmith.adapters.inspect import inspect_adapter
+from lorasmith.adapters.tools.describing import describe
 from lorasmith.errors import ConfigError
 from lorasmith.events import Finished, Notice, Phase, Progress
 from lorasmith.heartbeat import Heartbeat
@@ -89,8 +89,8 @@ def test_a_single_file_trains_in_bf16_with_its_text_encoder_and_rslora(base: Pat
     changes = {"adapter.text_encoder": True, "adapter.use_rslora": True, "adapter.rank": 4, "mixed_precision": "bf16"}
     job = trainable(tmp_path, file, **changes, **{"max_train_steps": 2, "adapter.targets": "attention"})
     assert worker.main([str(job.path)]) == 0
-    report = inspect_adapter(job.path / "adapter.safetensors")
-    assert min(report.parts["unet"], report.parts["text_encoder"]) > 0
+    report = describe(job.path / "adapter.safetensors")
+    assert min(report.kind.parts["denoiser"], report.kind.parts["text_encoder"]) > 0
     assert report.alphas == {8.0: report.modules}  # alpha / sqrt(rank) = 8 / rank
     assert (report.metadata["ss_network_dim"], report.metadata["ss_network_alpha"]) == ("4", "8.0")
     certificate = json.loads((job.path / "certificate.json").read_bytes())
@@ -101,9 +101,9 @@ def test_dora_leaves_a_plain_lora_whose_metadata_say_its_real_rank(base: Path, t
     changes = {"adapter.use_dora": True, "adapter.targets": "attention", "sample.prompts": [], "max_train_steps": 2}
     job = trainable(tmp_path, base, **changes)
     assert worker.main([str(job.path)]) == 0
-    report = inspect_adapter(job.path / "adapter.safetensors")
-    assert not report.dora
-    assert report.ranks == {8: report.modules} and report.alphas == {8.0: report.modules}
+    report = describe(job.path / "adapter.safetensors")
+    assert not report.kind.dora
+    assert report.kind.ranks == {8: report.modules} and report.alphas == {8.0: report.modules}
     assert (report.metadata["ss_network_dim"], report.metadata["ss_network_alpha"]) == ("8", "8.0")
     assert any(isinstance(e, Notice) and "plain LoRA" in e.message for _, e in job.read_events())
 

@@ -6,7 +6,7 @@ are changed without it, several taggers are brought together, and tags near thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +29,7 @@ from lorasmith.datasets.captions.spelling import same_spelling
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import ConfigError, DatasetError
+from lorasmith.errors import ConfigError, DatasetError, LorasmithError
 from lorasmith.fetching import Consents, Notice
 from lorasmith.plugins import choose
 
@@ -128,6 +128,18 @@ class Captioning:
         """
         found, given = find_captioner(captioner, options)
         return found.need(read_options(found, given), home=self._home)
+
+    def needs(self, names: Iterable[str]) -> dict[str, Need]:
+        """``need`` of many captioners without options; those that cannot be used here are left out."""
+        known = captioners()
+        found: dict[str, Need] = {}
+        for name in names:
+            try:
+                captioner, given = find_captioner(name, {}, known)
+                found[name] = captioner.need(read_options(captioner, given), home=self._home)
+            except LorasmithError:  # the page about captioners says why
+                continue
+        return found
 
     # Tags without the model
 

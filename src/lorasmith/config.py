@@ -81,6 +81,14 @@ class DataConfig(Section):
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of pictures held out for the validation loss, 0 to 0.5; at least one when above 0. Pictures whose role is
     validation are held out besides these."""
+    frames: Annotated[int, Field(ge=1, le=1025)] | None = None
+    """The most frames of a clip that are shown at once, 1 to 1025: a multiple of the family's step, and 1 more. Left
+    out: the family's."""
+    fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    """Frames a second that clips are shown at, above 0 to 240. Left out: what the base was trained at."""
+    cut: Literal["head", "uniform", "chunks"] = "head"
+    """What of a clip longer than data.frames is shown: its head; chunks, one after the other; or uniform, as few
+    windows as cover all of it, which overlap."""
     prior_loss_weight: Annotated[float, Field(gt=0, le=10)] | None = None
     """Weight of the loss of regularisation pictures (DreamBooth, arXiv:2208.12242), above 0 to 10; 1 is usual. Left
     out: a dataset with such pictures is refused."""
@@ -170,6 +178,8 @@ class SampleConfig(Section):
     """Optimizer steps between previews; 0 previews only at the end. Previews are also made at step 0."""
     steps: Annotated[int, Field(ge=1, le=200)] = 20
     """Denoising steps of a preview, 1 to 200."""
+    frames: Annotated[int, Field(ge=1, le=1025)] | None = None
+    """Frames of a preview, for families of clips. Left out: as many as the longest clip that is trained."""
     guidance_scale: Annotated[float, Field(ge=0, le=50)] = 5.0
     """Classifier-free guidance of a preview, 0 to 50."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1

@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from lorasmith.datasets.clips.program import find_ffmpeg, version_of
 from lorasmith.errors import BaseError
 from lorasmith.files import bytes_in_words
 from lorasmith.hardware import nvidia_cards, torch_build
@@ -80,6 +81,7 @@ def examine(home: Path) -> Diagnosis:
             _home(home),
             *_cards(cards),
             *(_extra(name) for name in EXTRAS),
+            _video(),
             _torch(bool(cards)),
             _sandbox(),
         )
@@ -146,6 +148,17 @@ def _extra(name: str) -> Check:
         return Check(f"extra '{name}'", "good", ", ".join(found))
     advice = f'For {purpose}: python -m pip install "lorasmith[{name}]"'
     return Check(f"extra '{name}'", "missing", f"lacks {', '.join(lacking)}", advice, needed=name == "train")
+
+
+def _video() -> Check:
+    program = find_ffmpeg()
+    if program is None:
+        advice = "Install ffmpeg with your system, or: pip install 'lorasmith[video]'. Animated pictures need none."
+        return Check("video", "note", "no ffmpeg: videos cannot be taken in as clips", advice)
+    known = version_of(program)
+    if not known:
+        return Check("video", "note", f"{program} does not start", "Reinstall ffmpeg.")
+    return Check("video", "good", f"ffmpeg {known} at {program}")
 
 
 def _torch(has_card: bool) -> Check:

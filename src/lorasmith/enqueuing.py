@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from lorasmith import sequels
 from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
-from lorasmith.files import read_json, write_json
+from lorasmith.files import write_json
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from lorasmith.queue.verbs import Placement, Queue
     from lorasmith.sequels import Step
     from lorasmith.studio import Studio
-
-COMMIT: Final = "commit.json"
-"""In a caption job's folder: what to do with its captions."""
-
-ABOUT: Final = "about.json"
-"""In a train job's folder: what its adapter is said to be."""
 
 
 class Enqueue:
@@ -68,7 +62,7 @@ class Enqueue:
         def fill(folder: Path) -> None:
             sequels.write(folder, then)
             if about:
-                write_json(folder / ABOUT, dict(about))
+                write_json(folder / sequels.ABOUT, dict(about))
 
         return self._train(version, config, placement, fill)
 
@@ -105,7 +99,7 @@ class Enqueue:
         plan = {"existing": existing, "as_line": as_line, "onto": onto(version)}
 
         def fill(folder: Path) -> None:
-            write_json(folder / COMMIT, plan)
+            write_json(folder / sequels.COMMIT, plan)
             sequels.write(folder, then)
 
         return self._submit("caption", payload, parent.dataset, placement, fill)
@@ -220,6 +214,48 @@ class Enqueue:
         target = str(Path(folder).expanduser().absolute())
         payload = {"dataset": found.reference, "layout": layout, "folder": target, "force": force}
         return self._submit("export", payload, found.dataset, placement)
+
+    def tool(
+        self,
+        verb: str,
+        values: Mapping[str, Any],
+        name: str = "",
+        placement: Placement | None = None,
+        *,
+        thumbnail: Path | None = None,
+    ) -> QueuedJob:
+        """A LoRA file made of others by a tool of ``Studio.toolbox``; it goes into the library under a name of its own.
+
+        Args:
+            verb: resize, merge, convert, scale or edit.
+            values: as ``adapters.tools.requests`` describes them.
+            name: what the result shall be called; a number is put behind it where that is taken.
+            placement: where in the queue.
+            thumbnail: of ``edit``: a picture to keep inside.
+
+        Raises:
+            ConfigError: no such tool, or values it does not take.
+            AdapterError: a file is missing, damaged or no LoRA.
+        """
+        from lorasmith.adapters.tools.requests import request_of
+        from lorasmith.library import adapter_name
+        from lorasmith.toolbox import THUMBNAIL, locate_base, opened
+
+        asked = request_of(verb, values)
+        files = {one: str(self._studio.adapter(one)) for one in asked.files}
+        for path in dict.fromkeys(files.values()):
+            opened(Path(path), converting=verb == "convert")
+        located = asked.with_files(files)
+        if base := getattr(located, "base", ""):
+            located = located.model_copy(update={"base": str(locate_base(base, self._studio.home))})
+        called = adapter_name(name or f"{Path(files[asked.files[0]]).stem}-{asked.suffix}")
+        payload = {"verb": verb, "request": located.model_dump(mode="json"), "name": called}
+
+        def fill(folder: Path) -> None:
+            if thumbnail is not None:
+                shutil.copyfile(thumbnail, folder / THUMBNAIL)
+
+        return self._submit("tool", payload, called, placement, fill)
 
     # From another job
 
@@ -374,12 +410,12 @@ def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
     """The dispatcher of a studio, which files what ended jobs made and queues what shall follow them."""
     from lorasmith.queue.dispatcher import Dispatcher
 
-    return Dispatcher(studio.queue, **{"collect": lambda job: collect_ended(studio, job), **settings})
+    return Dispatcher(studio.queue, **{"collect": lambda job: sequels.collect_ended(studio, job), **settings})
 
 
 def _plan_of(job: Job, folder: Path) -> None:
     """What shall become of a job's result goes with it into another folder."""
-    for name in (COMMIT, ABOUT, sequels.FILE):
+    for name in (sequels.COMMIT, sequels.ABOUT, sequels.FILE):
         if (job.folder.path / name).exists():
             shutil.copyfile(job.folder.path / name, folder / name)
 
@@ -447,43 +483,3 @@ def base_reference(studio: Studio, reference: str) -> str:
 
     base = open_base(reference, home=studio.home)
     return reference if reference == SANDBOX else str(base.path.absolute())
-
-
-def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
-    """File what a queued job that succeeded has made where it belongs, and queue what follows it; asked again it says
-    the same.
-
-    Raises:
-        LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
-    """
-    made = _filed(studio, job)
-    return made if made is None else made | sequels.follow(studio, job, made)
-
-
-def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
-    record, output = job.record(), job.output()
-    if record.kind == "train":
-        if "adapter" not in output:
-            return None
-        adapter = studio.collect(job)
-        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
-        return {"adapter": adapter.stem}
-    if record.kind == "caption":
-        there = (job.folder.path / COMMIT).exists()
-        return {"dataset": studio.collect_captions(job).reference} if there else None
-    if record.kind == "generate":
-        return {"images": [image["path"] for image in output["images"]]}
-    if record.kind == "certify":
-        studio.models.file_certificate(job)
-    if record.kind == "import":
-        from lorasmith.sources.upload_sets import release
-
-        release(studio.home, record.payload["sources"])
-        return {"dataset": output["reference"]}
-    theirs, ours = {
-        "gather": ("reference", "dataset"),
-        "fetch": ("base", "base"),
-        "export": ("folder", "folder"),
-        "certify": ("passed", "passed"),
-    }[record.kind]
-    return {ours: output[theirs]}

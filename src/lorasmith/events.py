@@ -64,13 +64,15 @@ class Metric(Event):
 
 @dataclass(frozen=True)
 class Sample(Event):
-    """A picture was written; ``path`` is relative to the job folder."""
+    """A picture was written; ``path`` is relative to the job folder. ``clip`` is what moves, when it is one's first
+    frame."""
 
     kind: ClassVar[str] = "sample"
     step: int
     path: str
     prompt: str
     seed: int
+    clip: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ does not load pydantic, which the command line's help can do without.
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +40,13 @@ class OneField:
     """Whether ``minimum`` itself is refused."""
     below_maximum: bool = False
     step: float | None = None
+    shortest: int | None = None
     longest: int | None = None
     """Characters of a text."""
+    of: tuple[str | int, ...] = ()
+    """What the values of a list are chosen from."""
+    parts: int | None = None
+    """How many values a list has that has always as many."""
 
     @property
     def name(self) -> str:
@@ -57,6 +63,37 @@ class OneField:
         """For people: the name with spaces."""
         words = self.name.replace("_", " ").strip()
         return words[:1].upper() + words[1:]
+
+    def type_words(self, *, between: str = " | ", each: str = "{}") -> str:
+        """What may be written: a kind, or the choices as ``each`` shows them."""
+        if self.kind == "choice":
+            return between.join(each.format(choice) for choice in self.choices)
+        if self.kind == "switch":
+            return f"{each.format('true')} or {each.format('false')}"
+        if self.of:
+            return f"list of {between.join(each.format(word) for word in self.of)}"
+        if self.kind == "numbers":
+            return f"{self.parts} numbers" if self.parts else "list of numbers"
+        words: dict[Kind, str] = {"whole": "whole number", "list": "list of text", "mapping": "JSON object"}
+        return words.get(self.kind, self.kind)
+
+    def bound_words(self) -> Iterator[str]:
+        """What is asked of a value, bound by bound."""
+        if self.minimum is not None:
+            yield f"{'above' if self.above_minimum else 'at least'} {_plainly(self.minimum)}"
+        if self.maximum is not None:
+            yield f"{'below' if self.below_maximum else 'at most'} {_plainly(self.maximum)}"
+        if self.step is not None:
+            yield f"in steps of {_plainly(self.step)}"
+        if self.shortest:
+            yield "not empty" if self.shortest == 1 else f"{self.shortest} characters or more"
+        if self.longest is not None:
+            yield f"at most {self.longest} characters"
+
+    def default_words(self) -> str | None:
+        """The default as JSON; None where a value is needed."""
+        plain = list(self.default) if isinstance(self.default, set | frozenset) else self.default
+        return None if self.needed else json.dumps(plain, ensure_ascii=False, default=str)
 
 
 def fields_of(kind: type[BaseModel], prefix: str = "") -> Iterator[OneField]:
@@ -82,13 +119,14 @@ def unwrapped(annotation: Any) -> Any:
 
 
 def _one(key: str, field: FieldInfo, bare: Any) -> OneField:
-    from annotated_types import Ge, Gt, Le, Lt, MaxLen, MultipleOf
+    from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 
     bounds = [*field.metadata, *_inner_metadata(field.annotation)]
     low = next((b for b in bounds if isinstance(b, Ge | Gt)), None)
     high = next((b for b in bounds if isinstance(b, Le | Lt)), None)
     multiple = next((b.multiple_of for b in bounds if isinstance(b, MultipleOf)), None)
     longest = next((b.max_length for b in bounds if isinstance(b, MaxLen)), None)
+    shortest = next((b.min_length for b in bounds if isinstance(b, MinLen)), None)
     minimum = None if low is None else (low.ge if isinstance(low, Ge) else low.gt)
     maximum = None if high is None else (high.le if isinstance(high, Le) else high.lt)
     kind = _kind(bare)
@@ -105,7 +143,10 @@ def _one(key: str, field: FieldInfo, bare: Any) -> OneField:
         above_minimum=isinstance(low, Gt),
         below_maximum=isinstance(high, Lt),
         step=_number(multiple),
+        shortest=shortest if kind == "text" else None,
         longest=longest if kind == "text" else None,
+        of=_of(bare) if kind == "list" else (),
+        parts=_parts(bare),
     )
 
 
@@ -124,6 +165,20 @@ def _inner_metadata(annotation: Any) -> tuple[Any, ...]:
         elif get_origin(part) in (Union, types.UnionType):
             pending += get_args(part)
     return tuple(found)
+
+
+def _of(bare: Any) -> tuple[str | int, ...]:
+    parts = [unwrapped(part) for part in get_args(bare) if part is not Ellipsis]
+    return get_args(parts[0]) if len(parts) == 1 and get_origin(parts[0]) is Literal else ()
+
+
+def _parts(bare: Any) -> int | None:
+    inside = get_args(bare)
+    return len(inside) if get_origin(bare) is tuple and Ellipsis not in inside else None
+
+
+def _plainly(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
 
 
 def _number(value: Any) -> float | None:

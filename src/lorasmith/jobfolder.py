@@ -28,7 +28,7 @@ from lorasmith.credentials import redact
 from lorasmith.errors import JobError
 from lorasmith.files import write_atomically
 
-JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather"]
+JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather", "tool"]
 
 
 class JobRecord(BaseModel):

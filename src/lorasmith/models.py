@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from lorasmith.errors import AdapterError, ConfigError, JobError, LorasmithError
 from lorasmith.library import About, Deleted, Library, adapter_name, lineage
 
 if TYPE_CHECKING:
-    from lorasmith.adapters.inspect import AdapterReport
-    from lorasmith.adapters.use import Usage
+    from lorasmith.adapters.tools.describing import Description
+    from lorasmith.adapters.tools.using import Usage
     from lorasmith.jobs import Job
     from lorasmith.queue.records import QueuedJob
     from lorasmith.studio import Studio
@@ -64,6 +65,19 @@ class Model:
 
 
 @dataclass(frozen=True)
+class LoraFile:
+    """One file of the library, as the list of its tools shows it."""
+
+    name: str
+    size: int
+    passed: bool | None
+    """Its certificate; None when it has none."""
+    description: Description | None
+    problem: str = ""
+    """Why it cannot be read; empty when it can."""
+
+
+@dataclass(frozen=True)
 class Run:
     """Where an adapter came from."""
 
@@ -82,10 +96,11 @@ class WholeModel:
 
     model: Model
     path: Path
-    report: AdapterReport | None
+    report: Description | None
     certificate: dict[str, Any] | None
     run: Run | None
-    usages: tuple[Usage, ...]
+    usage: Usage | None
+    """None where the file leaves open what it is for, or is damaged."""
 
 
 class Models:
@@ -114,23 +129,40 @@ class Models:
         path = self._library.path(name)
         lines = self._lines()
         versions = next(line for line in lines.values() if name in line)
-        model, report = self._model(name, versions, all_samples=True), None
+        model, report, usage = self._model(name, versions, all_samples=True), None, None
         certificate = self._library.certificate(name)
         if not model.problem:
-            report = self._studio.inspect(path)
-        return WholeModel(model, path, report, certificate, self._run(name, report), self.use(name))
+            report = _described(path)
+            with suppress(AdapterError):  # its family is asked for on the page where it is used
+                usage = self.use(name)
+        return WholeModel(model, path, report, certificate, self._run(name, report), usage)
 
-    def use(self, name: str) -> tuple[Usage, ...]:
-        """How it is used in ComfyUI, A1111 and diffusers, with the exact text."""
-        from lorasmith.adapters.use import usages
+    def files(self) -> tuple[LoraFile, ...]:
+        """Every file of the library with what its header says, by name."""
+        found = []
+        for name in self._library.names():
+            path, certificate = self._library.path(name), self._library.certificate(name)
+            passed = None if certificate is None else bool(certificate.get("passed"))
+            try:
+                found.append(LoraFile(name, path.stat().st_size, passed, _described(path)))
+            except LorasmithError as damage:
+                found.append(LoraFile(name, path.stat().st_size, passed, None, damage.message))
+        return tuple(found)
 
-        model = self._model(name, (name,))
-        certificate = self._library.certificate(name) or {}
-        programs = certificate.get("programs")
-        return usages(
-            name,
-            trigger_word=model.trigger_word,
-            base=model.base,
+    def use(self, name: str) -> Usage:
+        """How it is used in ComfyUI, A1111 and diffusers, with the exact text.
+
+        Raises:
+            AdapterError: there is none of that name, or its family stays open and matters.
+        """
+        from lorasmith.adapters.tools.using import Chosen, use
+
+        base = self._model(name, (name,)).base
+        programs = (self._library.certificate(name) or {}).get("programs")
+        return use(
+            [Chosen(self._library.path(name))],
+            base=base,
+            beside=True,
             programs=programs if isinstance(programs, Mapping) else None,
         )
 
@@ -140,13 +172,11 @@ class Models:
         Raises:
             AdapterError: it is none, it is damaged, or it is here already.
         """
-        from lorasmith.adapters.inspect import inspect_adapter
+        from lorasmith.adapters.tools.describing import describe
         from lorasmith.files import file_digest
 
         path = Path(file).expanduser()
-        report = inspect_adapter(path)
-        if not report.modules and report.dialect != "lycoris":
-            raise AdapterError(f"{path.name} holds no LoRA modules.", "Choose a LoRA file.")
+        describe(path)
         digest = file_digest(path)
         for known in self._library.names():
             there = self._library.path(known)
@@ -186,7 +216,8 @@ class Models:
         """
         path = str(self._library.path(name))
         for row in self._studio.queue.list({"starting", "running", "pausing", "queued", "paused", "held", "blocked"}):
-            if row.kind in ("generate", "certify") and path in json.dumps(self._payload(row.id), ensure_ascii=False):
+            uses = row.kind in ("generate", "certify", "tool")
+            if uses and path in json.dumps(self._payload(row.id), ensure_ascii=False):
                 raise JobError(f"Job {row.id} needs '{name}'.", "Wait for it, or cancel it first.")
         return self._library.remove(name)
 
@@ -206,7 +237,8 @@ class Models:
         path, about = self._library.path(name), self._library.about(name)
         certificate = self._library.certificate(name)
         try:
-            metadata, looks_like, problem = *_header(path), ""
+            header = _described(path)
+            metadata, looks_like, problem = dict(header.metadata), header.looks_like, ""
         except LorasmithError as damage:
             metadata, looks_like, problem = {}, "", damage.message
         samples = self._samples(about.job, metadata, all_samples)
@@ -242,7 +274,7 @@ class Models:
         last = [row[max(row)] for row in rows.values() if row]
         return tuple(Picture(job, one.path, one.prompt, one.step) for one in last if (folder / one.path).is_file())
 
-    def _run(self, name: str, report: AdapterReport | None) -> Run | None:
+    def _run(self, name: str, report: Description | None) -> Run | None:
         job = self._job_of(name)
         remembered = report.metadata if report is not None else {}
         if job is not None:
@@ -316,15 +348,14 @@ def uploaded(name: str, chunks: Iterable[bytes], folder: Path) -> Path:
     return target
 
 
-def _header(path: Path) -> tuple[dict[str, str], str]:
-    """What the header of a LoRA file says, and what base it looks made for; kept as long as the file is the same."""
+def _described(path: Path) -> Description:
+    """What the header of a LoRA file says, kept as long as the file is the same."""
     facts = path.stat()
-    return _header_of(path, facts.st_size, facts.st_mtime_ns)
+    return _described_as(path, facts.st_size, facts.st_mtime_ns)
 
 
-@lru_cache(maxsize=1024)
-def _header_of(path: Path, size: int, changed: int) -> tuple[dict[str, str], str]:
-    from lorasmith.adapters.inspect import inspect_adapter
+@lru_cache(maxsize=512)
+def _described_as(path: Path, size: int, changed: int) -> Description:
+    from lorasmith.adapters.tools.describing import describe
 
-    report = inspect_adapter(path)
-    return report.metadata, report.looks_like
+    return describe(path)

@@ -15,14 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.config import Section
+from lorasmith.fields import fields_of
 
 _NOTE: Final = "Written by `python -m lorasmith.pages docs`; a test fails when it is stale."
-_BOUNDS: Final = (
-    ("minimum", "at least {}"), ("exclusiveMinimum", "above {}"), ("maximum", "at most {}"),
-    ("exclusiveMaximum", "below {}"), ("multipleOf", "in steps of {}"), ("minLength", "{} characters or more"),
-    ("maxLength", "at most {} characters"), ("minItems", "{} or more"), ("maxItems", "at most {}"),
-    ("pattern", "like `{}`"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -165,49 +160,15 @@ def _prose(docstring: str) -> Iterator[str]:
 
 
 def _options(section: type[Section]) -> list[str]:
-    schema = section.model_json_schema()
-    shapes: Mapping[str, Any] = schema.get("properties", {})
     if not section.model_fields:
         return ["There is nothing to choose."]
     rows = ["| option | type | default | bounds | meaning |", "|---|---|---|---|---|"]
-    for name, field in section.model_fields.items():
-        shape = shapes[name]
-        kinds = [_resolved(kind, schema) for kind in shape.get("anyOf", [shape])]
-        types = " or ".join(dict.fromkeys(_type(kind) for kind in kinds if kind.get("type") != "null"))
-        bounds = "; ".join(dict.fromkeys(bound for kind in kinds for bound in _bounds(kind)))
-        default = "needed" if field.is_required() else _default(field.get_default(call_default_factory=True))
-        meaning = " ".join((field.description or "").replace("``", "`").split())
-        rows.append("| " + " | ".join((f"`{name}`", _cell(types), default, _cell(bounds), _cell(meaning))) + " |")
+    for field in fields_of(section):
+        default = "needed" if field.needed else _default(field.default)
+        meaning = " ".join((section.model_fields[field.key].description or "").replace("``", "`").split())
+        what, bounds = field.type_words(between=", ", each="`{}`"), "; ".join(field.bound_words())
+        rows.append(f"| `{field.key}` | {_cell(what)} | {default} | {_cell(bounds)} | {_cell(meaning)} |")
     return rows
-
-
-def _resolved(shape: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference inside of a schema refers to."""
-    name = str(shape.get("$ref", "")).removeprefix("#/$defs/")
-    found: Mapping[str, Any] = schema["$defs"][name] if name else shape
-    return found
-
-
-def _type(shape: Mapping[str, Any]) -> str:
-    choices = shape.get("enum", [shape["const"]] if "const" in shape else ())
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
-    kind = shape.get("type", "anything")
-    if kind == "array":
-        inner = shape.get("items", {})
-        return f"list of {_type(inner)}" if inner else "list"
-    words = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "text"}
-    return words.get(kind, "JSON object" if kind == "object" else kind)
-
-
-def _bounds(shape: Mapping[str, Any]) -> Iterator[str]:
-    for key, words in _BOUNDS:
-        if key in shape and shape[key] is not None:
-            value = shape[key]
-            if (key, value) != ("minLength", 1):
-                yield words.format(f"{value:g}" if isinstance(value, int | float) and abs(value) < 1e6 else value)
-            else:
-                yield "not empty"
 
 
 def _default(value: Any) -> str:

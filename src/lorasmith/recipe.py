@@ -48,8 +48,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         trainer: name of who shall train.
 
     Raises:
-        ConfigError: no base, an unknown key, an impossible value, values at odds; no such trainer, one that cannot
-            train this family, or that would pass over a value of the user's.
+        ConfigError: no base, an unknown key, an impossible value, frames among them, values at odds; no such trainer,
+            one that cannot train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
             or a mask lets nothing through of what would be trained.
@@ -61,6 +61,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     from lorasmith.trainers import Trainer
     from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
+    from lorasmith.training.windows import frames_of
 
     own = layer(values)
     reference = own.get("base")
@@ -79,6 +80,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     config = resolve(_defaults(family, base, own), own, fixed)
     refuse_idle(who, family, own, config)
     refuse_unweighed(version, config)
+    frames_of(config, family)
     shares = open_shares(DatasetStore(home), version.items, config, family)
     return Recipe(config, version, base, family, _notices(config, version.items, shares))
 

@@ -1,4 +1,4 @@
-"""What follows a job when it has succeeded: the rest of a plan, in the job's own folder.
+"""What follows a job when it has succeeded: what it made is filed, then the rest of a plan is queued.
 
 The plan is ``sequel.json``: steps that each take what the one before made. When the queue files what a job made, the
 next step becomes a job whose folder holds the rest; so a plan survives whatever its server does not.
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from lorasmith.studio import Studio
 
 FILE: Final = "sequel.json"
+COMMIT: Final = "commit.json"
+"""In a caption job's folder: what to do with its captions."""
+ABOUT: Final = "about.json"
+"""In a train job's folder: what its adapter is said to be."""
 _KINDS: Final = {"caption": "caption", "train": "train", "generate": "generate"}
 _WORDS: Final = {
     "caption": "captions",
@@ -110,3 +114,52 @@ def _take(studio: Studio, job: Job, steps: Sequence[Step], made: dict[str, Any])
 def _head(made: Mapping[str, Any]) -> str:
     """The dataset by its name: what is captioned is joined with what was edited meanwhile."""
     return str(made["dataset"]).partition("@")[0]
+
+
+def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
+    """File what a queued job that succeeded has made where it belongs, and queue what follows it; asked again it says
+    the same.
+
+    Raises:
+        LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
+    """
+    made = _filed(studio, job)
+    return made if made is None else made | follow(studio, job, made)
+
+
+def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
+    record, output = job.record(), job.output()
+    if record.kind == "train":
+        if "adapter" not in output:
+            return None
+        adapter = studio.collect(job)
+        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
+        return {"adapter": adapter.stem}
+    if record.kind == "caption":
+        there = (job.folder.path / COMMIT).exists()
+        return {"dataset": studio.collect_captions(job).reference} if there else None
+    if record.kind == "generate":
+        return {"images": [image["path"] for image in output["images"]]}
+    if record.kind == "tool":
+        output = {**output, "adapter": _kept(studio, job, str(output["adapter"]))}
+    if record.kind == "certify":
+        studio.models.file_certificate(job)
+    if record.kind == "import":
+        from lorasmith.sources.upload_sets import release
+
+        release(studio.home, record.payload["sources"])
+        return {"dataset": output["reference"]}
+    theirs, ours = {
+        "gather": ("reference", "dataset"),
+        "fetch": ("base", "base"),
+        "export": ("folder", "folder"),
+        "certify": ("passed", "passed"),
+        "tool": ("adapter", "adapter"),
+    }[record.kind]
+    return {ours: output[theirs]}
+
+
+def _kept(studio: Studio, job: Job, made: str) -> str:
+    """The name in the library of a LoRA that a tool made."""
+    name = str(job.record().payload["name"])
+    return studio.library.add(job.folder.path / made, None, name=name, job=job.id).stem

@@ -27,7 +27,8 @@ from lorasmith.events import Event
 
 if TYPE_CHECKING:
     from lorasmith.adapters.certificate import Certificate
-    from lorasmith.adapters.inspect import AdapterReport
+    from lorasmith.adapters.tools.describing import Description
+    from lorasmith.calculator import Calculation
     from lorasmith.captioning import Captioning, Existing
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
@@ -344,6 +345,22 @@ class Studio:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
         return self.library.add(file, certificate, name=payload["config"]["output_name"], job=job.id)
 
+    def calculate(self, **values: Any) -> Calculation:
+        """How often a run shows each picture, in passes, steps and time; values as ``calculator.Question`` takes them.
+
+        Raises:
+            ConfigError, DatasetError, BaseError: the numbers make no run, or name what is not here.
+        """
+        from lorasmith.calculator import calculate, question
+
+        asked = question(values)
+        version, lens = None, None
+        if asked.dataset:
+            version = self.dataset(asked.dataset)
+            family = "" if asked.base else asked.family
+            lens = self.curate.lens(base=asked.base, family=family, resolution=asked.resolution)
+        return calculate(asked, version=version, lens=lens, paces=self.workbench.paces(asked))
+
     # Using adapters
 
     def generate(
@@ -374,11 +391,9 @@ class Studio:
         payload = certify_payload(self, adapter, base)
         return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))
 
-    def inspect(self, adapter: Path | str) -> AdapterReport:
-        """What a LoRA file says of itself, from its header and numbers alone."""
-        from lorasmith.adapters.inspect import inspect_adapter
-
-        return inspect_adapter(self.adapter(adapter))
+    def inspect(self, adapter: Path | str) -> Description:
+        """What a LoRA file is and says of itself, from its header alone; ``toolbox.inspect`` looks deeper."""
+        return self.toolbox.inspect(adapter)
 
     def adapter(self, reference: Path | str) -> Path:
         """The absolute path of an adapter, from a path or a name in the library.
@@ -509,7 +524,7 @@ class Studio:
         """LoRA files: look into them, convert, resize, merge, use."""
         from lorasmith.toolbox import Toolbox
 
-        return Toolbox(self.home)
+        return Toolbox(self.home, self.adapter)
 
     @property
     def models(self) -> Models:

@@ -7,6 +7,7 @@ but the writing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,25 @@ if TYPE_CHECKING:
     from lorasmith.adapters.tools.averaging import Averaged
     from lorasmith.adapters.tools.baking import Baked
     from lorasmith.adapters.tools.comparing import Difference, Interference
-    from lorasmith.adapters.tools.converting import Conversion
+    from lorasmith.adapters.tools.converting import Conversion, DialectChoice
     from lorasmith.adapters.tools.describing import Description
     from lorasmith.adapters.tools.editing import Edited
     from lorasmith.adapters.tools.extracting import Extracted
     from lorasmith.adapters.tools.merging import Merged
-    from lorasmith.adapters.tools.resizing import Resized
+    from lorasmith.adapters.tools.requests import Request
+    from lorasmith.adapters.tools.resizing import Prospect, Resized
     from lorasmith.adapters.tools.scaling import Scaled
     from lorasmith.adapters.tools.using import Installed, Usage
     from lorasmith.adapters.weights import BaseWeights
+    from lorasmith.events import Emit
+    from lorasmith.jobfolder import Control, JobFolder
+
+    Report = Resized | Merged | Conversion | Scaled | Edited
 
 Reference = Path | str
 """A path, or a name in the library."""
 Progress = Callable[[int, int], None]
+_BETWEEN = 0.2  # seconds between two words about how far a job is
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,13 @@ class Watch:
 class Toolbox:
     """The verbs. Cheap to make; nothing is read or written until asked for."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, find: Callable[[str], Path] | None = None) -> None:
+        """
+        Args:
+            home: whose library and bases names mean.
+            find: tells the file of a path or name, if not the library alone; it may refuse.
+        """
+        self.home, self._find = home, find
 
     def path(self, reference: Reference) -> Path:
         """The file that a path or a name in the library means.
@@ -58,7 +70,7 @@ class Toolbox:
         """
         from lorasmith.generation.adapters import find_adapter
 
-        return find_adapter(str(reference), self.home)
+        return self._find(str(reference)) if self._find else find_adapter(str(reference), self.home)
 
     def weights(self, base: str, *, family: str = "") -> BaseWeights:
         """The weights of a base, by name or path; headers only are read now.
@@ -102,7 +114,7 @@ class Toolbox:
 
     def merge(
         self,
-        loras: Sequence[tuple[Reference, float]],
+        loras: Sequence[tuple[Reference, float] | tuple[Reference, float, Mapping[str, float]]],
         out: Path,
         *,
         by_block: Mapping[str, float] | None = None,
@@ -110,13 +122,26 @@ class Toolbox:
         watch: Watch = Watch(),
         **options: Any,
     ) -> Merged:
-        """Several LoRAs as one, each with its weight; ``by_block`` weighs layers of the first one otherwise."""
+        """Several LoRAs as one, each with its weight and those of layers that are weighed otherwise; ``by_block`` has
+        the latter for the first one."""
         from lorasmith.adapters.tools.merging import Ingredient, merge
 
-        found = [Ingredient(self.path(lora), weight) for lora, weight in loras]
+        found = [Ingredient(self.path(one[0]), one[1], *one[2:]) for one in loras]
         if by_block and found:
             found[0] = Ingredient(found[0].path, found[0].weight, by_block)
         return merge(found, out, base=self._base(base), **watch.arguments, **options)
+
+    def outlook(self, lora: Reference, *, base: str = "", watch: Watch = Watch()) -> tuple[Prospect, ...]:
+        """What each way of resizing would leave of a LoRA, from one look at its singular values."""
+        from lorasmith.adapters.tools.resizing import outlook
+
+        return outlook(self.path(lora), base=self._base(base), **watch.arguments)
+
+    def dialects(self, lora: Reference, *, family: str = "") -> tuple[DialectChoice, ...]:
+        """The dialects a LoRA can be written in, and which programs then read it."""
+        from lorasmith.adapters.tools.converting import dialects
+
+        return dialects(self.path(lora), family=family)
 
     def convert(
         self, lora: Reference, out: Path | None = None, *, base: str = "", watch: Watch = Watch(), **options: Any
@@ -170,12 +195,19 @@ class Toolbox:
         return edit(self.path(lora), out, **watch.arguments, **options)
 
     def use(
-        self, loras: Iterable[tuple[Reference, float]], *, family: str = "", base: str = "", prompt: str = ""
+        self,
+        loras: Iterable[tuple[Reference, float]],
+        *,
+        family: str = "",
+        base: str = "",
+        prompt: str = "",
+        beside: bool = False,
     ) -> Usage:
-        """Ready text for ComfyUI, A1111 and diffusers."""
+        """Ready text for ComfyUI, A1111 and diffusers; with ``beside`` it does not say where the files lie here."""
         from lorasmith.adapters.tools.using import Chosen, use
 
-        return use([Chosen(self.path(lora), weight) for lora, weight in loras], family=family, base=base, prompt=prompt)
+        chosen = [Chosen(self.path(lora), weight) for lora, weight in loras]
+        return use(chosen, family=family, base=base, prompt=prompt, beside=beside)
 
     def install(self, lora: Reference, folder: Path, *, name: str = "", dry_run: bool = False) -> Installed:
         """Copy a LoRA into the folder of ComfyUI, A1111 or Forge."""
@@ -189,8 +221,108 @@ class Toolbox:
 
         return picture(description)
 
+    def carry_out(
+        self,
+        asked: Request,
+        out: Path,
+        *,
+        dry_run: bool = False,
+        thumbnail: Path | None = None,
+        watch: Watch = Watch(),
+    ) -> Report:
+        """What a request says, into a new file; with ``dry_run`` all but the writing.
+
+        Raises:
+            AdapterError, BaseError, Stopped: as the tool that it names.
+        """
+        from lorasmith.adapters.tools.requests import Convert, Edit, Merge, Scale
+
+        options = asked.model_dump(exclude={"lora", "loras"}) | {"dry_run": dry_run, "watch": watch}
+        if isinstance(asked, Merge):
+            return self.merge([(one.lora, one.weight, dict(one.by_block)) for one in asked.loras], out, **options)
+        if isinstance(asked, Scale):
+            return self.scale(asked.lora, options.pop("factor"), out, **options)
+        if isinstance(asked, Edit):
+            return self.edit(asked.lora, out, thumbnail=thumbnail, **options)
+        if isinstance(asked, Convert):
+            return self.convert(asked.lora, out, **options)
+        return self.resize(asked.files[0], out, **options)
+
     def _base(self, base: str) -> BaseWeights | None:
         return self.weights(base) if base else None
+
+
+THUMBNAIL = "thumbnail"
+"""In the folder of a job that edits: the picture to keep inside."""
+_RESULT = "adapter.safetensors"
+
+
+def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
+    """The worker's job "tool": carry out ``payload["request"]``; the result lies in the folder until it is filed.
+
+    Raises:
+        LorasmithError: as the tool does.
+    """
+    from lorasmith.adapters.tools.requests import request_of
+    from lorasmith.errors import Stopped
+    from lorasmith.events import Phase, Progress
+    from lorasmith.files import file_digest
+
+    payload = folder.record().payload
+    asked = request_of(str(payload["verb"]), payload["request"])
+    emit(Phase("working"))
+    said = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal said
+        if done == total or time.monotonic() - said > _BETWEEN:
+            said = time.monotonic()
+            emit(Progress(done, total, unit="layers"))
+
+    watch = Watch(show, lambda: control().wanted != "run")
+    picture = folder.path / THUMBNAIL
+    out = folder.path / _RESULT
+    out.unlink(missing_ok=True)  # of an attempt that died between writing and telling
+    try:
+        made = Toolbox(folder.home).carry_out(asked, out, thumbnail=picture if picture.exists() else None, watch=watch)
+    except Stopped:
+        return {"complete": False}
+    return {"adapter": _RESULT, "sha256": file_digest(out), "report": told(made)}
+
+
+def told(report: Report) -> dict[str, Any]:
+    """A report as plain values, without where files lie."""
+    from pydantic import TypeAdapter
+
+    plain: dict[str, Any] = TypeAdapter(type(report)).dump_python(report, mode="json")
+    return {name: value for name, value in plain.items() if name != "out"}
+
+
+def locate_base(base: str, home: Path) -> Path:
+    """The file or folder of a base, by its name or path, so that it is found from any folder.
+
+    Raises:
+        BaseError: there is none.
+    """
+    from lorasmith.bases.opening import locate
+
+    return locate(base, home).absolute()
+
+
+def opened(path: Path, *, converting: bool = False) -> None:
+    """Refuse what is no LoRA, from its header alone.
+
+    Args:
+        path: the file.
+        converting: a pickle is taken, which `convert` opens where it can do nothing.
+
+    Raises:
+        AdapterError: it is none.
+    """
+    from lorasmith.adapters.opened import PICKLES, open_adapter
+
+    if not (converting and path.suffix.lower() in PICKLES):
+        open_adapter(path)
 
 
 def beside(source: Path, suffix: str) -> Path:

@@ -17,6 +17,8 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 from lorasmith.events import Notice, Progress
 
 if TYPE_CHECKING:
+    from lorasmith.calculator import Question, Time
+    from lorasmith.families import Family
     from lorasmith.fields import OneField
     from lorasmith.queue.records import QueuedJob
     from lorasmith.studio import Studio
@@ -124,21 +126,22 @@ class Workbench:
     def offer(self) -> Offer:
         """Every trainer with the bases of this home, the sandbox, and those that a dated list knows of."""
         from lorasmith.bases.catalogue import catalogue
+        from lorasmith.bases.detection import registered_families
         from lorasmith.plugins import discover
         from lorasmith.trainers import Trainer
 
         import lorasmith.trainers  # isort: skip
 
-        known = catalogue()
+        known, families = catalogue(), registered_families()
         found: list[ModelChoice] = []
         for name, trainer in sorted(discover(lorasmith.trainers, Trainer).items()):  # type: ignore[type-abstract]
-            here = list(self._here(name, trainer))
+            here = list(self._here(name, trainer, families))
             found += here
             titles = {one.title for one in here}
             for entry in known.entries:
                 if entry.title in titles:
                     continue
-                reason = _why_not(trainer, entry.family) or "Its weights are not on this machine yet."
+                reason = _why_not(trainer, entry.family, families) or "Its weights are not on this machine yet."
                 found.append(
                     ModelChoice(
                         f"{name}:{entry.id}", name, trainer.title, entry.id, entry.title, entry.family, entry.license,
@@ -147,13 +150,13 @@ class Workbench:
                 )  # fmt: skip
         return Offer(tuple(found), known.date)
 
-    def _here(self, name: str, trainer: Any) -> Iterator[ModelChoice]:
+    def _here(self, name: str, trainer: Any, families: Mapping[str, Family]) -> Iterator[ModelChoice]:
         yield ModelChoice(
             f"{name}:sandbox", name, trainer.title, "sandbox", "Sandbox (128 × 128, trains in a minute)", "sd",
             "Apache-2.0", "Made to try everything out; its adapters fit nothing else.", True, "",
         )  # fmt: skip
         for record in self.studio.bases.list():
-            reason = _why_not(trainer, record.family)
+            reason = _why_not(trainer, record.family, families)
             if not reason and not record.present():
                 reason = "Its files are gone or have changed since it was added."
             yield ModelChoice(
@@ -239,15 +242,9 @@ class Workbench:
     def captioners(self) -> dict[str, str]:
         """Captioners that could speak at once, without a download and without pictures leaving this machine: name to
         title."""
-        found = {}
-        for name, title in self.studio.captions.names().items():
-            try:
-                need = self.studio.captions.need(name)
-            except LorasmithError:  # not usable here; the page about captioners says why
-                continue
-            if not need.downloads and not need.sends_to and "/" not in name:
-                found[name] = title
-        return found
+        named = self.studio.captions.names()
+        needs = self.studio.captions.needs([name for name in named if "/" not in name])
+        return {name: named[name] for name, need in needs.items() if not need.downloads and not need.sends_to}
 
     # Whether it can start
 
@@ -324,8 +321,8 @@ class Workbench:
             near = near or told
         return near
 
-    def pace_of(self, base: str, values: Mapping[str, Any]) -> Pace | None:
-        """``pace`` of a run with these values over the defaults of a base.
+    def paces_of(self, base: str, runs: Sequence[Mapping[str, Any]]) -> list[Pace | None]:
+        """``pace`` of runs with these values over the defaults of a base.
 
         Raises:
             BaseError: it is not here, or cannot be read.
@@ -336,8 +333,27 @@ class Workbench:
 
         opened = open_base(base, home=self.studio.home)
         fixed = {"base": base if base == "sandbox" else str(opened.path.absolute()), "dataset": "-"}
-        config = resolve(family_of(opened).defaults_for(opened), {"optimizer.lr_warmup_steps": 0}, values, fixed)
-        return self.pace(config.model_dump(mode="json"))
+        defaults = family_of(opened).defaults_for(opened)
+        configs = (resolve(defaults, {"optimizer.lr_warmup_steps": 0}, values, fixed) for values in runs)
+        return [self.pace(config.model_dump(mode="json")) for config in configs]
+
+    def paces(self, asked: Question) -> tuple[Time, ...]:
+        """What a step of such a run takes: as measured here, and as it was said; without the number of steps yet."""
+        from lorasmith.calculator import Time
+
+        found: list[Time] = []
+        if asked.base:
+            values: dict[str, Any] = {
+                "train_batch_size": asked.batch_size, "gradient_accumulation_steps": asked.accumulation
+            }  # fmt: skip
+            if asked.resolution:
+                values["data.resolution"] = asked.resolution
+            pace = self.paces_of(asked.base, [values])[0]
+            if pace is not None:
+                found.append(Time(pace.seconds_per_step, 0.0, "measured", pace.job, pace.same))
+        if asked.seconds_per_step is not None:
+            found.append(Time(asked.seconds_per_step, 0.0, "given"))
+        return tuple(found)
 
     def _trainings(self) -> Sequence[QueuedJob]:
         ended = self.studio.queue.list(
@@ -364,11 +380,8 @@ class Workbench:
         return Pace(measured, row.id, same) if measured > 0 else None
 
 
-def _why_not(trainer: Any, family: str) -> str:
-    """Why a trainer cannot train bases of a family here today; empty when it can."""
-    from lorasmith.bases.detection import registered_families
-
-    known = registered_families()
+def _why_not(trainer: Any, family: str, known: Mapping[str, Family]) -> str:
+    """Why a trainer cannot train bases of a family here today; empty when it can. ``known``: all families by name."""
     if family not in known:
         return f"Bases of the family '{family}' cannot be trained here yet."
     return "" if trainer.supports(known[family]) else f"{trainer.title} cannot train this family."

@@ -42,6 +42,7 @@ KINDS: Final[dict[JobKind, str]] = {
     "fetch": "lorasmith.bases.fetching_job",
     "export": "lorasmith.datasets.exporting_job",
     "gather": "lorasmith.gathering",
+    "tool": "lorasmith.toolbox",
 }
 INTERRUPTED: Final = 130
 LOG_LINES: Final = 50

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from lorasmith.adapters.file import write_adapter
-from lorasmith.adapters.inspect import inspect_adapter
 from lorasmith.adapters.metadata import TrainingFacts, describe, tag_frequency
+from lorasmith.adapters.tools.describing import Description
+from lorasmith.adapters.tools.describing import describe as described
 from lorasmith.config import TrainConfig, resolve
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.errors import AdapterError
@@ -148,16 +150,16 @@ def test_inspect_sees_it_all(
     write_adapter(
         written, modules, family=family, dtype="bf16", metadata=describe(config(), version, base, trained=FACTS)
     )
-    report = inspect_adapter(written)
-    assert (report.dialect, report.dtype, report.trigger_word, report.base) == ("kohya", "bf16", "zib", "base")
-    assert report.ranks == {4: len(modules)} and report.alphas == {3.0: len(modules)}
-    assert report.parts == {"unet": len(modules) - 12, "text_encoder": 12}
-    assert report.targets["to_q"] == report.targets["to_k"] == 14
-    assert report.targets["ff_net_2"] == 7 and "other" not in report.targets
-    assert "modelspec.architecture is 'stable-diffusion-v1/lora'" in report.evidence
-    assert report.looks_like == "Stable Diffusion of another width"
-    assert report.size == written.stat().st_size and not report.dora
-    json.loads(report.model_dump_json())
+    report = described(written)
+    kind = report.kind
+    assert (kind.dialect, report.dtype, report.trigger_word, report.base) == ("kohya", "bf16", "zib", "base")
+    assert kind.ranks == {4: len(modules)} and report.alphas == {3.0: len(modules)}
+    assert kind.parts == {"denoiser": len(modules) - 12, "text_encoder": 12}
+    assert kind.family == "sd" and report.looks_like.startswith("sd")
+    assert any("stable-diffusion-v1/lora" in reason for reason in kind.evidence)
+    assert report.size == written.stat().st_size and not kind.dora
+    made = TypeAdapter(Description)
+    assert made.validate_json(made.dump_json(report)) == report
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -170,26 +172,24 @@ def test_alphas_of_every_format_are_read(tmp_path: Path, dtype: torch.dtype) -> 
         f"{stem}.alpha": torch.tensor(12.0, dtype=dtype),
     }
     save_file(tensors, tmp_path / "a.safetensors")
-    report = inspect_adapter(tmp_path / "a.safetensors")
-    assert report.alphas == {12.0: 1}
-    assert report.looks_like == "Stable Diffusion 1.x"
+    assert described(tmp_path / "a.safetensors").alphas == {12.0: 1}
 
 
 def test_inspect_needs_no_torch(make_modules: MakeModules, family: Family, written: Path) -> None:
     write_adapter(written, make_modules(), family=family, dtype="fp16", metadata={})
     code = (
-        "import sys; from pathlib import Path; from lorasmith.adapters.inspect import inspect_adapter;"
-        "inspect_adapter(Path(sys.argv[1])); assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+        "import sys; from pathlib import Path; from lorasmith.adapters.tools.describing import describe;"
+        "describe(Path(sys.argv[1])); assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(written)], check=True)
 
 
 def test_inspect_refuses_what_is_no_adapter(tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match="There is no adapter"):
-        inspect_adapter(tmp_path / "a.safetensors")
+    with pytest.raises(AdapterError, match="There is no "):
+        described(tmp_path / "a.safetensors")
 
 
 def test_a_base_is_no_adapter(tmp_path: Path) -> None:
     save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "unet.safetensors")
-    with pytest.raises(AdapterError, match=r"unet\.safetensors is not an adapter: none of its 1 keys"):
-        inspect_adapter(tmp_path / "unet.safetensors")
+    with pytest.raises(AdapterError, match=r"unet\.safetensors is no LoRA: "):
+        described(tmp_path / "unet.safetensors")

@@ -233,9 +233,9 @@ def test_a_config_that_tells_no_width_is_no_evidence(folder: Path, tmp_path: Pat
 _XL_ADDS = {PROBE.replace("1.1", "4.1"): (640, 2048), "model.diffusion_model.label_emb.0.0.weight": (1280, 2816)}
 FOREIGN: dict[str, dict[str, tuple[int, ...]]] = {
     "FLUX.3 klein": {"early_stream_modulations.image.linear.weight": (8, 8)},
-    "LTX-2": {
-        "adaln_single.emb.timestep_embedder.linear_1.bias": (8,),
-        "audio_adaln_single.linear.weight": (8, 8),
+    "Sana": {
+        "t_block.1.weight": (8, 8),
+        "blocks.0.mlp.depth_conv.conv.weight": (8, 1, 3, 3),
     },
     "a LoRA, not a base": {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": (4, 8)},
     "a ControlNet, not a base": {"control_model.time_embed.0.weight": (8, 8)},

@@ -41,6 +41,7 @@ from tests.datasets.check_changes import (
     on_all,
     on_most,
     one_size,
+    paired,
     quietly,
     rated,
     renamed,
@@ -402,6 +403,12 @@ CASES: Mapping[str, Case] = {
         rated("rating:general", "rating:sensitive"),
         in_tags,
     ),
+    "R1": Case(paired(alone=True), any_of(nothing, paired())),
+    "R2": Case(left_out(("control/a.png", "orphan_reference"), ("b_start.png", "orphan_reference")), nothing),
+    "R3": Case(paired(counts=(2, 1)), paired(counts=(2, 2))),
+    "R4": Case(paired(wider=1.3), paired(wider=1.02)),
+    "R5": Case(paired(own=True), paired()),
+    "R6": Case(paired(larger=0.4), paired(larger=0.8)),
     "S10": Case(known(free_disk=1_000_000), known(free_disk=10**11)),
 }
 

@@ -21,6 +21,7 @@ from tests.datasets.check_scenes import (
     picture,
     plan,
     prose,
+    sha,
     some,
     tags,
     with_tag,
@@ -46,6 +47,26 @@ def left_out(*files: tuple[str, str]) -> Change:
 
     def change(scene: Scene, rng: random.Random) -> list[str]:
         return [scene.lose(path, rule) for path, rule in rng.sample(files, rng.randint(1, len(files)))]
+
+    return change
+
+
+def paired(
+    *, alone: bool = False, own: bool = False, counts: tuple[int, int] = (1, 1), wider: float = 1.0, larger: float = 1.0
+) -> Change:
+    """References for all pictures, and what is odd about those of a few, whose names are returned."""
+
+    def change(scene: Scene, rng: random.Random) -> list[str]:
+        odd = set(some(rng, scene)[: len(scene.items) // 3])
+        for place, item in enumerate(scene.items):
+            scale, width = (larger, wider) if place in odd else (1.0, 1.0)
+            size = (max(1, round(item.width * scale * width)), max(1, round(item.height * scale)))
+            those = [sha(f"{item.name} reference {n}") for n in range(counts[1] if place in odd else counts[0])]
+            scene.pictures.update(dict.fromkeys(those, size))
+            if place in odd and own:
+                those[0] = item.image
+            scene.change(place, references=() if place in odd and alone else tuple(those))
+        return [scene.items[place].name for place in odd]
 
     return change
 

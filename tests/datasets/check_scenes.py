@@ -78,8 +78,16 @@ class Shelf:
 
     home: Path
     sizes: dict[str, int | None] = field(default_factory=dict)
+    pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Hashes that are true files, of this width and height."""
 
     def blob_path(self, sha256: str) -> Path:
+        if sha256 in self.pictures:
+            width, height = self.pictures[sha256]
+            path = self.home / f"{width}x{height}.png"
+            if not path.exists():
+                Image.new("L", (width, height)).save(path)
+            return path
         size = self.sizes.get(sha256, 100_000)
         if size is None:
             return self.home / "missing"
@@ -100,6 +108,7 @@ class Scene:
     items: list[Item]
     ledger: list[Fate] = field(default_factory=list)
     sizes: dict[str, int | None] = field(default_factory=dict)
+    pictures: dict[str, tuple[int, int]] = field(default_factory=dict)
     signals: dict[str, Seen] = field(default_factory=dict)
     groups: list[Alike] = field(default_factory=list)
     known: dict[str, Any] = field(default_factory=dict)
@@ -142,7 +151,7 @@ class Scene:
         arguments["compared"] = [item.name for item in self.items]
         return CheckContext(
             self.version(),
-            Shelf(home, self.sizes),
+            Shelf(home, self.sizes, self.pictures),
             signals=self.signals,
             groups=self.groups,
             **(arguments | self.known),

@@ -22,6 +22,7 @@ IDS = [
     *(f"D{n}" for n in range(1, 8)),
     *(f"C{n}" for n in range(1, 24)),
     *(f"S{n}" for n in range(1, 11)),
+    *(f"R{n}" for n in range(1, 7)),
 ]
 
 

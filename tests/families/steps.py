@@ -21,6 +21,7 @@ from lorasmith.training.loop import Run
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.setting import Setting
+from tests.families.moving import with_clips
 from tests.families.tiny import Record
 from tests.training.home import make_dataset, quick_config
 from tests.training.runs import Said
@@ -41,11 +42,13 @@ PLAIN: Mapping[str, Any] = {
 
 
 def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
-    """Cached and assembled at step 0, over pictures of three shapes and captions of several lengths."""
+    """Cached and assembled at step 0, over pictures of three shapes and captions of several lengths; of a family of
+    clips, over clips of several lengths too."""
     base = open_base(str(weights))
     family = family_of(base)
-    config = quick_config(weights, **{**PLAIN, **changes})
-    version = make_dataset(home)
+    shown = {"data.frames": 1 + 2 * family.frame_step, "data.cut": "uniform"} if family.frame_step else {}
+    config = quick_config(weights, **{**PLAIN, **shown, **changes})
+    version = with_clips(home, make_dataset(home)) if family.frame_step else make_dataset(home)
     setting = Setting(
         config, plan(config, version, family, base), version, DatasetStore(home), family, base, torch.device("cpu")
     )
@@ -61,11 +64,18 @@ def load(weights: Path, dtype: torch.dtype = torch.float32) -> tuple[Base, Famil
     return base, family, family.load(base, parts=ALL, dtype=dtype, device="cpu")
 
 
-def encoded(family: Family, model: Model, prompts: list[str], side: int, guidance: float) -> Conditioning:
+def encoded(
+    family: Family, model: Model, prompts: list[str], side: int, guidance: float, length: int = 1
+) -> Conditioning:
     """Prompts as training sees them: encoded one by one, cached, joined, framed."""
+    framing = Framing.whole(side, side, length, family.default_fps)
     with torch.no_grad():
-        rows = [{n: t[0].float() for n, t in family.encode_prompts(model, [p]).tensors.items()} for p in prompts]
-        return family.frame(model, Conditioning.joined(rows), [Framing.whole(side, side)] * len(rows), guidance)
+        known = {
+            prompt: {n: t[0].float() for n, t in family.encode_prompts(model, [prompt]).tensors.items()}
+            for prompt in dict.fromkeys(prompts)
+        }
+        rows = [known[prompt] for prompt in prompts]
+        return family.frame(model, Conditioning.joined(rows), [framing] * len(rows), guidance)
 
 
 @dataclass
@@ -115,5 +125,5 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
 
 def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:
     """What the pipeline draws from a seed, in the shape that the family denoises."""
-    side = family.latent_scale(record.side)
-    return torch.randn(1, family.latent_channels(model), side, side, generator=torch.Generator().manual_seed(seed))
+    shape = family.latent_shape(model, record.side, record.side, record.length)
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

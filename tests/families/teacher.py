@@ -53,13 +53,14 @@ def recover(
     )  # fmt: skip
     objective = objective_of(model, config.objective, torch.device("cpu"), family)
     generator = torch.Generator().manual_seed(seed)
-    height = family.latent_scale(side)
-    shape = (inputs + held_out, family.latent_channels(model), height, height)
+    shape = (inputs + held_out, *family.latent_shape(model, side, side, 1 + family.frame_step))
     clean, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    timestep = objective.timestep(torch.rand(len(clean), generator=generator, dtype=torch.float64), (side, side))
+    timestep = objective.timestep(
+        torch.rand(len(clean), generator=generator, dtype=torch.float64), (side, side, 1 + family.frame_step)
+    )
     noisy, time = objective.add_noise(clean, noise, timestep), objective.time(timestep)
     told = [PROMPTS[n % len(PROMPTS)] for n in range(len(clean))]
-    conditioning = encoded(family, model, told, side, family.training_guidance)
+    conditioning = encoded(family, model, told, side, family.training_guidance, 1 + family.frame_step)
 
     def predict(rows: Tensor) -> Tensor:
         chosen = type(conditioning)({n: t[rows] for n, t in conditioning.tensors.items()})

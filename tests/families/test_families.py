@@ -52,11 +52,10 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) ->
     times: dict[str, Any] = {"sigmas": [0.6]} if flow and record.sigmas else {"num_inference_steps": 1}
     size = {"width": record.side, "height": record.side, "generator": torch.Generator().manual_seed(3)}
     painted = pipe(prompt=[PROMPT], output_type="pt", **size, **times, **record.call)[0]
-    painted = painted.reshape(-1, *painted.shape[-3:])[:, :3]  # a clip of one frame is a picture
-    assert len(theirs.calls) == 1
+    assert len(theirs.calls) == record.passes
 
     told = record.call.get("guidance_scale", family.training_guidance)
-    conditioning = encoded(family, model, [PROMPT], record.side, told)
+    conditioning = encoded(family, model, [PROMPT], record.side, told, record.length)
     noisy = noise_of(record, family, model, 3)
     ours = Heard.on(model.denoiser)
     scheduler: Any = pipe.scheduler
@@ -73,7 +72,11 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) ->
             predicted = family.denoise(model, scheduler.scale_model_input(noisy, step), time, conditioning)
             clean = scheduler.step(predicted, step, noisy).prev_sample
         pixels = family.decode_latents(model, clean)
-    assert_alike(ours.calls[0], record.plain(theirs.calls[0]), name)
+    calls = record.plain(theirs.calls[-1]), ours.calls[0]
+    asked, given = ({name: value for name, value in call.items() if name not in record.aside} for call in calls)
+    assert_alike(given, asked, name)
+    painted = painted.movedim(-4, -3) if family.frame_step else painted  # of clips (B, F, 3, H, W)
+    painted = painted.reshape(-1, *painted.shape[-len(pixels.shape[1:]) :])[:, :3]
     torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
 
 
@@ -81,14 +84,13 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) ->
 def test_encoding_undoes_what_decoding_does_to_latents(tiny: Tiny, name: str) -> None:
     """Decoding is held to the pipeline's by the test above; with this one encoding is, too."""
     _, family, model = load(tiny(name))
-    pixels = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    long = (RECORDS[name].length,) if family.frame_step else ()
+    pixels = torch.rand(1, 3, *long, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         latents = family.encode_images(model, pixels)
-        assert latents.shape == (
-            1, family.latent_channels(model), family.latent_scale(64), family.latent_scale(96)
-        )  # fmt: skip
+        assert latents.shape == (1, *family.latent_shape(model, 96, 64, RECORDS[name].length))
         whole = torch.cat([pixels, torch.ones(1, 1, 64, 96)], dim=1) if RECORDS[name].opaque else pixels
-        clip = whole[:, :, None] if RECORDS[name].frames else whole
+        clip = whole[:, :, None] if RECORDS[name].frames and not long else whole
         again = model.vae.decode(model.vae.encode(clip).latent_dist.mode()).sample.reshape(whole.shape)[:, :3]
         torch.testing.assert_close(family.decode_latents(model, latents), again, atol=1e-3, rtol=1e-3)
 
@@ -97,7 +99,8 @@ def test_encoding_undoes_what_decoding_does_to_latents(tiny: Tiny, name: str) ->
 def test_a_row_is_the_same_among_others(tiny: Tiny, name: str) -> None:
     """Prompts of unlike length in one batch: what fills up the shorter one changes nothing."""
     _, family, model = load(tiny(name))
-    noisy = noise_of(RECORDS[name], family, model, 5).expand(2, -1, -1, -1)
+    noisy = noise_of(RECORDS[name], family, model, 5)
+    noisy = noisy.expand(2, *noisy.shape[1:])
     time = torch.tensor([0.3, 0.8])
     together = encoded(family, model, [PROMPT, LONGER], 64, GUIDANCE)
     with torch.no_grad():
@@ -113,7 +116,13 @@ def test_a_row_is_the_same_among_others(tiny: Tiny, name: str) -> None:
 def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_path: Path) -> None:
     wide = RECORDS[name].wide
     weights = make(replace(RECORDS[name], build=wide), tmp_path) if wide else tiny(name)
-    steps = {"max_train_steps": 4, "sample.prompts": ["zib, a star"], "sample.every_steps": 0, "sample.steps": 2}
+    steps = {
+        "data.resolution": RECORDS[name].resolution,
+        "max_train_steps": 4,
+        "sample.prompts": ["zib, a star"],
+        "sample.every_steps": 0,
+        "sample.steps": 2,
+    }
     run, said = run_of(tmp_path, weights, **steps, **{"optimizer.learning_rate": 1e-2}), Said()
     sizes = {(placed.width, placed.height) for placed in map(run.batches.placed, run.batches.names())}
     assert len(sizes) == 3, "square, wide and tall"
@@ -168,7 +177,7 @@ def test_a_base_of_the_family_that_cannot_be_trained_is_refused(tiny: Tiny, tmp_
 
 @every_family
 def test_stopping_and_resuming_is_bit_exact(tiny: Tiny, name: str, tmp_path: Path) -> None:
-    short = {"max_train_steps": 4, "train_batch_size": 1}
+    short = {"data.resolution": RECORDS[name].resolution, "max_train_steps": 4, "train_batch_size": 1}
     whole = run_of(tmp_path, tiny(name), "whole", **short)
     train(whole, Said(), Control)
     first = run_of(tmp_path, tiny(name), "cut", **short)
@@ -201,6 +210,22 @@ def test_a_single_file_is_the_same_base_as_its_folder(tiny: Tiny, name: str, tmp
     (tmp_path / name / "text_encoder" / "model.safetensors").unlink()
     with pytest.raises(BaseError, match="text_encoder"):
         family.load(base, parts=("text_encoders",), dtype=torch.float32, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("flux", {"data.resolution": 96}),
+        ("qwen_image_21", {}),
+        ("flux", {"data.buckets": False, "data.resolution": 72}),
+    ],
+)
+def test_sides_that_a_family_cannot_divide_are_refused_before_anything(
+    tiny: Tiny, tmp_path: Path, name: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="works on sides that are multiples of") as caught:
+        run_of(tmp_path, tiny(name), **changes)
+    assert "data.resolution" in caught.value.hint
 
 
 @every_family

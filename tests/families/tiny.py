@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 
-from tests.families.words import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.families.words import (
+    clip_tokenizer,
+    gemma_tokenizer,
+    llama_tokenizer,
+    qwen_tokenizer,
+    seeing_processor,
+    t5_tokenizer,
+)
 
 Build = Callable[[Path], Any]
 
@@ -23,12 +30,20 @@ class Record:
     build: Build
     """Makes the pipeline; the folder is for its tokenizers."""
     side: int = 64
+    resolution: int = 64
+    """Of runs; coarser where sides of 16 pixels and more are not fine enough."""
     call: dict[str, Any] = field(default_factory=dict)
     """What the pipeline is called with so that it asks its denoiser once, without a second, unguided pass."""
     sigmas: bool = True
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    passes: int = 1
+    """How often the pipeline asks its denoiser then; the last time is the one that training does."""
+    aside: tuple[str, ...] = ()
+    """Arguments of the denoiser that training leaves empty because, in that pass, they change nothing."""
+    length: int = 1
+    """Frames of the clip that its steps are compared with; ``call`` says as many."""
     opaque: bool = False
     """Whether the VAE has a fourth channel, which is full for pictures without transparency."""
     plain: Callable[[dict[str, Any]], dict[str, Any]] = dict
@@ -37,6 +52,9 @@ class Record:
     """By variant: class and published config of the denoiser at full size."""
     wide: Build | None = None
     """A base of the published widths, of one block, where diffusers' reader of LoRA files has them written into it."""
+    reader: tuple[str, int, int] | None = None
+    """Where that would be too large: diffusers' converter, the width written into it, and the width of the tiny base,
+    which the tests write there instead; nothing else of it is touched."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
 
@@ -50,7 +68,7 @@ def make(record: Record, folder: Path) -> Path:
         for name, part in pipe.components.items():
             if name in ("transformer", "unet"):
                 _wake(part)
-    pipe.save_pretrained(base)
+    pipe.save_pretrained(str(base))
     return base
 
 
@@ -306,6 +324,101 @@ def build_wan(folder: Path) -> Any:
     )
 
 
+def small_ltx_vae(**changes: Any) -> Any:
+    """An AutoencoderKLLTXVideo of its 32 x 32 pixels and eight frames, with statistics that are not nothing."""
+    from diffusers import AutoencoderKLLTXVideo
+
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=16, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5, **changes,
+    )  # fmt: skip
+    vae.latents_mean.normal_(std=0.3)
+    vae.latents_std.uniform_(0.5, 2.0)
+    return vae
+
+
+def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
+    import diffusers
+
+    words = t5_tokenizer(folder)
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        num_layers=2, caption_channels=32,
+    )  # fmt: skip
+    shifting = {"base_shift": 0.95, "max_shift": 2.05, "base_image_seq_len": 1024, "shift": 1.0}
+    return getattr(diffusers, pipeline)(
+        transformer=transformer,
+        scheduler=_dynamic(**shifting) if pipeline == "LTXPipeline" else _flow(),
+        vae=small_ltx_vae(**vae),
+        text_encoder=small_t5("T5EncoderModel", words),
+        tokenizer=words,
+    )
+
+
+def build_ltx2(folder: Path) -> Any:
+    import diffusers
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    words = gemma_tokenizer(folder)
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vae = diffusers.AutoencoderKLLTX2Video(
+        latent_channels=16, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 4, spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )  # fmt: skip
+    vae.latents_mean.normal_(std=0.3)
+    vae.latents_std.uniform_(0.5, 2.0)
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=8,
+        audio_cross_attention_dim=16, num_layers=2, caption_channels=32,
+    )  # fmt: skip
+    connectors = LTX2TextConnectors(
+        caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=16, video_connector_num_layers=1, audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=16, audio_connector_num_layers=1,
+    )  # fmt: skip
+    return diffusers.LTX2Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift=1.0),
+        vae=vae,
+        audio_vae=diffusers.AutoencoderKLLTX2Audio(
+            base_channels=8, ch_mult=(1, 1, 1), num_res_blocks=1, latent_channels=2, mel_bins=16
+        ),
+        vocoder=LTX2Vocoder(
+            in_channels=32, hidden_channels=16, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2],
+            resnet_kernel_sizes=[3], resnet_dilations=[[1]],
+        ),
+        connectors=connectors,
+        text_encoder=Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision)),
+        tokenizer=words,
+    )  # fmt: skip
+
+
+def build_hunyuan_video(folder: Path) -> Any:
+    from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoPipeline, HunyuanVideoTransformer3DModel
+
+    clip, words = clip_tokenizer(folder), llama_tokenizer(folder)
+    transformer = HunyuanVideoTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=2, num_refiner_layers=1,
+        text_embed_dim=32, pooled_projection_dim=32, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return HunyuanVideoPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=7.0),
+        vae=AutoencoderKLHunyuanVideo(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+        text_encoder=small_language_model("LlamaModel", words),
+        tokenizer=words,
+        text_encoder_2=small_clip("CLIPTextModel", 32, clip),
+        tokenizer_2=clip,
+    )
+
+
 def build_flux2(folder: Path) -> Any:
     from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
 
@@ -341,6 +454,26 @@ def small_vision(words: Any, layers: int, words_too: bool = False) -> Any:
     }  # fmt: skip
     kind = Qwen3VLForConditionalGeneration if words_too else Qwen3VLModel
     return kind(Qwen3VLConfig(text_config=text, vision_config=vision))
+
+
+def build_qwen_image_21(folder: Path) -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline, QwenImage21Transformer2DModel
+
+    words = qwen_tokenizer(folder)
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=8, out_channels=8, num_layers=2, attention_head_dim=16, num_attention_heads=2, context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4, decoder_base_dim=4, z_dim=8, num_res_blocks=1, latents_mean=[0.1] * 8, latents_std=[1.5] * 8
+    )
+    return QwenImage21Pipeline(
+        transformer=transformer,
+        scheduler=_dynamic(),
+        vae=vae,
+        text_encoder=small_vision(words, layers=2, words_too=True),
+        processor=seeing_processor("Qwen3VLProcessor", words),
+    )
 
 
 def build_krea2(folder: Path) -> Any:
@@ -395,6 +528,7 @@ _SD35L: dict[str, Any] = {
 }  # fmt: skip
 _FLUX, _SD, _WAN = "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"
 _SMALL_WAN: dict[str, Any] = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+_LTX13: dict[str, Any] = {"num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096}
 _KLEIN4: dict[str, Any] = {
     "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
     "guidance_embeds": False,
@@ -439,9 +573,36 @@ _ALL_RECORDS: tuple[Record, ...] = (
         wide=build_wide_lumina2,
     ),
     Record(
-        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 1}, frames=True, sigmas=False,
+        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
+        sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
+    ),
+    Record(
+        "ltx", "LTXPipeline", build_ltx, resolution=128, frames=True, sigmas=False, length=17,
+        call={"guidance_scale": 1.0, "num_frames": 17},
+        full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
+        modules={"2b": 28 * 10, "13b": 48 * 10},
+    ),
+    Record(
+        # By this guidance the picture is that of the pass in which the halves do not hear each other.
+        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17,
+        call={
+            "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
+            "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,
+            "audio_guidance_rescale": 0.0, "num_frames": 17,
+        },
+        aside=(
+            "audio_hidden_states", "audio_encoder_hidden_states", "audio_encoder_attention_mask", "audio_coords",
+            "audio_num_frames", "fps",
+        ),
+        full={"2": ("LTX2VideoTransformer3DModel", {})}, modules={"2": 48 * 10},
+    ),
+    Record(
+        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, frames=True, length=9,
+        call={"guidance_scale": 2.5, "num_frames": 9},
+        full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
+        reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
     Record(
         "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
@@ -455,6 +616,10 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "krea2", "Krea2Pipeline", build_krea2, call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
         full={"2": ("Krea2Transformer2DModel", {})}, modules={"2": 28 * 8},
+    ),
+    Record(
+        "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
+        call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}

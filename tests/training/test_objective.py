@@ -92,7 +92,7 @@ def test_noise_depends_on_its_seed_alone_and_the_offset_shifts_channels() -> Non
 
 
 def test_flow_goes_straight_from_data_to_noise() -> None:
-    flow = FlowObjective(TimeSampling(), lambda width, height: 1.0)
+    flow = FlowObjective(TimeSampling(), lambda width, height, frames: 1.0)
     data, noise = torch.full((2, 1, 2, 2), 3.0), torch.full((2, 1, 2, 2), -1.0)
     level = torch.tensor([0.0, 0.25])
     assert flow.add_noise(data, noise, level)[:, 0, 0, 0].tolist() == [3.0, 2.0]
@@ -103,19 +103,21 @@ def test_flow_goes_straight_from_data_to_noise() -> None:
 
 def test_noise_levels_keep_their_strata_in_every_density() -> None:
     shares = torch.linspace(0, 1, 1001, dtype=torch.float64)[:-1] + 0.0005
-    normal = FlowObjective(TimeSampling("logit_normal"), lambda width, height: 1.0).timestep(shares, (64, 64))
+    normal = FlowObjective(TimeSampling("logit_normal"), lambda width, height, frames: 1.0).timestep(
+        shares, (64, 64, 1)
+    )
     logits = torch.logit(normal.double())
     assert (normal.diff() > 0).all()
     assert (logits.mean().abs(), (logits.std() - 1).abs()) < (torch.tensor(1e-3), torch.tensor(0.01))
-    plain = FlowObjective(TimeSampling(), lambda width, height: 1.0).timestep(shares, (64, 64))
+    plain = FlowObjective(TimeSampling(), lambda width, height, frames: 1.0).timestep(shares, (64, 64, 1))
     torch.testing.assert_close(plain, shares.float())
 
 
 def test_the_shift_moves_levels_towards_noise_and_depends_on_the_size() -> None:
-    flow = FlowObjective(TimeSampling(), lambda width, height: width / 32)
+    flow = FlowObjective(TimeSampling(), lambda width, height, frames: width / 32)
     half = torch.tensor([0.0, 0.5], dtype=torch.float64)
-    assert flow.timestep(half, (32, 32)).tolist() == [0.0, 0.5]
-    assert flow.timestep(half, (96, 32)).tolist() == [0.0, 0.75]
+    assert flow.timestep(half, (32, 32, 1)).tolist() == [0.0, 0.5]
+    assert flow.timestep(half, (96, 32, 1)).tolist() == [0.0, 0.75]
 
 
 @pytest.mark.parametrize(
@@ -123,5 +125,5 @@ def test_the_shift_moves_levels_towards_noise_and_depends_on_the_size() -> None:
     [("none", [1.0, 1.0]), ("sigma_sqrt", [4.0, 1.0]), ("cosmap", [4 / math.pi, 2 / math.pi])],
 )
 def test_the_weights_of_noise_levels(weighting: str, weights: list[float]) -> None:
-    flow = FlowObjective(TimeSampling(), lambda width, height: 1.0, weighting)
+    flow = FlowObjective(TimeSampling(), lambda width, height, frames: 1.0, weighting)
     assert flow.weight(torch.tensor([0.5, 1.0])).tolist() == pytest.approx(weights)

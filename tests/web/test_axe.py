@@ -49,6 +49,18 @@ PAGES: Final = (
     "/models",
     "/models/cat",
     "/models/import",
+    "/loras",
+    "/loras/inspect?lora=cat",
+    "/loras/deep?lora=cat",
+    "/loras/resize?lora=cat&rank=1",
+    "/loras/resize",
+    "/loras/merge?lora=cat&lora=dog&family=sd",
+    "/loras/convert?lora=cat&family=sd",
+    "/loras/scale?lora=cat",
+    "/loras/edit?lora=cat&strip=paths",
+    "/loras/compare?first=cat&second=dog",
+    "/loras/use?lora=cat",
+    "/calculator?dataset=cats&by=steps&length=100",
     "/generate?job=generate",
     "/generate/history",
     "/bases",
@@ -76,6 +88,7 @@ def visit(chromium: Any, server: Server, tmp_path: Path) -> Callable[[str, str, 
     fill(server.studio, tmp_path / "pictures")
     told(server.studio)
     take_in(server.studio, tmp_path / "loras")
+    take_in(server.studio, tmp_path / "loras", "dog", seed=2)
     server.studio.models.remove(take_in(server.studio, tmp_path / "loras", "gone", seed=1))
     job = painted(server.studio, 1, prompts=["a cat"], adapters=[{"name": "cat"}])
     server.studio.easel.save("good", server.studio.easel.again(job, 0), (job, 0))

@@ -62,6 +62,34 @@ def test_pictures_become_a_dataset_and_a_run(door: Door) -> None:
     assert len(door.studio.datasets()) == 2 and len(items) == 4
 
 
+def uploaded(door: Door, files: list[tuple[str, bytes]]) -> str:
+    uploads = door.studio.uploads
+    actor = door.sessions.actor(next(iter(door.client.cookies.values())))
+    assert actor is not None
+    ids = []
+    for name, data in files:
+        id = uploads.create(name, len(data), owner=actor.name, path=name)
+        uploads.append(id, 0, io.BytesIO(data))
+        ids.append(id)
+    return json.dumps(ids)
+
+
+def test_pictures_that_were_sent_before_become_a_dataset_too(door: Door) -> None:
+    sent = uploaded(door, [(f"{n}.png", picture(n)) for n in range(3)])
+    answer = create(door, [], uploads=sent)
+    assert answer.status_code == 303
+    assert len(door.studio.dataset(config_of(door, answer).dataset).items) == 3
+    left = [path.name for path in door.studio.uploads.folder.iterdir() if path.is_dir()]
+    assert left == []
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[1]", '["unknown"]', '{"a": 1}'])
+def test_uploads_that_are_none_are_refused_beside_the_answers(door: Door, text: str) -> None:
+    answer = create(door, [], uploads=text)
+    assert answer.status_code == 422 and "My Zib" in answer.text
+    assert not door.studio.datasets()
+
+
 def test_captions_come_first_and_the_training_follows(door: Door, tmp_path: Path) -> None:
     dots(door.studio, tmp_path / "pictures", "set")
     job = create(door, [], dataset="set", captioner="wd_tagger").headers["location"].rpartition("/")[2]
@@ -75,7 +103,7 @@ def test_captions_come_first_and_the_training_follows(door: Door, tmp_path: Path
     [
         ({"name": " "}, "has no name"),
         ({"base": "native:black-forest-labs/FLUX.1-dev"}, "not on this machine"),
-        ({"base": "native:krea/Krea-2-Raw"}, "cannot be trained here yet"),
+        ({"base": "native:HiDream-ai/HiDream-I1-Full"}, "cannot be trained here yet"),
         ({"base": "nothing"}, "No base model is chosen"),
         ({"captioner": "nobody"}, "is no captioner that is ready"),
         ({}, "There are no pictures"),

@@ -30,7 +30,7 @@ def test_everything_about_a_model_is_on_its_page(door: Door, tmp_path: Path) -> 
     listed = door.client.get("/models").text
     assert "/models/cat" in listed and "ohwx" in listed and "certified" in listed and "/samples/5.png" in listed
     text = door.client.get("/models/cat").text
-    for said in ("ohwx", "sandbox", "&lt;lora:cat:1.0&gt; ohwx", "models/Lora", "0.8 to 1.2", "load_lora_weights",
+    for said in ("ohwx", "sandbox", "light &lt;lora:cat:1&gt;", "models/Lora", "0.8 to 1.2", "load_lora_weights",
                  "ComfyUI/models/loras/cat.safetensors", f"/jobs/{folder.path.name}", "certified to load"):  # fmt: skip
         assert said in text, said
     assert PAYLOAD not in text  # the run's prompts and config hold it
@@ -114,7 +114,7 @@ def test_a_base_is_no_lora(door: Door, tmp_path: Path) -> None:
 
     content = save({"model.diffusion_model.input_blocks.0.0.weight": np.zeros((4, 4, 3, 3), np.float32)})
     answer = door.client.post("/models/import", files={"file": ("base.safetensors", content)})
-    assert answer.status_code == 422 and "is not an adapter" in answer.text
+    assert answer.status_code == 422 and "is no LoRA" in answer.text
 
 
 def test_deleted_models_come_back(door: Door, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_text_is_copied_and_files_are_dropped(server: Server, browser_page: Any,
     page.click("summary:has-text('A1111')")
     page.click("[data-copy=usage-2]")
     page.wait_for_selector(".toast-line")
-    assert page.evaluate("navigator.clipboard.readText()").startswith("<lora:cat:1.0> ohwx")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("ohwx, a portrait")
     page.goto(f"{server.address}/models/import")
     page.evaluate(
         """() => { const data = new DataTransfer(); data.items.add(new File(["x"], "dropped.safetensors"));

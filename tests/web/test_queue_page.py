@@ -158,3 +158,42 @@ def test_a_stream_goes_on_at_another_server_and_loses_nothing(server: Server) ->
 def test_without_a_session_there_is_no_stream(server: Server) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         next(listen(server, "lorasmith_session=wrong"))
+
+
+def test_rows_are_dragged_and_moved_by_keys(server: Server, browser_page: Any) -> None:
+    submit = server.studio.queue.submit
+    one, two, three = (
+        submit("certify", {"adapter": f"a{n}", "base": "sandbox"}, name=str(n), placement=Placement(held=True)).id
+        for n in range(3)
+    )
+
+    def shown(*jobs: str) -> None:
+        """The page shows these in this order, and the queue has them so."""
+        browser_page.wait_for_selector(
+            "".join(f'.job[data-job-row="{job}"] ~ ' for job in jobs[:-1]) + f'.job[data-job-row="{jobs[-1]}"]'
+        )
+        waiting = server.studio.queue.list(("queued", "held", "blocked"), in_turn=True)
+        assert [row.id for row in waiting] == list(jobs)
+
+    def drag(job: str, onto: str, share: float) -> None:
+        """From the sign of a row to a height of another one, in several moves as a hand does it."""
+        start, end = (browser_page.locator(f'.job[data-job-row="{one}"]').bounding_box() for one in (job, onto))
+        browser_page.mouse.move(start["x"] + 12, start["y"] + 12)
+        browser_page.mouse.down()
+        browser_page.mouse.move(end["x"] + 60, end["y"] + share * end["height"], steps=5)
+        browser_page.mouse.up()
+
+    browser_page.set_viewport_size({"width": 1280, "height": 1400})
+    browser_page.goto(f"{server.address}/queue")
+    shown(one, two, three)
+    drag(three, one, 0.2)
+    shown(three, one, two)
+    drag(three, two, 0.8)
+    shown(one, two, three)
+    browser_page.keyboard.press("j")
+    browser_page.keyboard.press("Shift+ArrowDown")
+    shown(two, one, three)
+    browser_page.keyboard.press("Shift+ArrowUp")
+    shown(one, two, three)
+    drag(two, two, 0.6)
+    shown(one, two, three)

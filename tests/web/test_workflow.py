@@ -189,11 +189,14 @@ def test_the_form_opens_in_the_workspace_with_its_values(door: Door, tmp_path: P
 
 def test_the_whole_path_in_a_browser(browser_page: Any, server: Server, tmp_path: Path) -> None:
     page = browser_page
+    pieces: list[str] = []
+    page.on("request", lambda request: pieces.append(request.url) if request.method == "PATCH" else None)
     (tmp_path / "folder.zip").write_bytes(world_zip())
     page.goto(f"{server.address}/captioning?with=wd_tagger")
     page.set_input_files("#archive", tmp_path / "folder.zip")
     page.click("text=Start Advanced Processing")
     page.wait_for_url("**/captioning/runs/*")
+    assert pieces and all("/api/uploads/" in address for address in pieces)  # in pieces, and not with the form
     saved = {}
     for name in NAMES:
         link = page.locator(f"#downloads a[download]:has-text('{name}')")

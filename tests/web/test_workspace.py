@@ -44,7 +44,7 @@ def test_reasons_are_a_list_and_each_leads_to_its_cure(door: Door, tmp_path: Pat
     assert text.count("<li>") == 3 and "disabled" in text
     assert "/datasets/new" in text and 'href="#max_train_steps"' in text and 'href="#adapter-rank"' in text
     assert "There is no dataset" in ready(door, dataset="nothing")
-    missing = ready(door, model="native:krea/Krea-2-Raw", dataset="")
+    missing = ready(door, model="native:HiDream-ai/HiDream-I1-Full", dataset="")
     assert "cannot be trained here yet" in missing and "/bases" in missing
     dots(door.studio, tmp_path / "pictures")
     text = ready(door)

@@ -79,10 +79,12 @@ class Certificate(BaseModel):
         if self.output_change is not None:
             lines.append(f"At a fixed latent it changes the base's output by {self.output_change:.1%}.")
         for program, check in self.programs.items():
-            if check.applies:
-                lines.append(f"{program} maps {check.modules} of {self.modules} modules.")
-            else:
+            if not check.applies:
                 lines.append(f"{program} cannot run this base: {check.note}")
+            elif check.modules == self.modules:
+                lines.append(f"{program} reads it whole.{f' {check.note}' if check.note else ''}")
+            else:
+                lines.append(f"{program} maps {check.modules} of {self.modules} modules: {check.note}")
         return [*lines, *self.findings]
 
     def require(self) -> None:

@@ -24,6 +24,8 @@ from lorasmith.adapters.updates import Read, factors_of, needs_base
 from lorasmith.errors import AdapterError, BaseError
 
 MAX_METADATA_BYTES = 16_000_000
+PICKLES = (".pt", ".ckpt", ".bin", ".pth", ".pkl")
+"""Endings of files that are programs when they are opened."""
 Weights = Callable[[str, str], Array | None]
 """The base's weight of a layer: part and diffusers' name; None when it has none."""
 LayerName = tuple[str, str]
@@ -130,7 +132,7 @@ def open_adapter(path: Path, *, family: str = "") -> OpenAdapter:
     Raises:
         AdapterError: missing, damaged, hostile, or no adapter; a family that does not fit.
     """
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth", ".pkl"):
+    if path.suffix.lower() in PICKLES:
         raise AdapterError(
             f"{path.name} is a pickle, a program that runs when it is opened.",
             f"`lorasmith lora convert {path.name}` opens it where it can do nothing, and makes a .safetensors.",

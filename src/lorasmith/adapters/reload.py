@@ -178,15 +178,15 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     device: Any = model.denoiser.device
     generator = torch.Generator().manual_seed(0)
     pixels = 2 * family.bucket_multiple
-    side = family.latent_scale(pixels)
-    latent = torch.randn(1, family.latent_channels(model), side, side, generator=generator)  # (1, C, h, w)
+    latent = torch.randn(1, *family.latent_shape(model, pixels, pixels), generator=generator)  # (1, C, h, w)
     with torch.no_grad():
         states = family.encode_prompts(model, ["a picture of a red star"])
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()
         }
-        framed = family.frame(model, Conditioning(fixed), [Framing.whole(pixels, pixels)], family.training_guidance)
+        framing = Framing.whole(pixels, pixels, 1, family.default_fps)
+        framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from lorasmith.adapters.dialects.canonical import rules_of
 from lorasmith.adapters.file import AdapterFile, data_hash
 from lorasmith.adapters.places import Places, parts_of, text_layer_count
-from lorasmith.adapters.ui_keys import a1111_map, comfyui_stems, unmapped
+from lorasmith.adapters.programs import PROGRAMS, UNKNOWN, key_map
+from lorasmith.adapters.ui_keys import Place, a1111_map, comfyui_stems, invokeai_stems
 
 if TYPE_CHECKING:
     from lorasmith.families import Family
+
+
+Meant = Mapping[str, Set[Place]]
+"""The stems of a file, each with the layers it stands for."""
 
 
 class ProgramCheck(BaseModel):
@@ -99,29 +106,103 @@ def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
 def check_names(
     adapter: AdapterFile, places: Places, pipeline: Any, family: Family
 ) -> tuple[dict[str, ProgramCheck], list[str]]:
-    """What ComfyUI and A1111 make of the names, by our statement of their key maps."""
+    """What ComfyUI, A1111, Forge and InvokeAI make of the names, by our statement of their key maps.
+
+    A file fails for a program when another spelling of the same layers, the family's own, would be read there: then
+    the names are at fault. Where a program reads no spelling that diffusers reads too, the check says so and no more.
+    """
     parts = parts_of(pipeline)
-    if "unet" not in parts:
-        own = {stem for (part, module) in places.shapes for stem in (family.key_names(part, module),)}
-        if own.issuperset(module.stem for module in adapter.modules.values()) and adapter.dialect in (
-            "transformer",
-            "comfyui",
-        ):
-            return {}, []  # the family's one-file form, whose keys are what its programs call the layers
-        return {}, [f"No key maps are known here for {type(pipeline).__name__}; the names could not be checked."]
+    meant: dict[str, set[Place]] = {}
+    own: dict[str, set[Place]] = {}
+    for key, module in adapter.modules.items():  # of a fused module, one key for each layer of it
+        place = places.find(key)
+        meant.setdefault(module.stem, set()).update(() if place is None else (place,))
+        if place is not None:
+            own.setdefault(family.key_names(*place), set()).add(place)
+    checks: dict[str, ProgramCheck] = {}
+    faults: dict[tuple[str, ...], list[str]] = {}
+    unet = _unet_finders(parts) if "unet" in parts else {}
+    for program in PROGRAMS:
+        finder = unet[program] if unet else _finder(program, places, family)
+        if finder.reason:
+            checks[program] = ProgramCheck(modules=0, applies=False, note=finder.reason)
+            continue
+        lost = finder.skipped(meant)
+        count = sum(module.stem not in lost for module in adapter.modules.values())
+        note = _remedy(program, lost, count, family) if lost else finder.remark(meant)
+        checks[program] = ProgramCheck(modules=count, note=note)
+        if lost and not finder.skipped(own):
+            faults.setdefault(tuple(lost), []).append(program)
+    return checks, [_fault(adapter, lost, programs) for lost, programs in faults.items()]
+
+
+def _fault(adapter: AdapterFile, lost: Sequence[str], programs: Sequence[str]) -> str:
+    missed = sum(module.stem in lost for module in adapter.modules.values())
+    reads = " diffusers reads that spelling." if adapter.dialect in ("peft", "diffusers") else ""
+    who = " and ".join([", ".join(programs[:-1])] * (len(programs) > 1) + [programs[-1]])
+    return f"{who} would skip {missed} of {len(adapter.modules)} modules silently, {lost[0]} first.{reads}"
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """One program, ready to be asked which stems it passes over."""
+
+    skipped: Callable[[Meant], list[str]]
+    reason: str = ""
+    """Why the program cannot run the base at all."""
+    rows: frozenset[str] = frozenset()
+
+    def remark(self, meant: Meant) -> str:
+        """What is to be known of a file that is read whole."""
+        fused = sum(name in self.rows for layers in meant.values() for _, name in layers)
+        return f"{fused} of its layers are rows of larger matrices there." if fused else ""
+
+
+def _unet_finders(parts: dict[str, Any]) -> dict[str, _Finder]:
+    """UNets: every program computes its names from the config."""
     config, layers = parts["unet"].config, (text_layer_count(parts), text_layer_count(parts, "text_encoder_2"))
     comfyui, a1111 = comfyui_stems(config, *layers), a1111_map(config, *layers)
-    checks: dict[str, ProgramCheck] = {}
-    found: list[str] = []
-    known = {stem: place for stem in adapter.modules if (place := places.find(stem)) is not None}
-    for program, find, applies in (("ComfyUI", comfyui.get, True), ("A1111", a1111.place, a1111.applies)):
-        lost = unmapped(adapter.modules, known, find) if applies else []
-        count = len(adapter.modules) - len(lost) if applies else 0
-        note = "" if applies else "it only builds UNets of four levels with two layers each."
-        checks[program] = ProgramCheck(modules=count, applies=applies, note=note)
-        if lost:
-            reads = " diffusers reads that spelling." if adapter.dialect in ("peft", "diffusers") else ""
-            found.append(
-                f"{program} would skip {len(lost)} of {len(adapter.modules)} modules silently, {lost[0]} first.{reads}"
-            )
-    return checks, found
+    invokeai = invokeai_stems(config, *layers)
+
+    def finder(find: Callable[[str], Place | None], reason: str) -> _Finder:
+        def skipped(stems: Meant) -> list[str]:
+            return [stem for stem, meant in stems.items() if (at := find(stem)) is None or (meant and {at} != meant)]
+
+        return _Finder(skipped, reason)
+
+    levels = "" if a1111.applies else "it only builds UNets of four levels with two layers each."
+    width = "" if invokeai else "it tells a base by its width, and knows none of this one's."
+    return {
+        "ComfyUI": finder(comfyui.get, ""),
+        "A1111": finder(a1111.place, levels),
+        "Forge": finder(comfyui.get, ""),
+        "InvokeAI": finder(invokeai.get, width),
+    }
+
+
+def _finder(program: str, places: Places, family: Family) -> _Finder:
+    """Transformers: by the class the program runs them as."""
+    part = family.denoiser_part
+    names = [module for at, module in places.shapes if at == part]
+    keys = key_map(program, family.elsewhere.get(program, ""), rules_of(family.name), names)
+    if keys is None:
+        return _Finder(list, f"{UNKNOWN}.")
+
+    def skipped(stems: Meant) -> list[str]:
+        ours = {s: {name for _, name in meant} for s, meant in stems.items() if all(at == part for at, _ in meant)}
+        lost = set(keys.skipped(ours))
+        return [stem for stem in stems if stem in lost or stem not in ours]
+
+    return _Finder(skipped, rows=keys.rows)
+
+
+def _remedy(program: str, lost: Sequence[str], count: int, family: Family) -> str:
+    """What a program passes over, and what can be done."""
+    what = (
+        f"{lost[0]} and {len(lost) - 1} other names mean nothing to it"
+        if count
+        else "none of the names means anything to it"
+    )
+    if program == "ComfyUI" and rules_of(family.name):
+        return f"{what}; `lorasmith lora convert` writes those of its own (--dialect comfyui --only-for comfyui)."
+    return f"{what}."

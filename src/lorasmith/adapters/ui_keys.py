@@ -1,4 +1,4 @@
-"""Our own statement of which stems ComfyUI and A1111 (and Forge) map onto a Stable Diffusion UNet and its text encoder.
+"""Our own statement of which stems ComfyUI, Forge, A1111 and InvokeAI map onto a UNet and its text encoders.
 
 Derived from the base's configs the way those programs derive it from theirs, so that a file can be judged without
 them. ComfyUI computes a table of all names it accepts; A1111 turns each name into the original layout's by
@@ -8,7 +8,7 @@ arithmetic that is right only for two layers a level. A stem that is not mapped 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ _RESNET_LAYERS = ("conv1", "conv2", "time_emb_proj", "conv_shortcut")
 _TEXT_LAYERS = (*(f"self_attn.{what}_proj" for what in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
 _OUTSIDE = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
 _COMFYUI_TEXT_LAYERS = 32  # it looks no further
+_INVOKEAI_WIDTHS = (768, 1024, 2048)
 _OPEN_CLIP_WIDTH = 1024  # bases of this width carry OpenCLIP, whose modules are named otherwise
 
 
@@ -91,6 +92,29 @@ def comfyui_stems(unet_config: Mapping[str, Any], text_layers: int, second_layer
             stems[f"lora_te2_text_model_{layer.replace('.', '_')}"] = place
             stems[f"text_encoder_2.text_model.{layer}"] = place
             stems[f"text_encoders.clip_g.transformer.text_model.{layer}"] = place
+    return stems
+
+
+def invokeai_stems(unet_config: Mapping[str, Any], text_layers: int, second_layers: int = 0) -> dict[str, Place]:
+    """All stems InvokeAI accepts for this base; none when it is not SD 1, SD 2 or SDXL, which it tells by its width.
+
+    Flat kohya names alone; those of the original blocks it translates for SDXL only.
+    """
+    stems: dict[str, Place] = {}
+    if unet_config.get("cross_attention_dim") not in _INVOKEAI_WIDTHS:
+        return stems
+    blocks = unet_blocks(unet_config)
+    for layer in unet_layers(unet_config):
+        stems[f"lora_unet_{layer.replace('.', '_')}"] = ("unet", layer)
+        original = original_unet_module(layer, blocks) if second_layers else None
+        if original is not None:
+            stems[f"lora_unet_{original.replace('.', '_')}"] = ("unet", layer)
+    for part, count, number in (
+        ("text_encoder", text_layers, "1" if second_layers else ""),
+        ("text_encoder_2", second_layers, "2"),
+    ):
+        for layer in (f"encoder.layers.{n}.{name}" for n in range(count) for name in _TEXT_LAYERS):
+            stems[f"lora_te{number}_text_model_{layer.replace('.', '_')}"] = (part, layer)
     return stems
 
 
@@ -202,8 +226,3 @@ _A1111_PATTERNS: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
         lambda b: f"diffusion_model_output_blocks_{2 + 3 * int(b)}_{2 if int(b) else 1}_conv",
     ),
 )
-
-
-def unmapped(stems: Iterable[str], places: Mapping[str, Place], find: Callable[[str], Place | None]) -> list[str]:
-    """The stems for which a program finds no layer, or another one than we do."""
-    return [stem for stem in stems if find(stem) is None or find(stem) != places.get(stem, find(stem))]

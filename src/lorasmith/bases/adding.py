@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from lorasmith.bases.reading import read_header
+from lorasmith.bases.reading import index_of, read_header
 from lorasmith.bases.recognition import Recognition, recognise
 from lorasmith.bases.registry import BaseRegistry, RegisteredBase, safe_name
 from lorasmith.bases.wanting import Wanted, WantedFile
@@ -84,7 +84,7 @@ def add_wanted(
     incoming = registry.folder / _INCOMING / chosen
     digests = [_fetch(file, incoming, fetcher, progress, cancel) for file in wanted.files]
     arrived = incoming if wanted.layout == "folder" else incoming / _file_name(wanted.files[0])
-    found = recognise(read_header(arrived)) if arrived.is_file() or (arrived / "model_index.json").is_file() else None
+    found = recognise(read_header(arrived)) if arrived.is_file() or index_of(arrived) else None
     if found is None:
         arrived = _only_weights(incoming)
         found = recognise(read_header(arrived))

@@ -34,6 +34,7 @@ PIPELINES: dict[str, tuple[str, str, str]] = {
     "ZImageOmniPipeline": ("z_image", "omni", "Z-Image Omni"),
     "Lumina2Pipeline": ("lumina2", "", "Lumina-Image 2"),
     "Krea2Pipeline": ("krea2", "", "Krea 2"),
+    "AnimaModularPipeline": ("anima", "1", "Anima"),
     "Ideogram4Pipeline": ("ideogram4", "", "Ideogram 4"),
     "WanPipeline": ("wan", "", "Wan"),
     "WanImageToVideoPipeline": ("wan", "", "Wan I2V"),
@@ -85,6 +86,7 @@ ANSWERS: dict[str, dict[str, tuple[str, str]]] = {
     "QwenImageEditPlusPipeline": {"qwen_edit": ("edit", _NAMED)},
     "HunyuanVideo15Pipeline": {"hunyuan15": ("text-to-video", _NAMED)},
     "HunyuanVideo15ImageToVideoPipeline": {"hunyuan15": ("image-to-video", _NAMED)},
+    "AnimaModularPipeline": {"anima_body": ("anima", _NAMED)},
     "Cosmos2TextToImagePipeline": {"anima_body": ("cosmos-predict2-2b", _NAMED)},
 }
 """Questions that a pipeline's class answers: question, then answer and reason."""

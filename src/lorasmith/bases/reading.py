@@ -15,7 +15,9 @@ MAX_CONFIG_BYTES = 1_000_000  # the largest real config of a part is a few kilob
 MAX_INDEX_BYTES = 20_000_000  # a shard index names every tensor
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
-_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor")
+INDEXES = ("model_index.json", "modular_model_index.json")
+"""Names of the index of a diffusers folder; the second of modular pipelines."""
+_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor")
 
 
 def read_header(path: Path) -> Header:
@@ -42,12 +44,7 @@ def read_header(path: Path) -> Header:
 
 
 def _read_folder(path: Path) -> Header:
-    index = path / "model_index.json"
-    if not index.is_file():
-        if (path / "modular_model_index.json").is_file():
-            raise BaseError(
-                f"{path.name} is a modular diffusers pipeline, which cannot be read yet.", "Choose another base."
-            )
+    if not index_of(path):
         files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in (".safetensors", *_PICKLES))
         hint = "Name the folder that holds model_index.json."
         if files:
@@ -63,12 +60,12 @@ def _read_folder(path: Path) -> Header:
             raise BaseError(
                 f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it."
             )
-        if part.startswith("tokenizer") and not has_vocabulary(folder):
+        if "tokenizer" in part and not has_vocabulary(folder):
             raise BaseError(
                 f"'{part}' of {path.name} has no vocabulary.",
                 "Download its vocab.json and merges.txt, or tokenizer.json.",
             )
-        if part.startswith(_WEIGHTLESS_PARTS):
+        if part.startswith(_WEIGHTLESS_PARTS) or "tokenizer" in part:
             continue
         for file in weight_files(folder):
             part_shapes, part_dtypes, _ = read_safetensors_header(file)
@@ -79,13 +76,24 @@ def _read_folder(path: Path) -> Header:
 
 def read_configs(path: Path) -> dict[str, dict[str, Any]]:
     """``model_index.json`` and the config of every part that is there, by the part's name."""
-    configs = {"model_index": _read_json(path / "model_index.json", MAX_CONFIG_BYTES)}
+    index = _read_json(path / (index_of(path) or INDEXES[0]), MAX_CONFIG_BYTES)
+    configs = {"model_index": {name: _without_place(entry) for name, entry in index.items()}}
     for part in _parts(configs["model_index"]):
         for name in _CONFIG_NAMES:
             if (path / part / name).is_file():
                 configs[part] = _read_json(path / part / name, MAX_CONFIG_BYTES)
                 break
     return configs
+
+
+def index_of(folder: Path) -> str:
+    """The file in which a diffusers folder names its parts; empty when it is none."""
+    return next((name for name in INDEXES if (folder / name).is_file()), "")
+
+
+def _without_place(entry: Any) -> Any:
+    """Library and class of a part; modular pipelines also say where it once came from, which means nothing here."""
+    return entry[:2] if isinstance(entry, list) and len(entry) == 3 and isinstance(entry[2], dict) else entry
 
 
 def _parts(model_index: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.reading import read_header
+from lorasmith.bases.reading import index_of, read_header
 from lorasmith.bases.recognition import Recognition, recognise
 from lorasmith.errors import BaseError
 
@@ -121,7 +121,7 @@ def _candidates(place: Place) -> Iterator[Path]:
 
 def _inside(folder: Path) -> Iterator[Path]:
     """Diffusers folders whole, single files one by one; the parts of a folder are not told again."""
-    if (folder / "model_index.json").is_file():
+    if index_of(folder):
         yield folder
         return
     try:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from lorasmith.bases.links import CivitaiLink, HubLink, WebLink, without_secrets
+from lorasmith.bases.reading import INDEXES
 from lorasmith.errors import BaseError
 
 GetJson = Callable[[str, Mapping[str, str]], Any]
@@ -217,7 +218,7 @@ def _single_file(link: HubLink, files: Mapping[str, Any]) -> str:
     if link.path in files:
         return link.path
     folder = f"{link.path}/" if link.path else ""
-    if f"{folder}model_index.json" in files:
+    if any(f"{folder}{index}" in files for index in INDEXES):
         return ""
     inside = [path for path in files if path.startswith(folder)]
     if not inside:
@@ -242,7 +243,7 @@ def _folder_files(files: Mapping[str, Any], folder: str, repository: str) -> lis
     """Configs, tokenizers and safetensors of the parts; of several number formats the plain one."""
     inside = [path for path in files if path.startswith(folder)]
     deep = [p for p in inside if not any(piece in _UNUSED_PARTS for piece in p[len(folder) :].split("/")[:-1])]
-    whole = f"{folder}model_index.json" in files
+    whole = any(f"{folder}{index}" in files for index in INDEXES)
     weights = [p for p in deep if p.endswith(".safetensors") and (not whole or "/" in p[len(folder) :])]
     if not weights:
         raise BaseError(
@@ -262,7 +263,7 @@ def _folder_files(files: Mapping[str, Any], folder: str, repository: str) -> lis
 def _belongs(path: str, folder: str) -> bool:
     """Whether a small file is of a part, or the index of parts itself."""
     rest = path[len(folder) :]
-    return "/" in rest or rest == "model_index.json"
+    return "/" in rest or rest in INDEXES
 
 
 def _without_variant(path: str) -> str:

@@ -56,13 +56,20 @@ def captioners() -> dict[str, Captioner]:
     return discover(lorasmith.captioners, Captioner)  # type: ignore[type-abstract]
 
 
-def find_captioner(name: str, options: Mapping[str, Any]) -> tuple[Captioner, dict[str, Any]]:
+def find_captioner(
+    name: str, options: Mapping[str, Any], known: Mapping[str, Captioner] | None = None
+) -> tuple[Captioner, dict[str, Any]]:
     """The captioner that a name or alias means, with its options; what the user gives wins over the alias's own.
+
+    Args:
+        name: of a captioner, or one of its other names.
+        options: as the user gives them.
+        known: all captioners, for whoever looks for many.
 
     Raises:
         ConfigError: no such captioner; the hint names the nearest name.
     """
-    known = captioners()
+    known = captioners() if known is None else known
     if name in known:
         return known[name], dict(options)
     for captioner in known.values():

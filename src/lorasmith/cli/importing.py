@@ -43,6 +43,9 @@ _SHOWN: Final = 40  # files that were left out; --json and the ledger have all
     show_default=True,
     help="Transparency is filled with the background, becomes the mask, or both.",
 )
+@click.option("--clips", is_flag=True, help="Take in videos and animated pictures as clips that move.")
+@click.option("--references", metavar="FOLDER", help="For edit models: folder of reference pictures, paired by name.")
+@click.option("--reference-suffix", metavar="WORD", help="What their names end in: _control, or _start:_end.")
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS", help="Reduce longer pictures to this.")
 @click.pass_context
 def import_(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lorasmith.errors import ConfigError
-from lorasmith.fields import unwrapped
+from lorasmith.fields import OneField, fields_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -45,8 +44,9 @@ COMMON = {
 
 def config_options(command: F) -> F:
     """Give a command a flag for each of ``COMMON``; its argument is the dotted key with ``__`` for dots."""
+    fields = _train_fields()
     for flag, key in reversed(COMMON.items()):
-        command = _flag(flag, key)(command)
+        command = _flag(flag, fields[key])(command)
     return command
 
 
@@ -115,67 +115,43 @@ def option_lines() -> list[str]:
 
 def option_table() -> list[dict[str, Any]]:
     """Every option of ``TrainConfig``: ``name``, ``type``, ``default``, ``description``."""
-    from lorasmith.config import known_keys
+    from lorasmith.config import TrainConfig
 
-    rows: list[dict[str, Any]] = []
-    for key, section in known_keys().items():
-        field = section.model_fields[key.rpartition(".")[2]]
-        default = "none, it is needed" if field.is_required() else json.dumps(field.default, ensure_ascii=False)
-        rows.append(
-            {"name": key, "type": _words(field.annotation), "default": default, "description": field.description or ""}
-        )
-    return rows
+    rows = option_rows(TrainConfig)
+    return [
+        {key: row[key] for key in ("name", "type", "description")}
+        | {"default": "none, it is needed" if row["needed"] else row["default"]}
+        for row in rows
+    ]
 
 
 def option_rows(section: type[BaseModel]) -> list[dict[str, Any]]:
-    """Every field of one section: ``name``, ``type``, ``needed``, ``default``, ``description``."""
-    rows: list[dict[str, Any]] = []
-    for name, field in section.model_fields.items():
-        default = None if field.is_required() else json.dumps(field.default, ensure_ascii=False, default=str)
-        description = " ".join((field.description or "").replace("`", "").split())
-        rows.append(
-            {
-                "name": name,
-                "type": _words(field.annotation),
-                "needed": field.is_required(),
-                "default": default,
-                "description": description,
-            }
-        )
-    return rows
+    """Every field of a section: ``name``, ``type``, ``needed``, ``default``, ``description``."""
+    return [
+        {
+            "name": field.key,
+            "type": field.type_words(),
+            "needed": field.needed,
+            "default": field.default_words(),
+            "description": field.description,
+        }
+        for field in fields_of(section)
+    ]
 
 
-def _flag(flag: str, key: str) -> Callable[[F], F]:
-    from lorasmith.config import known_keys
-
-    field = known_keys()[key].model_fields[key.rpartition(".")[2]]
-    name, annotation = key.replace(".", "__"), unwrapped(field.annotation)
-    help_text = field.description or ""
-    if annotation is bool:
-        return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
-    words = get_args(annotation) if get_origin(annotation) is not None and _is_choice(annotation) else ()
-    if words:
-        return click.option(f"--{flag}", name, type=click.Choice(words), help=help_text)
-    if get_origin(annotation) is tuple:
-        return click.option(f"--{flag}", name, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
-    metavar = {int: "INTEGER", float: "NUMBER"}.get(annotation, "TEXT")
-    return click.option(f"--{flag}", name, metavar=metavar, help=help_text)
+def _flag(flag: str, field: OneField) -> Callable[[F], F]:
+    name, about = field.key.replace(".", "__"), field.description
+    if field.kind == "switch":
+        return click.option(f"--{flag}/--no-{flag}", name, default=None, help=about)
+    if field.kind == "choice":
+        return click.option(f"--{flag}", name, type=click.Choice([str(word) for word in field.choices]), help=about)
+    if field.kind in ("list", "numbers"):
+        return click.option(f"--{flag}", name, multiple=True, metavar="TEXT", help=f"{about} Repeatable.")
+    metavar = {"whole": "INTEGER", "number": "NUMBER"}.get(field.kind, "TEXT")
+    return click.option(f"--{flag}", name, metavar=metavar, help=about)
 
 
-def _is_choice(annotation: Any) -> bool:
-    from lorasmith.config import choices
+def _train_fields() -> dict[str, OneField]:
+    from lorasmith.config import TrainConfig
 
-    return bool(choices(annotation))
-
-
-def _words(annotation: Any) -> str:
-    bare = unwrapped(annotation)
-    if _is_choice(bare):
-        return " | ".join(str(word) for word in get_args(bare))
-    if get_origin(bare) is tuple:
-        parts = [unwrapped(part) for part in get_args(bare) if part is not Ellipsis]
-        return f"{len(parts)} numbers" if parts and set(parts) == {float} else "list of text"
-    if get_origin(bare) is dict:
-        return "JSON object"
-    words = {int: "integer", float: "number", bool: "true | false", str: "text", Path: "path"}
-    return words.get(bare, str(bare))
+    return {field.key: field for field in fields_of(TrainConfig)}

@@ -137,10 +137,11 @@ def inspect(session: Session, adapter: str) -> None:
 
     ADAPTER is a path or a name in the library.
     """
-    report = plain(session.studio.inspect(adapter))
-    metadata = report.get("metadata", {})
-    lines = _lines({key: value for key, value in report.items() if key != "metadata"})
-    session.answer(report, *lines, f"metadata: {count(len(metadata), 'entry', 'entries')}, --json shows them")
+    from lorasmith.cli.lora.looking import described
+
+    found = session.studio.inspect(adapter)
+    entries = count(len(found.metadata), "entry", "entries")
+    session.answer(plain(found), *described(found), f"  metadata: {entries}; `lora inspect` looks deeper")
 
 
 @verb("certify")
@@ -161,18 +162,3 @@ def certify(context: click.Context, session: Session, /, adapter: str, base: str
         certificate = session.studio.certify(adapter, base, on_event=report)
     session.answer(plain(certificate), *certificate.sentences())
     context.exit(0 if certificate.passed else _FAILED_CERTIFICATE)
-
-
-def _lines(document: Any, indent: str = "") -> list[str]:
-    """A document as ``key: value`` lines; long lists by their length and beginning."""
-    lines: list[str] = []
-    for key, value in document.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list):
-            shown = ", ".join(str(entry) for entry in value[:5]) + (", ..." if len(value) > 5 else "")
-            lines.append(f"{indent}{name}: {shown} ({len(value)})" if len(value) > 5 else f"{indent}{name}: {shown}")
-        elif value not in ("", None, {}):
-            lines.append(f"{indent}{name}: {value}")
-    return lines

@@ -79,6 +79,7 @@ def difference_lines(session: Session, difference: VersionDiff, most: int | None
         ("added", [item.name for item in difference.added]),
         ("other pixels", difference.pixels),
         ("other mask", difference.masks),
+        ("other references", difference.references),
     )
     for word, names in named:
         if names:

@@ -14,14 +14,15 @@ from typing import Any, Final
 from lorasmith.datasets.images import Prepared
 from lorasmith.datasets.layouts import Described, Reading
 from lorasmith.datasets.ledger import Imported, Staged
-from lorasmith.datasets.magic import SUFFIX_OF
-from lorasmith.datasets.manifest import Fate, Item
+from lorasmith.datasets.magic import SUFFIX_OF, VIDEO_SUFFIX_OF
+from lorasmith.datasets.manifest import Clip, Fate, Item
 from lorasmith.datasets.names import collision_key, make_unique, natural_key, safe_item_name
 from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.sidecars import Heard, NotReadableError, PictureNames, Sidecar, Statement, hear
-from lorasmith.datasets.source import IMAGE_SUFFIXES, Entry, left_out
+from lorasmith.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Entry, left_out
 
 _REPEATS_FOLDER: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
+_SUFFIXES: Final = SUFFIX_OF | VIDEO_SUFFIX_OF
 _MOST_REPEATS: Final = 999  # 2024_summer is a year, and no trainer shows a picture two thousand times an epoch
 
 
@@ -35,6 +36,8 @@ class Picture:
     converted: Staged | None
     mask: Staged | None = None
     """Its alpha, when that was asked for."""
+    clip: Clip | None = None
+    """Set when it moves; ``image`` is then its first frame."""
 
     @property
     def image(self) -> Staged:
@@ -71,6 +74,8 @@ class Found:
     """Of files whose fate does not depend on others."""
     masks: Mapping[str, Mask] = field(default_factory=dict)
     """By path in the source."""
+    references: Mapping[str, Picture] = field(default_factory=dict)
+    """Pictures that others are made from, by path in the source."""
     reading: Reading | None = None
     used: tuple[str, ...] = ()
     """Files the layout was read from, without masks."""
@@ -105,6 +110,7 @@ class _Accounting:
         self._taken: set[str] = set()
         """Names that are taken, as they collide."""
         self.used_masks: set[str] = set()
+        self.used_references: set[str] = set()
         self.old: dict[int, str] = {}
         """Item of the dataset that is added to, of every picture that is in it already."""
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
@@ -183,27 +189,31 @@ class _Accounting:
 
     def _already_there(self) -> dict[int, str]:
         """The item that a picture is already, by index."""
-        by_bytes: dict[str, str] = {}
-        by_pixels: dict[str, str] = {}
+        by_bytes: dict[tuple[str, tuple[str, ...]], str] = {}
+        by_pixels: dict[tuple[str, tuple[str, ...]], str] = {}
         for item in self.present.values():
-            by_bytes.setdefault(item.original, item.name)
+            by_bytes.setdefault((item.original, item.references), item.name)
             if isinstance(pixels := item.provenance.get("pixels"), str):
-                by_pixels.setdefault(pixels, item.name)
+                by_pixels.setdefault((pixels, item.references), item.name)
         found: dict[int, str] = {}
         for index, picture in enumerate(self.pictures):
-            name = by_bytes.get(picture.original.sha256) or by_pixels.get(picture.prepared.pixels)
+            pair = tuple(reference.image.sha256 for reference in self._references_of(picture))
+            name = by_bytes.get((picture.original.sha256, pair)) or by_pixels.get((picture.prepared.pixels, pair))
             if name is not None:
                 found[index] = name
         return found
 
     def _keep_one_of_each(self, old: Mapping[int, str]) -> dict[int, int]:
         """For each picture the one kept of its like: the first with a caption, else the first; -1: an old one."""
-        best: dict[str, int] = {}
-        for index, picture in enumerate(self.pictures):
-            pixels = picture.prepared.pixels
+        best: dict[tuple[str, ...], int] = {}
+        alike = [
+            (picture.prepared.pixels, *(reference.prepared.pixels for reference in self._references_of(picture)))
+            for picture in self.pictures
+        ]
+        for index, pixels in enumerate(alike):
             if index not in old and (pixels not in best or self._says_more(index, best[pixels])):
                 best[pixels] = index
-        return {i: -1 if i in old else best[picture.prepared.pixels] for i, picture in enumerate(self.pictures)}
+        return {i: -1 if i in old else best[pixels] for i, pixels in enumerate(alike)}
 
     def _says_more(self, index: int, than: int) -> bool:
         return self._has_caption(index) and not self._has_caption(than)
@@ -221,10 +231,35 @@ class _Accounting:
         sentences: list[str] = []
         described = self.described.get(path) or _from_folder(path, sentences)
         mask = self._mask_of(picture, described, name, sentences)
+        references = self._references_of(picture)
+        self._account_references(references, described, name, sentences)
         item = self._item(index, name, described, mask)
         self.fates.append(_picture_fate(picture, name, sentences))
-        self.staged.update({s.sha256: s for s in (picture.original, picture.image, mask) if s is not None})
+        files = (picture.original, picture.image, mask, *(reference.image for reference in references))
+        self.staged.update({s.sha256: s for s in files if s is not None})
         return item
+
+    def _references_of(self, picture: Picture) -> tuple[Picture, ...]:
+        """What a picture is made from: all that was named, or nothing, since their order has a meaning."""
+        described = self.described.get(picture.entry.path)
+        found = [self.found.references.get(path) for path in described.references] if described else []
+        return tuple(one for one in found if one is not None) if None not in found else ()
+
+    def _account_references(
+        self, references: Sequence[Picture], described: Described, name: str, sentences: list[str]
+    ) -> None:
+        if len(references) < len(described.references):
+            missing = [path for path in described.references if path not in self.found.references]
+            sentences.append(f"Its reference {missing[0]} cannot be used, so it has none.")
+        for number, reference in enumerate(references, start=1):
+            path = reference.entry.path
+            if path in self.used_references or path in self.described:
+                continue
+            self.used_references.add(path)
+            fate: Any = "converted" if reference.converted else "taken"
+            which = f"is reference {number} of {name}." if len(references) > 1 else f"is the reference of {name}."
+            detail = " ".join([which, *reference.prepared.sentences])
+            self.fates.append(Fate(path=path, fate=fate, rule="reference", detail=detail, item=name))
 
     def _item(self, index: int, name: str, described: Described, mask: Staged | None) -> Item:
         picture = self.pictures[index]
@@ -235,6 +270,9 @@ class _Accounting:
         provenance |= {key: value for key, value in described.provenance.items() if key not in ("source",)}
         if self.found.origin is not None:
             provenance |= self.found.origin.of(picture.entry.path, provenance)
+        references = self._references_of(picture)
+        if references:
+            provenance["references"] = [reference.entry.path for reference in references]
         caption = described.caption
         if caption is not None and self.found.reading is not None:
             provenance["caption"] = f"layout {self.found.reading.layout}"
@@ -249,9 +287,11 @@ class _Accounting:
             height=picture.prepared.height,
             caption=caption or "",
             mask=mask.sha256 if mask else None,
+            references=tuple(reference.image.sha256 for reference in references),
             role=described.role,
             repeats=described.repeats,
             concept=described.concept,
+            clip=picture.clip,
             provenance=provenance,
         )
 
@@ -349,6 +389,9 @@ class _Accounting:
         for path in self.found.masks:
             if path not in self.used_masks:
                 yield left_out(path, "orphan_mask", "is the mask of a picture that was not taken.")
+        for path in self.found.references:
+            if path not in self.used_references and path not in self.described:
+                yield left_out(path, "orphan_reference", "is the reference of a picture that was not taken.")
         for path in self.found.used:
             sentence = self.found.reading.used[path] if self.found.reading else ""
             yield Fate(path=path, fate="taken", rule="layout", detail=sentence)
@@ -369,7 +412,7 @@ def _choose(statements: Sequence[Statement]) -> Statement | None:
 
 
 def _was_image(fate: Fate) -> bool:
-    return PurePosixPath(fate.path.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES
+    return PurePosixPath(fate.path.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _common_roots(entries: Sequence[Entry]) -> dict[str, str]:
@@ -399,9 +442,9 @@ def _below(root: str, entry: Entry) -> str:
 
 def _with_suffix(path: str, picture: Picture) -> str:
     """The path with the suffix of its format when it has none of a picture: a name without one is lost on trainers."""
-    if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
+    if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return path
-    return path.rstrip(". ") + SUFFIX_OF[picture.prepared.format][0]
+    return path.rstrip(". ") + _SUFFIXES[picture.prepared.format][0]
 
 
 def _from_folder(path: str, sentences: list[str]) -> Described:
@@ -421,11 +464,13 @@ def _from_folder(path: str, sentences: list[str]) -> Described:
 def _picture_fate(picture: Picture, name: str, more: Sequence[str]) -> Fate:
     path, prepared = picture.entry.path, picture.prepared
     repaired = "repaired:end_mark" in prepared.transforms
-    first = "is repaired." if repaired else "is converted." if picture.converted else "is taken as it came."
+    whole = picture.clip is not None or picture.converted is None
+    first = "is repaired." if repaired else "is taken as it came." if whole else "is converted."
     sentences = [first, *prepared.sentences]
     suffix = PurePosixPath(path.replace("\\", "/")).suffix.lower()
-    if suffix not in SUFFIX_OF[prepared.format]:
-        says = "whatever its name says" if suffix in IMAGE_SUFFIXES else "by its bytes; its name does not say so"
+    if suffix not in _SUFFIXES[prepared.format]:
+        named = suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        says = "whatever its name says" if named else "by its bytes; its name does not say so"
         sentences.append(f"It is a {prepared.format} {says}.")
     if PurePosixPath(name).name != PurePosixPath(path.replace("\\", "/")).name:
         sentences.append(f"It is called {name} here, for its own name is taken or not safe everywhere.")
@@ -434,7 +479,7 @@ def _picture_fate(picture: Picture, name: str, more: Sequence[str]) -> Fate:
     sentences.extend(more)
     if picture.entry.note:
         sentences.append(picture.entry.note)
-    fate: Any = "converted" if picture.converted else "taken"
+    fate: Any = "taken" if whole else "converted"
     rule = "repaired" if repaired else "image"
     return Fate(path=path, fate=fate, rule=rule, detail=" ".join(sentences), item=name)
 

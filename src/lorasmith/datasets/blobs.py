@@ -12,7 +12,7 @@ from PIL import Image
 
 from lorasmith.datasets.leases import Lease, store_locked
 from lorasmith.datasets.ledger import Staged
-from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.manifest import Item, blobs_of
 from lorasmith.datasets.objects import SHA256, ObjectFolder
 from lorasmith.errors import DatasetError, InputError
 from lorasmith.files import sync_folder
@@ -95,7 +95,7 @@ class Blobs:
         if self._lease is None:
             return
         for item in items:
-            self._lease.names -= {item.image, item.original, item.mask}
+            self._lease.names -= blobs_of(item)
         if not self._lease.names:
             self._lease.give_back()
             self._lease = None

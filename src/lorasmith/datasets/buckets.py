@@ -1,6 +1,7 @@
 """Aspect buckets: every picture keeps nearly its own shape, every bucket nearly the same area.
 
-Pictures of one bucket share one latent shape and can stand in one batch. Nothing here is random.
+Pictures of one bucket share one latent shape and can stand in one batch. For families of clips a bucket has a third
+dimension, the number of frames, and a picture is a clip of one frame. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.manifest import Clip, Item
 
 LONGEST_SIDE = 2  # in units of the resolution; the shortest side is the resolution divided by it
+Cut = Literal["head", "uniform", "chunks"]
+"""Which part of a long clip is shown. ``head``: its beginning. ``chunks``: one window after the other, without the rest
+at the end. ``uniform``: as few windows as cover all of it, evenly spread, so that they overlap."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,22 @@ class Placed:
     """Share of the picture's area that the crop cuts away, 0 to below 1."""
     repeats: int = 1
     """How often a pass shows it, before the run's own repeats."""
+    frames: int = 1
+    """How many frames are shown; 1 for a picture."""
+    start: int = 0
+    """The first of them, counted at ``fps``."""
+    fps: float = 0.0
+    """Frames a second that are shown; 0 where the family takes pictures alone."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from other windows of the same clip; of a picture, and of a clip's beginning, the item's name
+        (which holds no colon)."""
+        return f"{self.item}:{self.start}" if self.start else self.item
+
+    def numbers(self, clip: Clip) -> list[int]:
+        """The clip's frames that are shown, from 0: of each moment the one that is there then."""
+        return [min(clip.frames - 1, int((self.start + n) * clip.fps / self.fps + 1e-6)) for n in range(self.frames)]
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,42 @@ class Bucket:
     width: int
     height: int
     placed: tuple[Placed, ...]
+    frames: int = 1
+
+    @property
+    def title(self) -> str:
+        """``512 x 512``, and ``512 x 512 x 33`` for clips."""
+        size = f"{self.width} x {self.height}"
+        return f"{size} x {self.frames}" if self.frames > 1 else size
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How clips become windows of frames. A window has ``step`` * n + 1 frames, ``most`` at most."""
+
+    step: int
+    most: int
+    fps: float
+    cut: Cut = "head"
+
+    def available(self, clip: Clip) -> int:
+        """How many frames a clip has at ``fps``."""
+        return max(1, int(clip.frames * self.fps / clip.fps + 1e-6))
+
+    def window(self, available: int) -> int:
+        """The longest window that so many frames can fill."""
+        return (min(available, self.most) - 1) // self.step * self.step + 1
+
+    def starts(self, clip: Clip) -> tuple[int, ...]:
+        """Where the windows of a clip begin."""
+        available = self.available(clip)
+        window = self.window(available)
+        if self.cut == "head":
+            return (0,)
+        if self.cut == "chunks":
+            return tuple(range(0, available - window + 1, window))
+        count = math.ceil(available / window)
+        return tuple(round(n * (available - window) / max(1, count - 1)) for n in range(count))
 
 
 @dataclass(frozen=True)
@@ -111,7 +168,13 @@ def crop_box(width: int, height: int, placed: Placed) -> tuple[float, float, flo
 
 
 def arrange(
-    items: Sequence[Item], *, resolution: int, bucket_multiple: int, buckets: bool = True, upscale: bool = True
+    items: Sequence[Item],
+    *,
+    resolution: int,
+    bucket_multiple: int,
+    buckets: bool = True,
+    upscale: bool = True,
+    frames: Frames | None = None,
 ) -> Arrangement:
     """Sort pictures into buckets.
 
@@ -121,10 +184,11 @@ def arrange(
         bucket_multiple: the family's; see ``side_multiple``.
         buckets: without, the square is the only bucket.
         upscale: without, pictures smaller than their bucket are left out.
+        frames: how clips are shown; None: as pictures of their first frame.
     """
     table = table_of(resolution, bucket_multiple, buckets=buckets)
     known: dict[tuple[int, int], tuple[int, int]] = {}  # most sets repeat a few sizes
-    sorted_in: dict[tuple[int, int], list[Placed]] = {}
+    sorted_in: dict[tuple[int, int, int], list[Placed]] = {}
     left_out: list[LeftOut] = []
     for item in items:
         size = (item.width, item.height)
@@ -138,11 +202,24 @@ def arrange(
             )
             left_out.append(LeftOut(item.name, reason))
         else:
-            sorted_in.setdefault((placed.width, placed.height), []).append(placed)
+            for shown in windows_of(item, placed, frames):
+                sorted_in.setdefault((shown.width, shown.height, shown.frames), []).append(shown)
     return Arrangement(
-        tuple(Bucket(width, height, tuple(placed)) for (width, height), placed in sorted(sorted_in.items())),
+        tuple(
+            Bucket(width, height, tuple(placed), long) for (width, height, long), placed in sorted(sorted_in.items())
+        ),
         tuple(left_out),
     )
+
+
+def windows_of(item: Item, placed: Placed, frames: Frames | None) -> list[Placed]:
+    """What is shown of an item that has its place: itself, or the windows of a clip."""
+    if frames is None:
+        return [placed]
+    if item.clip is None:
+        return [replace(placed, fps=frames.fps)]
+    long = frames.window(frames.available(item.clip))
+    return [replace(placed, frames=long, start=start, fps=frames.fps) for start in frames.starts(item.clip)]
 
 
 def divide(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:

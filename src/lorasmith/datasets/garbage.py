@@ -151,3 +151,6 @@ def _blobs_of(content: bytes) -> Iterator[str]:
         for key in ("image", "original", "mask"):
             if record.get(key) is not None:
                 yield str(record[key])
+        if record.get("clip") is not None:
+            yield str(record["clip"]["video"])
+        yield from map(str, record.get("references", ()))

@@ -87,6 +87,7 @@ class VersionDiff:
     """Old and new name of items that have the same picture."""
     pixels: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     captions: tuple[CaptionChange, ...] = ()
     settings: tuple[SettingChange, ...] = ()
     provenance: tuple[str, ...] = ()
@@ -175,6 +176,7 @@ def diff(before: DatasetVersion, after: DatasetVersion) -> VersionDiff:
         renamed=tuple(renamed),
         pixels=tuple(b.name for a, b in changed if a.image != b.image),
         masks=tuple(b.name for a, b in changed if a.mask != b.mask),
+        references=tuple(b.name for a, b in changed if a.references != b.references),
         captions=tuple(CaptionChange(b.name, a.caption, b.caption) for a, b in changed if a.caption != b.caption),
         settings=tuple(
             SettingChange(b.name, setting, getattr(a, setting), getattr(b, setting))

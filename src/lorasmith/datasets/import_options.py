@@ -24,3 +24,12 @@ class ImportOptions(Section):
     """Pixels: longer pictures are reduced to it, and the originals kept. Left out, sizes stay."""
     limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many pictures are taken at most, the first by name. Left out, all."""
+    clips: bool = False
+    """Take in videos (MP4, MOV, MKV, WebM) and animated pictures as clips that move. Without, of an animated picture
+    the first frame is taken, and videos are left out."""
+    references: Annotated[str, Field(max_length=400)] | None = None
+    """For edit models: the folder of reference pictures in the source, paired by name: name.png, or name_0.png and
+    name_1.png for several; several folders with commas, in order. Left out, only what a layout names."""
+    reference_suffix: Annotated[str, Field(max_length=60)] | None = None
+    """What names of reference pictures end in: _control, or _start:_end for both pictures of a pair. Left out, pairs
+    called NAME_start and NAME_end are found all the same."""

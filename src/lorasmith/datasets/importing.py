@@ -18,23 +18,27 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, get_args
 
 from PIL import Image
 
 from lorasmith.datasets.accounting import Caption, Found, Mask, Picture
 from lorasmith.datasets.captions import decode_caption
+from lorasmith.datasets.clips.reading import WHITE, frames_of, may_move, measure
 from lorasmith.datasets.emptiness import no_images
-from lorasmith.datasets.images import Alpha, png_bytes_to, prepare, prepare_mask, quiet_pillow
+from lorasmith.datasets.images import Alpha, Prepared, png_bytes_to, prepare, prepare_mask, quiet_pillow
 from lorasmith.datasets.layouts import Reading
+from lorasmith.datasets.layouts.reading import SourceFiles
 from lorasmith.datasets.ledger import Staged
-from lorasmith.datasets.magic import PEEK, picture_format
-from lorasmith.datasets.manifest import Fate
+from lorasmith.datasets.magic import PEEK, moving_format, picture_format
+from lorasmith.datasets.manifest import Clip, Fate
 from lorasmith.datasets.names import natural_key
 from lorasmith.datasets.origins import Origin
+from lorasmith.datasets.pairing import suffixes, with_pairs
 from lorasmith.datasets.recognition import recognise
 from lorasmith.datasets.source import (
+    VIDEO_SUFFIXES,
     Entry,
     RefusedError,
     Source,
@@ -88,6 +92,12 @@ class Settings:
     """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
     limit: int | None = None
     """How many pictures are read at most, the first by name; None: all."""
+    clips: bool = False
+    """Take videos and animated pictures as clips; without, of an animated picture the first frame."""
+    references: str | None = None
+    """Names of folders of reference pictures, commas between."""
+    reference_suffix: str | None = None
+    """What names of references end in; see ``pairing.suffixes``."""
 
     def __post_init__(self) -> None:
         if self.alpha not in get_args(Alpha):
@@ -96,6 +106,8 @@ class Settings:
             raise ConfigError(f"{self.limit} pictures are none.", "Give a number from 1 on.")
         if self.max_side is not None and self.max_side < 1:
             raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
+        if self.reference_suffix:
+            suffixes(self.reference_suffix)
 
 
 def gather(
@@ -131,9 +143,11 @@ def gather(
     fates.extend(origin.missed if origin is not None else ())
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
-    entries = [_sniffed(source, entry) for entry in entries]
+    entries = [_sniffed(source, entry, settings.clips) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
+    reading = _with_pairs(source, entries, reading, settings)
     sorted_out = _sort_out(entries, reading)
+    fates.extend(sorted_out.fates)
     fates.extend(_beyond(sorted_out, settings.limit))
     captions: list[Caption] = []
     for entry in sorted_out.beside:
@@ -146,14 +160,20 @@ def gather(
     report = _Reporter(len(wanted), progress, watch, cancel)
     pictures: list[Picture] = []
     found_masks: dict[str, Mask] = {}
+    references: dict[str, Picture] = {}
+    named = _references_in(reading)
     masks = {id(entry) for entry in sorted_out.masks}
+    beside = {id(entry) for entry in sorted_out.references}
     own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
     tasks = (_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted)
     with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
         report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
             if isinstance(found, Picture):
-                pictures.append(found)
+                if found.entry.path in named:
+                    references.setdefault(found.entry.path, found)
+                if id(found.entry) not in beside:
+                    pictures.append(found)
             elif isinstance(found, Mask):
                 found_masks[found.entry.path] = found
             else:
@@ -167,6 +187,7 @@ def gather(
         captions=tuple(captions),
         fates=tuple(fates),
         masks=found_masks,
+        references=references,
         reading=reading,
         used=tuple(entry.path for entry in sorted_out.used),
         said=(*(origin.said if origin is not None else ()), *said),
@@ -181,17 +202,47 @@ class _SortedOut:
     pictures: list[Entry] = field(default_factory=list)
     """Masks among them."""
     masks: list[Entry] = field(default_factory=list)
+    references: list[Entry] = field(default_factory=list)
+    """Pictures that are nothing but references of others; they stand among ``pictures`` too."""
     used: list[Entry] = field(default_factory=list)
     beside: list[Entry] = field(default_factory=list)
+    fates: list[Fate] = field(default_factory=list)
+
+
+def _with_pairs(
+    source: Source, entries: Sequence[Entry], reading: Reading | None, settings: Settings
+) -> Reading | None:
+    """The reading with the references that the settings ask for."""
+    if not settings.references and not settings.reference_suffix:
+        return reading
+    by_path = {entry.path: entry for entry in reversed(entries)}
+    files = SourceFiles([e.path for e in entries], lambda path: b"".join(source.chunks(by_path[path])))
+    before = source.read_bytes
+    found = with_pairs(reading, files, settings.references, settings.reference_suffix)
+    source.read_bytes = before  # captions of pairs are read once more
+    return found
+
+
+def _references_in(reading: Reading | None) -> set[str]:
+    """Paths of everything that is a reference of something."""
+    return {path for told in reading.described.values() for path in told.references} if reading else set()
 
 
 def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
     """A path that a ZIP holds twice is what the layout says the first time, and itself the second."""
     masks = {told.mask for path, told in reading.described.items() if told.mask != path} if reading else set()
-    used = {path for path in reading.used if path not in masks} if reading else set()
+    references = {path for path in _references_in(reading) if reading and path not in reading.described}
+    used = {path for path in reading.used if path not in masks | references} if reading else set()
+    orphans = dict(reading.orphans) if reading else {}
     result = _SortedOut()
     for entry in entries:
-        if entry.path in masks:
+        if entry.path in references:
+            references.discard(entry.path)
+            result.references.append(entry)
+            result.pictures.append(entry)
+        elif entry.path in orphans:
+            result.fates.append(left_out(entry.path, "orphan_reference", orphans.pop(entry.path)))
+        elif entry.path in masks:
             masks.discard(entry.path)
             result.masks.append(entry)
             result.pictures.append(entry)
@@ -207,7 +258,7 @@ def _beyond(sorted_out: _SortedOut, limit: int | None) -> list[Fate]:
     """Take the pictures beyond the limit out of what will be read; their fates."""
     if limit is None:
         return []
-    masks = {id(entry) for entry in sorted_out.masks}
+    masks = {id(entry) for entry in (*sorted_out.masks, *sorted_out.references)}
     pictures = [entry for entry in sorted_out.pictures if id(entry) not in masks]
     beyond = {id(entry) for entry in pictures[limit:]}
     sorted_out.pictures = [entry for entry in sorted_out.pictures if id(entry) not in beyond]
@@ -225,6 +276,9 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["max_side"] = settings.max_side
     if settings.limit is not None:
         arguments["limit"] = settings.limit
+    for name in ("clips", "references", "reference_suffix"):
+        if getattr(settings, name):
+            arguments[name] = getattr(settings, name)
     if found.reading is not None:
         arguments["layout"] = found.reading.layout
     if found.origin is not None:
@@ -302,17 +356,21 @@ def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) ->
         )
 
 
-def _sniffed(source: Source, entry: Entry) -> Entry:
-    """A file whose name says nothing is a picture when its first bytes do."""
+def _sniffed(source: Source, entry: Entry, clips: bool) -> Entry:
+    """A file whose name says nothing is a picture when its first bytes do, or a video where those are wanted; one that
+    is called a video is looked at as if it were."""
     if entry.kind != "other":
         return entry
+    if clips and PurePosixPath(entry.path).suffix.lower() in VIDEO_SUFFIXES:
+        return replace(entry, kind="image")
     try:
         with source.open(entry) as stream:
             beginning = stream.read(PEEK)
     except source.reading():
         return entry
     name = picture_format(beginning)
-    return replace(entry, kind="image") if name and may_be_picture(entry, name) else entry
+    video = clips and moving_format(beginning) is not None
+    return replace(entry, kind="image") if video or (name and may_be_picture(entry, name)) else entry
 
 
 def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
@@ -400,8 +458,11 @@ def _one_after_the_other(held: list[bytes], chunks: Iterable[bytes]) -> Generato
 
 
 def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Picture:
-    """In a thread: stage one picture, and a PNG of it if its pixels had to change."""
+    """In a thread: stage one picture, and a PNG of it if its pixels had to change; or a clip where those are wanted."""
     try:
+        if settings.clips and may_move(content if isinstance(content, bytes) else content.path):
+            original = content if isinstance(content, Staged) else _write(path, content)
+            return _clip(entry, original, settings, pixel_limit)
         prepared = prepare(
             content if isinstance(content, bytes) else content.path,
             background=settings.background,
@@ -412,10 +473,35 @@ def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Setting
     except RefusedError:
         path.unlink(missing_ok=True)
         raise
+    if not settings.clips and any(word.startswith("first_frame:") for word in prepared.transforms):
+        told = (*prepared.sentences, "With the option clips it is taken as a clip.")
+        prepared = replace(prepared, sentences=told)
     original = content if isinstance(content, Staged) else _write(path, content)
     converted = _write_png(path.with_suffix(".png"), prepared.image) if prepared.image is not None else None
     mask = _write_png(path.with_suffix(".mask.png"), prepared.alpha) if prepared.alpha is not None else None
     return Picture(entry, replace(prepared, image=None, alpha=None), original, converted, mask)
+
+
+def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) -> Picture:
+    """In a thread: decode a staged video or animated picture from end to end, and stage its first frame."""
+    measured = measure(original.path, pixel_limit=pixel_limit)
+    clip = Clip(
+        video=original.sha256, frames=measured.frames, fps=measured.fps, width=measured.width, height=measured.height
+    )
+    background = "#{:02x}{:02x}{:02x}".format(*settings.background)
+    first = next(frames_of(original.path, clip, [0], background))
+    transforms = (*measured.transforms, *([] if background == WHITE else [f"background:{background}"]))
+    seconds = f"{measured.frames} frames, {measured.fps:.4g} a second"
+    sentence = (
+        f"It is a clip of {seconds}." if measured.frames > 1 else "It holds one frame, and is taken as a picture."
+    )
+    prepared = Prepared(
+        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None,
+        transforms=transforms,
+        sentences=(sentence, *measured.sentences),
+    )  # fmt: skip
+    converted = _write_png(original.path.with_suffix(".png"), first)
+    return Picture(entry, prepared, original, converted, clip=clip if measured.frames > 1 else None)
 
 
 def _decode_mask(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Mask:

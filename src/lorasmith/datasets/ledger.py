@@ -29,16 +29,19 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "caption": "A caption or a file of captions that was used.",
         "metadata": "A file that told where a picture comes from, and held no caption that was used.",
         "mask": "A picture that became the mask of an item.",
+        "reference": "A picture that became a reference of an item: what an edit model is given.",
         "layout": "A file that was read as part of a trainer's or a hub's layout.",
         "duplicate": "The same bytes or pixels as a picture that is kept or was there before.",
         "duplicate_caption": "A second caption of a picture that has one of higher rank.",
         "orphan_caption": "A caption without a picture that was taken.",
         "kept_caption": "A caption of a picture that is in the dataset already; what stands there was not touched.",
         "orphan_mask": "A mask without a picture that was taken.",
+        "orphan_reference": "A reference picture without a picture that was taken.",
         "mask_size": "A mask of another size than its picture.",
         "unknown_sidecar": "A JSON, JSONL or CSV file that holds no captions in a form that is read.",
         "unreadable_caption": "A caption or table whose bytes are no text, or not what its suffix promises.",
         "not_an_image": "Neither a picture nor a caption.",
+        "video": "A video, and clips were not asked for.",
         "unsupported_format": "A picture format that is not read.",
         "needs_extra": "A picture format that is read with an extra that is not installed.",
         "unsupported_pixels": "A picture whose numbers have no known scale.",
@@ -101,7 +104,8 @@ class Imported:
 
 
 def _trained(item: Item) -> tuple[object, ...]:
-    return item.name, item.image, item.mask, item.caption, item.role, item.repeats, item.concept
+    trained = (item.name, item.image, item.mask, item.references, item.caption, item.role, item.repeats, item.concept)
+    return (*trained, item.clip)
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,22 @@ def filter_fates(
     Raises:
         ConfigError: no such rule.
     """
+    return fates_that(version.ledger, fate, rule, path, source)
+
+
+def fates_that(
+    fates: Iterable[Fate],
+    fate: FateWord | None = None,
+    rule: str | None = None,
+    path: str | None = None,
+    source: str | None = None,
+) -> tuple[Fate, ...]:
+    """``filter_fates`` of lines that somebody holds."""
     if rule is not None and rule not in RULES:
         raise ConfigError(f"There is no rule '{rule}' in the ledger.", f"The rules are: {', '.join(sorted(RULES))}.")
     return tuple(
         line
-        for line in version.ledger
+        for line in fates
         if (fate is None or line.fate == fate)
         and (rule is None or line.rule == rule)
         and (path is None or line.path == path or fnmatchcase(line.path, path))

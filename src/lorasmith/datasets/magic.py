@@ -33,6 +33,20 @@ SUFFIX_OF: Final = {
 """The suffixes of each format; the first is the one given to a file without any."""
 
 
+VIDEO_SUFFIX_OF: Final = {"MP4": (".mp4", ".m4v", ".mov"), "MKV": (".mkv", ".webm")}
+"""The suffixes of each container of videos, as ``moving_format`` calls them."""
+
+
+def moving_format(beginning: bytes) -> str | None:
+    """The container of videos that a file with these first bytes claims to be: ``MP4`` (QuickTime too), ``MKV`` (WebM
+    too); None when it is none, animated pictures among them."""
+    if beginning.startswith(b"\x1aE\xdf\xa3"):
+        return "MKV"
+    if beginning[4:8] == b"ftyp":
+        return None if _iso_media(beginning) else "MP4"
+    return "MP4" if beginning[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip") else None
+
+
 def picture_format(beginning: bytes) -> str | None:
     """The format that a file with these first bytes claims, as Pillow calls it; None when it is no picture."""
     for magic, name in _PLAIN:

@@ -28,8 +28,28 @@ class Record(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Clip:
+    """A moving picture: which frames of which video. Frames are counted at an even ``fps``, from 0."""
+
+    video: str
+    """SHA-256 of the blob with the video as it came."""
+    frames: Annotated[int, Field(ge=1)]
+    """How many frames it has, from ``start`` on."""
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    """Frames a second. A video whose frames last unlike long is read at its mean, frames repeated or passed over."""
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    start: Annotated[int, Field(ge=0)] = 0
+    """The first frame of the video that belongs to the clip."""
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Item:
-    """One picture of a dataset. ``image``, ``original`` and ``mask`` are SHA-256 of blobs.
+    """One picture or clip of a dataset. ``image``, ``original``, ``mask`` and ``references`` are SHA-256 of blobs.
 
     A slotted dataclass and no pydantic model, because a hundred thousand of them are held at once; make an edited
     one with ``dataclasses.replace``.
@@ -38,7 +58,7 @@ class Item:
     name: str
     """Unique within the version, NFC, with its suffix; from the file's path in the source."""
     image: str
-    """The pixels that are trained: upright, sRGB, 8 bits, no alpha."""
+    """The pixels that are trained: upright, sRGB, 8 bits, no alpha. Of a clip, its first frame."""
     original: str
     """The bytes as they came; equal to ``image`` when nothing had to be done."""
     width: Annotated[int, Field(ge=1)]
@@ -47,11 +67,16 @@ class Item:
     """As in a caption file: tags, prose or several lines, one variant each; never normalised on its own."""
     mask: str | None = None
     """A gray picture of the same size: white is trained, black is not."""
+    references: tuple[str, ...] = ()
+    """SHA-256 of the blobs of the pictures it was made from, in order, prepared as ``image`` is: of a pair, what an
+    edit model is given; the picture itself is what it shall make of them."""
     role: Role = "train"
     repeats: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How often the picture is shown in one epoch, as a folder named ``10_cat`` asks for."""
     concept: str = ""
     """The folder or group it belongs to, e.g. ``cat`` of ``10_cat``; empty when there is one concept only."""
+    clip: Clip | None = None
+    """Set when it moves; families of pictures train its first frame."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """``source`` (path inside the archive or folder), ``transforms`` (what was done to the pixels, e.g.
     ``orientation:6``), ``format`` of the original, ``caption`` (who wrote it: a file's path or a captioner)."""
@@ -92,9 +117,9 @@ class Operation(Record):
 class DatasetVersion(Record):
     """An immutable state of a dataset.
 
-    ``fingerprint`` is the SHA-256 over what training sees of every item in order (name, pixels, mask, caption, role,
-    repeats): two versions with the same fingerprint train the same. ``root`` is over everything: two versions with the
-    same root hold the same items, whatever made them.
+    ``fingerprint`` is the SHA-256 over what training sees of every item in order: name, pixels, mask, caption, role,
+    repeats, and references where there are any. Two versions with the same fingerprint train the same. ``root`` is over
+    everything: two versions with the same root hold the same items, whatever made them.
     """
 
     format: int = FORMAT
@@ -134,5 +159,18 @@ class DatasetVersion(Record):
 
     @property
     def fingerprint(self) -> str:
-        content = [(i.name, i.image, i.mask, i.caption, i.role, i.repeats) for i in self.items]
+        content = [_trained(item) for item in self.items]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def _trained(item: Item) -> tuple[Any, ...]:
+    """What training sees of an item; versions without references and clips keep the fingerprints they had."""
+    seen: tuple[Any, ...] = (item.name, item.image, item.mask, item.caption, item.role, item.repeats)
+    seen = (*seen, item.references) if item.references else seen
+    return (*seen, dataclasses.astuple(item.clip)) if item.clip is not None else seen
+
+
+def blobs_of(item: Item) -> set[str]:
+    """Every blob that an item names."""
+    more = (item.mask, item.clip.video if item.clip is not None else None)
+    return {item.image, item.original, *item.references, *(sha for sha in more if sha is not None)}

@@ -218,12 +218,17 @@ def _record(item: Item) -> dict[str, Any]:
         record["caption"] = item.caption
     if item.mask is not None:
         record["mask"] = item.mask
+    if item.references:
+        record["references"] = list(item.references)
     if item.role != "train":
         record["role"] = item.role
     if item.repeats != 1:
         record["repeats"] = item.repeats
     if item.concept:
         record["concept"] = item.concept
+    if item.clip is not None:
+        record["clip"] = {"video": item.clip.video, "frames": item.clip.frames, "fps": item.clip.fps}
+        record["clip"] |= {"width": item.clip.width, "height": item.clip.height, "start": item.clip.start}
     if item.provenance:
         record["provenance"] = item.provenance
     return record

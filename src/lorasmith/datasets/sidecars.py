@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from lorasmith.datasets.names import collision_key
-from lorasmith.datasets.source import IMAGE_SUFFIXES
+from lorasmith.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _TEXT_KEYS: Final = ("caption", "text", "prompt", "description")
 _FILE_KEYS: Final = ("file_name", "filename", "file", "image", "image_path", "file_path", "filepath", "path", "img")
@@ -124,7 +124,7 @@ class PictureNames:
         if not flat:
             return []
         below = f"{folder}/{flat}" if folder else flat
-        named = PurePosixPath(flat).suffix.lower() in IMAGE_SUFFIXES
+        named = PurePosixPath(flat).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
         for candidate in (below, flat):
             found = self.of_path(candidate)[0] or ([] if named else self.of_stem(candidate)[0])
             if found:

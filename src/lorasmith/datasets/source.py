@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar, Final, Literal
 
-from lorasmith.datasets.magic import PEEK, SUFFIX_OF, picture_format
+from lorasmith.datasets.magic import PEEK, SUFFIX_OF, VIDEO_SUFFIX_OF, picture_format
 from lorasmith.datasets.manifest import Fate
 from lorasmith.errors import EnvironmentProblem, InputError, OutOfDisk
 from lorasmith.files import bytes_in_words
 
 IMAGE_SUFFIXES: Final = frozenset(suffix for suffixes in SUFFIX_OF.values() for suffix in suffixes)
+VIDEO_SUFFIXES: Final = frozenset(suffix for suffixes in VIDEO_SUFFIX_OF.values() for suffix in suffixes)
 CAPTION_SUFFIXES: Final = frozenset((".txt", ".caption"))
 SIDECAR_SUFFIXES: Final = frozenset((".json", ".jsonl", ".csv", ".tsv"))
 _UNSUPPORTED: Final = frozenset(
@@ -312,6 +313,8 @@ def foreign(path: str) -> Fate:
         return left_out(
             path, "unsupported_format", f"is a {suffix[1:].upper()}, which is not read; save it as PNG or JPG."
         )
+    if suffix in VIDEO_SUFFIXES:
+        return left_out(path, "video", "is a video by its name; with the option clips it is taken as a clip.")
     return left_out(path, "not_an_image", "is neither a picture nor a caption.")
 
 

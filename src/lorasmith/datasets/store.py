@@ -13,7 +13,8 @@ A version's header is written last and renamed into place, so that an import or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,7 +32,7 @@ from lorasmith.datasets.images import Alpha, parse_background
 from lorasmith.datasets.importing import Cancel, Progress, Settings, Watch, describe_import, flush, gather
 from lorasmith.datasets.leases import staging
 from lorasmith.datasets.ledger import Imported
-from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece, blobs_of
 from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.origins import Origin
@@ -47,9 +48,14 @@ _FROM_ELSEWHERE: Final = ("fetched", "uploads")
 class DatasetStore:
     """All datasets of a home. Versions that one store object reads share what they have in common in memory."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, versions: VersionFiles | None = None) -> None:
+        """
+        Args:
+            home: whose datasets.
+            versions: of the same home, to share what is in memory of them with other stores; left out, its own.
+        """
         self.home = Path(home)  # nothing below may point back here: what was put is kept as long as this object lives
-        self._versions = VersionFiles(self.home)
+        self._versions = versions or VersionFiles(self.home)
         self._blobs = Blobs(self.home)
 
     def import_source(
@@ -63,6 +69,9 @@ class DatasetStore:
         max_side: int | None = None,
         layout: str | None = None,
         limit: int | None = None,
+        clips: bool = False,
+        references: str | None = None,
+        reference_suffix: str | None = None,
         origin: Origin | None = None,
         progress: Progress | None = None,
         watch: Watch | None = None,
@@ -87,6 +96,11 @@ class DatasetStore:
             max_side: pixels; longer pictures are reduced to it, the originals being kept. None: sizes stay.
             layout: in which layout the source lies; None to find out, ``plain`` for none.
             limit: how many pictures are taken at most, the first by name; None: all.
+            clips: take videos and animated pictures as clips; without, of an animated picture the first frame.
+            references: names of folders in the source that hold reference pictures, commas between, in order; see
+                ``datasets/pairing.py``.
+            reference_suffix: what names of reference pictures end in, ``_control``, or ``_start:_end`` for both of
+                a pair.
             origin: where the source was brought from, for the provenance of every item and the ledger; archives in a
                 folder that was brought are opened.
             progress: called after every picture with pictures done, pictures in all and the path of the last one.
@@ -103,7 +117,9 @@ class DatasetStore:
             Stopped: ``cancel`` said so.
         """
         sources = [Path(source)] if isinstance(source, str | Path) else [Path(part) for part in source]
-        settings = Settings(parse_background(background), alpha, max_side, layout, limit)
+        settings = Settings(
+            parse_background(background), alpha, max_side, layout, limit, clips, references, reference_suffix
+        )
         if name is not None and into is not None:
             raise ConfigError("An import has a name or a dataset to add to, not both.", "Leave one of them out.")
         dataset = self.get(into).dataset if into is not None else ""
@@ -402,6 +418,35 @@ class DatasetStore:
             message = f"The stored picture of '{item.name}' is damaged: {cause}."
             raise DatasetError(message, "Import its source again.") from cause
 
+    def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
+        """These frames of an item that is a clip, RGB; ``numbers`` count from its first frame and never go back.
+
+        Raises:
+            DatasetError: it is a picture, or its video is missing or damaged.
+            EnvironmentProblem: there is no ffmpeg, and it takes one.
+        """
+        from lorasmith.datasets.clips.reading import WHITE, frames_of
+
+        if item.clip is None:
+            raise DatasetError(f"'{item.name}' is a picture and no clip.", "Open it as a picture.")
+        path = self.blob_path(item.clip.video)
+        if not path.is_file():
+            raise DatasetError(f"The video of '{item.name}' is missing from the store.", "Import its source again.")
+        said = (str(word) for word in item.provenance.get("transforms", ()))
+        background = next((word.partition(":")[2] for word in said if word.startswith("background:")), WHITE)
+        yield from frames_of(path, item.clip, numbers, background)
+
+    def open_references(self, item: Item) -> tuple[Image.Image, ...]:
+        """The reference pictures of an item in order, RGB, loaded; none when it has none.
+
+        Raises:
+            DatasetError: one of their blobs is missing or damaged.
+        """
+        return tuple(
+            self.open_image(replace(item, image=sha256, name=f"{item.name}, reference {number}"))
+            for number, sha256 in enumerate(item.references, start=1)
+        )
+
     def open_mask(self, item: Item) -> Image.Image:
         """The mask of an item that has one, L (white counts, black does not), loaded.
 
@@ -464,7 +509,7 @@ class DatasetStore:
             except DatasetError:  # a damaged version holds nothing that could be given back; the import mends that
                 continue
             if imported.trains_like(version):
-                there = all(self.blob_path(sha).is_file() for i in version.items for sha in (i.image, i.original))
+                there = all(self.blob_path(sha).is_file() for i in version.items for sha in blobs_of(i))
                 return version if there else None
         return None
 

@@ -20,10 +20,11 @@ from filelock import FileLock
 from lorasmith.datasets.head import Head, read_head, write_head
 from lorasmith.datasets.headers import DamagedHeaderError, Header, read_header, write_header
 from lorasmith.datasets.leases import store_locked
-from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece
+from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece, blobs_of
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.objects import DamagedObjectError, ObjectFolder
 from lorasmith.datasets.pieces import StoredLedger, cut_fates, cut_items, items_of, list_of, merkle_root, names_in
+from lorasmith.datasets.recall import Recall
 from lorasmith.errors import DatasetError
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]*")
@@ -32,9 +33,15 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]*")
 class VersionFiles:
     """The versions of a home. Those that one such object read share in memory what they share on disk."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, recall: Recall | None = None) -> None:
+        """
+        Args:
+            home: whose versions.
+            recall: where versions that were read stay; left out, they live as long as whoever asked holds them.
+        """
         self.folder = home / "datasets"
         self.pieces = ObjectFolder(home / "pieces")
+        self._recall = recall
         self._in_memory: WeakValueDictionary[str, Piece] = WeakValueDictionary()
 
     # Finding
@@ -100,7 +107,7 @@ class VersionFiles:
     def header(self, dataset: str, number: int) -> Header:
         path = self.folder / dataset / f"{number}.json"
         try:
-            header = read_header(path)
+            header = self._recall.header(path) if self._recall is not None else read_header(path)
         except DamagedHeaderError as cause:
             hint = f"Bring {path} back from a copy, or {self._older(dataset, number)}."
             raise DatasetError(f"The file of {dataset}@{number} {cause}.", hint) from cause
@@ -118,6 +125,9 @@ class VersionFiles:
 
     def read(self, dataset: str, number: int) -> DatasetVersion:
         header = self.header(dataset, number)
+        known = self._recall.version(header) if self._recall is not None else None
+        if known is not None:
+            return known
         pieces = [self._piece(header, sha256) for sha256 in names_in(self.bytes_of(header, header.root))]
         return self._version(header, pieces)
 
@@ -125,7 +135,7 @@ class VersionFiles:
         def read(sha256: str) -> bytes:
             return self.bytes_of(header, sha256)
 
-        return DatasetVersion(
+        version = DatasetVersion(
             dataset=header.dataset,
             number=header.number,
             parent=header.parent,
@@ -135,6 +145,9 @@ class VersionFiles:
             ledger=StoredLedger(header.ledger_root, header.ledger_count, read) if header.ledger_root else (),
             root=header.root,
         ).stored_as(pieces)
+        if self._recall is not None:
+            self._recall.keep(header, version)
+        return version
 
     def _piece(self, header: Header, sha256: str) -> Piece:
         piece = self._in_memory.get(sha256)
@@ -254,16 +267,12 @@ class VersionFiles:
             yield
 
 
-def _blobs(item: Item) -> set[str]:
-    return {item.image, item.original} if item.mask is None else {item.image, item.original, item.mask}
-
-
 def _refuse_missing_blobs(items: Sequence[Item], known: Sequence[Piece], holds: Callable[[str], bool]) -> None:
     """Look for the blobs that no known piece names; the rest were looked for when those were written."""
     same = {id(item) for piece in known for item in piece.items}
     new = [item for item in items if id(item) not in same]
-    named = {sha for piece in known for item in piece.items for sha in _blobs(item)} if new else frozenset()
+    named = {sha for piece in known for item in piece.items for sha in blobs_of(item)} if new else frozenset()
     for item in new:
-        for sha256 in _blobs(item):
+        for sha256 in blobs_of(item):
             if sha256 not in named and not holds(sha256):
                 raise DatasetError(f"The picture of '{item.name}' is not in the store.", "Import it first.")

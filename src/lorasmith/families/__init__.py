@@ -112,11 +112,14 @@ class Framing:
     """Left and top of what was kept, on the enlarged or reduced picture."""
     size: tuple[int, int]
     """Width and height in the bucket."""
+    frames: int = 1
+    fps: float = 0.0
+    """Frames a second; 0 where the family takes pictures alone."""
 
     @classmethod
-    def whole(cls, width: int, height: int) -> Framing:
-        """A picture of just this size, nothing cut away."""
-        return cls((width, height), (0, 0), (width, height))
+    def whole(cls, width: int, height: int, frames: int = 1, fps: float = 0.0) -> Framing:
+        """A picture or clip of just this size, nothing cut away."""
+        return cls((width, height), (0, 0), (width, height), frames, fps)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,15 @@ class Family(ABC):
     """What its bases may have been trained to predict."""
     bucket_multiple: ClassVar[int]
     """Sides of every bucket are multiples of this many pixels."""
+    least_multiple: ClassVar[int] = 16
+    """Pixels whose multiples sides must be: small resolutions have finer buckets than ``bucket_multiple``."""
+    frame_step: ClassVar[int] = 0
+    """Frames that the VAE makes one of, after the first: clips have a multiple of it, and 1 more. 0: pictures alone.
+    A family with a step takes and gives clips everywhere, a picture being one of a single frame."""
+    default_frames: ClassVar[int] = 1
+    """The most frames that are shown at once when nobody says otherwise."""
+    default_fps: ClassVar[float] = 0.0
+    """Frames a second that its bases were trained at."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -158,6 +170,9 @@ class Family(ABC):
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
     """The form of the file that diffusers and the user interfaces all read."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """By program, the class of models it runs such a base as, in its own words: ``adapters.programs`` says which names
+    of layers each class reads. Programs left out do not know the family. A UNet needs none: its config tells."""
     time_sampling: ClassVar[TimeSampling] = TimeSampling()
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0
@@ -241,11 +256,14 @@ class Family(ABC):
 
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in -1..1 to normalised latents (B, C, h, w): the mean of the posterior."""
+        """Pixels (B, 3, H, W) in -1..1 to normalised latents (B, C, h, w): the mean of the posterior.
+
+        A family of clips: (B, 3, F, H, W) to (B, C, f, h, w), here and below.
+        """
 
     @abstractmethod
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1."""
+        """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1; clips likewise."""
 
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
@@ -306,6 +324,17 @@ class Family(ABC):
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
         return 1.0
 
+    def clip_shift(self, width: int, height: int, frames: int) -> float:
+        """``flow_shift`` of a clip; of a picture it is called with one frame."""
+        return self.flow_shift(width, height)
+
+    def latent_shape(self, model: Model, width: int, height: int, frames: int = 1) -> tuple[int, ...]:
+        """Of the latents of one picture (C, h, w), or of one clip (C, f, h, w) where the family takes clips."""
+        size = (self.latent_scale(height), self.latent_scale(width))
+        if not self.frame_step:
+            return (self.latent_channels(model), *size)
+        return (self.latent_channels(model), (frames - 1) // self.frame_step + 1, *size)
+
     def latent_channels(self, model: Model) -> int:
         """Channels of the latents as ``denoise`` takes them."""
         return int(model.denoiser.config.in_channels)  # type: ignore[union-attr, arg-type]
@@ -348,6 +377,8 @@ def lacking(family: Family) -> dict[str, str]:
         found |= dict.fromkeys(
             ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
         )
+    if not family.frame_step:
+        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
     if not family.text_encoder_targets:
         why = "its text encoder is a large language model that stays as it is"
         found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)

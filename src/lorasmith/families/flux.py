@@ -61,6 +61,7 @@ class Flux(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Flux", "Forge": "flux", "InvokeAI": "flux"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 11.90, "schnell": 11.89})
     excluded_targets: ClassVar[tuple[str, ...]] = (

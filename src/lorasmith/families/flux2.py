@@ -50,6 +50,7 @@ class Flux2(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Flux2", "InvokeAI": "flux2"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 32.22, "klein_4b": 3.88, "klein_9b": 9.08})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(

@@ -50,6 +50,7 @@ class Krea2(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Krea2", "InvokeAI": "krea-2"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 12.82})

@@ -27,24 +27,39 @@ def decode_scaled(vae: Any, latents: Tensor) -> Tensor:
 
 
 def encode_frames(vae: Any, pixels: Tensor) -> Tensor:
-    """A picture as a clip of one frame through a video VAE, each channel brought to mean 0 and deviation 1."""
-    latents: Tensor = vae.encode(pixels.to(vae.dtype).unsqueeze(2)).latent_dist.mode().float()  # (B, C, 1, h, w)
-    mean, deviation = _statistics(vae, latents)
-    return ((latents - mean) / deviation).squeeze(2)
+    """Pictures (B, 3, H, W) as clips of one frame through a video VAE: (B, C, h, w), see ``encode_clips``."""
+    return encode_clips(vae, pixels.unsqueeze(2)).squeeze(2)
 
 
 def decode_frames(vae: Any, latents: Tensor) -> Tensor:
     """Undoes ``encode_frames``; pixels (B, 3, H, W) fp32."""
-    clips = latents.float().unsqueeze(2)
-    mean, deviation = _statistics(vae, clips)
-    pixels: Tensor = vae.decode((clips * deviation + mean).to(vae.dtype), return_dict=False)[0]
-    return pixels.float().squeeze(2)
+    return decode_clips(vae, latents.unsqueeze(2)).squeeze(2)
+
+
+def encode_clips(vae: Any, pixels: Tensor) -> Tensor:
+    """Pixels (B, 3, F, H, W) to latents (B, C, f, h, w), each channel brought to mean 0 and deviation 1."""
+    latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()
+    mean, deviation = _statistics(vae, latents)
+    return (latents - mean) / deviation
+
+
+def decode_clips(vae: Any, latents: Tensor) -> Tensor:
+    """Undoes ``encode_clips``; pixels fp32."""
+    mean, deviation = _statistics(vae, latents.float())
+    pixels: Tensor = vae.decode((latents.float() * deviation + mean).to(vae.dtype), return_dict=False)[0]
+    return pixels.float()
 
 
 def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     shape = (1, -1, 1, 1, 1)
     mean, deviation = vae.config.latents_mean, vae.config.latents_std
     return like.new_tensor(mean).view(shape), like.new_tensor(deviation).view(shape)
+
+
+def buffered_statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every channel, (1, C, 1, 1, 1), of a video VAE that holds them among its weights."""
+    shape = (1, -1, 1, 1, 1)
+    return vae.latents_mean.to(like).view(shape), vae.latents_std.to(like).view(shape) / vae.config.scaling_factor
 
 
 def packed(latents: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class Lumina2(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Lumina2"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 2.61})

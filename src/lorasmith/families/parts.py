@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
+from lorasmith.families.modular import is_modular, load_modular
+from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
     from lorasmith.families import Base
@@ -17,16 +19,26 @@ if TYPE_CHECKING:
 _CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
 WHOLE: Final = ("denoiser", "text_encoders", "vae")
 _DENOISERS: Final = ("unet", "transformer")
-_PRIVATE: Final = ("safety_checker", "feature_extractor", "image_encoder", "image_processor")
+_TEXT: Final = ("text_", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
+_DECODERS: Final = ("vae", "audio_vae", "vocoder")
+_PRIVATE: Final = (
+    "safety_checker",
+    "feature_extractor",
+    "image_encoder",
+    "image_processor",
+    "processor",
+    "prompt_enhancer",
+    "duration_head",
+)
 
 
 def role_of(component: str) -> str:
     """Which part a pipeline's component belongs to: ``denoiser``, ``text_encoders``, ``vae``, ``""`` for settings."""
     if component.startswith(_DENOISERS):
         return "denoiser"
-    if component.startswith(("text_encoder", "tokenizer")):
+    if component.startswith(_TEXT) or "tokenizer" in component:
         return "text_encoders"
-    return "vae" if component == "vae" else ""
+    return "vae" if component in _DECODERS else ""
 
 
 def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
@@ -47,19 +59,37 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
+    given |= _processors(folder, components)
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
     }
-    pipe = kind.from_pretrained(
-        folder,
-        dtype=dtype,
-        local_files_only=True,
-        use_safetensors=True,
-        variant=next((v for v in variants if v), None),
-        **given,
-    )
+    variant = next((v for v in variants if v), None)
+    if is_modular(kind):
+        pipe = load_modular(kind, folder, components, given, dtype, variant)
+    else:
+        pipe = kind.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, variant=variant, **given
+        )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _processors(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
+    """Processors of models that could also look at films: without what they would need for those."""
+    import transformers
+
+    found: dict[str, Any] = {}
+    for name, class_name in components.items():
+        known = getattr(transformers, class_name, None)
+        if class_name.endswith("Processor") and "video_processor" in getattr(known, "get_attributes", list)():
+            try:
+                found[name] = still_processor(folder / name, known)
+            except (ImportError, OSError, ValueError) as cause:
+                reason = " ".join(str(cause).split())[:200]
+                raise BaseError(
+                    f"The {name} of {folder} cannot be opened: {reason}.", f"Get the folder {name} of the base again."
+                ) from cause
+    return found
 
 
 def _whole_file(base: Base, kind: Any, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> Any:

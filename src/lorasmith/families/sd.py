@@ -38,6 +38,7 @@ class StableDiffusion(Family):
     )
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(_OBJECTIVES.values())
     bucket_multiple: ClassVar[int] = 64
+    least_multiple: ClassVar[int] = 8
     default_resolution: ClassVar[int] = 512
     max_prompt_tokens: ClassVar[int] = 77
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"512 px": (3.4, 2.8)})

@@ -56,6 +56,7 @@ class StableDiffusion3(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "SD3", "A1111": "SD3", "Forge": "sd35"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType(

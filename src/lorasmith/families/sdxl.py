@@ -45,6 +45,7 @@ class SDXL(Family):
     )
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("epsilon", "v_prediction"))
     bucket_multiple: ClassVar[int] = 64
+    least_multiple: ClassVar[int] = 8
     default_resolution: ClassVar[int] = 1024
     max_prompt_tokens: ClassVar[int] = 77
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")

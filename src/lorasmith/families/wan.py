@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2, text to video, trained on pictures as clips of one frame: UMT5 tokens, a video VAE."""
+"""Wan 2.1 and 2.2, text to video: UMT5 tokens, a video VAE, clips with pictures among them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_frames, encode_frames
+from lorasmith.families.latents import decode_clips, encode_clips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class Wan(Family):
         Pretrained("Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 T2V 14B", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Apache-2.0"),
     )
-    task: ClassVar[str] = "text to video, from pictures"
+    task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanPipeline",))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
         dict.fromkeys(
@@ -61,11 +61,15 @@ class Wan(Family):
     )
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
+    frame_step: ClassVar[int] = 4
+    default_frames: ClassVar[int] = 33
+    default_fps: ClassVar[float] = 16.0
     default_resolution: ClassVar[int] = 512
     max_prompt_tokens: ClassVar[int] = 512
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21", "InvokeAI": "wan"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"t2v_1.3b": 1.42, "t2v_14b": 14.29})
@@ -113,10 +117,10 @@ class Wan(Family):
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, "num_frames": 1}
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
-        return encode_frames(model.vae, pixels)
+        return encode_clips(model.vae, pixels)
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        return decode_frames(model.vae, latents)
+        return decode_clips(model.vae, latents)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         states, _ = model.extras["pipeline"].encode_prompt(
@@ -127,9 +131,9 @@ class Wan(Family):
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         denoiser: Any = model.denoiser
         prediction: Tensor = denoiser(
-            hidden_states=noisy.unsqueeze(2), timestep=time * 1000, return_dict=False, **conditioning.tensors
+            hidden_states=noisy, timestep=time * 1000, return_dict=False, **conditioning.tensors
         )[0]
-        return prediction.squeeze(2).float()
+        return prediction.float()
 
 
 plugin = Wan()

@@ -53,6 +53,7 @@ class ZImage(Family):
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Lumina2", "InvokeAI": "z-image"})
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"base_or_turbo": 6.15})

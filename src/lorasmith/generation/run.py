@@ -281,9 +281,10 @@ def _warn_of_cut_prompts(
     pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
 ) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    limit = min(pipe.tokenizer.model_max_length, family.max_prompt_tokens)
+    tokenizer = pipe.components.get("tokenizer") or pipe.processor.tokenizer
+    limit = min(tokenizer.model_max_length, family.max_prompt_tokens)
     for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
-        length = len(pipe.tokenizer(prompt).input_ids)
+        length = len(tokenizer(prompt).input_ids)
         if length > limit:
             emit(
                 Notice(

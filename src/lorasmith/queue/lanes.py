@@ -13,7 +13,7 @@ from lorasmith.jobfolder import JobKind
 
 LIGHT: Final = "light"
 LIGHT_AT_ONCE: Final = 2
-_LIGHT_KINDS: Final = frozenset[JobKind]({"import", "fetch", "export", "gather"})
+_LIGHT_KINDS: Final = frozenset[JobKind]({"import", "fetch", "export", "gather", "tool"})
 
 
 def lanes_here() -> dict[str, int]:

@@ -125,7 +125,7 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
         rank=largest.rank,
         alpha=round(largest.alpha, 6),
         started=datetime.fromisoformat(folder.record().created).timestamp(),
-        buckets={f"{b.width} x {b.height}": len(b.placed) for b in setting.plan.buckets},
+        buckets={b.title: len(b.placed) for b in setting.plan.buckets},
         items=frozenset(placed.item for b in setting.plan.buckets for placed in b.placed),
         scores={name: value for name, value in losses.items() if value is not None},
     )

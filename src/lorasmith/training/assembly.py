@@ -83,12 +83,13 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
         prompts=preview_prompts(config),
         config=config.sample,
         side=plan.resolution,
+        frames=config.sample.frames or plan.frames,
         family=family,
         model=model,
         batches=batches,
         device=device,
     )
-    names = [placed.item for placed in plan.validation]
+    names = [placed.key for placed in plan.validation]
     return Run(
         config=config,
         family=family,
@@ -105,4 +106,5 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
         validation=Validation(names, batches, seed=config.seed) if names else None,
         preview=preview,
         checkpoints=Checkpoints(out / "checkpoints", config.checkpoint.keep),
+        frames=plan.frames,
     )

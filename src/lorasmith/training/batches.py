@@ -24,12 +24,14 @@ from lorasmith.training.sampler import Exposure, wording
 class Batch:
     """What one forward pass needs, on the device."""
 
-    latents: Tensor  # (B, C, h, w)
-    noise: Tensor  # (B, C, h, w)
+    latents: Tensor  # (B, C, h, w), of clips (B, C, f, h, w)
+    noise: Tensor  # as the latents
     timestep: Tensor  # (B,)
     conditioning: Conditioning
     weight: Tensor | None  # (B,) of each picture's loss; None when all weigh the same
-    mask: Tensor | None  # (B, 1, h, w), the weight of each position in its picture's loss; None without masks
+    mask: (
+        Tensor | None
+    )  # (B, 1, h, w), of clips (B, 1, 1, h, w): the weight of each position in its picture's loss; None without masks
 
     def weigh(self, loss: Tensor) -> Tensor:
         """The loss of each picture (B,) times its weight."""
@@ -51,13 +53,15 @@ class Batches:
         objective: AnyObjective,
         device: torch.device,
     ) -> None:
-        self._items = {item.name: item for item in version.items}
-        self._placed = {p.item: p for bucket in plan.buckets for p in bucket.placed}
-        self._placed |= {p.item: p for p in plan.validation}
-        self._masked = {item.name for item in counting(version.items, config)}
+        self._placed = {p.key: p for bucket in plan.buckets for p in bucket.placed}
+        self._placed |= {p.key: p for p in plan.validation}
+        by_name = {item.name: item for item in version.items}
+        self._items = {key: by_name[placed.item] for key, placed in self._placed.items()}
+        masked = {item.name for item in counting(version.items, config)}
+        self._masked = {key for key, item in self._items.items() if item.name in masked}
         self._config, self._cache, self._family, self._model = config, cache, family, model
         self._objective, self._device = objective, device
-        self._side = plan.resolution
+        self._side, self._fps = plan.resolution, next(iter(self._placed.values())).fps
 
     def load(self, exposures: Sequence[Exposure]) -> Batch:
         """The batch of these exposures."""
@@ -65,7 +69,7 @@ class Batches:
         noise = torch.stack([self._objective.draw_noise(latents.shape[1:], e.noise_seed) for e in exposures])
         placed = self._placed[exposures[0].item]  # all of one bucket
         times = torch.tensor([e.time for e in exposures], dtype=torch.float64)
-        timestep = self._objective.timestep(times, (placed.width, placed.height))
+        timestep = self._objective.timestep(times, (placed.width, placed.height, placed.frames))
         return Batch(
             latents.to(self._device),
             noise.to(self._device),
@@ -74,7 +78,7 @@ class Batches:
                 [self.prompt(e.item, e.variant) for e in exposures], [self.framing(e.item) for e in exposures]
             ),
             self._weight(exposures),
-            self._masks(exposures, latents.shape[2:]),
+            self._masks(exposures, latents.shape),
         )
 
     def _weight(self, exposures: Sequence[Exposure]) -> Tensor | None:
@@ -90,8 +94,9 @@ class Batches:
         if not any(e.item in self._masked for e in exposures):
             return None
         least = self._config.objective.unmasked_weight
-        rows = [self.mask(e.item, e.flip) if e.item in self._masked else torch.ones(shape) for e in exposures]
-        return (least + (1 - least) * torch.stack(rows)[:, None]).to(self._device)
+        rows = [self.mask(e.item, e.flip) if e.item in self._masked else torch.ones(shape[-2:]) for e in exposures]
+        masks = torch.stack(rows).view(shape[0], *(1 for _ in shape[1:-2]), *shape[-2:])
+        return (least + (1 - least) * masks).to(self._device)
 
     def mask(self, item: str, flip: bool = False) -> Tensor:
         """What the mask of a picture lets through, (h, w), 0 to 1, on the CPU."""
@@ -105,7 +110,7 @@ class Batches:
         return wording(self._items[item].caption, variant, seed=self._config.seed, keep_tokens=data.keep_tokens)
 
     def names(self) -> list[str]:
-        """All pictures that have a bucket."""
+        """All pictures that have a bucket, and windows of clips (``Placed.key``), which an exposure calls its item."""
         return list(self._placed)
 
     def placed(self, item: str) -> Placed:
@@ -113,7 +118,7 @@ class Batches:
         return self._placed[item]
 
     def latents(self, item: str, flip: bool = False) -> Tensor:
-        """The latents of a picture (C, h, w), on the CPU.
+        """The latents of a picture (C, h, w), or of a clip (C, f, h, w), on the CPU.
 
         Raises:
             DatasetError: the cache holds NaN or infinity for it.
@@ -130,7 +135,8 @@ class Batches:
         placed, whole = self._placed[item], self._items[item]
         left, top, _, _ = crop_box(whole.width, whole.height, placed)
         corner = (round(left * placed.scale), round(top * placed.scale))
-        return Framing((whole.width, whole.height), corner, (placed.width, placed.height))
+        size = (placed.width, placed.height)
+        return Framing((whole.width, whole.height), corner, size, placed.frames, placed.fps)
 
     def conditioning(
         self, prompts: Sequence[str], framings: Sequence[Framing] = (), guidance: float | None = None
@@ -150,5 +156,5 @@ class Batches:
         if guidance is None:
             told = self._config.objective.guidance
             guidance = self._family.training_guidance if told is None else told
-        whole = [Framing.whole(self._side, self._side)] * len(prompts)
+        whole = [Framing.whole(self._side, self._side, 1, self._fps)] * len(prompts)
         return self._family.frame(self._model, encoded, framings or whole, guidance)

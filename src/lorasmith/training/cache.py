@@ -54,7 +54,7 @@ def encoders_of(base: Base) -> tuple[str, str]:
     if base.layout == "single_file":
         whole = weights_identity(base)
         return whole, whole
-    return weights_identity(base, "vae"), weights_identity(base, "text_encoder", "tokenizer")
+    return weights_identity(base, "vae"), weights_identity(base, "text_", "tokenizer", "processor", "t5_tokenizer")
 
 
 @dataclass
@@ -74,7 +74,13 @@ class Cache:
     _held_bytes: int = 0
 
     def latent_key(self, item: Item, placed: Placed, flip: bool) -> str:
-        return _key("latents", self.latents_of, item.image, placed.width, placed.height, flip, "fp32")
+        content = ("latents", self.latents_of, item.image, placed.width, placed.height, flip, "fp32")
+        if not placed.fps:
+            return _key(*content)
+        if item.clip is None or (placed.frames == 1 and not placed.start):
+            return _key(*content, "clip")
+        clip = (item.clip.video, item.clip.start, item.clip.fps, item.clip.width, item.clip.height)
+        return _key(*content, "clip", *clip, placed.start, placed.frames, placed.fps)
 
     def mask_key(self, item: Item, placed: Placed) -> str:
         """Of the mask at latent size, not mirrored; the identity stands for the size of latents."""

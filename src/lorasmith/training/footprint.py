@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -48,8 +48,9 @@ class Footprint:
 def footprint(run: Run, config: TrainConfig) -> Footprint:
     """What training ``config`` with the model of ``run`` would occupy.
 
-    ``config`` may differ from the run's own in batch size, resolution, precision, rank and gradient checkpointing.
-    The largest bucket is assumed; a text encoder in training counts with its weights only.
+    ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and checkpointing. The
+    largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text
+    encoder in training counts with its weights only.
     """
     frozen = [p for p in run.model.denoiser.parameters() if not p.requires_grad]
     width = _WEIGHTS[config.mixed_precision].itemsize
@@ -65,10 +66,11 @@ def _step(run: Run, config: TrainConfig) -> int:
     resolution = config.data.resolution or run.family.default_resolution
     table = table_of(resolution, run.family.bucket_multiple)
     side = max(table, key=lambda shape: shape[0] * shape[1]) if config.data.buckets else (resolution, resolution)
-    like = run.batches.latents(run.batches.names()[0])
-    shape = (config.train_batch_size, len(like), run.family.latent_scale(side[1]), run.family.latent_scale(side[0]))
+    frames = min(config.data.frames or run.frames, run.frames)
+    shape = (config.train_batch_size, *run.family.latent_shape(run.model, *side, frames))
+    framing = replace(run.batches.framing(run.batches.names()[0]), size=side, frames=frames)
     with torch.no_grad():
-        sample = run.batches.conditioning([""]).tensors
+        sample = run.batches.conditioning([""], [framing]).tensors
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]
     with _checkpointing(run, config.gradient_checkpointing), FakeTensorMode(allow_non_fake_inputs=True) as fake:

@@ -58,6 +58,8 @@ class Run:
     validation: Validation | None
     preview: Preview
     checkpoints: Checkpoints
+    frames: int = 1
+    """Of the longest clip that is trained on."""
     step: int = 0
     """Optimizer steps done."""
     settled: int = -1

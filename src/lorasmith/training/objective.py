@@ -22,6 +22,7 @@ a mask over a tenth of a picture trains it with a tenth of the learning rate. On
 request (``normalize_masked_area_loss``), ai-toolkit by that of the batch, where a neighbour's mask changes the weight.
 With m = 1 everywhere it is the plain mean.
 
+Of a clip all of this holds with one axis more, (B, C, f, h, w): one s for all its frames, one mask, one mean.
 All of it stays finite where a schedule ends in pure noise (SNR 0, Lin et al. 2023, arXiv:2305.08891).
 """
 
@@ -58,7 +59,7 @@ class Objective:
     min_snr_gamma: float | None = None
     noise_offset: float = 0.0
 
-    def timestep(self, time: Tensor, size: tuple[int, int] = (0, 0)) -> Tensor:
+    def timestep(self, time: Tensor, size: tuple[int, int, int] = (0, 0, 1)) -> Tensor:
         """Time (B,) in 0..1 to discrete steps (B,), each as likely as every other. ``size`` changes nothing."""
         count = len(self.alphas_cumprod)
         return (time * count).long().clamp(0, count - 1)
@@ -68,18 +69,18 @@ class Objective:
         return (timestep.float() + 0.5) / len(self.alphas_cumprod)
 
     def _alpha(self, timestep: Tensor) -> Tensor:
-        return self.alphas_cumprod[timestep].view(-1, 1, 1, 1)  # (B, 1, 1, 1)
+        return self.alphas_cumprod[timestep]
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t (B, C, h, w)."""
-        alpha = self._alpha(timestep)
+        alpha = _like(self._alpha(timestep), latents)
         return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
     def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """What the denoiser should say, (B, C, h, w)."""
         if self.prediction == "epsilon":
             return noise
-        alpha = self._alpha(timestep)
+        alpha = _like(self._alpha(timestep), latents)
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
     def weight(self, timestep: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ class Objective:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(shape, generator=generator)
         if self.noise_offset:
-            noise = noise + self.noise_offset * torch.randn((shape[0], 1, 1), generator=generator)
+            constant = torch.randn((shape[0], *(1 for _ in shape[1:])), generator=generator)
+            noise = noise + self.noise_offset * constant
         return noise
 
 
@@ -124,15 +126,15 @@ class FlowObjective:
 
     Attributes:
         sampling: the density of s before the shift.
-        shift: k by width and height of the picture in pixels.
+        shift: k by width and height in pixels and frames.
         weighting: ``none``; ``sigma_sqrt`` (1 / s^2) or ``cosmap`` (2 / (pi (1 - 2 s + 2 s^2))), Esser et al., B.2.
     """
 
     sampling: TimeSampling
-    shift: Callable[[int, int], float]
+    shift: Callable[[int, int, int], float]
     weighting: str = "none"
 
-    def timestep(self, time: Tensor, size: tuple[int, int] = (0, 0)) -> Tensor:
+    def timestep(self, time: Tensor, size: tuple[int, int, int] = (0, 0, 1)) -> Tensor:
         """Time (B,) in 0..1 to the s (B,) below which that share of the density lies, fp32: strata stay strata."""
         share = time.double()
         if self.sampling.density == "logit_normal":
@@ -147,7 +149,7 @@ class FlowObjective:
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_s (B, C, h, w)."""
-        s = timestep.view(-1, 1, 1, 1)
+        s = _like(timestep, latents)
         return (1 - s) * latents + s * noise
 
     def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
@@ -185,8 +187,15 @@ def _mean_error(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tens
     """Mean squared error of each picture (B,), see above for the mask (B, 1, h, w)."""
     squared = (prediction - target).square()
     if mask is None:
-        return squared.mean(dim=(1, 2, 3))
-    return (squared.mean(dim=1, keepdim=True) * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
+        return squared.flatten(1).mean(dim=1)
+    each = squared.mean(dim=1, keepdim=True)
+    weights = mask.expand_as(each)  # of a clip, the same for all its frames
+    return (each * weights).flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1)
+
+
+def _like(values: Tensor, latents: Tensor) -> Tensor:
+    """One number a row (B,), with an axis of 1 for every other of the latents."""
+    return values.view(-1, *(1 for _ in latents.shape[1:]))
 
 
 def objective_of(model: Model, config: ObjectiveConfig, device: torch.device, family: Family) -> AnyObjective:
@@ -199,7 +208,7 @@ def objective_of(model: Model, config: ObjectiveConfig, device: torch.device, fa
         sampling, fixed = family.time_sampling, config.timestep_shift
         if config.timestep_density is not None:
             sampling = TimeSampling(config.timestep_density)
-        shift = family.flow_shift if fixed is None else lambda width, height: fixed
+        shift = family.clip_shift if fixed is None else lambda width, height, frames: fixed
         return FlowObjective(sampling, shift, config.loss_weighting)
     if model.objective not in ("epsilon", "v_prediction"):
         raise BaseError(

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide
+from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide, side_multiple
 from lorasmith.datasets.manifest import DatasetVersion, Item
-from lorasmith.errors import DatasetError
+from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Base, Family
 from lorasmith.training.masks import counting
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
+from lorasmith.training.windows import frames_of
 
 _FLOAT_BYTES: Final = 4
 _FILE_BYTES: Final = 4096  # header and the block a small file occupies
@@ -66,12 +67,24 @@ class Plan:
     epochs: float
     """Passes over all pictures and repeats; a batch that spans two passes belongs to both."""
     exposures_per_image: dict[str, int]
+    """By name; a clip of several windows once for each, as ``Placed.key``."""
     disk: DiskNeed
 
     @property
     def pictures(self) -> int:
         """Pictures that are trained on."""
         return sum(len(bucket.placed) for bucket in self.buckets)
+
+    @property
+    def frames(self) -> int:
+        """Of the longest clip that is trained on; 1 where there are pictures alone."""
+        return max(bucket.frames for bucket in self.buckets)
+
+    @property
+    def frames_shown(self) -> int:
+        """Frames shown in the whole run; as many as exposures where there are pictures alone."""
+        frames = {placed.key: placed.frames for bucket in self.buckets for placed in bucket.placed}
+        return sum(frames[key] * count for key, count in self.exposures_per_image.items())
 
     @property
     def least_exposures(self) -> int:
@@ -84,16 +97,29 @@ class Plan:
     @property
     def crop_loss(self) -> dict[str, float]:
         """Share of each picture's area that is cut away, 0 to below 1."""
-        return {placed.item: placed.crop_loss for bucket in self.buckets for placed in bucket.placed}
+        return {placed.key: placed.crop_loss for bucket in self.buckets for placed in bucket.placed}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain JSON values, the derived figures too."""
         return asdict(self) | {
             "pictures": self.pictures,
+            "frames": self.frames,
+            "frames_shown": self.frames_shown,
             "least_exposures": self.least_exposures,
             "most_exposures": self.most_exposures,
             "disk_total": self.disk.total,
         }
+
+
+def _refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
+    step = side_multiple(resolution, family.bucket_multiple) if buckets else resolution
+    if step % family.least_multiple or resolution % family.least_multiple:  # the square is always a bucket
+        coarse = 4 * family.least_multiple
+        raise ConfigError(
+            f"{family.title} works on sides that are multiples of {family.least_multiple} pixels, and at a resolution "
+            f"of {resolution} there would be others.",
+            f"Set data.resolution to {max(1, resolution // coarse) * coarse} or another multiple of {coarse}.",
+        )
 
 
 def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Base | None = None) -> Plan:
@@ -101,10 +127,13 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
 
     Raises:
         DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
+        ConfigError: at so small a resolution sides would have lengths that the family cannot work on.
     """
     resolution = config.data.resolution or family.default_resolution
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
+    _refuse_uneven(resolution, config.data.buckets, family)
+    frames = frames_of(config, family)
 
     def in_buckets(items: Any) -> Arrangement:
         return arrange(
@@ -113,6 +142,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
             bucket_multiple=family.bucket_multiple,
             buckets=config.data.buckets,
             upscale=config.data.upscale,
+            frames=frames,
         )
 
     arrangement, aside = in_buckets(training), in_buckets(held_out)
@@ -161,7 +191,7 @@ def refuse_unweighed(version: DatasetVersion, config: TrainConfig) -> None:
 def sampler_of(config: TrainConfig, buckets: tuple[Bucket, ...]) -> Sampler:
     """The sampler that a config and its buckets give, at its beginning."""
     return Sampler(
-        [[placed.item for placed in bucket.placed for _ in range(placed.repeats)] for bucket in buckets],
+        [[placed.key for placed in bucket.placed for _ in range(placed.repeats)] for bucket in buckets],
         batch_size=config.train_batch_size,
         window=config.train_batch_size * config.gradient_accumulation_steps,
         seed=config.seed,
@@ -206,6 +236,8 @@ def _disk_need(
 
     def entry(p: Placed, channels: int) -> int:
         area = family.latent_scale(p.width) * family.latent_scale(p.height)
+        if channels > 1:
+            area *= (p.frames - 1) // (family.frame_step or 1) + 1
         return channels * area * _FLOAT_BYTES + _FILE_BYTES
 
     latents = sum(entry(p, _LATENT_CHANNELS) for p in placed)
@@ -217,10 +249,12 @@ def _disk_need(
     trained = parameters + (parameters // config.adapter.rank if config.adapter.use_dora else 0)  # with magnitudes
     exported = parameters * (DORA_RANK_FACTOR if config.adapter.use_dora else 1)
     copies = 4 if config.ema_decay else 3  # weights, two moments, average
+    longest = config.sample.frames or max((p.frames for p in placed), default=1)
     previews = len(config.sample.prompts) * (1 + (config.max_train_steps // (config.sample.every_steps or 10**9)) + 1)
     return DiskNeed(
         cache=latents * mirrored + masks + (0 if config.adapter.text_encoder else prompts),
         checkpoints=(config.checkpoint.keep + 1) * (trained * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
-        samples=previews * (resolution * resolution * 3 + _FILE_BYTES),
+        # a clip's first frame lies beside it
+        samples=previews * (resolution * resolution * 3 * (longest + 1 if longest > 1 else 1) + _FILE_BYTES),
         adapter=exported * _EXPORT_BYTES[config.export.dtype] + 64 * _FILE_BYTES,
     )

@@ -24,7 +24,7 @@ from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting, latent_mask
 from lorasmith.training.plan import Plan
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
-from lorasmith.training.setting import Setting
+from lorasmith.training.setting import Pictures, Setting
 
 _FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -66,7 +66,7 @@ def precompute(
         for done, (key, item, placed, flip) in enumerate(missing):
             if control().wanted != "run":
                 return False
-            pixels = pixels_of(setting.pictures.open_image(item), placed, flip).to(setting.device)
+            pixels = pixels_in(setting.pictures, item, placed, flip).to(setting.device)
             with torch.no_grad():
                 cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item)})
             emit(Progress(done + 1, len(missing), unit="pictures"))
@@ -131,6 +131,16 @@ def pixels_of(image: Image.Image, placed: Placed, flip: bool) -> Tensor:
         fitted = fitted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     values = np.asarray(fitted, dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
     return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def pixels_in(pictures: Pictures, item: Item, placed: Placed, flip: bool) -> Tensor:
+    """What is shown of an item: a picture (1, 3, H, W), or where the family takes clips a clip (1, 3, F, H, W)."""
+    if not placed.fps:
+        return pixels_of(pictures.open_image(item), placed, flip)
+    if item.clip is None or (placed.frames == 1 and not placed.start):
+        return pixels_of(pictures.open_image(item), placed, flip).unsqueeze(2)
+    frames = pictures.open_frames(item, placed.numbers(item.clip))
+    return torch.stack([pixels_of(frame, placed, flip) for frame in frames], dim=2)
 
 
 def _all_placed(plan: Plan) -> list[Placed]:

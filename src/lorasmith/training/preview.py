@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from lorasmith.config import SampleConfig
+from lorasmith.datasets.clips.writing import animated_webp
 from lorasmith.events import Emit, Phase, Sample
 from lorasmith.families import Family, Framing, Model
 from lorasmith.files import write_atomically
@@ -33,12 +34,14 @@ class Preview:
         folder: ``samples`` of the job.
         prompts: as the user wrote them, ``[trigger]`` replaced.
         side: pixels of the square pictures.
+        frames: of a preview, 1 where the family takes pictures alone.
     """
 
     folder: Path
     prompts: Sequence[str]
     config: SampleConfig
     side: int
+    frames: int
     family: Family
     model: Model
     batches: Batches
@@ -56,23 +59,23 @@ class Preview:
             if not path.exists():
                 with precision:
                     latents = self._denoise(prompt, seed)
-                content = io.BytesIO()
-                self._decode(latents).save(content, format="PNG")
-                write_atomically(path, content.getvalue())
-            emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed))
+                self._write(path, self._decode(latents))
+            moving = f"{self.folder.name}/{path.stem}.webp" if self.frames > 1 else ""
+            emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed, moving))
 
     def _denoise(self, prompt: str, seed: int) -> Tensor:
-        """Latents (1, C, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
+        """Latents (1, C, h, w) or (1, C, f, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
         guided = self.config.guidance_scale > 1 and self.family.guidance(self.model) == "classifier_free"
         prompts = ["", prompt] if guided else [prompt]
-        framings = [Framing.whole(self.side, self.side)] * len(prompts)
+        fps = self.batches.placed(self.batches.names()[0]).fps
+        framings = [Framing.whole(self.side, self.side, self.frames, fps)] * len(prompts)
         conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale)
-        channels, side = self.family.latent_channels(self.model), self.family.latent_scale(self.side)
-        latents: Tensor = torch.randn((1, channels, side, side), generator=torch.Generator().manual_seed(seed))
+        shape = (1, *self.family.latent_shape(self.model, self.side, self.side, self.frames))
+        latents: Tensor = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         latents = latents.to(self.device)
 
         def predict(inputs: Tensor, time: Tensor) -> Tensor:
-            rows = inputs.expand(len(prompts), -1, -1, -1)
+            rows = inputs.expand(len(prompts), *inputs.shape[1:])
             prediction = self.family.denoise(self.model, rows, time.expand(len(rows)), conditioning)
             if not guided:
                 return prediction
@@ -95,16 +98,26 @@ class Preview:
     def _flow(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Euler's method from noise to data, over noise levels shifted as the family's are for this size."""
         levels = torch.linspace(1, 0, self.config.steps + 1, device=self.device)
-        levels = shifted(levels, self.family.flow_shift(self.side, self.side))
+        levels = shifted(levels, self.family.clip_shift(self.side, self.side, self.frames))
         for level, following in pairwise(levels):
             latents = latents + (following - level) * predict(latents, level)
         return latents
 
-    def _decode(self, latents: Tensor) -> Image.Image:
+    def _write(self, path: Path, frames: list[Image.Image]) -> None:
+        """The first frame as the picture, a clip beside it. The picture comes last, for it says that all is there."""
+        if len(frames) > 1:
+            fps = self.batches.placed(self.batches.names()[0]).fps
+            write_atomically(path.with_suffix(".webp"), animated_webp(frames, fps))
+        content = io.BytesIO()
+        frames[0].save(content, format="PNG")
+        write_atomically(path, content.getvalue())
+
+    def _decode(self, latents: Tensor) -> list[Image.Image]:
         if self._vae is None:
             self._vae = self.family.load(self.model.base, parts=("vae",), dtype=torch.float32, device="cpu")
         self._vae.vae.to(self.device)
-        pixels = self.family.decode_latents(self._vae, latents)[0]  # (3, H, W)
+        pixels = self.family.decode_latents(self._vae, latents)[0]  # (3, H, W) or (3, F, H, W)
         self._vae.vae.to("cpu")
-        values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-        return Image.fromarray(values)
+        values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
+        frames = values.reshape(3, -1, *values.shape[-2:]).permute(1, 2, 3, 0).numpy()  # (F, H, W, 3)
+        return [Image.fromarray(frame) for frame in frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,10 @@ class Pictures(Protocol):
 
     def open_image(self, item: Item) -> Image.Image:
         """The picture, RGB."""
+        ...
+
+    def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
+        """These frames of an item that is a clip, in order, RGB."""
         ...
 
     def open_mask(self, item: Item) -> Image.Image:

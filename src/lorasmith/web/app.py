@@ -15,11 +15,11 @@ from lorasmith.web import api, pages, replies
 from lorasmith.web.accounts import Throttle
 from lorasmith.web.announcing import Announcer
 from lorasmith.web.answers import Answers
-from lorasmith.web.api.asking import operation_id
 from lorasmith.web.audit import Audit
 from lorasmith.web.gate import Gate
 from lorasmith.web.hosting import Host
 from lorasmith.web.journal import Tap
+from lorasmith.web.later import operation_id, postpone
 from lorasmith.web.looks import Looks
 from lorasmith.web.owning import OwnedStudio
 from lorasmith.web.rendering import ROOT
@@ -28,7 +28,7 @@ from lorasmith.web.sharing import Shares
 
 
 def create_app(
-    studio: Studio, *, hosts: Collection[str], sessions: Sessions | None = None, work: bool = True
+    studio: Studio, *, hosts: Collection[str], sessions: Sessions | None = None, work: bool = True, whole: bool = True
 ) -> FastAPI:
     """The web app over a studio.
 
@@ -37,6 +37,7 @@ def create_app(
         hosts: values of the ``Host`` header that it answers to.
         sessions: who may ask; left out, new ones of this home.
         work: whether it runs the queue of the home too, as long as it is served.
+        whole: whether every route is there at once; else most come when they are asked for, or brought (``later``).
     """
     known = sessions or Sessions(studio.home)
     host, announcer, audit = Host(studio), Announcer(studio), Audit(studio.home)
@@ -72,6 +73,11 @@ def create_app(
     app.state.answers = Answers(studio.home)
     replies.install(app)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
-    for router in (*pages.routers(), *api.routers()):
+    for router in pages.first():
+        app.include_router(router)
+    if not whole:
+        postpone(app, pages.others, api.routers)
+        return app
+    for router in (*pages.others(), *api.routers()):
         app.include_router(router)
     return app

@@ -45,7 +45,7 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
 )
-UPLOADS: Final = ("/api/uploads", "/import")
+UPLOADS: Final = ("/api/uploads", "/import", "/models/import")
 """Paths below these take files and have limits of their own."""
 LARGEST: Final = 16 * 2**20
 PATIENCE: Final = 30.0

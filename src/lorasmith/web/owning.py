@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lorasmith.datasets.garbage import Garbage
 from lorasmith.datasets.history import HistoryEntry
 from lorasmith.datasets.holders import Holders
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation
+from lorasmith.datasets.recall import Recall
 from lorasmith.datasets.store import DatasetStore
+from lorasmith.datasets.versions import VersionFiles
 from lorasmith.enqueuing import Enqueue
 from lorasmith.errors import AdapterError, ConfigError, JobError
 from lorasmith.jobfolder import JobKind
@@ -29,12 +31,15 @@ from lorasmith.studio import Studio
 from lorasmith.web.people import Kind, acting, changing
 from lorasmith.web.rules import Rules
 
+_RECALLED: Final = 60_000
+"""Pictures of the versions that requests find in memory: a kilobyte each."""
+
 
 class OwnedStore(DatasetStore):
     """A store that asks first."""
 
-    def __init__(self, home: Path, rules: Rules) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, rules: Rules, versions: VersionFiles | None = None) -> None:
+        super().__init__(home, versions=versions)
         self._rules = rules
 
     def get(self, reference: str) -> DatasetVersion:
@@ -359,6 +364,7 @@ class OwnedStudio(Studio):
         self._under = under
         self.rules = Rules(self.home, self._maker_of)
         self._holders = Holders(self.home)
+        self._versions = VersionFiles(self.home, recall=Recall(_RECALLED))
 
     def sees_picture(self, sha256: str) -> bool:
         """Whether whoever acts sees a dataset that holds these bytes."""
@@ -397,7 +403,7 @@ class OwnedStudio(Studio):
 
     @property
     def _store(self) -> DatasetStore:
-        return OwnedStore(self.home, self.rules)
+        return OwnedStore(self.home, self.rules, self._versions)
 
     @property
     def _jobs(self) -> Jobs:
@@ -410,10 +416,10 @@ class OwnedStudio(Studio):
         """The job of the queue that made a dataset or an adapter; the one that a job followed."""
         if kind == "job":
             return self._parent_of(name)
-        made, by = ("import", "dataset") if kind == "dataset" else ("train", "adapter")
+        makers, by = (("import",), "dataset") if kind == "dataset" else (("train", "tool"), "adapter")
         for row in self._under.queue.list(["succeeded"], newest=True):
             told = str((row.output or {}).get(by, "")).partition("@")[0]
-            if row.kind == made and told == name:
+            if row.kind in makers and told == name:
                 return row.id
         return None
 

@@ -49,6 +49,7 @@ def serve(
         from lorasmith.web.accounts import Accounts
         from lorasmith.web.app import create_app
         from lorasmith.web.sessions import Sessions
+        from lorasmith.web.warming import Warming, be_quick
     except ImportError as cause:
         raise EnvironmentProblem(
             f"The web app needs the extra 'web': {cause}.", "Install it with `pip install lorasmith[web]`."
@@ -63,7 +64,7 @@ def serve(
         sessions = Sessions(studio.home)
         shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if certificate else 'http'}://{shown}:{number}/enter?once={sessions.invite()}"
-        app = create_app(studio, hosts=hosts_of(host, number, names), sessions=sessions)
+        app = create_app(studio, hosts=hosts_of(host, number, names), sessions=sessions, whole=False)
         settings = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, lifespan="on",
             ssl_certfile=certificate, ssl_keyfile=key,
@@ -72,7 +73,13 @@ def serve(
         said(address)
         if browser:
             webbrowser.open(address)
-        uvicorn.Server(settings).run(sockets=[listening])
+        be_quick()
+        warming = Warming(app, studio)
+        warming.start()
+        try:
+            uvicorn.Server(settings).run(sockets=[listening])
+        finally:
+            warming.stop(wait=False)
 
 
 def refuse_open_address(host: str, accounts: bool = False) -> None:

@@ -6,13 +6,15 @@ it again). What is not listed there is refused by diffusers or, worse, loaded as
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from lorasmith.adapters.dialects.canonical import rules_of
 from lorasmith.adapters.dialects.stems import DENOISER
-from lorasmith.adapters.dialects.table import Layout, Place, original_unet, to_original
+from lorasmith.adapters.dialects.table import Layout, Place, original_unet, table, to_original
 from lorasmith.errors import AdapterError
 
 FormatName = Literal["kohya", "peft", "comfyui", "onetrainer", "simpletuner", "diffusion_pipe", "omi", "fal_kontext"]
@@ -113,14 +115,40 @@ def format_named(name: str, family: str) -> Format:
 
 def readers(chosen: Format, family: str) -> dict[Program, bool]:
     """Which programs read a file of this family in this dialect."""
-    if family in _UNETS:
-        comfyui = chosen.name != "peft"
-    elif chosen.layout == "original":
-        comfyui = chosen.name in ("kohya", "comfyui") or (chosen.name == "diffusion_pipe" and family == "hunyuan_video")
-    else:
-        comfyui = family in _COMFYUI_DIFFUSERS
+    comfyui = chosen.name != "peft" if family in _UNETS else _comfyui_reads(chosen, family)
     known = READ_BY_DIFFUSERS.get(family)
     return {"diffusers": chosen.name in known if known is not None else chosen.name == "peft", "comfyui": comfyui}
+
+
+def _comfyui_reads(chosen: Format, family: str) -> bool:
+    """By the class that the family says ComfyUI runs it as; of a family that is none here, by what holds for all."""
+    from lorasmith.adapters.programs import CLASSES
+    from lorasmith.bases.detection import registered_families
+
+    known = registered_families().get(family)
+    if known is None:
+        if chosen.layout == "diffusers":
+            return family in _COMFYUI_DIFFUSERS and chosen.name == "peft"
+        return chosen.name in ("kohya", "comfyui") or (chosen.name == "diffusion_pipe" and family == "hunyuan_video")
+    reads = CLASSES["ComfyUI"].get(known.elsewhere.get("ComfyUI", ""))
+    if reads is None:
+        return False
+    if chosen.layout == "diffusers":
+        return chosen.transformer in reads.diffusers and _in_table(reads.table, family)
+    return chosen.transformer in (reads.released if reads.own else reads.original)
+
+
+@functools.cache
+def _in_table(pattern: str, family: str) -> bool:
+    """Whether a program's table of diffusers' names has those of a family's blocks."""
+    names = [
+        row.name.replace("#", "0")
+        for model in table().models
+        if model.family == family
+        for row in model.rows["diffusers"].values()
+        if "#" in row.name
+    ]
+    return 2 * sum(re.fullmatch(pattern, name) is not None for name in names) > len(names)
 
 
 def refuse_unread(chosen: Format, family: str, only_for: str = "") -> None:

@@ -10,8 +10,16 @@ from pathlib import Path
 
 from lorasmith.adapters.algebra import Factors, relative_difference, sketched, spectrum, truncated
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.dialects.formats import format_named, readers, refuse_partial, refuse_unread
-from lorasmith.adapters.opened import Layer, LayerName, OpenAdapter, Weights, open_adapter, unpickled
+from lorasmith.adapters.dialects.formats import (
+    FORMATS,
+    best_format,
+    format_named,
+    readers,
+    refuse_partial,
+    refuse_unread,
+)
+from lorasmith.adapters.dialects.stems import MEANINGS
+from lorasmith.adapters.opened import PICKLES, Layer, LayerName, OpenAdapter, Weights, open_adapter, unpickled
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
 from lorasmith.adapters.updates import scale_of
@@ -78,7 +86,7 @@ def convert(
             ``drop_others``.
         Stopped: on request; nothing is written.
     """
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth", ".pkl"):
+    if path.suffix.lower() in PICKLES:
         with unpickled(path) as made:
             return convert(
                 made, out, dialect=dialect, family=family, rank=rank, dtype=dtype, only_for=only_for, base=base,
@@ -109,6 +117,46 @@ def convert(
         out, named, adapter.kind.dialect, chosen.name, len(layers), fused, worst[1] < 1e-4, worst[1], worst[0],
         {str(program): reads for program, reads in readers(chosen, named).items()}, left_out, output.size, sha,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DialectChoice:
+    """One dialect a file could be written in."""
+
+    name: str
+    meaning: str
+    read_by: Mapping[str, bool]
+    """Whether each program reads it, for this family; empty when it cannot be written."""
+    now: bool
+    """Whether the file is written in it."""
+    best: bool
+    """Whether it is what most programs read."""
+    problem: str = ""
+    """Why it cannot be written; empty when it can."""
+
+
+def dialects(path: Path, *, family: str = "") -> tuple[DialectChoice, ...]:
+    """All dialects with what reads them, the best one first.
+
+    Raises:
+        AdapterError: no LoRA, or its family stays open and matters.
+    """
+    if path.suffix.lower() in PICKLES:
+        with unpickled(path) as made:
+            return dialects(made, family=family)
+    adapter = open_adapter(path, family=family)
+    named = family_of(adapter)
+    best = best_format(named)
+    found: list[DialectChoice] = []
+    for name in sorted(FORMATS, key=lambda name: name != best):
+        read_by: Mapping[str, bool] = {}
+        problem = ""
+        try:
+            read_by = {str(program): reads for program, reads in readers(format_named(name, named), named).items()}
+        except AdapterError as refusal:
+            problem = refusal.message
+        found.append(DialectChoice(name, MEANINGS[name], read_by, name == adapter.kind.dialect, name == best, problem))
+    return tuple(found)
 
 
 def family_of(adapter: OpenAdapter) -> str:

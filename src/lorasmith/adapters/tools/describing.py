@@ -17,7 +17,7 @@ from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.dialects.formats import best_format
 from lorasmith.adapters.dialects.recognition import AdapterKind
 from lorasmith.adapters.dialects.stems import DENOISER, MEANINGS
-from lorasmith.adapters.opened import OpenAdapter, Weights, open_adapter, unpickled
+from lorasmith.adapters.opened import PICKLES, OpenAdapter, Weights, open_adapter, unpickled
 from lorasmith.adapters.tools.blocks import block_of
 from lorasmith.adapters.tools.leaks import Leak, leaks_of
 from lorasmith.adapters.updates import needs_base
@@ -111,6 +111,17 @@ class Description:
     hashes: Hashes | None = None
     depth: Depth | None = None
 
+    @property
+    def trigger_word(self) -> str:
+        """The first of its trigger words; empty when it names none."""
+        return self.trigger_words[0] if self.trigger_words else ""
+
+    @property
+    def looks_like(self) -> str:
+        """What base it was made for, in words; empty when nothing tells."""
+        told = " ".join(word for word in (self.kind.family, self.kind.variant) if word)
+        return told or " or ".join(self.kind.candidates)
+
 
 def describe(
     path: Path,
@@ -125,7 +136,7 @@ def describe(
     Raises:
         AdapterError: missing, damaged, hostile, or no adapter.
     """
-    if path.suffix.lower() in (".pt", ".ckpt", ".bin", ".pth", ".pkl"):
+    if path.suffix.lower() in PICKLES:
         with unpickled(path) as made:
             return describe(made, deep=deep, base=base, progress=progress, cancelled=cancelled)
     adapter = open_adapter(path)
@@ -301,7 +312,7 @@ def _advice(used: float, effective: float, adapter: OpenAdapter) -> str:
 
 
 def picture(description: Description) -> str:
-    """The norms of all blocks as one SVG.
+    """The norms of all blocks as one SVG, which is ``Markup``.
 
     Raises:
         AdapterError: the description was made without looking deep.
@@ -314,7 +325,7 @@ def picture(description: Description) -> str:
     relative = all(block.relative is not None for block in blocks) and bool(blocks)
     bars = [(block.name, block.relative if relative and block.relative is not None else block.norm) for block in blocks]
     title = "How much each block is changed" + (" (of its own weights)" if relative else "")
-    return str(bar_chart(title, bars, unit="‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖"))
+    return bar_chart(title, bars, unit="‖ΔW‖ / ‖W‖" if relative else "‖ΔW‖")
 
 
 def _order(name: str) -> tuple[str, int]:

@@ -121,6 +121,70 @@ def resize(
     return tally.report(out, path.stat().st_size, output.size, tuple(m.stem.text for m in adapter.others), sha)
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """What one way of resizing would leave."""
+
+    method: Method
+    value: float
+    """The rank for ``fixed``, else the value of the method."""
+    ranks: Mapping[int, int]
+    """Modules by the rank they would have."""
+    kept: float
+    """Share of ‖ΔW‖, over all modules together."""
+    worst: tuple[str, float]
+    """The module that would lose most, and what of its ‖ΔW‖ would be kept."""
+    share: float
+    """Numbers of the result as a share of those there are."""
+
+
+_SHARES: tuple[tuple[Method, float], ...] = (
+    ("sv_ratio", 5.0), ("sv_ratio", 20.0), ("sv_cumulative", 0.8), ("sv_cumulative", 0.95), ("sv_fro", 0.9),
+    ("sv_fro", 0.99),
+)  # fmt: skip
+
+
+def outlook(
+    path: Path,
+    *,
+    base: Weights | None = None,
+    progress: Progress | None = None,
+    cancelled: Cancelled | None = None,
+) -> tuple[Prospect, ...]:
+    """What each way of resizing would leave, from one look at the singular values; nothing is written.
+
+    Raises:
+        AdapterError: no LoRA, damaged, or one that needs its base.
+    """
+    adapter = open_adapter(path)
+
+    def look(module: Module) -> tuple[Module, Array, int, int]:
+        factors = adapter.factors(module, _weight(adapter, module, base))
+        own = min(factors.rank, module.rank or factors.rank, *_sides(factors))
+        return module, spectrum(factors).values, own, sum(_sides(factors))
+
+    found = list(abreast(look, adapter.matrices, out="nothing", progress=progress, cancelled=cancelled))
+    largest = max((own for _, _, own, _ in found), default=0)
+    ranks = [rank for rank in (1, 2, 4, 8, 16, 32, 64, 128, 256) if rank < largest]
+    ways: list[tuple[Method, float]] = [("fixed", float(rank)) for rank in ranks[-5:]]
+    return tuple(_prospect(found, *way) for way in (*ways, *_SHARES)) if found else ()
+
+
+def _prospect(found: list[tuple[Module, Array, int, int]], method: Method, value: float) -> Prospect:
+    tally, before, after = _Tally(), 0, 0
+    for module, values, own, sides in found:
+        rank = min(chosen_rank(values, method, value, int(value) if method == "fixed" else None), own)
+        tally.add(module, values, rank)
+        before, after = before + own * sides, after + rank * sides
+    kept = math.sqrt(tally.kept / tally.whole) if tally.whole else 1.0
+    ranks = dict(sorted(Counter(tally.after).items()))
+    return Prospect(method, value, ranks, kept, tally.worst, after / before if before else 1.0)
+
+
+def _sides(factors: Factors) -> tuple[int, int]:
+    return factors.layer[0], math.prod(factors.layer[1:])
+
+
 def _checked(rank: int | None, method: Method, value: float, by_block: Mapping[str, int]) -> _Wanted:
     if method not in METHODS:
         raise AdapterError(f"'{method}' is no way to choose a rank.", f"Choose one of {', '.join(METHODS)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from lorasmith.files import file_digest
 
 STRENGTHS: Final = (0.8, 1.0, 1.2)
 """Where a LoRA is at its best is found by trying these; most are made for 1."""
+_SCENE: Final = "a portrait in soft light"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,23 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Guide:
+    """One program: what to do there, in order, and the exact text to copy."""
+
+    program: str
+    steps: tuple[str, ...]
+    text: str
+    """To copy: a prompt, a folder, code."""
+    note: str = ""
+    """What speaks against it; empty where nothing does."""
+
+
+@dataclass(frozen=True)
 class Usage:
     """Texts that can be pasted."""
 
     family: str
+    """Empty where the files leave it open."""
     prompt: str
     """With the trigger words."""
     a1111: str
@@ -82,6 +96,8 @@ class Usage:
     comfyui: dict[str, Any]
     """A workflow (API format; drop the file on ComfyUI's window)."""
     comfyui_folder: str
+    guides: tuple[Guide, ...]
+    """The same as steps, the easiest program first."""
     strengths: tuple[float, ...] = STRENGTHS
     warnings: tuple[str, ...] = field(default=())
 
@@ -91,7 +107,15 @@ class Usage:
         return json.dumps(self.comfyui, indent=2)
 
 
-def use(loras: Sequence[Chosen], *, family: str = "", base: str = "", prompt: str = "") -> Usage:
+def use(
+    loras: Sequence[Chosen],
+    *,
+    family: str = "",
+    base: str = "",
+    prompt: str = "",
+    programs: Mapping[str, Any] | None = None,
+    beside: bool = False,
+) -> Usage:
     """Ready text for the programs that use LoRAs.
 
     Args:
@@ -99,32 +123,93 @@ def use(loras: Sequence[Chosen], *, family: str = "", base: str = "", prompt: st
         family: where the files leave it open.
         base: name of the base's file or repository, put where the texts need one.
         prompt: what to paint; the trigger words are put before it.
+        programs: ``Certificate.programs`` as JSON values: whether a program maps the names of the file.
+        beside: code supposes the files beside it, and not where they lie here.
 
     Raises:
         AdapterError: no LoRA, different families, a strength that is none.
     """
-    from lorasmith.adapters.tools.merging import common_family
-
     if not loras:
         raise AdapterError("There is nothing to use.", "Name a LoRA file.")
     for one in loras:
         if not -10 <= one.strength <= 10:
             raise AdapterError(f"A strength of {one.strength:g} is none.", "Most LoRAs are used between 0.8 and 1.2.")
     adapters = [open_adapter(one.path, family=family) for one in loras]
-    named = family or common_family(adapters)
-    words = [word for adapter in adapters for word in _words(adapter)]
-    text = ", ".join(dict.fromkeys([*words, *([prompt] if prompt else [])])) or "a photo"
+    named, doubts = _family(adapters, family)
+    like = named or _WHOLE[0]
+    words = list(dict.fromkeys(word for adapter in adapters for word in _words(adapter)))
+    text = ", ".join([*words, *([prompt] if prompt and prompt not in words else [])]) or "a photo"
     tags = " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in loras)
+    a1111 = f"{text} {tags}" if like in _A1111 else ""
+    code = _diffusers(loras, named, base, text, beside)
     return Usage(
         family=named,
         prompt=text,
-        a1111=f"{text} {tags}" if named in _A1111 else "",
+        a1111=a1111,
         a1111_folder="models/Lora",
-        diffusers=_diffusers(loras, named, base, text),
-        comfyui=_comfyui(loras, named, base, text),
+        diffusers=code,
+        comfyui=_comfyui(loras, like, base, text),
         comfyui_folder="models/loras",
-        warnings=tuple(_warnings(adapters, named)),
+        guides=tuple(
+            _guides(loras, like, words, f"{', '.join([*words, prompt or _SCENE])} {tags}", code, programs or {})
+        ),
+        warnings=(*doubts, *_warnings(adapters, like)),
     )
+
+
+def _family(adapters: Sequence[OpenAdapter], given: str) -> tuple[str, list[str]]:
+    """The family, and what there is to doubt. Open between families that every program loads in the same way it may
+    stay, which is said; otherwise it is asked for."""
+    from lorasmith.adapters.tools.merging import common_family
+
+    try:
+        return given or common_family(adapters), []
+    except AdapterError:
+        fitting = [set(adapter.kind.candidates) for adapter in adapters if adapter.kind.candidates]
+        common = set.intersection(*fitting) if fitting else set()
+        if any(adapter.kind.family for adapter in adapters) or not common or not common <= set(_WHOLE):
+            raise
+        either = " or ".join(sorted(common))
+        return "", [f"It may be a LoRA of {either}: the size of the workflow's picture is that of {_WHOLE[0]}."]
+
+
+def _guides(
+    loras: Sequence[Chosen], family: str, words: Sequence[str], line: str, code: str, programs: Mapping[str, Any]
+) -> list[Guide]:
+    low, high = STRENGTHS[0], STRENGTHS[-1]
+    files = " and ".join(f"{one.path.stem}.safetensors" for one in loras)
+    said = f"Write {', '.join(words)} into the prompt." if words else "It has no trigger word: a prompt is enough."
+    node = "Load LoRA, with model and clip" if family in _WHOLE else "Load LoRA (model only), with the model"
+    comfyui = Guide(
+        "ComfyUI",
+        (
+            f"Copy {files} into ComfyUI/models/loras and press R, so that the lists are read again.",
+            f"Put the node {node} going through it, between the base and the sampler; one for each file.",
+            f"Choose the file; a strength of {low} to {high}.",
+            said,
+        ),
+        "\n".join(f"ComfyUI/models/loras/{one.path.stem}.safetensors" for one in loras),
+        _against(programs, "ComfyUI"),
+    )
+    forge = Guide(
+        "A1111",
+        (
+            f"Copy {files} into the folder models/Lora of stable-diffusion-webui, or of Forge.",
+            f"Write the line below into the prompt; {low} to {high} is the strength that most need.",
+            said,
+        ),
+        line if family in _A1111 else "",
+        _against(programs, "A1111") or ("" if family in _A1111 else f"A1111 and Forge do not know {family}."),
+    )
+    return [comfyui, forge, Guide("diffusers", (f"Lay {files} beside your script, and name your base in it.",), code)]
+
+
+def _against(programs: Mapping[str, Any], program: str) -> str:
+    """What a certificate says against a program."""
+    said = programs.get(program)
+    if not isinstance(said, Mapping) or said.get("applies", True):
+        return ""
+    return str(said.get("note", "")) or f"{program} cannot run this base."
 
 
 def _words(adapter: OpenAdapter) -> list[str]:
@@ -153,7 +238,7 @@ def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
     return found
 
 
-def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> str:
+def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str, beside: bool) -> str:
     pipeline = next((name for name, (known, _, _) in PIPELINES.items() if known == family), "DiffusionPipeline")
     names = [_identifier(one.path.stem) for one in loras]
     lines = ["import torch", f"from diffusers import {pipeline}", ""]
@@ -161,9 +246,8 @@ def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> 
         f"pipe = {pipeline}.from_pretrained({base or 'the base, a folder or repository'!r}, torch_dtype=torch.bfloat16)"
     )
     for one, name in zip(loras, names, strict=True):
-        lines.append(
-            f"pipe.load_lora_weights({str(one.path.parent)!r}, weight_name={one.path.name!r}, adapter_name={name!r})"
-        )
+        folder = "." if beside else str(one.path.parent)
+        lines.append(f"pipe.load_lora_weights({folder!r}, weight_name={one.path.name!r}, adapter_name={name!r})")
     lines.append(f"pipe.set_adapters({names!r}, adapter_weights={[one.strength for one in loras]!r})")
     return (
         "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")'])
@@ -275,4 +359,4 @@ def _folder(folder: Path) -> tuple[str, Path]:
     )
 
 
-__all__ = ["BEST", "STRENGTHS", "Chosen", "Installed", "Usage", "install", "use"]
+__all__ = ["BEST", "STRENGTHS", "Chosen", "Guide", "Installed", "Usage", "install", "use"]

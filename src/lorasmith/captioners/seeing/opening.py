@@ -18,6 +18,7 @@ from lorasmith.captioners.seeing.devices import Choice
 from lorasmith.captioners.seeing.drawing import DrawEachRow
 from lorasmith.captioners.seeing.folders import ModelFolder
 from lorasmith.errors import EnvironmentProblem, InputError, OutOfMemory
+from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -256,7 +257,7 @@ def _processor(folder: ModelFolder) -> Any:
         try:
             processor = AutoProcessor.from_pretrained(folder.path, backend="pil", **place)
         except ImportError:
-            processor = _processor_without_video(folder, place)
+            processor = _processor_without_video(folder)
     except ImportError as cause:
         raise EnvironmentProblem(
             f"{folder.name} needs a package that is not here: {_first_line(cause)}.",
@@ -275,32 +276,16 @@ def _processor(folder: ModelFolder) -> Any:
     return processor
 
 
-def _processor_without_video(folder: ModelFolder, place: dict[str, Any]) -> Any:
+def _processor_without_video(folder: ModelFolder) -> Any:
     """A processor for pictures of a model that could also look at films, for which torchvision would be needed."""
     import transformers
-    from transformers import AutoImageProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
     known = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(folder.kind, ""), None)
     if known is None or "video_processor" not in known.get_attributes():
         raise ImportError(f"the processor of the kind '{folder.kind}'")
 
-    class Still(known):  # type: ignore[misc, valid-type]
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if argument_name == "video_processor" and argument is None:
-                return type(None)
-            return super().check_argument_for_proper_class(argument_name, argument)
-
-    Still.__name__ = known.__name__
-    tokenizer = AutoTokenizer.from_pretrained(folder.path, **place)
-    parts = {
-        "image_processor": AutoImageProcessor.from_pretrained(folder.path, backend="pil", **place),
-        "tokenizer": tokenizer,
-        "video_processor": None,
-    }
-    told, _ = known.get_processor_dict(folder.path, **place)
-    own = {name: value for name, value in told.items() if name not in (*parts, "processor_class", "auto_map")}
-    return Still(**parts, **{"chat_template": tokenizer.chat_template, **own})
+    return still_processor(folder.path, known)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 _FULL_WIDTH: Final = "，"
 
 
+def count_tags(texts: Iterable[str]) -> Counter[str]:
+    """How often each tag occurs in captions: ``HeldCaptions.frequencies`` for whoever needs nothing else of them."""
+    reader = CaptionReader()
+
+    def tags_of(text: str) -> Iterable[str]:
+        plain = reader.plain_tags(text)
+        return plain if plain is not None else chain.from_iterable(line.tags for line in reader.lines(text))
+
+    return Counter(chain.from_iterable(map(tags_of, texts)))
+
+
 class HeldCaptions:
     """Captions by their place in the dataset. Building costs some microseconds per caption.
 

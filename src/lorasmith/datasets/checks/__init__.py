@@ -10,6 +10,7 @@ without it. ``docs/checks.md`` lists all of them.
     captions.py    C   there, readable, with the trigger word, read to the end
     text.py        C   captions as text      tags.py  C   tags over the whole set
     sets.py        S   the set, its goal and its run
+    pairs.py       R   references of edit models
 
     looking.py     measures the pictures for the checks that need it    repairs.py   carries a finding's repair out
 

@@ -41,7 +41,11 @@ def with_transform(context: CheckContext, *words: str) -> list[str]:
 
 
 def _damaged(context: CheckContext) -> Iterator[Found]:
-    gone = [item.name for item in context.items if not context.store.blob_path(item.image).is_file()]
+    gone = [
+        item.name
+        for item in context.items
+        if not all(context.store.blob_path(s).is_file() for s in (item.image, *item.references))
+    ]
     yield from found(
         gone, "{n} missing from the store.", severity="error", fix="Import the source again.", repair=leave_out()
     )

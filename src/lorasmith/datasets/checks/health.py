@@ -22,7 +22,7 @@ from lorasmith.datasets.manifest import DatasetVersion
 
 COSTS: Final[Mapping[Severity, float]] = MappingProxyType({"error": 1.0, "warning": 0.4, "info": 0.05})
 _PARTS: Final = (("F", "files", 0.15), ("P", "pixels", 0.25), ("D", "duplicates", 0.15), ("C", "captions", 0.30),
-                 ("S", "set", 0.15))  # fmt: skip
+                 ("SR", "set", 0.15))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ def health(findings: Collection[Finding], version: DatasetVersion, not_run: Mapp
 
 
 def _part(
-    letter: str,
+    letters: str,
     name: str,
     weight: float,
     findings: Collection[Finding],
     version: DatasetVersion,
     not_run: Mapping[str, str],
 ) -> HealthPart:
-    ours = [finding for finding in findings if finding.id.startswith(letter)]
+    ours = [finding for finding in findings if finding.id[0] in letters]
     costs: dict[str, float] = defaultdict(float, {item.name: 0.0 for item in version.items})
     whole = 1.0
     for finding in ours:
@@ -87,7 +87,7 @@ def _part(
             whole *= 1 - COSTS[finding.severity]
     share = whole * (1 - sum(costs.values()) / len(costs)) if costs else whole
     touched = sum(cost > 0 for cost in costs.values())
-    passed_over = sum(id_.startswith(letter) for id_ in not_run)
+    passed_over = sum(id_[0] in letters for id_ in not_run)
     said = (
         f"{len(ours)} finding{'s' if len(ours) != 1 else ''} about {touched} of {len(costs)} pictures"
         if ours

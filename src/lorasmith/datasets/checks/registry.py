@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lorasmith.datasets.checks import captions, duplicates, files, pixels, sets, tags, text
+from lorasmith.datasets.checks import captions, duplicates, files, pairs, pixels, sets, tags, text
 from lorasmith.datasets.checks.finding import Check
 from lorasmith.errors import ConfigError
 
-_LETTERS: Final = "FPDCS"
+_LETTERS: Final = "FPDCSR"
 
 
 def _by_id(checks: Iterable[Check]) -> Mapping[str, Check]:
@@ -27,7 +27,7 @@ def _by_id(checks: Iterable[Check]) -> Mapping[str, Check]:
 
 
 CHECKS: Final = _by_id(
-    (*files.CHECKS, *pixels.CHECKS, *duplicates.CHECKS, *captions.CHECKS, *text.CHECKS, *tags.CHECKS, *sets.CHECKS)
+    check for room in (files, pixels, duplicates, captions, text, tags, sets, pairs) for check in room.CHECKS
 )
 """Every check, by its stable id."""
 
@@ -40,7 +40,7 @@ def parse_ids(ids: Iterable[str]) -> frozenset[str]:
     """
     wanted: set[str] = set()
     for part in (part.strip().upper() for written in ids for part in written.split(",")):
-        span = re.fullmatch(r"([FPDCS])([0-9]+)-(?:\1)?([0-9]+)", part)
+        span = re.fullmatch(r"([A-Z])([0-9]+)-(?:\1)?([0-9]+)", part)
         if not part:
             continue
         if span:

@@ -35,6 +35,8 @@ class Described:
     mask: str | None = None
     """Path in the source of its mask, white where it is trained; the picture's own path when its alpha is the mask,
     and then its colours count as they are stored, not laid on a background."""
+    references: tuple[str, ...] = ()
+    """Paths in the source of the pictures it is to be made from, in order."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,6 +53,8 @@ class Reading:
     """Files that were read for it (a TOML, a JSONL, a mask), each with the rest of the ledger's sentence ("is ...")."""
     said: Sequence[str] = ()
     """What could not be followed, a sentence each: lines that name no picture, settings that are not ours."""
+    orphans: Mapping[str, str] = field(default_factory=dict)
+    """References of no picture, which are no items either, with the rest of the ledger's sentence ("is ...")."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,20 @@ from lorasmith.errors import DatasetError
 
 _FORMATS: Final = frozenset(("JPEG", "PNG", "WEBP"))
 _FOLLOWED: Final = frozenset(
-    ("folder_path", "dataset_path", "num_repeats", "is_reg", "mask_path", "alpha_mask", "caption_ext", "invert_mask")
+    (
+        "folder_path",
+        "dataset_path",
+        "num_repeats",
+        "is_reg",
+        "mask_path",
+        "alpha_mask",
+        "caption_ext",
+        "invert_mask",
+        "control_path",
+        "control_path_1",
+        "control_path_2",
+        "control_path_3",
+    )
 )
 _PLACEHOLDERS: Final = ("[trigger]", "[name]")
 _DEEPEST: Final = 8
@@ -73,6 +86,11 @@ class AiToolkit(Layout):
             *losing.loss(
                 "masks", unmasked, "validation pictures are not trained here, so their masks are not written."
             ),
+            *losing.loss(
+                "references",
+                losing.where(version, lambda item: item.role == "validation" and bool(item.references)),
+                "validation pictures are not trained here, so their references are not written.",
+            ),
             *losing.folder_concepts(groups),
             *losing.roles(
                 version,
@@ -104,6 +122,8 @@ class AiToolkit(Layout):
                 export.caption(f"{group.folder}/{stem}.txt", item)
                 if item.mask is not None and group.role != "validation":
                     export.mask(f"{masks}/{stem}.png", item)
+                for number in range(len(item.references) if group.role != "validation" else 0):
+                    export.reference(f"{_controls(group, number)}/{stem}", item, number, _FORMATS)
             if group.role != "validation":
                 blocks.append(_block(group, export.root, masks))
         export.text("dataset.yaml", _HEAD + yaml.safe_dump({"datasets": blocks}, sort_keys=False, allow_unicode=True))
@@ -114,9 +134,18 @@ def _block(group: Group, root: str, masks: str) -> dict[str, Any]:
     block: dict[str, Any] = {"folder_path": f"{root}/{group.folder}", "caption_ext": "txt"}
     if group.masked:
         block["mask_path"] = f"{root}/{masks}"
+    most = max(len(item.references) for item in group.items)
+    if most:
+        folders = [f"{root}/{_controls(group, number)}" for number in range(most)]
+        block["control_path"] = folders if most > 1 else folders[0]
     if group.role == "regularisation":
         block["is_reg"] = True
     return {**block, "num_repeats": group.repeats, "resolution": [RESOLUTION]}
+
+
+def _controls(group: Group, number: int) -> str:
+    """The folder of the references of that place: one for each, since they are paired by the picture's own name."""
+    return f"control_{number + 1}/{group.folder}"
 
 
 def _has_placeholder(item: Item) -> bool:
@@ -181,6 +210,7 @@ def _read_folder(found: Found, block: Mapping[str, Any], folder: str, *, path: s
     extension = "." + (text_of(block, "caption_ext", path) or "txt").lstrip(".")
     masks = _masks(found, block, pictures, path=path, where=where)
     repeats = repeats_of(block.get("num_repeats"), found.said, where)
+    references = found.use_references(pictures, _control_folders(found, block, path=path, where=where))
     for picture in pictures:
         if picture not in found.used:
             found.described[picture] = Described(
@@ -189,7 +219,24 @@ def _read_folder(found: Found, block: Mapping[str, Any], folder: str, *, path: s
                 role="regularisation" if block.get("is_reg") is True else "train",
                 concept=concept,
                 mask=masks.get(picture),
+                references=references.get(picture, ()),
             )
+
+
+def _control_folders(found: Found, block: Mapping[str, Any], *, path: str, where: str) -> list[str]:
+    """Folders of references: one, a list of them, or its numbered fields, which the program joins in order."""
+    named: list[str] = []
+    for key in ("control_path", "control_path_1", "control_path_2", "control_path_3"):
+        value = block.get(key)
+        named += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str) and one]
+    folders: list[str] = []
+    for name in dict.fromkeys(named):
+        place = found.files.folder(name, base=parent(path))
+        if place is None:
+            found.said.append(f"{where}: {name} is not in this source.")
+        else:
+            folders.append(place)
+    return folders
 
 
 def _masks(

@@ -57,6 +57,7 @@ class Bundle(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
+            *losing.references(version, self.title),
             *losing.masks(version, "a bundle"),
             *losing.formats(version, ("PNG",), "a bundle"),
             *losing.loss("names", version.items, "they are numbered; the JSON keeps their names."),

@@ -62,6 +62,12 @@ def masks(version: DatasetVersion, trainer: str) -> list[Loss]:
     return loss("masks", where(version, lambda item: item.mask is not None), f"{trainer} has no place for their masks.")
 
 
+def references(version: DatasetVersion, trainer: str) -> list[Loss]:
+    """Reference pictures, for a target that has none."""
+    paired = where(version, lambda item: bool(item.references))
+    return loss("references", paired, f"{trainer} has no place for the pictures they are made from.")
+
+
 def repeats(version: DatasetVersion, trainer: str) -> list[Loss]:
     """Repeats, for a target that has none."""
     shown = where(version, lambda item: item.repeats != 1)

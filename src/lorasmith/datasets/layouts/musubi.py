@@ -7,6 +7,7 @@ The JSONL is what an export writes: its captions come through exactly, line brea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -30,9 +31,12 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
 _FORMATS: Final = frozenset(("AVIF", "BMP", "JPEG", "PNG", "WEBP"))
-_FOLLOWED: Final = frozenset(("image_directory", "image_jsonl_file", "num_repeats", "caption_extension"))
+_FOLLOWED: Final = frozenset(
+    ("image_directory", "image_jsonl_file", "num_repeats", "caption_extension", "control_directory")
+)
 _IMPLIED: Final = frozenset(("cache_directory",))
 _PATH_KEYS: Final = ("image_path", "image_path_0")
+_REFERENCE_KEY: Final = re.compile(r"control_path(?:_([0-9]{1,4}))?")
 
 
 class Musubi(Layout):
@@ -92,6 +96,9 @@ class Musubi(Layout):
                 if group.role != "train":
                     export.caption(f"{group.folder}/{chosen[item.name]}.txt", item)
                 line = {"image_path": f"{export.root}/{picture}", "caption": item.caption}
+                for number in range(len(item.references)):
+                    stem = f"control/{group.folder}/{chosen[item.name]}_{number}"
+                    line[f"control_path_{number}"] = f"{export.root}/{export.reference(stem, item, number, _FORMATS)}"
                 lines.append(json.dumps(line, ensure_ascii=False))
             if group.role == "train":
                 listing = export.text(f"{group.folder}.jsonl", "\n".join(lines) + "\n")
@@ -146,9 +153,18 @@ def _read_folder(
     found: Found, settings: Mapping[str, Any], folder: str, *, path: str, repeats: int, concept: str
 ) -> None:
     extension = text_of(settings, "caption_extension", path) or ".txt"
-    for picture in found.files.below(folder, deep=False):
+    pictures = found.files.below(folder, deep=False)
+    beside = text_of(settings, "control_directory", path)
+    place = found.files.folder(beside, base=parent(path)) if beside is not None else None
+    if beside is not None and place is None:
+        found.said.append(f"{path}: {beside} is not in this source.")
+    references = found.use_references(pictures, [place]) if place is not None else {}
+    for picture in pictures:
         caption = found.caption_beside(picture, extension)
-        found.described.setdefault(picture, Described(caption=caption, repeats=repeats, concept=concept))
+        those = references.get(picture, ())
+        found.described.setdefault(
+            picture, Described(caption=caption, repeats=repeats, concept=concept, references=those)
+        )
 
 
 def _is_ours(files: SourceFiles, path: str) -> bool:
@@ -162,6 +178,7 @@ def _is_ours(files: SourceFiles, path: str) -> bool:
 def _read_jsonl(found: Found, path: str, repeats: int, concept: str) -> None:
     found.used[path] = "is the list its pictures' captions were read from."
     lines: dict[str, tuple[int, str | None]] = {}
+    beside: dict[str, list[str]] = {}
     for number, line in parse_jsonl(found.files, path):
         picture = next((line[key] for key in _PATH_KEYS if isinstance(line.get(key), str)), None)
         caption = text_of(line, "caption", f"{path}, line {number},")
@@ -173,12 +190,30 @@ def _read_jsonl(found: Found, path: str, repeats: int, concept: str) -> None:
             )
         else:
             lines[picture] = (number, caption)
+            beside[picture] = _references(line)
     there = found.files.find(lines, base=parent(path))
+    controls = {
+        name: found.files.find([name], base=parent(path)).get(name) for those in beside.values() for name in those
+    }
     for picture, (number, caption) in lines.items():
         if picture not in there:
             found.said.append(f"{path}, line {number}: {picture} is not in this source.")
         else:
-            found.described.setdefault(there[picture], Described(caption=caption, repeats=repeats, concept=concept))
+            references = [controls[name] for name in beside[picture]]
+            if None in references:
+                missing = beside[picture][references.index(None)]
+                found.said.append(f"{path}, line {number}: {missing} is not in this source, so {picture} has no pair.")
+                references = []
+            those = tuple(one for one in references if one is not None)
+            told = Described(caption=caption, repeats=repeats, concept=concept, references=those)
+            found.described.setdefault(there[picture], told)
+    found.note_references({one: told.references for one, told in found.described.items()})
+
+
+def _references(line: Mapping[str, Any]) -> list[str]:
+    """What a line names as its references, in their order; ``control_path`` is the first."""
+    numbered = [(int(hit[1] or 0), value) for key, value in line.items() if (hit := _REFERENCE_KEY.fullmatch(key))]
+    return [value for _, value in sorted(numbered) if isinstance(value, str)]
 
 
 plugin = Musubi()

@@ -51,7 +51,8 @@ class Parquet(Layout):
         return Reading(self.name, evidence, reading.described, reading.used, reading.said)
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        return losing.names(version, stems(version.items, flat=False))
+        chosen = stems(version.items, flat=False)
+        return [*losing.references(version, self.title), *losing.names(version, chosen)]
 
     def write(
         self,

@@ -27,9 +27,13 @@ class Found:
     used: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
-    def reading(self, layout: str, evidence: str) -> Reading:
+    orphans: dict[str, str] = field(default_factory=dict)
+
+    def reading(self, layout: str, evidence: str, orphans: Mapping[str, str] | None = None) -> Reading:
         """The finished reading."""
-        return Reading(layout, evidence, self.described, self.used, tuple(self.said))
+        return Reading(
+            layout, evidence, self.described, self.used, tuple(self.said), {**self.orphans, **(orphans or {})}
+        )
 
     def caption_beside(self, picture: str, suffix: str) -> str | None:
         """The caption in a file beside a picture; None for a .txt, which the import pairs itself, and when none is."""
@@ -43,6 +47,24 @@ class Found:
             return None
         self.used[beside] = f"is the caption of {picture}."
         return text
+
+    def use_references(self, pictures: Sequence[str], folders: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """The references of pictures in folders of their own, by their stems; their files count as used."""
+        from lorasmith.datasets.pairing import Pairs, by_stem
+
+        pairs = Pairs()
+        for folder in folders:
+            pairs.join(by_stem(pictures, self.files.below(folder, deep=False)))
+        for path in pairs.orphans:
+            self.described.pop(path, None)
+        self.orphans.update(pairs.orphans)
+        self.note_references(pairs.references)
+        return pairs.references
+
+    def note_references(self, references: Mapping[str, Sequence[str]]) -> None:
+        """Note the files of references as used, unless they are described as pictures themselves."""
+        told = {path: f"is a reference of {picture}." for picture, those in references.items() for path in those}
+        self.used.update({path: said for path, said in told.items() if path not in self.described})
 
     def use_masks(self, masks: Mapping[str, str]) -> Mapping[str, str]:
         """Note the files of masks as used; ``masks`` itself, by picture."""
@@ -74,7 +96,8 @@ def masks_for(files: SourceFiles, pictures: Iterable[str], folder: str) -> dict[
 
 def describe_rest(found: Found, source: str) -> None:
     """Describe by their folders the pictures that a settings file does not name, and say so when there are some."""
-    rest = [path for path in found.files.pictures if path not in found.described and path not in found.used]
+    known = {*found.described, *found.used, *found.orphans}
+    rest = [path for path in found.files.pictures if path not in known]
     for path in rest:
         found.described[path] = by_folder(path)
     strangers = [path for path in rest if found.described[path].role == "train"]

@@ -121,6 +121,19 @@ class Export:
         self._names[item.name] = path
         return path
 
+    def reference(self, stem: str, item: Item, number: int, formats: Collection[str]) -> str:
+        """Plan an item's reference picture at ``stem`` (a path without suffix); the path with the suffix that fits."""
+        sha256 = item.references[number]
+        blob = self._blob(item, sha256, "reference")
+        if needs_png(blob, formats):
+            path = f"{stem}.png"
+            size = item.width * item.height
+            self._add(path, _Planned("", size, f"png:{sha256}", None, lambda out: out.write(png_of(item, blob, None))))
+        else:
+            path = stem + suffix_of(blob)
+            self._add(path, _Planned(sha256, blob.stat().st_size, "", blob))
+        return path
+
     def mask(self, path: str, item: Item) -> str:
         """Plan an item's mask as a gray PNG at ``path``."""
         assert item.mask is not None

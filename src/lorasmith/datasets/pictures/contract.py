@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from PIL import Image
@@ -53,6 +53,10 @@ class PictureTool(Section, ABC):
     name: ClassVar[str]
     masks_only: ClassVar[bool] = False
     """Whether the pixels stay as they are, so that only the mask is stored anew."""
+
+    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "refuse"
+    """What becomes of the references of a picture: they stay as they are, because nothing in it moves; they go the
+    same way; or it is refused, because they would not fit it any more. Masks alone move nothing."""
 
     @abstractmethod
     def describe(self) -> str:

@@ -27,6 +27,7 @@ class Resize(PictureTool):
     """Make pictures larger or smaller."""
 
     name: ClassVar[str] = "resize"
+    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
     mode: Literal["fit", "fill", "pad", "short_side", "long_side"] = "fit"
     """fit: inside width x height, nothing cut; fill: exactly that size, the rest cut around the centre; pad: exactly
     that size, the rest filled with ``background``; short_side, long_side: that side becomes ``size``."""
@@ -157,6 +158,7 @@ class Crop(PictureTool):
     """Keep one box of every picture."""
 
     name: ClassVar[str] = "crop"
+    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
     box: Box
     """Left, top, right, bottom: shares of width and height, 0 to 1."""
 
@@ -189,6 +191,7 @@ class Rotate(PictureTool):
     """Turn pictures by quarter turns."""
 
     name: ClassVar[str] = "rotate"
+    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
     degrees: Literal[90, 180, 270]
     """Clockwise."""
 
@@ -207,6 +210,7 @@ class Flip(PictureTool):
     """Mirror pictures. Writing and everything that has a side is mirrored too."""
 
     name: ClassVar[str] = "flip"
+    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """horizontal swaps left and right, vertical top and bottom."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections import deque
@@ -23,6 +24,7 @@ from lorasmith.errors import DatasetError
 Progress = Callable[[int, int, str], None]
 Commit = Callable[[DatasetVersion, Sequence[Item], Operation], DatasetVersion]
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
+_SAME_SHAPE: Final = 0.02  # of the logarithms of two aspect ratios: a pixel or two of rounding
 _SHORT: Final = 60  # characters of a value that is told in words
 _AHEAD: Final = 2 * _THREADS  # pictures decoded before the oldest is stored: bounds memory
 
@@ -84,6 +86,8 @@ def preview_tool(
             break
         frame = frame_of(item, store)
         try:
+            refuse_clips(frame.item, tool)
+            refuse_references(frame, store, tool)
             after = tool.work(frame)
         except ToolError as reason:
             refused[item.name] = str(reason)
@@ -255,12 +259,59 @@ def _work_all(
 def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[Item] | str | None:
     frame = frame_of(item, store)
     try:
+        refuse_clips(frame.item, tool)
+        refuse_references(frame, store, tool)
         after = tool.work(frame)
+        if len(after) == 1 and after[0] is frame:
+            return None
+        references = _references_after(item, store, tool)
     except ToolError as reason:
         return str(reason)
-    if len(after) == 1 and after[0] is frame:
-        return None
-    return [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
+    stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
+    return [replace(new, references=references) for new in stored]
+
+
+def refuse_clips(item: Item, tool: PictureTool) -> None:
+    """A clip's picture is its first frame, which must stay that.
+
+    Raises:
+        ToolError: the tool would change it.
+    """
+    if item.clip is not None and not tool.masks_only:
+        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
+
+
+def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> None:
+    """A picture must not part from its references.
+
+    Raises:
+        ToolError: the tool would move what is in it, and not in them.
+    """
+    if not frame.item.references or tool.masks_only or tool.on_references == "leave":
+        return
+    if tool.on_references == "refuse":
+        raise ToolError(
+            "has reference pictures, which would not fit it any more; crop, flip and rotate take them along"
+        )
+    sides = frame.image.width / frame.image.height
+    for image in store.open_references(frame.item):
+        if abs(math.log(image.width / image.height / sides)) > _SAME_SHAPE:
+            sizes = (
+                f"{frame.image.width} x {frame.image.height} pixels and its reference {image.width} x {image.height}"
+            )
+            raise ToolError(f"is {sizes}: the same cut would not be the same part of both")
+
+
+def _references_after(item: Item, store: DatasetStore, tool: PictureTool) -> tuple[str, ...]:
+    """The references of a picture, gone the same way as it."""
+    if not item.references or tool.masks_only or tool.on_references != "along":
+        return item.references
+    gone = []
+    for sha256, image in zip(item.references, store.open_references(item), strict=True):
+        frame = Frame(replace(item, image=sha256, references=()), image)
+        (after,) = tool.work(frame)
+        gone.append(sha256 if after is frame else store.put_image(after.image, "RGB"))
+    return tuple(gone)
 
 
 def _stored(frame: Frame, store: DatasetStore, *, keep_pixels: bool) -> Item:

@@ -15,6 +15,7 @@ _CHANGED: Final = {
     "renamed": ("picture renamed", "pictures renamed"),
     "pixels": ("picture changed", "pictures changed"),
     "masks": ("mask changed", "masks changed"),
+    "references": ("references changed", "references changed"),
     "captions": ("caption changed", "captions changed"),
     "settings": ("setting changed", "settings changed"),
     "provenance": ("note of origin changed", "notes of origin changed"),

@@ -35,8 +35,8 @@
   const images = (index) => {
     const block = Math.floor(index / about.block);
     if (!blocks.has(block)) blocks.set(block, byId(`thumbnails-${block}`).textContent.split(" "));
-    const [picture, mask] = blocks.get(block)[index % about.block].split("|");
-    return { picture: picture === "-" ? "" : picture, mask: mask || "" };
+    const [picture, mask, ...references] = blocks.get(block)[index % about.block].split("|").map((data) => (data === "-" ? "" : data));
+    return { picture, mask: mask || "", references };
   };
   const image = (data, alt, picture, cls) => {
     if (!data) return make("span", "no picture", `missing ${cls}`);
@@ -199,11 +199,15 @@
   };
   const draw = (index) => {
     const picture = all[index];
-    const { picture: data, mask } = images(index);
+    const { picture: data, mask, references } = images(index);
     const pictures = make("div", undefined, "detail-pictures");
     pictures.append(figure(image(data, picture.n, picture, "detail-image"), "reduced"));
     if (mask) pictures.append(figure(image(mask, `Mask of ${picture.n}`, picture, "detail-image"), "its mask: white is trained"));
     else if (picture.m) pictures.append(figure(image("", "", picture, "detail-image"), "its mask is missing"));
+    for (const [at, reference] of references.entries()) {
+      const which = references.length > 1 ? `reference ${at + 1}` : "the reference";
+      pictures.append(figure(image(reference, `${which} of ${picture.n}`, {}, "detail-image"), which));
+    }
     const heading = make("h3", picture.n);
     heading.id = "detail-name";
     heading.tabIndex = -1;

@@ -92,8 +92,10 @@ def gallery_data(page: DatasetPage) -> Iterator[Markup]:
 
 
 def _images(row: PictureRow) -> str:
+    """Picture, mask and references of one row; what is missing at the end is left out."""
     shown = row.thumbnail.data if row.thumbnail is not None else "-"
-    return f"{shown}|{row.mask.data}" if row.mask is not None else shown
+    further = [row.mask.data if row.mask is not None else ""] if row.mask is not None or row.references else []
+    return "|".join([shown, *further, *(one.data if one is not None else "-" for one in row.references)])
 
 
 def _data(key: str, value: Any) -> Markup:

@@ -113,6 +113,7 @@ def _pictures(
             thumbnail=small.get(item.image),
             has_mask=item.mask is not None,
             mask=small.get(item.mask) if item.mask is not None else None,
+            references=tuple(small.get(reference) for reference in item.references),
         )
         for item in version.items
     )
@@ -120,6 +121,7 @@ def _pictures(
 
 def _thumbnails(items: Sequence[Item], store: DatasetStore, stages: Stages) -> dict[str, Thumbnail]:
     shas = [item.image for item in items] + [item.mask for item in items if item.mask is not None]
+    shas += dict.fromkeys(reference for item in items for reference in item.references)
     small = ThumbnailStore(store.home)
     stages("thumbnails", 0, len(shas))
     side = small.fitting_side(shas, store.blob_path)

@@ -44,6 +44,8 @@ class PictureRow:
     has_mask: bool = False
     mask: Thumbnail | None = None
     """None when it has none, or its file is missing or damaged."""
+    references: tuple[Thumbnail | None, ...] = ()
+    """Of the pictures it is made from, in order; None where the file is missing or damaged."""
 
 
 @dataclass(frozen=True)

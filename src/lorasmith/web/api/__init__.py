@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.api import (
-    bases,
-    captioning,
-    captions,
-    datasets,
-    events,
-    jobs,
-    looking,
-    machine,
-    people,
-    retouching,
-    sources,
-    training,
-    uploads,
-    using,
-    versions,
-)
-
 
 def routers() -> tuple[APIRouter, ...]:
-    """All of them; specific paths before those that take a name."""
+    """All of them; specific paths before those that take a name.
+
+    They are imported here and not above: that takes half a second, and the first page does not need them.
+    """
+    from lorasmith.web.api import (
+        bases,
+        captioning,
+        captions,
+        datasets,
+        events,
+        jobs,
+        looking,
+        machine,
+        people,
+        retouching,
+        sources,
+        toolbox,
+        training,
+        uploads,
+        using,
+        versions,
+    )
+
     return (
         events.router,
         uploads.router,
@@ -33,6 +37,7 @@ def routers() -> tuple[APIRouter, ...]:
         jobs.router,
         training.router,
         using.router,
+        toolbox.router,
         captioning.router,
         sources.router,
         bases.router,

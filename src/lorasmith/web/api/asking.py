@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
@@ -120,11 +119,6 @@ class VersionFacts(BaseModel):
 def noun(path: str, tag: str, **settings: Any) -> APIRouter:
     """A router of the API: documented refusals, POSTs that can be repeated."""
     return APIRouter(prefix=f"/api{path}", tags=[tag], responses=REFUSALS, route_class=OnceRoute, **settings)
-
-
-def operation_id(route: APIRoute) -> str:
-    """The function's name, which clients are made from; no two are alike."""
-    return route.name
 
 
 def _studio(request: Request) -> Studio:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
-from lorasmith.adapters.inspect import AdapterReport
+from lorasmith.adapters.tools.describing import Description
 from lorasmith.queue.records import QueuedJob
 from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
 from lorasmith.web.api.placing import Place
@@ -57,15 +57,20 @@ def list_adapters(studio: StudioOf) -> list[AdapterListed]:
 
 
 @router.get("/adapters/{name}", summary="What a LoRA file says of itself")
-def inspect_adapter(studio: StudioOf, name: AdapterName) -> AdapterReport:
-    """From its header and numbers alone."""
-    return studio.inspect(_named(name))
+def inspect_adapter(
+    studio: StudioOf,
+    name: AdapterName,
+    deep: Annotated[bool, Query(description="Read all of it: hashes, norms, spectra, damage")] = False,
+    base: Annotated[str, Query(max_length=1000, description="Whose weights the norms are told against"), Clean] = "",
+) -> Description:
+    """From its header alone, or from all of it."""
+    return studio.toolbox.inspect(named(name), deep=deep, base=base)
 
 
 @router.get("/adapters/{name}/file", summary="The file", response_class=FileResponse)
 def download_adapter(studio: StudioOf, name: AdapterName) -> FileResponse:
     """As safetensors."""
-    path = studio.adapter(_named(name))
+    path = studio.adapter(named(name))
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
@@ -81,7 +86,7 @@ def certify_adapter(studio: StudioOf, asked: CertifyAsked) -> QueuedJob:
     return studio.enqueue.certify(asked.adapter, asked.base, asked.place.placement())
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     """A name of the library; a path would be a file of the server."""
     from lorasmith.errors import AdapterError
 

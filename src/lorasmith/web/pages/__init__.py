@@ -1,45 +1,59 @@
-"""What people look at; one file per area, each with a ``router``."""
+"""What people look at; one file per area, each with a ``router``.
+
+They are imported by the functions below and not above: the first page needs two of them.
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from lorasmith.web.pages import (
-    announcements,
-    arranging,
-    bases,
-    captioning,
-    checks,
-    creating,
-    datasets,
-    door,
-    duplicates,
-    generate,
-    help,
-    imports,
-    models,
-    past,
-    people,
-    picture_editing,
-    pictures,
-    places,
-    queue,
-    runs,
-    settings,
-    shown,
-    tags,
-    tools,
-    training_views,
-    workflow,
-    workspace,
-)
+
+def first() -> tuple[APIRouter, ...]:
+    """The way in, and the page it leads to. Their addresses are none of the others'."""
+    from lorasmith.web.pages import door, workspace
+
+    return (door.router, workspace.router)
 
 
-def routers() -> tuple[APIRouter, ...]:
-    """All of them, in the order in which they are tried."""
-    door_and_people = (door.router, shown.router, people.router, places.router, pictures.router)
-    first = (*door_and_people, workspace.router, creating.router, queue.router, runs.router)
+def others() -> tuple[APIRouter, ...]:
+    """All others, in the order in which they are tried."""
+    from lorasmith.web.pages import (
+        announcements,
+        arranging,
+        bases,
+        calculator,
+        captioning,
+        checks,
+        creating,
+        datasets,
+        duplicates,
+        generate,
+        help,
+        imports,
+        lora_tools,
+        loras,
+        models,
+        past,
+        people,
+        picture_editing,
+        pictures,
+        places,
+        queue,
+        runs,
+        settings,
+        shown,
+        tags,
+        tools,
+        training_views,
+        workflow,
+    )
+
+    everywhere = (shown.router, people.router, places.router, pictures.router)
+    making = (creating.router, queue.router, runs.router)
     areas = (
+        loras.router,
+        lora_tools.router,
+        calculator.router,
         models.router,
         generate.router,
         bases.router,
@@ -51,4 +65,4 @@ def routers() -> tuple[APIRouter, ...]:
     coming = (imports.router, captioning.router, tags.router)
     looking = (checks.router, duplicates.router, training_views.router, past.router)
     editing = (arranging.router, tools.router, picture_editing.router)
-    return (*first, *areas, *coming, *looking, *editing, datasets.router)
+    return (*everywhere, *making, *areas, *coming, *looking, *editing, datasets.router)

@@ -29,9 +29,10 @@ from lorasmith.presets import (
     values_of,
 )
 from lorasmith.studio import Studio
+from lorasmith.web.pages.imports import upload_ids
 from lorasmith.web.pages.workspace import CURES
 from lorasmith.web.rendering import page, part
-from lorasmith.workbench import ModelChoice, Reason
+from lorasmith.workbench import ModelChoice, Offer, Pace, Reason
 
 router = APIRouter(prefix="/models/new", include_in_schema=False)
 MOST_PICTURES: Final = 200
@@ -109,13 +110,20 @@ def estimate(request: Request, given: Given) -> HTMLResponse:
 
 
 @router.post("")
-def create(request: Request, given: Given, pictures: Annotated[list[UploadFile] | None, File()] = None) -> Response:
+def create(
+    request: Request,
+    given: Given,
+    pictures: Annotated[list[UploadFile] | None, File()] = None,
+    uploads: Annotated[str, Form(max_length=100_000)] = "",
+) -> Response:
     """Take the pictures in and start; on a refusal the questions again, with what was answered."""
     studio = _studio(request)
     try:
         given = _checked(studio, given)
         sent = [one for one in pictures or () if one.filename]
-        if sent:
+        if ids := upload_ids(uploads):
+            given = replace(given, dataset=_brought(studio, given.name, ids, request.state.actor.name))
+        elif sent:
             given = replace(given, dataset=_taken_in(studio, given.name, sent))
         job = _start(studio, given)
     except (LorasmithError, _Refused) as refusal:
@@ -155,7 +163,7 @@ def _start(studio: Studio, given: Answers) -> str:
     if not given.dataset:
         raise InputError("There are no pictures.", f"Bring {FEWEST} to {MOST} in the second step.")
     version = studio.dataset(given.dataset)
-    values = _config(studio, given, len(version.items))
+    values = _config(studio.workbench.offer(), given, len(version.items))
     reasons = studio.workbench.readiness(version.reference, values).reasons
     if reasons:
         raise _Refused(reasons)
@@ -180,8 +188,8 @@ def _captioned(version: Any) -> bool:
     return 0 < bare < len(version.items)
 
 
-def _config(studio: Studio, given: Answers, pictures: int) -> dict[str, Any]:
-    choice = studio.workbench.offer().get(given.base)
+def _config(offer: Offer, given: Answers, pictures: int) -> dict[str, Any]:
+    choice = offer.get(given.base)
     values = values_of(
         kind_of(given.kind), difficulty_of(given.difficulty), epochs=given.epochs, pictures=pictures,
         resolution=given.pixels, trigger_word=given.trigger_word,
@@ -192,10 +200,7 @@ def _config(studio: Studio, given: Answers, pictures: int) -> dict[str, Any]:
 
 def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
     """Pictures as a dataset of its own; its name."""
-    if len(pictures) > MOST_PICTURES:
-        raise InputError(
-            f"{len(pictures)} pictures are more than this form takes.", "Import them as a dataset, and choose it here."
-        )
+    _refuse_many(len(pictures))
     with _folder(studio.home) as folder:
         taken: set[str] = set()
         for picture in pictures:
@@ -207,6 +212,27 @@ def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
                     raise InputError(f"{flat} is larger than {MOST_BYTES // 1_000_000} MB.", "Make it smaller.")
         wanted = studio.workbench.free_name(safe_dataset_name(name))
         return studio.import_dataset(sorted(folder.iterdir()), name=wanted).dataset
+
+
+def _brought(studio: Studio, name: str, ids: Sequence[str], owner: str) -> str:
+    """Pictures that a script sent before, in pieces, as a dataset of their own; its name."""
+    _refuse_many(len(ids))
+    ready = studio.lay_out_uploads(ids, owner)
+    try:
+        wanted = studio.workbench.free_name(safe_dataset_name(name))
+        dataset = studio.import_dataset(ready.sources, name=wanted).dataset
+    finally:
+        shutil.rmtree(ready.folder, ignore_errors=True)
+    for id in ids:
+        studio.uploads.abandon(id)
+    return dataset
+
+
+def _refuse_many(count: int) -> None:
+    if count > MOST_PICTURES:
+        raise InputError(
+            f"{count} pictures are more than this form takes.", "Import them as a dataset, and choose it here."
+        )
 
 
 @contextmanager
@@ -230,30 +256,34 @@ class Line:
     job: str
 
 
-def _estimates(studio: Studio, given: Answers) -> list[Line]:
+def _estimates(studio: Studio, given: Answers, offer: Offer | None = None) -> list[Line]:
     """Steps of every difficulty, and the time they take here where that was measured."""
-    choice = studio.workbench.offer().get(given.base)
+    offer = offer or studio.workbench.offer()
+    choice = offer.get(given.base)
     pictures = given.count
     if given.dataset and not pictures:
         try:
             pictures = len(studio.dataset(given.dataset).items)
         except LorasmithError:
             pictures = 0
+    each = [replace(given, difficulty=difficulty.name, trigger_word="") for difficulty in DIFFICULTIES]
+    runs = [_config(offer, one, pictures or FEWEST) for one in each]
     lines = []
-    for difficulty in DIFFICULTIES:
-        values = _config(studio, replace(given, difficulty=difficulty.name, trigger_word=""), pictures or FEWEST)
-        seconds, job = None, ""
-        if choice is not None and choice.ready and (pace := _pace(studio, choice, values)) is not None:
-            seconds, job = pace.seconds_per_step * values["max_train_steps"], pace.job
-        lines.append(Line(difficulty, values["max_train_steps"], seconds, job))
+    for difficulty, values, pace in zip(DIFFICULTIES, runs, _paces(studio, choice, runs), strict=True):
+        steps = values["max_train_steps"]
+        seconds, job = (pace.seconds_per_step * steps, pace.job) if pace is not None else (None, "")
+        lines.append(Line(difficulty, steps, seconds, job))
     return lines
 
 
-def _pace(studio: Studio, choice: ModelChoice, values: dict[str, Any]) -> Any:
+def _paces(studio: Studio, choice: ModelChoice | None, runs: list[dict[str, Any]]) -> list[Pace | None]:
+    unknown: list[Pace | None] = [None for _ in runs]
+    if choice is None or not choice.ready:
+        return unknown
     try:
-        return studio.workbench.pace_of(choice.base, values)
+        return studio.workbench.paces_of(choice.base, runs)
     except LorasmithError:
-        return None
+        return unknown
 
 
 def _shown(request: Request, given: Answers, reasons: Sequence[Reason] = (), status: int = 200) -> HTMLResponse:
@@ -269,7 +299,7 @@ def _shown(request: Request, given: Answers, reasons: Sequence[Reason] = (), sta
         request, "models/new.html", status, title="Create New Model", area="models", given=given, kinds=KINDS,
         difficulties=DIFFICULTIES, resolutions=RESOLUTIONS, bases=bases, recommended=_RECOMMENDED, dated=offer.dated,
         datasets=studio.datasets(), captioners=studio.workbench.captioners(), fewest=FEWEST, most=MOST,
-        lines=_estimates(studio, given), reasons=reasons, cures=CURES,
+        lines=_estimates(studio, given, offer), reasons=reasons, cures=CURES,
     )  # fmt: skip
 
 

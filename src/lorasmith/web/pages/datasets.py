@@ -234,9 +234,9 @@ def _counted(request: Request, version: DatasetVersion) -> Counter[str]:
     """How often each tag occurs; counted once per version."""
 
     def count() -> Counter[str]:
-        from lorasmith.datasets.captions.bulk import CaptionIndex
+        from lorasmith.datasets.captions.index import count_tags
 
-        return Counter(CaptionIndex(version.items).corpus.frequencies)
+        return count_tags(item.caption for item in version.items)
 
     counted: Counter[str] = looks_of(request).at_once((version.dataset, version.number, version.root, "tags"), count)
     return counted

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.captions.worddiff import word_diff
-from lorasmith.datasets.ledger import RULES, LedgerForm, Totals, ledger_text, totals
+from lorasmith.datasets.ledger import RULES, LedgerForm, Totals, fates_that, ledger_text, totals
 from lorasmith.datasets.manifest import Fate, FateWord
 from lorasmith.errors import ConfigError
 from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
@@ -90,9 +90,9 @@ def ledger(
     """What became of every file that was offered."""
     studio = studio_of(request)
     version = studio.dataset(name)
-    lines = studio.curate.ledger(version, **_conditions(fate, rule, path, source))
     key = (version.dataset, version.number, version.root, "ledger")
-    there, sources = looks_of(request).at_once(key, lambda: _summary(version.ledger))
+    fates, there, sources = looks_of(request).at_once(key, lambda: _read(version.ledger))
+    lines = fates_that(fates, **_conditions(fate, rule, path, source))
     context: dict[str, Any] = {"fate": fate, "rule": rule, "path": path, "source": source, "at": at}
     context |= {"fates": get_args(FateWord), "rules": RULES, "forms": get_args(LedgerForm), "totals": there}
     context |= {"sources": sources}
@@ -121,9 +121,10 @@ def export(
     return Response(text, media_type=_MEDIA[form], headers=said)
 
 
-def _summary(fates: Sequence[Fate]) -> tuple[Totals, list[str]]:
-    """A ledger counted, and the sources it names."""
-    return totals(fates), sorted({line.source for line in fates if line.source})[:_SOURCES]
+def _read(ledger: Sequence[Fate]) -> tuple[tuple[Fate, ...], Totals, list[str]]:
+    """A ledger, counted, and the sources it names. It is read from the disk once, and not at each of its pages."""
+    fates = tuple(ledger)
+    return fates, totals(fates), sorted({line.source for line in fates if line.source})[:_SOURCES]
 
 
 def _conditions(fate: str, rule: str, path: str, source: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lorasmith.chronicle import Chronicle, chronicle_of, config_difference
 from lorasmith.errors import ConfigError, JobError
 from lorasmith.jobs import Job
 from lorasmith.studio import Studio
+from lorasmith.web.job_files import DOWNLOADS, file_answer, files_of
 from lorasmith.web.rendering import page, part
 from lorasmith.web.verbs import ask, verbs_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,8 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from lorasmith.datasets.ledger import totals
-from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.datasets.manifest import DatasetVersion, Fate
 from lorasmith.datasets.names import safe_dataset_name
 from lorasmith.errors import InputError
 from lorasmith.fields import OneField, fields_of
@@ -102,28 +102,19 @@ def pairs(request: Request, name: str, at: Annotated[int, Query(ge=0)] = 0) -> H
     """Every picture beside its caption, with figures, and what found no partner."""
     studio = _studio(request)
     version = studio.dataset(name)
+    key = (version.dataset, version.number, version.root, "pairs")
+    told: _Told = request.app.state.looks.at_once(key, lambda: _tell(version))
     context: dict[str, Any] = {
         "version": version,
-        "pairs": _paired(version, at),
+        "pairs": [(item, told.files.get(item.name, "")) for item in version.items[at : at + _PAIRS]],
         "next": at + _PAIRS,
         "more": at + _PAIRS < len(version.items),
     }
     if request.headers.get("hx-request") == "true":
         return part(request, "workflow/pairs_part.html", **context)
-    captions = [item.caption for item in version.items if item.caption.strip()]
-    orphans = [
-        fate for fate in version.ledger if fate.rule in ("orphan_caption", "unreadable_caption", "duplicate_caption")
-    ]
-    facts = {
-        "Pictures": len(version.items),
-        "With a caption": len(captions),
-        "Without": len(version.items) - len(captions),
-        "Words a caption": round(sum(len(text.split()) for text in captions) / len(captions)) if captions else 0,
-        "Left out": totals(version.ledger).left_out,
-    }
     return page(
         request, "workflow/pairs.html", title=f"Pictures and captions of {version.dataset}", area="datasets",
-        tab="pairs", facts=facts, orphans=orphans[:_LISTED],
+        tab="pairs", facts=told.facts, orphans=told.orphans,
         said=[str(one) for one in version.operation.arguments.get("said", ())], **context, **undoing(studio, version),
     )  # fmt: skip
 
@@ -247,12 +238,35 @@ def _place(studio: Studio, version: DatasetVersion) -> Path:
     return studio.home / "exports" / f"bundle-{version.reference}"
 
 
-def _paired(version: DatasetVersion, at: int) -> list[tuple[Any, str]]:
-    """Items with the file that their caption came from, where the ledger knows."""
-    items = version.items[at : at + _PAIRS]
-    names = {item.name for item in items}
-    from_file = {fate.item: fate.path for fate in version.ledger if fate.rule == "caption" and fate.item in names}
-    return [(item, from_file.get(item.name, "")) for item in items]
+@dataclass(frozen=True)
+class _Told:
+    """What the ledger of a version tells about its captions, read once."""
+
+    files: dict[str, str]
+    """The file that a picture's caption came from, by the picture's name."""
+    orphans: list[Fate]
+    facts: dict[str, int]
+
+
+def _tell(version: DatasetVersion) -> _Told:
+    files: dict[str, str] = {}
+    orphans: list[Fate] = []
+    left_out = 0
+    for fate in version.ledger:
+        left_out += fate.fate == "left_out"
+        if fate.rule == "caption" and fate.item is not None:
+            files[fate.item] = fate.path
+        elif fate.rule in _ALONE and len(orphans) < _LISTED:
+            orphans.append(fate)
+    captions = [item.caption for item in version.items if item.caption.strip()]
+    facts = {
+        "Pictures": len(version.items),
+        "With a caption": len(captions),
+        "Without": len(version.items) - len(captions),
+        "Words a caption": round(sum(len(text.split()) for text in captions) / len(captions)) if captions else 0,
+        "Left out": left_out,
+    }
+    return _Told(files, orphans, facts)
 
 
 def _first_value(field: OneField) -> Any:

@@ -1,4 +1,6 @@
 // What every page does: theme, palette, keys, refusals of htmx requests as toasts.
+import { toast } from "./toast.js";
+
 const root = document.documentElement;
 
 document.getElementById("theme")?.addEventListener("click", () => {
@@ -6,14 +8,6 @@ document.getElementById("theme")?.addEventListener("click", () => {
   root.dataset.bsTheme = theme;
   document.cookie = `theme=${theme}; path=/; max-age=31536000; samesite=strict`;
 });
-
-export function toast(text) {
-  const line = document.createElement("div");
-  line.className = "toast-line";
-  line.textContent = text;
-  document.getElementById("toasts").append(line);
-  setTimeout(() => line.remove(), 8000);
-}
 
 // A refusal of the server is an answer to show, not something to lose.
 document.addEventListener("htmx:response:error", async (event) => {

@@ -1,5 +1,5 @@
 // Crop and mask of one picture. Cropper.js draws the box; the mask is strokes over a veil, so that undo is exact.
-import { toast } from "./app.js";
+import { toast } from "./toast.js";
 
 const frame = document.querySelector(".editor");
 const width = Number(frame.dataset.width);

@@ -1,5 +1,5 @@
 // Copies what stands in a box, and lets files be dropped on their field.
-import { toast } from "./app.js";
+import { toast } from "./toast.js";
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -1,9 +1,8 @@
 // Files, ZIPs and folders from the browser, in pieces that go on after anything; what is here is not sent again.
+import { ENDPOINT, bytes, known, transfer } from "./sending.js";
 import { sha256 } from "./sha256.js";
 
 const AT_ONCE = 3;
-const PIECE = 8 * 1024 * 1024;
-const ENDPOINT = "/api/uploads";
 const form = document.getElementById("upload");
 const list = document.getElementById("uploads");
 const words = document.getElementById("overall-words");
@@ -13,34 +12,7 @@ const note = document.getElementById("import-words");
 const rows = []; // {path, size, sent, state, id, sha, file, upload, line}
 let importing = false;
 
-const bytes = (count) => {
-  let value = count;
-  for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (value < 1000 || unit === "GB") return `${value < 10 && unit !== "B" ? value.toFixed(1) : Math.round(value)} ${unit}`;
-    value /= 1000;
-  }
-  return "";
-};
 const time = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
-
-// Every piece carries its checksum, so that what was changed on the way is sent again and never kept.
-class Checked {
-  constructor() { this.plain = new tus.DefaultHttpStack({}); }
-  createRequest(method, url) {
-    const request = this.plain.createRequest(method, url);
-    const send = request.send.bind(request);
-    request.send = async (body) => {
-      if (method === "PATCH" && body && globalThis.crypto?.subtle) {
-        const piece = body instanceof Blob ? await body.arrayBuffer() : body;
-        const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", piece));
-        request.setHeader("Upload-Checksum", `sha256 ${btoa(String.fromCharCode(...digest))}`);
-      }
-      return send(body);
-    };
-    return request;
-  }
-  getName() { return "Checked"; }
-}
 
 // What was dropped or chosen, with the folders it lay in.
 async function inside(entry, path = "") {
@@ -137,67 +109,38 @@ async function work(row) {
     note.textContent = `${row.path} is here already.`;
     return;
   }
-  const answer = await fetch(`${ENDPOINT}/known`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "application/json" },
-    body: JSON.stringify({ files: [{ sha256: row.sha, size: row.size, path: row.path }], into: into() }),
-  });
-  const [known] = answer.ok ? await answer.json() : [{ state: "new" }];
+  const before = await known(row.sha, row.size, row.path, into());
   if (row.state === "removed") return;
-  if (known.state === "in_dataset" || known.state === "here") {
-    row.state = known.state === "here" ? "here" : "there";
-    row.id = known.id;
+  if (before.state === "in_dataset" || before.state === "here") {
+    row.state = before.state === "here" ? "here" : "there";
+    row.id = before.id;
     row.sent = row.size;
-    draw(row, known.state === "here" ? "was here already" : "is in the dataset already");
+    draw(row, before.state === "here" ? "was here already" : "is in the dataset already");
     return;
   }
-  await transfer(row, known.id ? `${ENDPOINT}/${known.id}` : null);
+  await bring(row, before.id ? `${ENDPOINT}/${before.id}` : null);
 }
 
-function transfer(row, url) {
-  return new Promise((done) => {
-    row.state = "sending";
-    row.upload = new tus.Upload(row.file, {
-      endpoint: ENDPOINT,
-      uploadUrl: url,
-      chunkSize: PIECE,
-      retryDelays: [0, 1000, 3000, 5000, 10000],
-      storeFingerprintForResuming: false,
-      httpStack: new Checked(),
-      metadata: { filename: row.file.name, relativePath: row.path, sha256: row.sha },
-      onShouldRetry: (error) => {
-        const status = error.originalResponse?.getStatus() ?? 0;
-        return status === 0 || status >= 500 || [409, 423, 460].includes(status);
-      },
-      onProgress: (sent) => {
-        row.sent = sent;
-        if (row.state === "sending") draw(row, `${bytes(sent)} of ${bytes(row.size)}`);
-        overall();
-      },
-      onSuccess: () => {
-        row.id = row.upload.url.split("/").pop();
-        row.sent = row.size;
-        row.state = "here";
-        draw(row, bytes(row.size));
-        done();
-      },
-      onError: (error) => {
-        let text = "could not be sent";
-        try {
-          const said = JSON.parse(error.originalResponse.getBody());
-          text = `${said.error} ${said.hint}`;
-        } catch { /* no answer of ours */ }
-        if (row.state !== "removed") {
-          row.state = "failed";
-          row.id = row.upload.url?.split("/").pop();
-          draw(row, text);
-        }
-        done();
-      },
-    });
-    row.upload.start();
-    draw(row, url ? "going on …" : "sending …");
+async function bring(row, url) {
+  row.state = "sending";
+  const { upload, done } = transfer(row.file, row.path, row.sha, url, (count) => {
+    row.sent = count;
+    if (row.state === "sending") draw(row, `${bytes(count)} of ${bytes(row.size)}`);
+    overall();
   });
+  row.upload = upload;
+  draw(row, url ? "going on …" : "sending …");
+  try {
+    row.id = await done;
+    row.sent = row.size;
+    row.state = "here";
+    draw(row, bytes(row.size));
+  } catch (error) {
+    if (row.state === "removed") return;
+    row.state = "failed";
+    row.id = upload.url?.split("/").pop();
+    draw(row, error.message);
+  }
 }
 
 let working = 0;

@@ -1,0 +1,100 @@
+"""lora average, extract, bake: between LoRA files and whole models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lorasmith.cli.lora.options import (
+    dialect_option,
+    dry_option,
+    dtype_option,
+    family_option,
+    lora,
+    needed_out,
+    only_option,
+    over_option,
+    pairs,
+    watch_of,
+    weighted,
+    written,
+)
+from lorasmith.cli.session import Session, count, listed, plain, table
+from lorasmith.errors import ConfigError
+
+
+@lora.verb("average")
+@click.argument("checkpoints", nargs=-1, required=True, metavar="LORA...")
+@needed_out
+@click.option("--sigma-rel", type=float, default=0.1, help="Width of the window as a share of the run, 0.01 to 0.28.")
+@click.option("--equal", is_flag=True, help="All checkpoints count alike.")
+@click.option("--steps", default="", metavar="N,N,...", help="The step of every file; otherwise what the files say.")
+@click.option("--rank", type=int, help="Of the result; otherwise the largest of the files'.")
+@dialect_option
+@family_option
+@dtype_option
+@over_option
+@dry_option
+def average(
+    session: Session, checkpoints: tuple[str, ...], out: Path, sigma_rel: float, equal: bool, steps: str, **options: Any
+) -> None:
+    """Average checkpoints of one run, late ones more."""
+    try:
+        at = [int(text) for text in steps.split(",")] if steps else []
+    except ValueError:
+        raise ConfigError(f"'{steps}' is no list of steps.", "Write for example --steps 500,1000,1500.") from None
+    made = session.studio.toolbox.average(
+        list(checkpoints), out, sigma_rel=None if equal else sigma_rel, steps=at, watch=watch_of(session), **options
+    )
+    rows = [(name, step, f"{weight:.3f}") for name, step, weight in made.weights]
+    lines = [written(made.merged.out, options["dry_run"], made.merged.size), *table(("file", "step", "weight"), rows)]
+    session.answer(plain(made), *lines)
+
+
+@lora.verb("extract")
+@click.argument("base")
+@click.argument("tuned")
+@needed_out
+@click.option("--rank", type=int, default=32, show_default=True, help="Of every layer.")
+@click.option("--block", "blocks", multiple=True, metavar="PATTERN=RANK", help="Another rank for layers; repeatable.")
+@click.option(
+    "--no-text-encoders", "text_encoders", is_flag=True, flag_value=False, default=True, help="Leave them out."
+)
+@dialect_option
+@family_option
+@only_option
+@click.option("--dtype", default="bf16", show_default=True, help="fp32, fp16 or bf16.")
+@over_option
+@dry_option
+def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[str, ...], **options: Any) -> None:
+    """Make a LoRA of what a fine-tuned checkpoint changed."""
+    by_block = pairs(blocks, int, "--block 'mid_block*=16'")
+    made = session.studio.toolbox.extract(base, tuned, out, by_block=by_block, watch=watch_of(session), **options)
+    lines = [
+        written(made.out, options["dry_run"], made.size),
+        f"  {count(made.layers, 'layer')} of {made.family}, {made.unchanged} unchanged; {made.kept:.1%} of the "
+        f"difference is kept, least in {made.worst[0]} ({made.worst[1]:.1%})",
+    ]
+    lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
+    session.answer(plain(made), *lines)
+
+
+@lora.verb("bake")
+@click.argument("base")
+@click.argument("loras", nargs=-1, required=True, metavar="LORA[:WEIGHT]...")
+@needed_out
+@family_option
+@click.option("--allow-missing", is_flag=True, help="Leave out layers that the file has no weights of.")
+@over_option
+@dry_option
+def bake(session: Session, base: str, loras: tuple[str, ...], out: Path, **options: Any) -> None:
+    """Write a base with LoRAs in it for good."""
+    made = session.studio.toolbox.bake(base, weighted(loras), out, watch=watch_of(session), **options)
+    lines = [
+        written(made.out, options["dry_run"], made.size),
+        f"  {made.changed} of {made.tensors} tensors are changed, by {count(made.layers, 'layer')}",
+    ]
+    lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
+    session.answer(plain(made), *lines)

@@ -1,0 +1,172 @@
+"""LTX-2, its video alone: Gemma 3 through its connectors, a silent audio half.
+
+The model paints and sounds at once. Trained here is the picture: as in its makers' trainer without audio, the attention
+between the two halves is off (``isolate_modalities``), so that nothing heard has a say in what is seen, and the audio
+half gets a single silent token, which costs next to nothing. The adapter touches no layer of the audio half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorasmith.families import (
+    Base,
+    Conditioning,
+    Detection,
+    Family,
+    FileForm,
+    Framing,
+    Model,
+    ObjectiveName,
+    Pretrained,
+    TimeSampling,
+)
+from lorasmith.families.latents import buffered_statistics, linear_shift
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
+_CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
+_FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+_ALL = _SELF + _CROSS + _FEED_FORWARD
+_SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
+
+
+class LTX2(Family):
+    """HaCohen et al. 2026 (arXiv:2601.03233)."""
+
+    name: ClassVar[str] = "ltx2"
+    title: ClassVar[str] = "LTX-2"
+    pretrained: ClassVar[tuple[Pretrained, ...]] = (
+        Pretrained("LTX-2 19B", "Lightricks/LTX-2", "LTX-2 licence", "only what is seen is trained, not what is heard"),
+    )
+    task: ClassVar[str] = "text to video, without sound"
+    pipelines: ClassVar[frozenset[str]] = frozenset(("LTX2Pipeline", "LTX2ImageToVideoPipeline"))
+    objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
+    bucket_multiple: ClassVar[int] = _SIDE
+    least_multiple: ClassVar[int] = _SIDE
+    frame_step: ClassVar[int] = _STEP
+    default_frames: ClassVar[int] = 49
+    default_fps: ClassVar[float] = 24.0
+    default_resolution: ClassVar[int] = 768
+    max_prompt_tokens: ClassVar[int] = 1024
+    text_precision: ClassVar = "bf16"
+    denoiser_part: ClassVar[str] = "transformer"
+    file_form: ClassVar[FileForm] = "peft"
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "LTXAV"})
+    time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
+    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
+    billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 18.88})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {"1280 x 704, 49 frames": (131.9, 44.6)}
+    )
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "max_train_steps": 2000,
+            "mixed_precision": "bf16",
+            "gradient_checkpointing": True,
+            "adapter": {"rank": 32, "targets": "attention_ff"},
+            "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
+            "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 3.0},
+        }
+    )
+    target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"attention": _SELF + _CROSS, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
+    )
+
+    def pipeline_class(self, base: Base) -> str:
+        return "LTX2Pipeline"
+
+    def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
+        return {"modelspec.architecture": "ltx-2/lora", "modelspec.implementation": "diffusers"}
+
+    def key_names(self, part: str, module: str) -> str:
+        return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
+
+    def flow_shift(self, width: int, height: int) -> float:
+        return self.clip_shift(width, height, 1)
+
+    def clip_shift(self, width: int, height: int, frames: int) -> float:
+        """Its makers' trainer moves the mean of a logit-normal; that is this shift of the standard one."""
+        tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
+        return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
+
+    def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
+        """One comparison with the other prompt; guidance by blocks left out and by silence is off."""
+        off = {"stg_scale": 0.0, "modality_scale": 1.0, "audio_stg_scale": 0.0, "audio_modality_scale": 1.0}
+        plain = {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0, "spatio_temporal_guidance_blocks": None}
+        scales = {"guidance_scale": scale, "audio_guidance_scale": scale}
+        return {"negative_prompt": list(negative_prompt), "num_frames": 1, **scales, **off, **plain}
+
+    def latent_scale(self, side: int) -> int:
+        return side // _SIDE
+
+    def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
+        vae = model.vae
+        latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()  # (B, C, f, h, w)
+        mean, deviation = buffered_statistics(vae, latents)
+        return (latents - mean) / deviation
+
+    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
+        vae = model.vae
+        mean, deviation = buffered_statistics(vae, latents.float())
+        plain = (latents.float() * deviation + mean).to(vae.dtype)
+        time = plain.new_zeros(len(plain)) if vae.config.timestep_conditioning else None
+        pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
+        return pixels.float()
+
+    def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
+        """All layers of Gemma, made into what the video half is told; the rest of 1024 tokens is learned registers."""
+        pipeline = model.extras["pipeline"]
+        layers, mask, *_ = pipeline.encode_prompt(
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.max_prompt_tokens
+        )
+        states, _, mask = pipeline.connectors(layers, mask, padding_side=pipeline.tokenizer.padding_side)
+        return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
+
+    def frame(
+        self, model: Model, conditioning: Conditioning, framings: Sequence[Framing], guidance: float
+    ) -> Conditioning:
+        states = conditioning.tensors["encoder_hidden_states"]
+        fps = states.new_tensor([framing.fps or self.default_fps for framing in framings])
+        return Conditioning({**conditioning.tensors, "fps": fps})
+
+    def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
+        told = dict(conditioning.tensors)
+        count, _, length, height, width = noisy.shape
+        denoiser: Any = model.denoiser
+        # (B, 3, f * h * w, 2): where each token begins and ends, in seconds and pixels
+        places = denoiser.rope.prepare_video_coords(count, length, height, width, noisy.device, fps=1.0)
+        places[:, 0] /= told.pop("fps").float().view(-1, 1, 1)
+        prediction: Tensor = denoiser(
+            hidden_states=noisy.flatten(2).transpose(1, 2),  # (B, f * h * w, C): a token is one position
+            timestep=time * 1000,
+            sigma=time * 1000,
+            num_frames=length,
+            height=height,
+            width=width,
+            video_coords=places,
+            isolate_modalities=True,
+            use_cross_timestep=True,
+            return_dict=False,
+            **_silence(denoiser.config, noisy),
+            **told,
+        )[0]
+        return prediction.transpose(1, 2).reshape(noisy.shape).float()
+
+
+def _silence(config: Any, like: Tensor) -> dict[str, Any]:
+    """One token of nothing for the audio half, which the video half does not hear."""
+    words = config.caption_channels if config.use_prompt_embeddings else config.audio_cross_attention_dim
+    return {
+        "audio_hidden_states": like.new_zeros(len(like), 1, config.audio_in_channels),
+        "audio_encoder_hidden_states": like.new_zeros(len(like), 1, words),
+        "audio_num_frames": 1,
+    }
+
+
+plugin = LTX2()

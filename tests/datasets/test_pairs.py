@@ -1,0 +1,243 @@
+"""Pictures with their references: how they are paired at import, kept, compared, moved by tools and exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lorasmith.datasets import layouts
+from lorasmith.datasets.history import diff
+from lorasmith.datasets.importing import Settings
+from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.datasets.pairing import suffixes
+from lorasmith.datasets.pictures.geometry import Crop, Flip, SplitStrips
+from lorasmith.datasets.pictures.masks import MaskRectangle
+from lorasmith.datasets.pictures.work import preview_tool, use_tool
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import ConfigError, DatasetError
+from tests.datasets.dataset_pictures import gradient
+
+
+def put(folder: Path, **pictures: int) -> None:
+    """Pictures by path (``__`` is a slash), each of its own seed."""
+    for name, seed in pictures.items():
+        path = folder / f"{name.replace('__', '/')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        gradient(seed=seed).save(path)
+
+
+def seen(store: DatasetStore, version: DatasetVersion) -> dict[str, list[bytes]]:
+    return {item.name: [image.tobytes() for image in store.open_references(item)] for item in version.items}
+
+
+def pixels(*seeds: int) -> list[bytes]:
+    return [gradient(seed=seed).convert("RGB").tobytes() for seed in seeds]
+
+
+def rules(version: DatasetVersion) -> dict[str, str]:
+    return {fate.path: fate.rule for fate in version.ledger}
+
+
+def test_a_folder_of_references_is_paired_by_name(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, b=2, c=3, control__a=11, control__b_0=20, control__b_1=21, control__stray=30)
+    (tmp_path / "in" / "a.txt").write_text("make it red")
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", references="control")
+    assert seen(store, version) == {"a.png": pixels(11), "b.png": pixels(20, 21), "c.png": []}
+    assert version.items[0].caption == "make it red"
+    told = rules(version)
+    assert told["control/a.png"] == "reference" and told["control/stray.png"] == "orphan_reference"
+    assert len(told) == 8, "every file is accounted for"
+    assert next(f for f in version.ledger if f.path == "control/b_1.png").detail == "is reference 2 of b.png."
+    assert version.operation.arguments["references"] == "control"
+    again = store.import_source(tmp_path / "in", name=version.dataset, references="control")
+    assert again.number == version.number
+
+
+def test_several_folders_are_several_references(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, first__a=11, second__a=12)
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", references="first, second")
+    assert seen(store, version) == {"a.png": pixels(11, 12)}
+
+
+def test_the_nearest_folder_has_the_picture(tmp_path: Path) -> None:
+    put(tmp_path / "in", one__a=1, one__control__a=11, two__a=2, two__control__a=12)
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", references="control")
+    assert seen(store, version) == {"one/a.png": pixels(11), "two/a.png": pixels(12)}
+
+
+def test_a_reference_that_could_be_of_two_is_of_none(tmp_path: Path) -> None:
+    put(tmp_path / "in", one__a=1, two__a=2, control__a=11, control__b=12, b=3)
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", references="control")
+    assert [len(item.references) for item in version.items] == [1, 0, 0]
+    assert rules(version)["control/a.png"] == "orphan_reference"
+
+
+def test_suffixes_pair_too(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, a_control=11, a_control2=12, b_control=13)
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", reference_suffix="_control")
+    assert seen(store, version) == {"a.png": pixels(11, 12)}
+    assert rules(version)["b_control.png"] == "orphan_reference"
+    other = store.import_source(tmp_path / "in", name="other", reference_suffix="_control2:_control")
+    assert seen(store, other) == {"a.png": [], "a_control.png": pixels(12), "b_control.png": []}
+
+
+def test_start_and_end_are_found_without_being_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "in", a_start=1, a_end=2, b_start=3, b_start2=4, b_end=5, c_start=6)
+    (tmp_path / "in" / "a.txt").write_text("turn it blue")
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in")
+    assert seen(store, version) == {"a_end.png": pixels(1), "b_end.png": pixels(3, 4)}
+    assert version.items[0].caption == "turn it blue"
+    assert rules(version)["c_start.png"] == "orphan_reference"
+    plain = store.import_source(tmp_path / "in", name="plain", layout="plain")
+    assert len(plain.items) == 6 and not any(item.references for item in plain.items)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"references": "nowhere"}, "lies in a folder 'nowhere'"),
+        ({"references": "../control"}, "lies in a folder"),
+        ({"reference_suffix": "_before"}, "a pair by '_before'"),
+    ],
+)
+def test_what_pairs_nothing_is_refused(tmp_path: Path, options: dict[str, str], said: str) -> None:
+    put(tmp_path / "in", a=1, control__a=2)
+    with pytest.raises(DatasetError, match=said):
+        DatasetStore(tmp_path / "home").import_source(tmp_path / "in", **options)
+    assert not (tmp_path / "home" / "datasets" / "in").exists()
+
+
+@pytest.mark.parametrize("text", ["", ":_end", "_a:_a", "a/b", "_a:_b:_c", "x" * 61])
+def test_suffixes_that_say_nothing(text: str) -> None:
+    with pytest.raises(ConfigError, match="how references are called"):
+        suffixes(text)
+    if text:
+        with pytest.raises(ConfigError):
+            Settings(reference_suffix=text)
+
+
+def test_a_damaged_reference_leaves_no_half_pair(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, control__a_0=11, control__a_1=12)
+    (tmp_path / "in" / "control" / "a_0.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    version = DatasetStore(tmp_path / "home").import_source(tmp_path / "in", references="control")
+    assert version.items[0].references == ()
+    assert "none" in next(f for f in version.ledger if f.path == "a.png").detail
+    assert rules(version)["control/a_1.png"] == "orphan_reference"
+
+
+def test_equal_pictures_of_other_references_are_two(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, b=1, c=1, control__a=11, control__b=12, control__c=11)
+    version = DatasetStore(tmp_path / "home").import_source(tmp_path / "in", references="control")
+    assert [item.name for item in version.items] == ["a.png", "b.png"]
+    assert rules(version)["c.png"] == "duplicate"
+
+
+def test_adding_to_a_dataset_of_pairs(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, control__a=11)
+    put(tmp_path / "more", a=1, b=2, control__a=11, control__b=12)
+    store = DatasetStore(tmp_path / "home")
+    store.import_source(tmp_path / "in", name="set", references="control")
+    version = store.import_source(tmp_path / "more", into="set", references="control")
+    assert seen(store, version) == {"a.png": pixels(11), "b.png": pixels(12)}
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> tuple[DatasetStore, DatasetVersion]:
+    put(tmp_path / "in", a=1, b=2, control__a=11, control__b_0=12, control__b_1=13)
+    (tmp_path / "in" / "a.txt").write_text("edit")
+    store = DatasetStore(tmp_path / "home")
+    return store, store.import_source(tmp_path / "in", name="set", references="control")
+
+
+def test_versions_know_their_references(paired: tuple[DatasetStore, DatasetVersion]) -> None:
+    store, version = paired
+    assert store.get("set").items == version.items
+    turned = [replace(version.items[0], references=()), version.items[1]]
+    after = store.commit(version, turned, Operation(name="test"))
+    assert after.fingerprint != version.fingerprint
+    assert diff(version, after).references == ("a.png",)
+    assert diff(version, after).counts() == {"references": 1}
+    reference = version.items[0].references[0]
+    garbage = store.garbage()
+    assert store.blob_path(reference) not in garbage.blobs, "the older version needs it"
+
+
+def test_a_version_without_references_keeps_its_fingerprint() -> None:
+    item = Item(name="a.png", image="0" * 64, original="0" * 64, width=4, height=4, caption="x")
+    version = DatasetVersion(
+        dataset="d", number=1, parent=None, operation=Operation(name="import"), created="", items=(item,)
+    )
+    assert version.fingerprint == "38c8e0ff3901ac9064b5403380f731cecf3a50928d6ecdb50858d2c41d550ce6"
+
+
+def test_tools_take_references_along_or_refuse(paired: tuple[DatasetStore, DatasetVersion]) -> None:
+    store, version = paired
+    flipped = use_tool(version, store, Flip()).version
+    first = store.open_references(flipped.items[0])[0]
+    assert first.tobytes() == gradient(seed=11).convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).tobytes()
+    cropped = use_tool(flipped, store, Crop(box=(0, 0, 0.5, 1))).version
+    assert all(r.size == (i.width, i.height) for i in cropped.items for r in store.open_references(i))
+    masked = use_tool(cropped, store, MaskRectangle(box=(0, 0, 0.5, 0.5))).version
+    assert [i.references for i in masked.items] == [i.references for i in cropped.items]
+    strips = use_tool(version, store, SplitStrips(longest=1.1))
+    assert strips.changed == 0 and "reference" in strips.refused["a.png"]
+    assert "reference" in preview_tool(version, store, SplitStrips(longest=1.1)).refused["a.png"]
+
+
+def test_a_crop_of_unlike_shapes_is_refused(paired: tuple[DatasetStore, DatasetVersion]) -> None:
+    store, version = paired
+    square = store.put_image(Image.new("RGB", (30, 30)))
+    odd = store.commit(version, [replace(version.items[0], references=(square,))], Operation(name="test"))
+    outcome = use_tool(odd, store, Crop(box=(0, 0, 0.5, 1)))
+    assert outcome.changed == 0 and "not be the same part" in outcome.refused["a.png"]
+
+
+@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs"])
+def test_layouts_that_can_hold_pairs_do(name: str, paired: tuple[DatasetStore, DatasetVersion], tmp_path: Path) -> None:
+    store, version = paired
+    out = layouts.export(version, store, name, tmp_path / "out")
+    assert "references" not in {loss.what for loss in out.losses}
+    shutil.copytree(tmp_path / "out", tmp_path / "elsewhere")
+    back = DatasetStore(tmp_path / "other").import_source(tmp_path / "elsewhere", layout=name)
+    store = DatasetStore(tmp_path / "other")
+    assert sorted(seen(store, back).values()) == sorted([pixels(11), pixels(12, 13)])
+    assert {item.caption for item in back.items} == {"edit", ""}
+
+
+@pytest.mark.parametrize("name", sorted(set(layouts.available()) - {"musubi", "ai_toolkit", "pairs"}))
+def test_the_others_say_so(name: str, paired: tuple[DatasetStore, DatasetVersion]) -> None:
+    told = [loss for loss in layouts.available()[name].losses(paired[1]) if loss.what == "references"]
+    assert [len(loss.items) for loss in told] == [2]
+
+
+def test_musubis_folder_of_controls_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "in", img__a=1, img__b=2, ctl__a_0=11, ctl__a_1=12, ctl__b=13, ctl__c=14)
+    for name in ("a", "b"):
+        (tmp_path / "in" / "img" / f"{name}.txt").write_text(name)
+    (tmp_path / "in" / "d.toml").write_text(
+        '[general]\nresolution = [64, 64]\n[[datasets]]\nimage_directory = "/x/img"\ncontrol_directory = "/x/ctl"\n'
+    )
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in")
+    assert seen(store, version) == {"a.png": pixels(11, 12), "b.png": pixels(13)}
+    assert rules(version)["ctl/c.png"] == "orphan_reference"
+
+
+def test_a_list_that_names_what_is_not_there_makes_no_half_pair(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, b=2)
+    lines = [{"image_path": "a.png", "caption": "x", "control_path_0": "b.png", "control_path_1": "gone.png"}]
+    (tmp_path / "in" / "l.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    version = DatasetStore(tmp_path / "home").import_source(tmp_path / "in")
+    assert [item.references for item in version.items] == [(), ()]
+    assert any("gone.png is not in this source" in said for said in version.operation.arguments["said"])

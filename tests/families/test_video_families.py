@@ -1,0 +1,136 @@
+"""What video families prove beyond the contract: the widths of published models, the pipelines of later releases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lorasmith.adapters.file import write_adapter
+from lorasmith.adapters.module import LoraModule
+from lorasmith.bases import open_base
+from lorasmith.bases.detection import registered_families
+from lorasmith.errors import BaseError, ConfigError
+from lorasmith.families import Framing
+from lorasmith.training.lora import targeted
+from lorasmith.training.plan import plan
+from tests.families.steps import Heard, assert_alike, encoded, load
+from tests.families.tiny import RECORDS, build_ltx, make
+from tests.training.home import make_dataset, quick_config
+
+PROMPT = "zib, a large red star"
+
+
+def _published_block() -> torch.nn.Module:
+    """One block of each kind of HunyuanVideo in its published widths, without the memory for its weights."""
+    from diffusers import HunyuanVideoTransformer3DModel
+
+    with torch.device("meta"):
+        model = HunyuanVideoTransformer3DModel(num_layers=1, num_single_layers=1, num_refiner_layers=1)
+    return model.to_empty(device="cpu").requires_grad_(False)
+
+
+@pytest.mark.parametrize("preset", ["attention", "all_linear"])
+def test_diffusers_reads_what_is_fused_at_the_published_width(tmp_path: Path, preset: str) -> None:
+    """By its own reader as it is, every layer with its own update; what was not trained arrives as nothing."""
+    from diffusers.loaders.lora_pipeline import HunyuanVideoLoraLoaderMixin
+
+    family, model = registered_families()["hunyuan_video"], _published_block()
+    layers = targeted(model, family.target_presets[preset], family.excluded_targets)
+    generator = torch.Generator().manual_seed(0)
+    trained = [_drawn(name, model.get_submodule(name).weight, generator) for name in layers]
+    wanted = {other for name in layers for other in family.companions("transformer", name)} - set(layers)
+    silent = [_silent(name, model.get_submodule(name).weight) for name in sorted(wanted)]
+    assert {module.module for module in silent} == (
+        {"single_transformer_blocks.0.proj_mlp"} if preset == "attention" else set()
+    )
+    path = tmp_path / "a.safetensors"
+    write_adapter(path, trained + silent, family=family, dtype="fp32", metadata={})
+    rest = {"components": {}, "hf_device_map": None, "text_encoder": None, "transformer": model}
+    holder: Any = type("Holder", (HunyuanVideoLoraLoaderMixin,), rest)()
+    holder.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="it")
+    found = {name: layer for name, layer in model.named_modules() if "it" in getattr(layer, "lora_A", {})}
+    assert found.keys() == {module.module for module in trained + silent}
+    for module in trained + silent:
+        layer = found[module.module]
+        probe = torch.randn(module.down.shape[1], 3, generator=generator)
+        given = layer.scaling["it"] * layer.lora_B["it"].weight @ (layer.lora_A["it"].weight @ probe)
+        torch.testing.assert_close(
+            given, module.alpha / module.rank * module.up @ (module.down @ probe), atol=1e-4, rtol=1e-4
+        )
+
+
+def _drawn(name: str, weight: Tensor, generator: torch.Generator) -> LoraModule:
+    rows, columns = weight.shape
+    down, up = torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator)
+    return LoraModule("transformer", name, down / columns**0.5, up, alpha=1.0)
+
+
+def _silent(name: str, weight: Tensor) -> LoraModule:
+    rows, columns = weight.shape
+    return LoraModule("transformer", name, torch.zeros(1, columns), torch.zeros(rows, 1), alpha=1.0)
+
+
+def _later_ltx(folder: Path) -> Path:
+    """As releases from 0.9.5 on are: another pipeline, a VAE that is told how noisy its latents are."""
+    later = partial(build_ltx, pipeline="LTXConditionPipeline", timestep_conditioning=True)
+    return make(replace(RECORDS["ltx"], build=later), folder)
+
+
+def test_a_step_of_later_ltx_is_what_its_own_pipeline_asks(tmp_path: Path) -> None:
+    base, family, model = load(_later_ltx(tmp_path))
+    pipe = family.pipeline(base, dtype=torch.float32, device="cpu")
+    assert type(pipe).__name__ == "LTXConditionPipeline"
+    theirs, ours = Heard.on(pipe.transformer), Heard.on(model.denoiser)
+    size: dict[str, Any] = {"height": 64, "width": 96, "num_frames": 17, "num_inference_steps": 1}
+    told = {"guidance_scale": 1.0, "output_type": "pt", "generator": torch.Generator().manual_seed(3)}
+    painted = pipe(prompt=[PROMPT], frame_rate=12, decode_timestep=0.0, **size, **told)[0]
+    noisy = torch.randn(1, 16, 3, 2, 3, generator=torch.Generator().manual_seed(3))
+    framed = family.frame(model, encoded(family, model, [PROMPT], 64, 1.0), [Framing.whole(96, 64, 17, 12.0)], 1.0)
+    with torch.no_grad():
+        velocity = family.denoise(model, noisy, torch.ones(1), framed)
+        pixels = family.decode_latents(model, noisy - velocity).movedim(1, 2)
+    assert_alike(ours.calls[0], theirs.calls[0], "LTXConditionPipeline")
+    torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
+    arguments = family.sampling_arguments(pipe, [""], 3.0)
+    assert (arguments["decode_timestep"], arguments["decode_noise_scale"]) == (0.05, 0.025)
+
+
+@pytest.mark.parametrize(("resolution", "fits"), [(64, False), (96, False), (144, False), (128, True), (160, True)])
+def test_a_resolution_that_cuts_a_position_of_the_latents_is_refused(
+    tmp_path: Path, resolution: int, fits: bool
+) -> None:
+    family = registered_families()["ltx"]
+    config = quick_config(tmp_path, **{"data.resolution": resolution})
+    if fits:
+        assert all(b.width % 32 == b.height % 32 == 0 for b in plan(config, make_dataset(tmp_path), family).buckets)
+        return
+    with pytest.raises(ConfigError, match="multiples of 32 pixels") as refusal:
+        plan(config, make_dataset(tmp_path), family)
+    least = int("".join(filter(str.isdigit, (refusal.value.hint or "").partition(" or ")[0])))
+    plan(quick_config(tmp_path, **{"data.resolution": least}), make_dataset(tmp_path), family)
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline", "said"),
+    [
+        ("hunyuan_video", "HunyuanVideoImageToVideoPipeline", "begins from a picture"),
+        ("hunyuan_video", "HunyuanVideoFramepackPipeline", "goes on from frames"),
+        ("ltx2", "LTX2ConditionPipeline", "is LTX-2: a LTX2ConditionPipeline is not trainable"),
+    ],
+)
+def test_other_members_of_the_family_are_refused_with_the_reason(
+    tiny: Any, tmp_path: Path, name: str, pipeline: str, said: str
+) -> None:
+    import shutil
+
+    folder = shutil.copytree(tiny(name), tmp_path / "other")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace(RECORDS[name].pipeline, pipeline))
+    with pytest.raises(BaseError, match=said):
+        open_base(str(folder))
