@@ -105,7 +105,7 @@ def import_(
 def _queued(
     session: Session,
     asked: Asked,
-    given: dict[str, Any],
+    given: Sequence[tuple[str, str | None]],
     name: str | None,
     into: str | None,
     importing: dict[str, Any],
@@ -115,8 +115,8 @@ def _queued(
     studio = session.studio
     options = {key: value for key, value in importing.items() if value not in (None, False)}
     if asked.paths and not given:
-        added = {"into": into} if into else {}
-        return studio.enqueue.import_dataset(asked.paths, name, place, **added, **options)
+        options |= {"into": into} if into else {}
+        return studio.enqueue.import_dataset(asked.paths, name, place, **options)
     if asked.paths:
         asked = _as_source(studio.sources, asked.paths)
     chosen = options_for(studio.sources, asked.source, given)
