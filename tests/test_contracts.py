@@ -21,6 +21,7 @@ from lorasmith.datasets.checks.trainers import trainer_facts
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye
 from lorasmith.datasets.layouts import Layout
 from lorasmith.datasets.pictures import TOOLS, PictureTool
+from lorasmith.datasets.tokens import counter_for
 from lorasmith.families import Family, lacking
 from lorasmith.sources import Source
 from lorasmith.trainers import Trainer
@@ -92,6 +93,7 @@ def test_the_facts_of_a_family(family: Family) -> None:
     assert family.bucket_multiple % 8 == 0 and family.default_resolution % family.bucket_multiple == 0
     assert family.latent_scale(family.default_resolution) > 0
     assert family.max_prompt_tokens > 2
+    assert counter_for(family.name).limit > 2, "captions are counted as its text encoder would"
     assert set(family.target_presets) == set(choices(TargetPreset))
     assert all(family.target_presets.values())
     assert bool(family.text_encoder_targets) == ("adapter.text_encoder" not in lacking(family))

@@ -218,6 +218,21 @@ def test_the_command_line(start: ModuleType, argv: list[str], torch: str, verb: 
     assert start.read_command(argv) == (torch, verb, arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "abreast"),
+    [
+        ([], True),
+        (["--durations=15"], True),
+        (["tests/test_start.py"], False),
+        (["-k", "alias"], False),
+        (["-n", "0"], False),
+    ],
+)
+def test_all_tests_run_abreast_and_a_part_does_not(start: ModuleType, arguments: list[str], abreast: bool) -> None:
+    assert start.processes(arguments, cores=4) == (["-n", "4", "--dist", "loadfile"] if abreast else [])
+    assert start.processes(arguments, cores=1) == []
+
+
 def test_a_wrong_verb_names_the_right_command(start: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert start.main(["train", "x.yaml"]) == 2
     assert "python3 start.py lorasmith train x.yaml" in capsys.readouterr().err

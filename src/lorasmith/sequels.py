@@ -106,7 +106,7 @@ def _take(studio: Studio, job: Job, steps: Sequence[Step], made: dict[str, Any])
         elif step["verb"] == "train":
             return studio.enqueue.train(str(made["dataset"]), values, place, then=rest, about=step.get("about"))
         else:
-            with_it = {"adapters": [{"name": made["adapter"]}], **values}
+            with_it = {"adapters": [{"name": made.get("called", made["adapter"])}], **values}
             return studio.enqueue.generate(with_it, placement=place)
     raise ConfigError("The plan ends without a job.", "Start the training from the workspace.")
 
@@ -134,7 +134,9 @@ def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
             return None
         adapter = studio.collect(job)
         studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
-        return {"adapter": adapter.stem}
+        expert = str(output.get("expert", ""))  # both adapters of a pair are called up by the name before its word
+        both = {"called": adapter.stem.removesuffix(f"_{expert}")} if expert else {}
+        return {"adapter": adapter.stem, **both}
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None

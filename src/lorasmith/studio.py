@@ -324,26 +324,36 @@ class Studio:
     def collect(self, job: Job | str) -> Path:
         """Wait for a training job, and file its adapter in the library; asking again gives the same file.
 
+        A base of two experts has two adapters: both are filed, each under the name and the word of its expert, and the
+        first is given back; the name alone calls up both when pictures are painted.
+
         Raises:
             AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
             LorasmithError: the job did not succeed.
         """
-        from lorasmith.files import file_digest
-
         job = self.job(job)
         payload = self._payload(job, "train")
         job.wait()
         output = job.output()
         if "adapter" not in output:
             raise JobError(f"Job {job.id} was a rehearsal and made no adapter.", "Name a train job.")
-        file = job.folder.path / str(output["adapter"])
-        certificate: Mapping[str, Any] = output["certificate"]
+        name = str(payload["config"]["output_name"])
+        first, *_ = [self._file_adapter(job, made, name) for made in (output, *output.get("more", ()))]
+        return first
+
+    def _file_adapter(self, job: Job, made: Mapping[str, Any], name: str) -> Path:
+        """One of the adapters that a job made, in the library; of several experts each under a name of its own."""
+        from lorasmith.files import file_digest
+
+        file = job.folder.path / str(made["adapter"])
+        certificate: Mapping[str, Any] = made["certificate"]
         if not certificate.get("passed"):
             reason = next(iter(certificate.get("findings") or ()), "see its certificate")
             raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
-        if not file.is_file() or file_digest(file) != output["sha256"]:
+        if not file.is_file() or file_digest(file) != made["sha256"]:
             raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
-        return self.library.add(file, certificate, name=payload["config"]["output_name"], job=job.id)
+        called = f"{name}_{made['expert']}" if made.get("expert") else name
+        return self.library.add(file, certificate, name=called, job=job.id)
 
     def calculate(self, **values: Any) -> Calculation:
         """How often a run shows each picture, in passes, steps and time; values as ``calculator.Question`` takes them.

@@ -32,6 +32,7 @@ EXPECTED: Mapping[str, tuple[float | None, ...]] = {  # ComfyUI, A1111, Forge, I
     "ltx2": (1, None, None, None),
     "hunyuan_video": (1, None, None, None),
     "krea2": (1, None, None, 0),  # InvokeAI tells it by the text fusion, which is not trained; one can say it by hand
+    "qwen_image_21": (1, None, None, None),
 }
 FAMILIES = {name: RECORDS[name] for name in EXPECTED}
 

@@ -136,7 +136,7 @@ MODELS: tuple[Model, ...] = (
     ),
     Model("qwen 2.1", "qwen_image_21", "2.1", "QwenImage21Transformer2DModel", {}, "qwen_image_21", pipeline="QwenImage21Pipeline"),
     Model("z-image", "z_image", "base_or_turbo", "ZImageTransformer2DModel", {}, "z_image", _ask({"step_distilled"}), "ZImagePipeline", folder_asks=_ask({"step_distilled"})),
-    Model("lumina 2", "lumina2", "2", "Lumina2Transformer2DModel", {}, "lumina2", pipeline="Lumina2Pipeline"),
+    Model("lumina 2", "lumina2", "2", "Lumina2Transformer2DModel", {"cap_feat_dim": 2304}, "lumina2", pipeline="Lumina2Pipeline"),
     Model("krea 2", "krea2", "2", "Krea2Transformer2DModel", {}, "krea2", _ask({"step_distilled"}), "Krea2Pipeline", folder_asks=_ask({"step_distilled"})),
     Model("ideogram 4", "ideogram4", "4", "Ideogram4Transformer2DModel", pipeline="Ideogram4Pipeline"),
     Model("wan t2v 1.3b", "wan", "t2v_1.3b", _WAN, _W13, "wan", pipeline="WanPipeline"),

@@ -192,7 +192,23 @@ def test_gguf_headers_are_read(tmp_path: Path) -> None:
         open_base(str(tmp_path / "wan.gguf"))
 
 
-@pytest.mark.parametrize("dtype", ["nf4", "fp8, scaled", "GGUF Q4_K"])
+def test_scaled_fp8_is_read_of_a_denoiser_alone() -> None:
+    """The scales are multiplied in when it is loaded; a whole file goes to diffusers, which would leave them out."""
+    model = corpus.MODELS[0]
+    shapes = corpus.in_original_names(model, corpus.build(model))
+    inside = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
+    for extra, read in (({}, True), (inside, False)):
+        named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | extra
+        header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
+        packed = corpus.packed_as(header, "fp8, scaled")
+        if read:
+            assert detect(packed).variant == "sd1"
+        else:
+            with pytest.raises(BaseError, match="packed for inference"):
+                detect(packed)
+
+
+@pytest.mark.parametrize("dtype", ["nf4", "GGUF Q4_K"])
 def test_packed_weights_are_refused_before_they_are_taken_for_numbers(dtype: str) -> None:
     model = corpus.MODELS[0]
     shapes = corpus.in_original_names(model, corpus.build(model))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lorasmith.bases import family_of, open_base
@@ -65,9 +66,18 @@ def load(weights: Path, dtype: torch.dtype = torch.float32) -> tuple[Base, Famil
 
 
 def encoded(
-    family: Family, model: Model, prompts: list[str], side: int, guidance: float, length: int = 1
+    family: Family,
+    model: Model,
+    prompts: list[str],
+    side: int,
+    guidance: float,
+    length: int = 1,
+    begun: Tensor | None = None,
 ) -> Conditioning:
-    """Prompts as training sees them: encoded one by one, cached, joined, framed."""
+    """Prompts as training sees them: encoded one by one, cached, joined, framed.
+
+    ``begun`` is the clip whose first frame the denoiser is told of, where it is told of one; else that is noise.
+    """
     framing = Framing.whole(side, side, length, family.default_fps)
     with torch.no_grad():
         known = {
@@ -75,7 +85,14 @@ def encoded(
             for prompt in dict.fromkeys(prompts)
         }
         rows = [known[prompt] for prompt in prompts]
-        return family.frame(model, Conditioning.joined(rows), [framing] * len(rows), guidance)
+        conditioning = family.frame(model, Conditioning.joined(rows), [framing] * len(rows), guidance)
+        if begun is None:
+            generator = torch.Generator().manual_seed(11)
+            blank = family.blank_conditions(model, side, side, length)
+            told = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
+        else:
+            told = family.encode_conditions(model, begun)
+        return conditioning.joined_with({n: t.expand(len(rows), *t.shape[1:]) for n, t in told.items()})
 
 
 @dataclass
@@ -121,6 +138,15 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
             assert_alike(one, other, f"{where}[{number}]")
     else:
         assert ours == theirs, where
+
+
+def beginning(record: Record) -> tuple[Image.Image, Tensor]:
+    """A picture, and a clip (1, 3, F, H, W) that begins with it."""
+    rough = torch.randint(
+        0, 256, (record.length, record.side, record.side, 3), generator=torch.Generator().manual_seed(4)
+    )
+    picture = Image.fromarray(rough[0].byte().numpy())
+    return picture, (rough.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
 
 
 def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:

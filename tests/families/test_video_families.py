@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lorasmith.adapters.file import write_adapter
@@ -17,11 +19,17 @@ from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import BaseError, ConfigError
 from lorasmith.families import Framing
+from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.run import paint
+from lorasmith.jobfolder import Control
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
-from tests.families.steps import Heard, assert_alike, encoded, load
-from tests.families.tiny import RECORDS, build_ltx, make
+from tests.bases.originals import EXTRA, original
+from tests.families import test_families as contract
+from tests.families.steps import Heard, assert_alike, encoded, load, noise_of
+from tests.families.tiny import LTX23, LTX25, RECORDS, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset, quick_config
+from tests.training.runs import Said
 
 PROMPT = "zib, a large red star"
 
@@ -101,6 +109,14 @@ def test_a_step_of_later_ltx_is_what_its_own_pipeline_asks(tmp_path: Path) -> No
     assert (arguments["decode_timestep"], arguments["decode_noise_scale"]) == (0.05, 0.025)
 
 
+@pytest.mark.parametrize("later", [LTX23, LTX25], ids=["2.3", "2.5"])
+def test_later_releases_of_ltx2_keep_the_contract(tmp_path: Path, later: dict[str, Any]) -> None:
+    folder = make(replace(RECORDS["ltx2"], build=partial(build_ltx2, **later)), tmp_path)
+    contract.test_a_step_is_what_the_pipeline_asks_its_denoiser(lambda name: folder, "ltx2")
+    contract.test_a_row_is_the_same_among_others(lambda name: folder, "ltx2")
+    contract.test_training_export_certificate_and_a_picture(lambda name: folder, "ltx2", tmp_path)
+
+
 @pytest.mark.parametrize(("resolution", "fits"), [(64, False), (96, False), (144, False), (128, True), (160, True)])
 def test_a_resolution_that_cuts_a_position_of_the_latents_is_refused(
     tmp_path: Path, resolution: int, fits: bool
@@ -127,10 +143,75 @@ def test_a_resolution_that_cuts_a_position_of_the_latents_is_refused(
 def test_other_members_of_the_family_are_refused_with_the_reason(
     tiny: Any, tmp_path: Path, name: str, pipeline: str, said: str
 ) -> None:
-    import shutil
-
     folder = shutil.copytree(tiny(name), tmp_path / "other")
     index = folder / "model_index.json"
     index.write_text(index.read_text().replace(RECORDS[name].pipeline, pipeline))
     with pytest.raises(BaseError, match=said):
         open_base(str(folder))
+
+
+@pytest.mark.parametrize("name", ["ltx", "ltx2"])
+def test_a_file_as_it_was_released_is_the_same_base(tiny: Any, tmp_path: Path, name: str) -> None:
+    """The denoiser in one file under the names of the release; the rest in the folder of its name beside it."""
+    single, folder = tmp_path / "released.safetensors", shutil.copytree(tiny(name), tmp_path / "released")
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in load_file(weights).items():
+        (theirs,) = set(original(name, {key: tuple(tensor.shape)})) - set(EXTRA.get(name, {}))
+        renamed[f"model.diffusion_model.{theirs}"] = tensor
+    save_file(renamed, single)
+    weights.unlink()
+    _, family, whole = load(tiny(name))
+    base, _, model = load(single)
+    assert base.layout == "single_file" and "its names begin with 'model.diffusion_model.'" in base.detection.evidence
+    noisy, time = noise_of(RECORDS[name], family, model, 5), torch.tensor([0.5])
+    with torch.no_grad():
+        one, other = (family.denoise(m, noisy, time, encoded(family, m, [PROMPT], 64, 1.0)) for m in (whole, model))
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", ["ltx", "ltx2"])
+def test_a_slower_clip_lies_elsewhere_in_time_and_a_picture_does_not(tiny: Any, name: str) -> None:
+    """Frames are seconds to these models, so that the rate of a clip changes what they see."""
+    _, family, model = load(tiny(name))
+    told = encoded(family, model, [PROMPT], 64, 1.0)
+    for frames, differs in ((17, True), (1, False)):
+        noisy = torch.randn(1, *family.latent_shape(model, 64, 64, frames), generator=torch.Generator().manual_seed(1))
+        found: list[Tensor] = []
+        for rate in (8.0, 25.0):
+            framed = family.frame(model, told, [Framing.whole(64, 64, frames, rate)], 1.0)
+            with torch.no_grad():
+                found.append(family.denoise(model, noisy, torch.tensor([0.5]), framed))
+        assert torch.allclose(found[0], found[1], atol=1e-6) is not differs, frames
+
+
+def test_a_prompt_of_ltx2_is_a_prompt_and_learned_registers(tiny: Any) -> None:
+    """What is cached is what the video half is told, not the 49 layers of Gemma, and nothing of it is padding."""
+    _, family, model = load(tiny("ltx2"))
+    with torch.no_grad():
+        rows = family.encode_prompts(model, [PROMPT, "zib"]).tensors
+    assert rows["encoder_hidden_states"].shape == (2, 1024, 32) and bool(rows["encoder_attention_mask"].all())
+    assert not torch.allclose(*rows["encoder_hidden_states"], atol=1e-3)
+
+
+def test_only_what_is_seen_of_ltx2_is_trained() -> None:
+    from diffusers import LTX2VideoTransformer3DModel
+
+    with torch.device("meta"):
+        model = LTX2VideoTransformer3DModel(num_layers=1)
+    family = registered_families()["ltx2"]
+    for preset in family.target_presets.values():
+        assert not [name for name in targeted(model, preset, family.excluded_targets) if "audio" in name]
+
+
+def test_guidance_can_be_rescaled_where_a_family_speaks_of_it_too(tiny: Any, tmp_path: Path) -> None:
+    base, family, _ = load(tiny("ltx2"))
+    request = GenerateRequest(
+        base=str(base.path), prompts=("zib, a star",), steps=2, width=64, height=64, guidance_scale=3.0,
+        guidance_rescale=0.5, seed=1, precision="fp32", device="cpu", threads=1,
+    )  # fmt: skip
+    paint(request, base, family, home=tmp_path, out=tmp_path / "one", emit=Said(), control=Control)
+    plain = request.model_copy(update={"guidance_rescale": 0.0})
+    paint(plain, base, family, home=tmp_path, out=tmp_path / "two", emit=Said(), control=Control)
+    one, two = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("one", "two"))
+    assert one != two

@@ -42,6 +42,10 @@ class Record:
     """How often the pipeline asks its denoiser then; the last time is the one that training does."""
     aside: tuple[str, ...] = ()
     """Arguments of the denoiser that training leaves empty because, in that pass, they change nothing."""
+    begins: bool = False
+    """Whether the pipeline begins with a picture."""
+    absent: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By variant: targets that only others of the family have."""
     length: int = 1
     """Frames of the clip that its steps are compared with; ``call`` says as many."""
     opaque: bool = False
@@ -355,7 +359,23 @@ def build_ltx(folder: Path, pipeline: str = "LTXPipeline", **vae: Any) -> Any:
     )
 
 
-def build_ltx2(folder: Path) -> Any:
+# What LTX-2.3 and 2.5 change: how prompts reach the denoiser, gates in the attention, layers without bias.
+LTX23: dict[str, Any] = {
+    "gated_attn": True, "cross_attn_mod": True, "audio_gated_attn": True, "audio_cross_attn_mod": True,
+    "rope_type": "split", "use_prompt_embeddings": False, "perturbed_attn": True,
+}  # fmt: skip
+LTX25: dict[str, Any] = LTX23 | {
+    "ff_bias": False,
+    "use_prompt_adaln_single": False,
+    "use_keyframes_abs_pos_embedding": True,
+}
+_CONNECTORS23: dict[str, Any] = {
+    "per_modality_projections": True, "video_hidden_dim": 32, "audio_hidden_dim": 16, "proj_bias": True,
+    "rope_type": "split", "video_gated_attn": True, "audio_gated_attn": True,
+}  # fmt: skip
+
+
+def build_ltx2(folder: Path, **later: Any) -> Any:
     import diffusers
     from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
@@ -376,12 +396,13 @@ def build_ltx2(folder: Path) -> Any:
     transformer = diffusers.LTX2VideoTransformer3DModel(
         in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
         audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=8,
-        audio_cross_attention_dim=16, num_layers=2, caption_channels=32,
+        audio_cross_attention_dim=16, num_layers=2, caption_channels=32, **later,
     )  # fmt: skip
     connectors = LTX2TextConnectors(
         caption_channels=32, text_proj_in_factor=3, video_connector_num_attention_heads=2,
         video_connector_attention_head_dim=16, video_connector_num_layers=1, audio_connector_num_attention_heads=2,
-        audio_connector_attention_head_dim=16, audio_connector_num_layers=1,
+        audio_connector_attention_head_dim=8 if later else 16, audio_connector_num_layers=1,
+        **(_CONNECTORS23 if later else {}),
     )  # fmt: skip
     return diffusers.LTX2Pipeline(
         transformer=transformer,
@@ -416,6 +437,51 @@ def build_hunyuan_video(folder: Path) -> Any:
         tokenizer=words,
         text_encoder_2=small_clip("CLIPTextModel", 32, clip),
         tokenizer_2=clip,
+    )
+
+
+def build_wan_ti2v(folder: Path) -> Any:
+    from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+
+    words = t5_tokenizer(folder)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, text_dim=32, freq_dim=16, ffn_dim=48, num_layers=2,
+        in_channels=48, out_channels=48,
+    )  # fmt: skip
+    vae = AutoencoderKLWan(
+        base_dim=8, decoder_base_dim=8, z_dim=48, num_res_blocks=1, is_residual=True, in_channels=12, out_channels=12,
+        patch_size=2, scale_factor_spatial=16, latents_mean=[0.1] * 48, latents_std=[1.5] * 48,
+    )  # fmt: skip
+    return WanPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=5.0),
+        vae=vae,
+        text_encoder=small_t5("UMT5EncoderModel", words),
+        tokenizer=words,
+        expand_timesteps=True,
+    )
+
+
+def build_wan_i2v(folder: Path) -> Any:
+    from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    words = t5_tokenizer(folder)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, text_dim=32, freq_dim=16, ffn_dim=48, num_layers=2,
+        in_channels=36, out_channels=16, image_dim=32, added_kv_proj_dim=32,
+    )  # fmt: skip
+    eye = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=2,
+    )  # fmt: skip
+    return WanImageToVideoPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=3.0),
+        vae=AutoencoderKLWan(base_dim=8, num_res_blocks=1),
+        text_encoder=small_t5("UMT5EncoderModel", words),
+        tokenizer=words,
+        image_encoder=CLIPVisionModel(eye),
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
     )
 
 
@@ -505,6 +571,29 @@ def without_padding(call: dict[str, Any]) -> dict[str, Any]:
     return call
 
 
+def build_anima(folder: Path) -> Any:
+    from diffusers import AnimaModularPipeline, AnimaTextConditioner, AutoencoderKLQwenImage, CosmosTransformer3DModel
+
+    words, targets = qwen_tokenizer(folder), t5_tokenizer(folder)
+    pipe = AnimaModularPipeline()
+    pipe.update_components(
+        transformer=CosmosTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=16, num_layers=2, text_embed_dim=32, adaln_lora_dim=8,
+            max_size=(4, 32, 32), extra_pos_embed_type=None,
+        ),
+        text_conditioner=AnimaTextConditioner(
+            source_dim=32, target_dim=32, model_dim=32, num_layers=1, num_attention_heads=2,
+            target_vocab_size=len(targets),
+        ),
+        text_encoder=small_language_model("Qwen3Model", words),
+        tokenizer=words,
+        t5_tokenizer=targets,
+        vae=AutoencoderKLQwenImage(base_dim=8, num_res_blocks=1),
+        scheduler=_flow(shift=3.0),
+    )  # fmt: skip
+    return pipe
+
+
 _XL: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -529,6 +618,10 @@ _SD35L: dict[str, Any] = {
 _FLUX, _SD, _WAN = "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"
 _SMALL_WAN: dict[str, Any] = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
 _LTX13: dict[str, Any] = {"num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096}
+_WAN_5B: dict[str, Any] = {
+    "num_attention_heads": 24, "in_channels": 48, "out_channels": 48, "ffn_dim": 14336, "num_layers": 30
+}  # fmt: skip
+_WAN_I2V: dict[str, Any] = {"in_channels": 36}
 _KLEIN4: dict[str, Any] = {
     "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
     "guidance_embeds": False,
@@ -605,6 +698,18 @@ _ALL_RECORDS: tuple[Record, ...] = (
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
     Record(
+        "wan_ti2v", "WanPipeline", build_wan_ti2v, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True,
+        length=9, sigmas=False, resolution=128, full={"ti2v_5b": (_WAN, _WAN_5B)}, modules={"ti2v_5b": 30 * 10},
+    ),
+    Record(
+        "wan_i2v", "WanImageToVideoPipeline", build_wan_i2v, call={"guidance_scale": 1.0, "num_frames": 9},
+        frames=True, length=9, sigmas=False, begins=True,
+        full={"i2v_14b_2.1": (_WAN, _WAN_I2V | {"image_dim": 1280, "added_kv_proj_dim": 5120}),
+              "i2v_14b_2.2": (_WAN, _WAN_I2V)},
+        absent={"i2v_14b_2.2": ("attn2.add_k_proj", "attn2.add_v_proj")},
+        modules={"i2v_14b_2.1": 40 * 12, "i2v_14b_2.2": 40 * 10},
+    ),
+    Record(
         "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
         full={
             "dev": ("Flux2Transformer2DModel", {}),
@@ -620,6 +725,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
         call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
+    ),
+    Record(
+        "anima", "AnimaModularPipeline", build_anima, call={"guidance_scale": 1.0}, frames=True,
+        full={"1": ("CosmosTransformer3DModel", {"num_attention_heads": 16, "extra_pos_embed_type": None})},
+        modules={"1": 28 * 10},
     ),
 )  # fmt: skip
 RECORDS: dict[str, Record] = {record.family: record for record in _ALL_RECORDS}

@@ -55,6 +55,20 @@ def test_weights_decide_the_identity_and_their_place_does_not(tiny_base: Path, t
     assert text == encoders_of(base)[1]
 
 
+def test_another_family_or_pipeline_says_other_things_with_the_same_text_encoder(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    base = make_setting(tmp_path, tiny_base).base
+    family = replace(base, detection=replace(base.detection, family="other"))
+    index = {**base.header.configs["model_index"], "_class_name": "OtherPipeline"}
+    pipeline = replace(base, header=replace(base.header, configs={**base.header.configs, "model_index": index}))
+    connected = replace(base, path=shutil.copytree(tiny_base, tmp_path / "connected"))
+    (connected.path / "connectors").mkdir()
+    (connected.path / "connectors" / "config.json").write_text("{}", encoding="utf-8")
+    found = [encoders_of(one) for one in (base, family, pipeline, connected)]
+    assert len({text for _, text in found}) == 4 and len({vae for vae, _ in found}) == 1
+
+
 def test_a_damaged_entry_is_absent_until_made_anew(tmp_path: Path) -> None:
     cache = Cache(tmp_path, "vae", "text")
     key = cache.prompt_key("a")

@@ -22,7 +22,7 @@ def lora() -> Lora:
 def test_every_optimizer_lowers_a_simple_loss(name: str) -> None:
     it = lora()
     rate = {"prodigy": 1.0, "adamw": 0.05, "adafactor": 0.05, "lion": 0.01}[name]
-    optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=rate, weight_decay=0), it, "unet", CPU)
+    optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=rate, weight_decay=0), it, ("unet",), CPU)
     (weight,) = it.of_part("unet")
 
     def loss() -> torch.Tensor:
@@ -52,9 +52,9 @@ def test_lion_is_the_papers_algorithm() -> None:
 def test_the_text_encoder_has_its_own_step_size() -> None:
     parameters = {"unet.a": torch.nn.Parameter(torch.ones(1)), "text_encoder.b": torch.nn.Parameter(torch.ones(1))}
     both = Lora({"unet": torch.nn.Identity(), "text_encoder": torch.nn.Identity()}, parameters)
-    half = build_optimizer(OptimizerConfig(learning_rate=1e-3), both, "unet", CPU)
+    half = build_optimizer(OptimizerConfig(learning_rate=1e-3), both, ("unet",), CPU)
     assert [g["lr"] for g in half.param_groups] == [1e-3, 5e-4]
-    own = build_optimizer(OptimizerConfig(learning_rate=1e-3, text_encoder_learning_rate=1e-5), both, "unet", CPU)
+    own = build_optimizer(OptimizerConfig(learning_rate=1e-3, text_encoder_learning_rate=1e-5), both, ("unet",), CPU)
     assert [g["lr"] for g in own.param_groups] == [1e-3, 1e-5]
 
 
@@ -62,7 +62,7 @@ def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
     up = torch.nn.Parameter(torch.zeros(4, 3))
     it = Lora({"unet": torch.nn.Identity()}, {"unet.up": up})
     config = OptimizerConfig(name="adafactor", learning_rate=1e-3, weight_decay=0)
-    optimizer = build_optimizer(config, it, "unet", CPU)
+    optimizer = build_optimizer(config, it, ("unet",), CPU)
     up.grad = torch.ones_like(up)
     optimizer.step()
     torch.testing.assert_close(up.detach(), torch.full((4, 3), -1e-3))
@@ -70,7 +70,7 @@ def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
 
 def test_eight_bits_need_cuda() -> None:
     with pytest.raises(EnvironmentProblem, match="needs CUDA"):
-        build_optimizer(OptimizerConfig(name="adamw_8bit"), lora(), "unet", CPU)
+        build_optimizer(OptimizerConfig(name="adamw_8bit"), lora(), ("unet",), CPU)
 
 
 def test_learning_rate_by_hand() -> None:

@@ -20,7 +20,7 @@ from tests.web.trainable import FORM, dots
 
 pytest.importorskip("torch")
 MOVING = '.job.busy progress:not([value="0"]):not([value="0.0"])'
-PATIENCE = 240_000  # ms; a training of a few steps on a machine that has much to do
+PATIENCE = 120_000  # ms; a training of a few steps on a machine that has much to do
 
 
 class Program:
@@ -197,3 +197,75 @@ def test_the_wizard(page: Any, program: Program) -> None:
     page.wait_for_selector("text=You can close this page")
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector("#state:has-text('cancelled')", timeout=PATIENCE)
+
+
+def tab_to(page: Any, selector: str) -> None:
+    """Press Tab until the focus is there, as somebody without a mouse does; round once at most."""
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement?.matches(selector) ?? false", selector):
+            return
+    raise AssertionError(f"No way of the Tab key leads to {selector}.")
+
+
+def test_keys_alone_lead_from_pictures_to_pictures(page: Any, program: Program) -> None:
+    """Upload, caption, train, generate: no click and no mouse in it."""
+    press, text = page.keyboard.press, page.keyboard.type
+    page.goto(f"{program.address}/datasets/new")
+    page.wait_for_selector("form[data-ready]")
+    tab_to(page, "#files")
+    with page.expect_file_chooser(timeout=PATIENCE) as choosing:
+        press("Space")
+    pictures = sorted((program.home.parent / "pictures").glob("*.*"))
+    choosing.value.set_files([str(path) for path in pictures])
+    page.wait_for_selector("#overall-words:has-text('8 of 8 files are here')")
+    tab_to(page, "#name")
+    text("keyed")
+    tab_to(page, "#import")
+    press("Enter")
+    page.wait_for_url("**/datasets/imports/**")
+    page.wait_for_selector("a:has-text('Caption them')", timeout=PATIENCE)
+    tab_to(page, "a[href='/datasets/keyed/captioning']")
+    press("Enter")
+    page.wait_for_url("**/datasets/keyed/captioning")
+    tab_to(page, 'input[name="existing"]')
+    for _ in range(5):  # one of a group of choices is reached with the arrows
+        if page.locator("#mode-prepend").is_checked():
+            break
+        press("ArrowDown")
+    assert page.locator("#mode-prepend").is_checked()
+    tab_to(page, "#caption button.btn-primary")
+    press("Enter")
+    page.wait_for_selector("#caption-state a:has-text('Open keyed@2')", timeout=PATIENCE)
+    tab_to(page, "#caption-state a[href='/datasets/keyed']")
+    press("Enter")
+    page.wait_for_selector("#gallery")
+    press("j")
+    page.wait_for_selector(".item-view[data-item='0.png']")
+    press("e")
+    page.wait_for_selector("#caption:focus")
+    press("Control+Home")
+    text("zib at last, ")
+    press("Control+Enter")
+    page.wait_for_selector(".item-view[data-item='1.png']")
+    assert Studio(program.home).dataset("keyed").items[0].caption.startswith("zib at last, ")
+    tab_to(page, ".actions a[href='/?dataset=keyed']")
+    press("Enter")
+    page.wait_for_url("**/?dataset=keyed")
+    page.wait_for_selector("#plan-place >> text=What will happen")
+    for key, value in {"max_train_steps": "4", "train_batch_size": "1", "output_name": "keyed"}.items():
+        tab_to(page, f'[name="{key}"]')
+        press("Control+a")
+        text(value)
+    page.wait_for_selector("#start:enabled")
+    tab_to(page, "#start")
+    press("Enter")
+    page.wait_for_url("**began=**")
+    row(page, "succeeded", "keyed").wait_for(timeout=PATIENCE)
+    page.goto(f"{program.address}/generate")
+    tab_to(page, "#prompt")
+    text("zib, dots")
+    tab_to(page, "#steps")
+    text("2")
+    press("Control+Enter")
+    page.wait_for_selector("#pictures .shot img", timeout=PATIENCE)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lorasmith.adapters.file import read_adapter
+from lorasmith.adapters.file import EXPERT, read_adapter
 from lorasmith.adapters.module import LoraModule
 from lorasmith.adapters.places import places_of, taken_apart
 from lorasmith.adapters.reload import Subject, reload
@@ -124,6 +124,7 @@ def certify(file: Path, base: Base, *, trained: Sequence[LoraModule] | None = No
         return Certificate(passed=False, findings=(damage.message,), **identity)  # type: ignore[arg-type]
     findings = check_file(adapter)
     pipeline = family.pipeline(base, dtype=torch.float32, device=device)
+    pipeline = family.alone(pipeline, adapter.metadata.get(EXPERT, ""))
     places = places_of(pipeline, family)
     adapter = taken_apart(adapter, places)
     findings += check_against_base(adapter, places, base.name)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_METADATA_BYTES = 1_000_000
 MAX_KEYS = 100_000
+EXPERT = "lorasmith.expert"
+"""The metadata that tells for which of several denoisers of a base a file is: a word of ``Family.experts``."""
 DTYPES = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 

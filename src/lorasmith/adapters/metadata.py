@@ -210,8 +210,8 @@ def tag_frequency(items: Iterable[Item]) -> dict[str, int]:
 def _buckets(buckets: Mapping[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, (size, count) in enumerate(sorted(buckets.items())):
-        width, _, height = size.replace(" ", "").partition("x")
-        found[str(number)] = {"resolution": [int(width), int(height)], "count": count}
+        sides = [int(side) for side in size.replace(" ", "").split("x")]  # and frames, of clips
+        found[str(number)] = {"resolution": sides, "count": count}
     return found
 
 

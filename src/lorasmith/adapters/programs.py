@@ -127,7 +127,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Reads]]] = MappingProxyType(
         },
         "InvokeAI": {
             "flux": Reads(
-                original=("lora_unet_", "diffusion_model."),
+                original=("lora_unet_", "diffusion_model.", "base_model.model."),
                 diffusers=("transformer.", "base_model.model."),
                 table=_FLUX,
                 needs=(r"single_transformer_blocks\.0\.attn\.to_q", r"transformer_blocks\.0\.attn\.add_q_proj"),
@@ -135,7 +135,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Reads]]] = MappingProxyType(
                 whole=True,
             ),
             "flux2": Reads(
-                original=("diffusion_model.",),
+                original=("diffusion_model.", "base_model.model."),
                 diffusers=("transformer.", "base_model.model.", ""),
                 needs=(r".*(to_qkv_mlp_proj|ff(_context)?\.linear_in)",),
             ),
@@ -144,6 +144,7 @@ CLASSES: Final[Mapping[str, Mapping[str, Reads]]] = MappingProxyType(
             ),
             "qwen-image": Reads(original=(), diffusers=("transformer.", "", "lora_unet_"), table=_QWEN),
             "krea-2": Reads(
+                original=("diffusion_model.",),
                 diffusers=("transformer.", "diffusion_model.", ""),
                 table=_KREA2,
                 needs=(r".*(text_fusion|time_mod_proj).*",),

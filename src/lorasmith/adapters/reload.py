@@ -187,6 +187,9 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
         }
         framing = Framing.whole(pixels, pixels, 1, family.default_fps)
         framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
+        blank = family.blank_conditions(model, pixels, pixels)
+        told = {n: torch.randn(t.shape, generator=generator).to(device, t.dtype) for n, t in blank.items()}
+        framed = framed.joined_with(told)
         time = torch.full((1,), 0.5, device=device)
         output = family.denoise(model, latent.to(device), time, framed)
     text = torch.cat([t.float().cpu().flatten() for t in states.tensors.values()])

@@ -184,7 +184,7 @@ def _finder(program: str, places: Places, family: Family) -> _Finder:
     """Transformers: by the class the program runs them as."""
     part = family.denoiser_part
     names = [module for at, module in places.shapes if at == part]
-    keys = key_map(program, family.elsewhere.get(program, ""), rules_of(family.name), names)
+    keys = key_map(program, family.elsewhere.get(program, ""), rules_of(family.recognised_as or family.name), names)
     if keys is None:
         return _Finder(list, f"{UNKNOWN}.")
 
@@ -203,6 +203,6 @@ def _remedy(program: str, lost: Sequence[str], count: int, family: Family) -> st
         if count
         else "none of the names means anything to it"
     )
-    if program == "ComfyUI" and rules_of(family.name):
+    if program == "ComfyUI" and rules_of(family.recognised_as or family.name):
         return f"{what}; `lorasmith lora convert` writes those of its own (--dialect comfyui --only-for comfyui)."
     return f"{what}."

@@ -48,7 +48,9 @@ def detect(header: Header) -> Detection:
 def _refuse_packed(header: Header, recognised: Recognition) -> None:
     """Weights that were packed for drawing pictures are refused before a loader takes their bytes for numbers."""
     packed = recognised.quantisation
-    if packed and packed != "fp8" and recognised.is_base:  # plain fp8 is a number format like any other
+    # Plain fp8 is a number format like any other; of a denoiser alone the scales beside it are multiplied in.
+    read = packed == "fp8" or (packed == "fp8, scaled" and recognised.kind == "denoiser")
+    if packed and not read and recognised.is_base:
         raise BaseError(
             f"{header.path.name} is {recognised.title}, packed for inference ({packed}), and cannot be trained on.",
             "Download its .safetensors form in bf16 or fp16.",

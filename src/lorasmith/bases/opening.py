@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorasmith.bases.companions import companion
 from lorasmith.bases.detection import detect, family_named
 from lorasmith.bases.header import Header
 from lorasmith.bases.reading import read_configs, read_header
@@ -41,9 +42,13 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     license = SANDBOX_LICENSE if sandbox else header.metadata.get("modelspec.license", "")
     if header.layout == "folder":
         return Base(path, header.layout, detection, header, name, license)
-    folder, detection = _config_folder(header, detection)
-    header = replace(header, configs=read_configs(folder))
-    return Base(path, header.layout, detection, header, name, license, folder)
+    folder, detection, own = _config_folder(header, detection, home)
+    configs = read_configs(folder)
+    if own is not None:
+        stated = read_configs(own)
+        index = {**configs["model_index"], "_class_name": stated["model_index"]["_class_name"]}
+        configs = {**configs, **stated, "model_index": index}
+    return Base(path, header.layout, detection, replace(header, configs=configs), name, license, folder, own)
 
 
 def _answered(header: Header, home: Path | None) -> Header:
@@ -83,11 +88,12 @@ def locate(reference: str, home: Path | None) -> Path:
     )
 
 
-def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detection]:
+def _config_folder(header: Header, detection: Detection, home: Path | None) -> tuple[Path, Detection, Path | None]:
     """Where a single file's configs lie: in a folder of the file's own name beside it, else those we ship.
 
     A file holds weights only. The configs say what its shapes do not: activation functions, numbers of heads,
-    and whether noise or velocity is predicted.
+    and whether noise or velocity is predicted. A denoiser alone takes the other parts from a folder base of the home
+    (``companion``); the last value is then where its own configs lie.
     """
     beside = header.path.with_suffix("")
     if (beside / "model_index.json").is_file():
@@ -100,11 +106,15 @@ def _config_folder(header: Header, detection: Detection) -> tuple[Path, Detectio
                 "Remove or correct that folder.",
             )
         evidence = (*detection.evidence, f"the folder {beside.name} beside it gives the configs", *stated.evidence)
-        return beside, replace(detection, evidence=evidence, certain=True)
+        return beside, replace(detection, evidence=evidence, certain=True), None
     family = family_named(detection.family)
     chosen, reason = family.shipped_config(header, detection)
+    if chosen and (CONFIGS / chosen / "vae").is_dir():
+        return CONFIGS / chosen, replace(detection, evidence=(*detection.evidence, reason), certain=True), None
     if chosen:
-        return CONFIGS / chosen, replace(detection, evidence=(*detection.evidence, reason), certain=True)
+        found = companion(detection, CONFIGS / chosen, family, home)
+        said = f"its text encoders and VAE are those of {found.name}"
+        return found, replace(detection, evidence=(*detection.evidence, reason, said)), CONFIGS / chosen
     raise BaseError(
         f"{header.path.name} is {detection.title}, but {reason}.",
         f"Put the base's config folders (model_index.json, unet/config.json, ...) into {beside}, "

@@ -40,6 +40,9 @@ _FAILED_CERTIFICATE = 5
 @click.option("--scheduler", help="Sampler; otherwise the base's own.")
 @click.option("--width", type=int, help="Pixels.")
 @click.option("--height", type=int, help="Pixels.")
+@click.option("--frames", type=int, help="Frames of a clip, for families of clips; 1 is a picture.")
+@click.option("--fps", type=float, help="Frames a second that clips are written at.")
+@click.option("--first-frame", metavar="FILE", help="The picture that clips begin with, for families that take one.")
 @click.option("--batch-size", type=int, help="Pictures painted at once.")
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda", "mps")), help="Where to paint.")
 @click.option(
@@ -74,15 +77,17 @@ def generate(
     with reporter(session) as report:
         pictures = session.studio.generate(request, on_event=report)
     paths = [picture.path for picture in pictures]
+    clips = [file for picture in pictures for file in (picture.clip, picture.video) if file is not None]
     sheet = [_sheet(paths[0])] if grid_weights is not None and paths else []
     if out is not None:
         paths, sheet = list(_copied(paths, out)), list(_copied(sheet, out, "grid-"))
+        clips = list(_copied(clips, out))
     document: dict[str, Any] = {
         "images": [plain(picture) | {"path": str(path)} for picture, path in zip(pictures, paths, strict=True)]
     }
     if sheet:
         document["grid"] = str(sheet[0])
-    session.answer(document, *(str(path) for path in (*paths, *sheet)))
+    session.answer(document, *(str(path) for path in (*paths, *clips, *sheet)))
 
 
 def _adapter_use(text: str) -> dict[str, Any]:

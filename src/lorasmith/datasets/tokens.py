@@ -63,10 +63,14 @@ READERS: Final[dict[str, Reader]] = {
     "flux2": Reader("Mistral 3", 512, ("black-forest-labs/FLUX.2-dev",)),
     "flux2-klein": Reader("Qwen3", 512, ("Qwen/Qwen3-4B", "Qwen/Qwen3-8B")),
     "qwen-image": Reader("Qwen2.5-VL", 512, ("Qwen/Qwen-Image", "Qwen/Qwen2.5-VL-7B-Instruct")),
+    "qwen-image-21": Reader("Qwen3-VL", 1024, ("Qwen/Qwen-Image-2.1",)),
     "z-image": Reader("Qwen3", 512, ("Tongyi-MAI/Z-Image-Turbo", "Qwen/Qwen3-4B")),
     "krea2": Reader("Qwen3-VL", 512, ("Qwen/Qwen3-VL-4B-Instruct",)),
     "lumina2": Reader("Gemma 2", 256, ("Alpha-VLLM/Lumina-Image-2.0", "google/gemma-2-2b")),
     "wan": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "google/umt5-xxl")),
+    "wan_i2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "google/umt5-xxl")),
+    "wan_ti2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "google/umt5-xxl")),
+    "anima": Reader("Qwen3", 512, ("circlestone-labs/Anima-Base-v1.0-Diffusers", "Qwen/Qwen3-0.6B")),
     "ltx": Reader("T5-XXL", 127, ("Lightricks/LTX-Video", *_T5)),
     "ltx2": Reader("Gemma 3", 1024, ("Lightricks/LTX-2", "google/gemma-3-12b-it")),
     "hunyuan-video": Reader("LLaMA 3", 256, ("hunyuanvideo-community/HunyuanVideo",)),
@@ -178,7 +182,7 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
     Raises:
         ConfigError: no such family, or the folder holds no tokenizer that can be read.
     """
-    reader = READERS.get(family)
+    reader = READERS.get(family) or READERS.get(family.replace("_", "-"))  # as the family's file is called
     if reader is None:
         near = difflib.get_close_matches(family, READERS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(READERS)}."

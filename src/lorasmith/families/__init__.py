@@ -11,7 +11,7 @@ Importing a family loads neither torch nor diffusers: heavy imports stand inside
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,6 +21,7 @@ from lorasmith.config import layer
 from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor, nn
 
 ObjectiveName = Literal["epsilon", "v_prediction", "flow"]
@@ -63,6 +64,7 @@ class Base:
     name: str  # for metadata: "sandbox", "v1-5-pruned-emaonly"
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
+    denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
 
 
 @dataclass
@@ -77,6 +79,8 @@ class Model:
     scheduler: Any
     objective: ObjectiveName
     extras: dict[str, Any] = field(default_factory=dict)
+    experts: dict[str, nn.Module] = field(default_factory=dict)
+    """Further denoisers by diffusers' names, each for a part of the noise levels; most bases have none."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class Conditioning:
     """
 
     tensors: dict[str, Tensor]
+
+    def joined_with(self, more: Mapping[str, Tensor]) -> Conditioning:
+        """These rows, told more."""
+        return Conditioning({**self.tensors, **more}) if more else self
 
     @classmethod
     def joined(cls, rows: Sequence[Mapping[str, Tensor]], device: Any = "cpu") -> Conditioning:
@@ -151,6 +159,8 @@ class Family(ABC):
     """The most frames that are shown at once when nobody says otherwise."""
     default_fps: ClassVar[float] = 0.0
     """Frames a second that its bases were trained at."""
+    begins_with_picture: ClassVar[bool] = False
+    """Whether its clips go on from a picture that is given."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -166,6 +176,9 @@ class Family(ABC):
     """The format prompts are encoded in; bf16 where the encoder is a language model made in it."""
     denoiser_part: ClassVar[str] = "unet"
     """diffusers' name of the denoiser, the ``part`` of its LoRA modules."""
+    experts: ClassVar[Mapping[str, str]] = {}
+    """Of a family whose bases may have several denoisers, each for a part of the noise levels: diffusers' name of each
+    with the word that ends the names of its files. One job trains all of them, and makes an adapter for each."""
     max_prompt_tokens: ClassVar[int]
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
@@ -187,6 +200,10 @@ class Family(ABC):
 
     pipelines: ClassVar[frozenset[str]] = frozenset()
     """Classes in ``model_index.json`` that can be trained as they are."""
+    recognised_as: ClassVar[str] = ""
+    """The family's name in ``bases.signatures``, where several families of ours share one."""
+    picture_parts: ClassVar[tuple[str, ...]] = ()
+    """Parts of the pipeline besides the VAE that look at pictures, by diffusers' names; they are loaded with it."""
     refused: ClassVar[Mapping[str, str]] = {}
     """Variants (see ``bases.signatures``) that are of the family and cannot be trained here, with the reason."""
 
@@ -199,7 +216,7 @@ class Family(ABC):
         from lorasmith.bases.recognition import THIN, recognise
 
         found = recognise(header)
-        if found.family != self.name or not found.is_base:
+        if found.family != (self.recognised_as or self.name) or not found.is_base:
             return None
         if header.layout == "single_file" and found.confidence <= THIN:
             raise BaseError(
@@ -224,7 +241,9 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=parts, dtype=dtype)
+        pipe = load_pipeline(
+            base, self.pipeline_class(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts
+        )
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
@@ -242,7 +261,22 @@ class Family(ABC):
             pipeline.scheduler,
             self.objective_of(pipeline.scheduler),
             {"pipeline": pipeline},
+            {n: m for n, m in found.items() if n in self.experts and n != self.denoiser_part and m is not None},
         )
+
+    def denoisers(self, model: Model) -> dict[str, nn.Module]:
+        """All that learn, by diffusers' names, the first one first."""
+        return {self.denoiser_part: model.denoiser, **model.experts}
+
+    def alone(self, pipeline: Any, expert: str) -> Any:
+        """The pipeline with that expert as its only denoiser (a word of ``experts``), as adapters for it are loaded;
+        unchanged where the base has one denoiser."""
+        if not any(pipeline.components.get(part) is not None for part in self.experts if part != self.denoiser_part):
+            return pipeline
+        part = next((part for part, word in self.experts.items() if word == expert), self.denoiser_part)
+        others = dict.fromkeys(other for other in self.experts if other != self.denoiser_part)
+        pipeline.register_modules(**{**others, self.denoiser_part: pipeline.components[part]})
+        return pipeline
 
     def objective_of(self, scheduler: Any) -> ObjectiveName:
         """What the base was trained to predict; of a family with one answer, that one."""
@@ -265,6 +299,17 @@ class Family(ABC):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         """Normalised latents (B, C, h, w) back to pixels (B, 3, H, W), fp32, about -1..1; clips likewise."""
 
+    def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
+        """What the denoiser is told of a picture or clip itself, such as its first frame: tensors by name, a row each.
+
+        They are cached with its latents and join its ``Conditioning``. Takes what ``encode_images`` takes.
+        """
+        return {}
+
+    def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
+        """``encode_conditions`` of nothing, one row of zeros of the right shapes: where no picture is meant."""
+        return {}
+
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on."""
@@ -280,7 +325,9 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(base, self.pipeline_class(base), parts=WHOLE, dtype=dtype)
+        pipe = load_pipeline(
+            base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 
@@ -320,6 +367,16 @@ class Family(ABC):
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        """What the pipeline of a family of clips is called with so that it paints so many frames.
+
+        Args:
+            frames: of each clip.
+            fps: frames a second.
+            first_frame: the picture that clips begin with; None where ``begins_with_picture`` is false.
+        """
+        return {"num_frames": frames}
+
     def flow_shift(self, width: int, height: int) -> float:
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
         return 1.0
@@ -327,6 +384,10 @@ class Family(ABC):
     def clip_shift(self, width: int, height: int, frames: int) -> float:
         """``flow_shift`` of a clip; of a picture it is called with one frame."""
         return self.flow_shift(width, height)
+
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """``clip_shift`` as it is right for these weights."""
+        return self.clip_shift
 
     def latent_shape(self, model: Model, width: int, height: int, frames: int = 1) -> tuple[int, ...]:
         """Of the latents of one picture (C, h, w), or of one clip (C, f, h, w) where the family takes clips."""
@@ -343,7 +404,13 @@ class Family(ABC):
         """For a single file: the folder of ``bases/configs`` that describes it, and the sentence that says why.
 
         An empty name when nothing shipped fits or the file does not tell; the sentence then ends "..., but <reason>".
+        A transformer's folder is called ``<family>/<variant>`` and describes the denoiser alone.
         """
+        from lorasmith.bases.opening import CONFIGS
+
+        name = f"{self.name}/{detection.variant}"
+        if (CONFIGS / name / "model_index.json").is_file():
+            return name, f"its shapes are the published ones of {detection.title}"
         return "", "its configs cannot be told from its keys"
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

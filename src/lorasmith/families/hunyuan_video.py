@@ -137,7 +137,7 @@ class HunyuanVideo(Family):
         return "embedded" if _config(model).guidance_embeds else "none"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
-        return {**without_negative(self.title, negative_prompt, scale), "num_frames": 1}
+        return without_negative(self.title, negative_prompt, scale)
 
     def flow_shift(self, width: int, height: int) -> float:
         return 7.0

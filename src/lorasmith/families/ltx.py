@@ -21,6 +21,7 @@ from lorasmith.families import (
 from lorasmith.families.latents import buffered_statistics, linear_shift
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 _SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
@@ -98,9 +99,12 @@ class LTX(Family):
         tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
         return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
 
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        return {"num_frames": frames, "frame_rate": fps}
+
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         told = _DECODING if pipeline.vae.config.timestep_conditioning else {}
-        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, "num_frames": 1, **told}
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, **told}
 
     def latent_scale(self, side: int) -> int:
         return side // _SIDE

@@ -26,6 +26,7 @@ from lorasmith.families import (
 from lorasmith.families.latents import buffered_statistics, linear_shift
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 _SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
@@ -95,12 +96,15 @@ class LTX2(Family):
         tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
         return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
 
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        return {"num_frames": frames, "frame_rate": fps}
+
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         """One comparison with the other prompt; guidance by blocks left out and by silence is off."""
         off = {"stg_scale": 0.0, "modality_scale": 1.0, "audio_stg_scale": 0.0, "audio_modality_scale": 1.0}
         plain = {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0, "spatio_temporal_guidance_blocks": None}
         scales = {"guidance_scale": scale, "audio_guidance_scale": scale}
-        return {"negative_prompt": list(negative_prompt), "num_frames": 1, **scales, **off, **plain}
+        return {"negative_prompt": list(negative_prompt), **scales, **off, **plain}
 
     def latent_scale(self, side: int) -> int:
         return side // _SIDE

@@ -11,6 +11,7 @@ from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
 from lorasmith.families.modular import is_modular, load_modular
+from lorasmith.families.one_denoiser import refuse_holes, tensors_of
 from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
@@ -41,8 +42,17 @@ def role_of(component: str) -> str:
     return "vae" if component in _DECODERS else ""
 
 
-def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any) -> Any:
+def load_pipeline(
+    base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()
+) -> Any:
     """The pipeline with the components of ``parts``; the others are None. On the CPU.
+
+    Args:
+        base: whose pipeline.
+        pipeline_class: diffusers' name of it.
+        parts: of ``WHOLE``.
+        dtype: torch's, of the weights.
+        picture_parts: components that belong to the VAE, for they look at pictures too.
 
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
@@ -54,11 +64,16 @@ def load_pipeline(base: Base, pipeline_class: str, *, parts: Sequence[str], dtyp
     if folder is None:
         raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
     components = _components(base.header.configs["model_index"])
-    given: dict[str, Any] = {name: None for name in components if role_of(name) not in ("", *parts) or _private(name)}
+    given: dict[str, Any] = {
+        name: None
+        for name in components
+        if ("vae" not in parts if name in picture_parts else role_of(name) not in ("", *parts) or _private(name))
+    }
     if base.layout == "single_file":
         if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
+        given |= _own_scheduler(base)
     given |= _processors(folder, components)
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
@@ -127,7 +142,7 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
                     f"Put {name} of the same base into {base.path.with_suffix('') / name}.",
                 )
             continue
-        if any((folder / name).glob("*.safetensors")):
+        if role_of(name) != "denoiser" and any((folder / name).glob("*.safetensors")):
             continue
         if role_of(name) == "text_encoders":
             raise BaseError(
@@ -135,10 +150,25 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
                 f"Put the folders of the same base that the file lacks into {base.path.with_suffix('')}.",
             )
         kind = getattr(diffusers, class_name)
+        configs, source = base.denoiser_configs or folder, str(base.path)
+        if role_of(name) == "denoiser" and recognise(base.header).kind == "denoiser":
+            source = tensors_of(base.path, dtype)  # type: ignore[assignment]
         loaded[name] = kind.from_single_file(
-            str(base.path), config=str(folder), subfolder=name, local_files_only=True, dtype=dtype
+            source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype
         )
+        refuse_holes(base.path, loaded[name], class_name)
     return loaded
+
+
+def _own_scheduler(base: Base) -> dict[str, Any]:
+    """The noise schedule of a single denoiser, where it is not that of the folder its other parts come from."""
+    import diffusers
+
+    own = base.denoiser_configs
+    if own is None or not (own / "scheduler").is_dir():
+        return {}
+    kind = getattr(diffusers, base.header.configs["scheduler"]["_class_name"])
+    return {"scheduler": kind.from_pretrained(own, subfolder="scheduler", local_files_only=True)}
 
 
 def clip_tokenizer(base: Base, name: str = "tokenizer") -> Any:

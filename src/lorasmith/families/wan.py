@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
-from lorasmith.errors import BaseError
+from lorasmith.bases.recognition import recognise
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 
 _SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
 _CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
-_FEED_FORWARD = ("ffn.net.0.proj", "ffn.net.2")
-_ALL = _SELF + _CROSS + _FEED_FORWARD
+ATTENTION = _SELF + _CROSS
+FEED_FORWARD = ("ffn.net.0.proj", "ffn.net.2")
+_ALL = ATTENTION + FEED_FORWARD
+TWO_EXPERTS = "two experts, both in memory: one job, two adapters"
 # diffusers' names and those of the original, which every other program knows.
 _ORIGINAL = (
     (".attn1.", ".self_attn."),
     (".attn2.", ".cross_attn."),
+    (".add_k_proj", ".k_img"),
+    (".add_v_proj", ".v_img"),
     (".to_q", ".q"),
     (".to_k", ".k"),
     (".to_v", ".v"),
@@ -49,6 +53,7 @@ class Wan(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Wan 2.1 T2V 1.3B", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Apache-2.0"),
         Pretrained("Wan 2.1 T2V 14B", "Wan-AI/Wan2.1-T2V-14B-Diffusers", "Apache-2.0"),
+        Pretrained("Wan 2.2 T2V A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers", "Apache-2.0", TWO_EXPERTS),
     )
     task: ClassVar[str] = "text to video"
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanPipeline",))
@@ -56,8 +61,6 @@ class Wan(Family):
         dict.fromkeys(
             ("vace_1.3b", "vace_14b", "animate_14b", "s2v_14b", "camera", "skyreels_v2"), "it takes more than a prompt"
         )
-        | dict.fromkeys(("i2v_14b_2.1", "i2v_14b_2.2"), "it begins from a picture, which cannot be trained here yet")
-        | {"ti2v_5b": "its time differs from token to token, which cannot be trained here yet"}
     )
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
@@ -87,20 +90,20 @@ class Wan(Family):
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"attention": _SELF + _CROSS, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
+        {"attention": ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
 
+    recognised_as: ClassVar[str] = "wan"
+    experts: ClassVar[Mapping[str, str]] = MappingProxyType({"transformer": "high_noise", "transformer_2": "low_noise"})
+    shift_of_pair: ClassVar[float] = 12.0
+    task_of: ClassVar[str] = "t2v"
+    """Which of Wan's tasks: from a prompt, from a picture, or the small model's one for both."""
+
     def detect(self, header: Header) -> Detection | None:
-        found = super().detect(header)
-        if found is not None and any(name.startswith("transformer_2/") for name in header.shapes):
-            raise BaseError(
-                f"{header.path.name} is Wan 2.2 A14B, two experts of which each needs an adapter of its own.",
-                "Choose Wan 2.1; the pair cannot be trained here yet.",
-            )
-        return found
+        return super().detect(header) if _task_of(header) == self.task_of else None
 
     def pipeline_class(self, base: Base) -> str:
-        return "WanPipeline"
+        return next(iter(self.pipelines))
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}
@@ -108,13 +111,16 @@ class Wan(Family):
     def key_names(self, part: str, module: str) -> str:
         for ours, theirs in _ORIGINAL:
             module = module.replace(ours, theirs)
-        return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
+        return f"diffusion_model.{module}" if part in self.experts else f"{part}.{module}"
 
     def flow_shift(self, width: int, height: int) -> float:
         return 5.0 if width * height > 640 * 640 else 3.0  # its makers' for 720p and 480p
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
-        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale, "num_frames": 1}
+        return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def latent_channels(self, model: Model) -> int:
+        return int(model.denoiser.config.out_channels)  # type: ignore[union-attr, arg-type]
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         return encode_clips(model.vae, pixels)
@@ -129,11 +135,45 @@ class Wan(Family):
         return Conditioning({"encoder_hidden_states": states})  # (B, 512, 4096), zeros behind the prompt
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        denoiser: Any = model.denoiser
+        if not model.experts:
+            return self._ask(model.denoiser, noisy, time, conditioning)
+        import torch
+
+        (low,) = model.experts.values()
+        high = time >= model.extras["pipeline"].config.boundary_ratio
+        sides = ((model.denoiser, high.nonzero().flatten()), (low, (~high).nonzero().flatten()))  # a sync point
+        asked = [(expert, rows) for expert, rows in sides if len(rows)]
+        told = conditioning.tensors
+        predictions = [
+            self._ask(expert, noisy[rows], time[rows], Conditioning({name: told[name][rows] for name in told}))
+            for expert, rows in asked
+        ]
+        return torch.cat(predictions)[torch.cat([rows for _, rows in asked]).argsort()]
+
+    def _ask(self, denoiser: Any, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         prediction: Tensor = denoiser(
-            hidden_states=noisy, timestep=time * 1000, return_dict=False, **conditioning.tensors
+            hidden_states=noisy, timestep=self.timestep(noisy, time), return_dict=False, **conditioning.tensors
         )[0]
         return prediction.float()
+
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """Its makers' for the pair: experts are chosen by noise level, so the shift says how much each of them sees."""
+        return (lambda width, height, frames: self.shift_of_pair) if model.experts else self.clip_shift
+
+    def timestep(self, noisy: Tensor, time: Tensor) -> Tensor:
+        """What the denoiser is told of the time (B,)."""
+        return time * 1000
+
+
+def _task_of(header: Header) -> str:
+    """What a base is for, of all that are Wan's: ``t2v``, ``i2v`` or ``ti2v``; the shapes say it, or the pipeline."""
+    index = header.configs.get("model_index", {})
+    variant = recognise(header).variant
+    if variant.startswith("ti2v") or index.get("expand_timesteps"):
+        return "ti2v"
+    if variant.startswith("i2v") or index.get("_class_name") == "WanImageToVideoPipeline":
+        return "i2v"
+    return "t2v"
 
 
 plugin = Wan()

@@ -7,14 +7,15 @@ names the keys.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.adapters.file import data_hash
+from lorasmith.adapters.file import EXPERT, data_hash
 from lorasmith.adapters.fusion import slices_of
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import AdapterError, BaseError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _WEIGHT = re.compile(r"(.+?)(?:\.lora_(down|up|A|B)(?:\.default)?|[._]lora(?:_linear_layer)?\.(down|up))\.weight")
 _ALPHA = re.compile(r"(.+)\.alpha")
-ADAPTED_PARTS = frozenset({"unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3"})
+ADAPTED_PARTS = frozenset({"unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def find_adapter(reference: str, home: Path) -> Path:
     raise AdapterError(f"There is no adapter '{reference}'.", hint)
 
 
+def find_files(reference: str, home: Path, family: Family) -> list[Path]:
+    """The files of an adapter: one, or one for each expert of a base that has several, called by their common name.
+
+    Raises:
+        AdapterError: as ``find_adapter``.
+    """
+    folder, words = home / "adapters", tuple(family.experts.values())
+    each = [folder / f"{reference}_{word}.safetensors" for word in words]
+    whole = folder / f"{reference}.safetensors"
+    named = Path(reference).name == reference
+    if named and each and all(path.is_file() for path in each) and not whole.is_file():
+        return each
+    return [find_adapter(reference, home)]
+
+
 def short_name(path: Path) -> str:
     """The adapter's name as a prompt can hold it."""
     return re.sub(r"[<>:,\s]+", "_", path.stem)
@@ -78,10 +94,13 @@ def load_adapters(pipe: Any, family: Family, references: Sequence[str], home: Pa
     """
     loaded: dict[str, LoadedAdapter] = {}
     for reference in references:
-        path = find_adapter(reference, home)
         slot = f"adapter_{len(loaded)}"
-        modules = _load_one(pipe, family, path, slot)
-        loaded[reference] = LoadedAdapter(reference, short_name(path), path, slot, modules, data_hash(path))
+        paths = find_files(reference, home, family)
+        modules = sum(_load_one(pipe, family, path, slot) for path in paths)
+        name = short_name(paths[0]) if len(paths) == 1 else short_name(Path(f"{reference}.safetensors"))
+        digests = [data_hash(path) for path in paths]
+        digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        loaded[reference] = LoadedAdapter(reference, name, paths[0], slot, modules, digest)
     if loaded:
         pipe.disable_lora()
     return loaded
@@ -121,26 +140,52 @@ def _load_one(pipe: Any, family: Family, path: Path, slot: str) -> int:
     broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise AdapterError(f"{_listed(broken)} in {path.name} hold numbers that are not finite.", "Train it again.")
-    modules, places = _places(pipe, family, path, modules)
+    part = _denoiser_for(pipe, family, path, metadata)
+    others = set(family.experts) - {part}
+    modules, places = _places(pipe, family, path, modules, others)
     halves = (("lora_A", "down"), ("lora_B", "up"))
+    first = family.denoiser_part  # diffusers wants its name for every expert
     state = {
-        f"{places[stem]}.{key}.weight": getattr(module, half)
+        f"{first + places[stem].removeprefix(part) if part in family.experts else places[stem]}.{key}.weight": getattr(
+            module, half
+        )
         for stem, module in modules.items()
         for key, half in halves
     }
+    second: dict[str, Any] = {} if part == first else {f"load_into_{part}": True}
     try:
-        pipe.load_lora_weights(state, adapter_name=slot)
+        pipe.load_lora_weights(state, adapter_name=slot, **second)
     except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as cause:
         reason = " ".join(str(cause).split())[:200]
         raise AdapterError(
             f"The adapter {path.name} does not fit this base: {reason}.", "Check which base it was trained for."
         ) from cause
-    _verify(pipe, path, slot, {places[stem]: module for stem, module in modules.items()})
+    _verify(pipe, path, slot, {places[stem]: module for stem, module in modules.items()}, others)
     return len(modules)
 
 
+def _denoiser_for(pipe: Any, family: Family, path: Path, metadata: dict[str, str]) -> str:
+    """The denoiser that a file is for, by diffusers' name.
+
+    Raises:
+        AdapterError: the base has several, and neither the file's metadata nor its name says which.
+    """
+    there = [part for part in family.experts if pipe.components.get(part) is not None]
+    if len(there) < 2:
+        return family.denoiser_part
+    said = metadata.get(EXPERT, "")
+    found = [part for part in there if family.experts[part] == said or path.stem.endswith(f"_{family.experts[part]}")]
+    if len(found) != 1:
+        words = " or ".join(f"_{family.experts[part]}" for part in there)
+        raise AdapterError(
+            f"{path.name} does not say for which of the experts of this base it was trained.",
+            f"Let its name end in {words}.",
+        )
+    return found[0]
+
+
 def _places(
-    pipe: Any, family: Family, path: Path, modules: dict[str, _FileModule]
+    pipe: Any, family: Family, path: Path, modules: dict[str, _FileModule], but: Collection[str] = ()
 ) -> tuple[dict[str, _FileModule], dict[str, str]]:
     """The modules, fused ones as the layers they are made of, and where each belongs, as ``part.module``.
 
@@ -151,7 +196,7 @@ def _places(
     names: dict[str, str] = {}
     rows: list[tuple[str, str, int]] = []
     for part, component in pipe.components.items():
-        if part in ADAPTED_PARTS and isinstance(component, nn.Module):
+        if part in ADAPTED_PARTS and part not in but and isinstance(component, nn.Module):
             for name, module in component.named_modules():
                 if isinstance(module, (nn.Linear, nn.Conv2d)) or hasattr(module, "lora_A"):
                     bare = name.removesuffix(".base_layer")
@@ -230,13 +275,16 @@ def _alpha_from_metadata(metadata: dict[str, str], stem: str, rank: int) -> floa
     return float(alpha) * (rank**0.5 if facts.get(f"{part}.use_rslora") else 1.0)
 
 
-def _verify(pipe: Any, path: Path, slot: str, modules: dict[str, _FileModule]) -> None:
-    """Every module of the file is in the model with its own numbers, and nothing else is. Gives each its own scale."""
+def _verify(pipe: Any, path: Path, slot: str, modules: dict[str, _FileModule], but: Collection[str] = ()) -> None:
+    """Every module of the file is in the model with its own numbers, and nothing else is. Gives each its own scale.
+
+    ``but`` are parts that have files of their own.
+    """
     missing = dict(modules)
     strangers: list[str] = []
     changed: list[str] = []
     for part, name, layer in _lora_layers(pipe):
-        if slot not in layer.lora_A:
+        if slot not in layer.lora_A or part in but:
             continue
         module = missing.pop(f"{part}.{name}", None)
         if module is None:

@@ -21,9 +21,10 @@ from lorasmith.errors import InputError
 from lorasmith.generation.prompt import parse_prompt, write_mention
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Exif, Image
 
 _SETTING = re.compile(r'\s*([\w][\w \-/]*?):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_DESCRIPTION, _EXIF, _COMMENT = 0x010E, 0x8769, 0x9286  # tags of EXIF
 _NEGATIVE = "Negative prompt: "
 
 
@@ -64,6 +65,16 @@ def save_picture(image: Image, path: Path, facts: PictureFacts) -> None:
     image.save(path, format="PNG", pnginfo=info)
 
 
+def clip_exif(facts: PictureFacts) -> Exif:
+    """Both descriptions as a WebP can hold them: A1111's text in UserComment, ours in ImageDescription."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = facts.model_dump_json()
+    exif.get_ifd(_EXIF)[_COMMENT] = b"UNICODE\0" + to_a1111(facts).encode("utf-16-be")
+    return exif
+
+
 def read_picture(path: Path) -> PictureFacts:
     """How a picture was made: from our JSON, or from A1111's text where another program wrote it.
 
@@ -76,6 +87,8 @@ def read_picture(path: Path) -> PictureFacts:
         with Image.open(path) as image:
             image.load()
             text = {key: value for key, value in image.info.items() if isinstance(value, str)}
+            if image.format == "WEBP" and (told := image.getexif().get(_DESCRIPTION)):
+                text["lorasmith"] = str(told)
     except (OSError, UnidentifiedImageError) as cause:
         raise InputError(f"{path.name} cannot be read as a picture.", "Check the path.") from cause
     if "lorasmith" in text:

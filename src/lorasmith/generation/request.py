@@ -65,6 +65,12 @@ class GenerateRequest(Section):
     """Pixels, a multiple of 8. Left out: the base's own size."""
     height: Annotated[int, Field(ge=64, le=8192, multiple_of=8)] | None = None
     """Pixels, a multiple of 8. Left out: the base's own size."""
+    frames: Annotated[int, Field(ge=1, le=1025)] = 1
+    """Frames of each clip, for families of clips: a multiple of the family's step, and 1 more. 1 is a picture."""
+    fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    """Frames a second at which clips are written. Left out: what the base was trained at."""
+    first_frame: str = ""
+    """Path of the picture that clips begin with, for families that take one."""
     adapters: tuple[AdapterUse, ...] = ()
     """Adapters for every prompt."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
@@ -193,10 +199,15 @@ class GeneratedImage:
     """A picture that was generated, and what it was generated from."""
 
     path: Path
+    """The picture; of a clip, its first frame."""
     prompt: str
     negative_prompt: str
     seed: int
     adapters: tuple[tuple[str, float], ...]
+    clip: Path | None = None
+    """The clip as animated WebP, when it moves."""
+    video: Path | None = None
+    """The same as MP4, where there is ffmpeg."""
 
     @classmethod
     def of(cls, folder: Path, image: Mapping[str, Any]) -> GeneratedImage:
@@ -208,4 +219,6 @@ class GeneratedImage:
             negative_prompt=str(image.get("negative_prompt", "")),
             seed=int(image["seed"]),
             adapters=tuple((str(name), float(weight)) for name, weight in uses),
+            clip=folder / str(image["clip"]) if image.get("clip") else None,
+            video=folder / str(image["video"]) if image.get("video") else None,
         )

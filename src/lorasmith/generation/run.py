@@ -17,6 +17,7 @@ from lorasmith.errors import ConfigError, EnvironmentProblem, JobError, OutOfMem
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
+from lorasmith.generation.clips import clips_of, write_clip
 from lorasmith.generation.grid import Cell, arrange, draw_grid
 from lorasmith.generation.picture import PictureFacts, save_picture
 from lorasmith.generation.request import GenerateRequest, PlannedPicture, plan_pictures, resolve_request
@@ -84,7 +85,15 @@ def paint(
     (out / _PICTURES).mkdir(parents=True, exist_ok=True)
 
     emit(Phase("generating"))
-    painter = _Painter(request, family, pipe, adapters, _Clock(len(plan), request.steps, emit, control))
+    fps = request.fps or family.default_fps
+    painter = _Painter(
+        request,
+        family,
+        pipe,
+        adapters,
+        clips_of(request, base, family),
+        _Clock(len(plan), request.steps, emit, control),
+    )
     facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."))
     made: dict[int, dict[str, Any]] = {}
     complete = True
@@ -92,8 +101,10 @@ def paint(
         for batch in _batches(plan, request.batch_size):
             for picture, image in zip(batch, painter.paint(batch), strict=True):
                 path = f"{_PICTURES}/{picture.index:05d}.png"
-                save_picture(image, out / path, facts.of(picture, image))
-                made[picture.index] = facts.answer(picture, image, path)
+                told = facts.of(picture, image[0])
+                moving = write_clip(out, path, image, fps, told) if len(image) > 1 else {}
+                save_picture(image[0], out / path, told)
+                made[picture.index] = facts.answer(picture, image[0], path) | moving
     except _Interrupted:
         complete = False
     grid = _write_grid(plan, made, out) if request.grid is not None and made else None
@@ -123,9 +134,12 @@ class _Painter:
     family: Family
     pipe: Any
     adapters: dict[str, LoadedAdapter]
+    clips: Mapping[str, Any]
+    """What the pipeline is called with for clips."""
     clock: _Clock
 
-    def paint(self, batch: Sequence[PlannedPicture]) -> list[Image]:
+    def paint(self, batch: Sequence[PlannedPicture]) -> list[list[Image]]:
+        """The frames of each; of a picture, one."""
         import numpy as np
         import torch
         from PIL import Image as Images
@@ -135,31 +149,32 @@ class _Painter:
         self.clock.begin(len(batch))
         try:
             with torch.inference_mode():
+                guided = self.family.sampling_arguments(
+                    self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
+                )
+                if request.guidance_rescale:
+                    guided["guidance_rescale"] = request.guidance_rescale
                 pixels = self.pipe(
                     prompt=[picture.prompt for picture in batch],
                     num_inference_steps=request.steps,
-                    **self.family.sampling_arguments(
-                        self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
-                    ),
-                    width=request.width,
-                    height=request.height,
+                    **guided,
+                    **{"width": request.width, "height": request.height, **self.clips},
                     generator=[torch.Generator("cpu").manual_seed(picture.seed) for picture in batch],
                     output_type="np",
                     callback_on_step_end=self.clock.step,
-                    **({"guidance_rescale": request.guidance_rescale} if request.guidance_rescale else {}),
-                )[0]  # (B, H, W, 3) in 0..1, a clip of one frame with an axis more
+                )[0]  # (B, H, W, 3) in 0..1, of clips (B, F, H, W, 3)
         except (torch.OutOfMemoryError, MemoryError) as cause:
             smaller = f"batch_size {len(batch) // 2}" if len(batch) > 1 else "a smaller width and height"
             raise OutOfMemory(f"{len(batch)} pictures at once do not fit in memory.", f"Try {smaller}.") from cause
         pixels = np.asarray(pixels)
-        pixels = pixels.reshape(len(batch), *pixels.shape[-3:])
+        pixels = pixels.reshape(len(batch), -1, *pixels.shape[-3:])
         if not np.isfinite(pixels).all():
             raise JobError(
                 f"The base painted numbers that are not finite (seed {batch[0].seed} or near it).",
                 "Try precision fp32; if it stays, the base or an adapter is damaged.",
             )
         self.clock.end(len(batch))
-        return [Images.fromarray((picture * 255).round().astype(np.uint8)) for picture in pixels]
+        return [[Images.fromarray((frame * 255).round().astype(np.uint8)) for frame in clip] for clip in pixels]
 
 
 @dataclass

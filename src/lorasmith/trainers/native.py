@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,11 +20,9 @@ from lorasmith.training.plan import Plan, plan
 from lorasmith.training.setting import Setting
 
 if TYPE_CHECKING:
+    from lorasmith.adapters.module import LoraModule
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.training.loop import Run
-
-ADAPTER = "adapter.safetensors"
-FAILED_ADAPTER = "adapter.failed.safetensors"
 
 
 class Native(Trainer):
@@ -102,11 +101,9 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
     """
     from contextlib import nullcontext
 
-    from lorasmith.adapters.certificate import certify
-    from lorasmith.adapters.file import write_adapter
     from lorasmith.adapters.metadata import TrainingFacts, describe
 
-    config, family, base = setting.config, setting.family, setting.base
+    config, base = setting.config, setting.base
     losses = {
         "smoothed_loss": training.smoothed_loss,
         "validation_loss": training.validation_loss,
@@ -130,21 +127,59 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
         scores={name: value for name, value in losses.items() if value is not None},
     )
     metadata = describe(config, setting.version, base, trained=facts)
-    unproven = folder.path / "adapter.unproven.safetensors"
-    digest = write_adapter(unproven, modules, family=family, dtype=config.export.dtype, metadata=metadata)
+    first, *more = [
+        _prove(folder, setting, own, metadata, word, emit) for word, own in _files(training, modules).items()
+    ]
+    return {**first, "steps": training.step, "losses": losses, **({"more": more} if more else {})}
+
+
+def _files(training: Run, modules: Sequence[LoraModule]) -> dict[str, list[LoraModule]]:
+    """The modules of each file, by the word that ends its name: of several experts, each has its own."""
+    family = training.family
+    if not training.model.experts:
+        return {"": list(modules)}
+    parts = {part: family.experts[part] for part in family.denoisers(training.model)}
+    return {
+        word: [replace(module, part=family.denoiser_part) for module in modules if module.part == part]
+        for part, word in parts.items()
+    }
+
+
+def _prove(
+    folder: JobFolder,
+    setting: Setting,
+    modules: Sequence[LoraModule],
+    metadata: Mapping[str, str],
+    word: str,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Write one file and its certificate.
+
+    Raises:
+        AdapterError: the certificate failed.
+    """
+    from lorasmith.adapters.certificate import certify
+    from lorasmith.adapters.file import EXPERT, write_adapter
+
+    ending = f"_{word}" if word else ""
+    told = {**metadata, EXPERT: word} if word else dict(metadata)
+    unproven = folder.path / f"adapter{ending}.unproven.safetensors"
+    digest = write_adapter(
+        unproven, modules, family=setting.family, dtype=setting.config.export.dtype, metadata=dict(sorted(told.items()))
+    )
     emit(Phase("certifying"))
-    certificate = certify(unproven, base, trained=modules)
-    name = ADAPTER if certificate.passed else FAILED_ADAPTER
+    certificate = certify(unproven, setting.base, trained=modules)
+    name = f"adapter{ending}{'' if certificate.passed else '.failed'}.safetensors"
     report = certificate.model_copy(update={"file": name}).model_dump(mode="json")
-    write_json(folder.path / "certificate.json", report)
+    write_json(folder.path / f"certificate{ending}.json", report)
     unproven.replace(folder.path / name)
     if not certificate.passed:
         reason = certificate.findings[0] if certificate.findings else "it gave no reason"
         raise AdapterError(
             f"The exported adapter failed its load certificate: {reason}",
-            f"It is kept as {FAILED_ADAPTER} beside certificate.json; the checkpoints are untouched.",
+            f"It is kept as {name} beside certificate{ending}.json; the checkpoints are untouched.",
         )
-    return {"adapter": ADAPTER, "sha256": digest, "certificate": report, "steps": training.step, "losses": losses}
+    return {"adapter": name, "sha256": digest, "certificate": report, **({"expert": word} if word else {})}
 
 
 def _config(frozen: Mapping[str, Any]) -> TrainConfig:

@@ -69,12 +69,13 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
     objective = objective_of(model, config.objective, device, family)
     lora = attach(model, family, config)
     if config.gradient_checkpointing:
-        denoiser: Any = model.denoiser
-        denoiser.enable_gradient_checkpointing()
+        learning: list[Any] = list(family.denoisers(model).values())
+        for denoiser in learning:
+            denoiser.enable_gradient_checkpointing()
         for encoder in model.text_encoders.values():
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
     lora.train()
-    optimizer = build_optimizer(config.optimizer, lora, family.denoiser_part, device)
+    optimizer = build_optimizer(config.optimizer, lora, tuple(family.denoisers(model)), device)
     batches = Batches(
         plan, setting.version, config, cache=cache, family=family, model=model, objective=objective, device=device
     )

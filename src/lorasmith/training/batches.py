@@ -66,6 +66,7 @@ class Batches:
     def load(self, exposures: Sequence[Exposure]) -> Batch:
         """The batch of these exposures."""
         latents = torch.stack([self.latents(e.item, e.flip) for e in exposures])
+        conditions = self.conditions([(e.item, e.flip) for e in exposures])
         noise = torch.stack([self._objective.draw_noise(latents.shape[1:], e.noise_seed) for e in exposures])
         placed = self._placed[exposures[0].item]  # all of one bucket
         times = torch.tensor([e.time for e in exposures], dtype=torch.float64)
@@ -76,7 +77,7 @@ class Batches:
             timestep.to(self._device),
             self.conditioning(
                 [self.prompt(e.item, e.variant) for e in exposures], [self.framing(e.item) for e in exposures]
-            ),
+            ).joined_with(conditions),
             self._weight(exposures),
             self._masks(exposures, latents.shape),
         )
@@ -129,6 +130,12 @@ class Batches:
                 f"The cached latents of '{item}' are not finite.", "Delete the cache folder of the home and resume."
             )
         return latents
+
+    def conditions(self, shown: Sequence[tuple[str, bool]]) -> dict[str, Tensor]:
+        """What the denoiser is told of these pictures and mirrors themselves, a row each, on the device."""
+        keys = [self._cache.latent_key(self._items[name], self._placed[name], flip) for name, flip in shown]
+        rows = [{n: t for n, t in self._cache.get(key).items() if n != "latents"} for key in keys]
+        return {name: torch.stack([row[name] for row in rows]).to(self._device) for name in rows[0]}
 
     def framing(self, item: str) -> Framing:
         """How a picture lies in its bucket."""

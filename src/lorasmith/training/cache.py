@@ -50,11 +50,18 @@ def weights_identity(base: Base, *parts: str) -> str:
 
 
 def encoders_of(base: Base) -> tuple[str, str]:
-    """Identities of what encodes pictures, and of what encodes prompts."""
+    """Identities of what encodes pictures, and of what encodes prompts.
+
+    The same text encoder says other things in other pipelines: which layers, how many tokens, within which
+    instructions. So the family and the class of the pipeline count as well.
+    """
+    stated = base.header.configs.get("model_index", {}).get("_class_name", "")
+    told = f"{base.detection.family}/{stated}".encode()
     if base.layout == "single_file":
         whole = weights_identity(base)
-        return whole, whole
-    return weights_identity(base, "vae"), weights_identity(base, "text_", "tokenizer", "processor", "t5_tokenizer")
+        return whole, hashlib.sha256(whole.encode() + told).hexdigest()
+    texts = weights_identity(base, "text_encoder", "tokenizer", "processor", "connectors")
+    return weights_identity(base, "vae"), hashlib.sha256(texts.encode() + told).hexdigest()
 
 
 @dataclass

@@ -50,9 +50,10 @@ def footprint(run: Run, config: TrainConfig) -> Footprint:
 
     ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and checkpointing. The
     largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text
-    encoder in training counts with its weights only.
+    encoder in training counts with its weights only, and so do experts but the first.
     """
-    frozen = [p for p in run.model.denoiser.parameters() if not p.requires_grad]
+    denoisers = run.family.denoisers(run.model).values()
+    frozen = [p for denoiser in denoisers for p in denoiser.parameters() if not p.requires_grad]
     width = _WEIGHTS[config.mixed_precision].itemsize
     others = [p for encoder in run.model.text_encoders.values() for p in encoder.parameters() if not p.requires_grad]
     weights = sum(p.numel() for p in (*frozen, *others)) * width
@@ -71,6 +72,8 @@ def _step(run: Run, config: TrainConfig) -> int:
     framing = replace(run.batches.framing(run.batches.names()[0]), size=side, frames=frames)
     with torch.no_grad():
         sample = run.batches.conditioning([""], [framing]).tensors
+        blank = run.family.blank_conditions(run.model, *side, frames)
+        sample = {**sample, **{name: tensor.to(run.device) for name, tensor in blank.items()}}
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]
     with _checkpointing(run, config.gradient_checkpointing), FakeTensorMode(allow_non_fake_inputs=True) as fake:
@@ -84,7 +87,7 @@ def _step(run: Run, config: TrainConfig) -> int:
         autocast = torch.autocast(run.device.type, dtype=dtype, enabled=dtype != torch.float32)
         with live, _replaced(run.model.denoiser, substitutes):
             with autocast:
-                prediction = run.family.denoise(run.model, noisy, time, conditioning)
+                prediction = run.family.denoise(replace(run.model, experts={}), noisy, time, conditioning)
             torch.autograd.backward(prediction.square().mean())
     return live.peak
 

@@ -92,14 +92,15 @@ def attach(model: Model, family: Family, config: TrainConfig) -> Lora:
     adapter = config.adapter
     excluded = family.excluded_targets
     wanted: dict[str, tuple[nn.Module, tuple[str, ...]]] = {
-        family.denoiser_part: (model.denoiser, family.target_presets[adapter.targets])
+        part: (denoiser, family.target_presets[adapter.targets]) for part, denoiser in family.denoisers(model).items()
     }
+    denoisers = tuple(wanted)
     if adapter.text_encoder:
         for part, encoder in model.text_encoders.items():
             wanted[part] = (encoder, family.text_encoder_targets)
     parameters: dict[str, nn.Parameter] = {}
     for part, (module, targets) in wanted.items():
-        _inject(part, module, targets, adapter, excluded if part == family.denoiser_part else ())
+        _inject(part, module, targets, adapter, excluded if part in denoisers else ())
         for name, parameter in sorted(module.named_parameters()):
             parameter.requires_grad_("lora_" in name)
             if parameter.requires_grad:

@@ -208,7 +208,7 @@ def objective_of(model: Model, config: ObjectiveConfig, device: torch.device, fa
         sampling, fixed = family.time_sampling, config.timestep_shift
         if config.timestep_density is not None:
             sampling = TimeSampling(config.timestep_density)
-        shift = family.clip_shift if fixed is None else lambda width, height, frames: fixed
+        shift = family.shift_for(model) if fixed is None else lambda width, height, frames: fixed
         return FlowObjective(sampling, shift, config.loss_weighting)
     if model.objective not in ("epsilon", "v_prediction"):
         raise BaseError(

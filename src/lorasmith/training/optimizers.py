@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class Lion(Optimizer):
         return loss
 
 
-def build_optimizer(config: OptimizerConfig, lora: Lora, denoiser_part: str, device: torch.device) -> Optimizer:
+def build_optimizer(config: OptimizerConfig, lora: Lora, denoisers: Collection[str], device: torch.device) -> Optimizer:
     """The chosen optimizer over the adapter's tensors, the text encoder's in a group with its own step size.
 
     Raises:
@@ -48,7 +48,7 @@ def build_optimizer(config: OptimizerConfig, lora: Lora, denoiser_part: str, dev
     groups = [
         {
             "params": lora.of_part(part),
-            "lr": config.learning_rate if part == denoiser_part else config.resolved_text_encoder_learning_rate,
+            "lr": config.learning_rate if part in denoisers else config.resolved_text_encoder_learning_rate,
         }
         for part in lora.parts
     ]

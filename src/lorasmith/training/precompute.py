@@ -68,7 +68,8 @@ def precompute(
                 return False
             pixels = pixels_in(setting.pictures, item, placed, flip).to(setting.device)
             with torch.no_grad():
-                cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item)})
+                told = {name: tensor[0] for name, tensor in family.encode_conditions(model, pixels).items()}
+                cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item), **told})
             emit(Progress(done + 1, len(missing), unit="pictures"))
         del model
         _free()

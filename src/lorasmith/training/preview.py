@@ -6,7 +6,7 @@ Prompts were encoded by the caching pass; the VAE is loaded at the first preview
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,6 +24,17 @@ from lorasmith.families import Family, Framing, Model
 from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
 from lorasmith.training.objective import shifted
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """Size in pixels and frames, and what the denoiser is told of the picture it begins with."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,19 +69,32 @@ class Preview:
             seed = self.config.seed + number
             if not path.exists():
                 with precision:
-                    latents = self._denoise(prompt, seed)
+                    latents = self._denoise(prompt, seed, self._begin(number))
                 self._write(path, self._decode(latents))
-            moving = f"{self.folder.name}/{path.stem}.webp" if self.frames > 1 else ""
-            emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed, moving))
+            moving = path.with_suffix(".webp")
+            clip = f"{self.folder.name}/{moving.name}" if moving.exists() else ""
+            emit(Sample(step, f"{self.folder.name}/{path.name}", prompt, seed, clip))
 
-    def _denoise(self, prompt: str, seed: int) -> Tensor:
+    def _begin(self, number: int) -> _Beginning:
+        """What the preview of that number begins with: nothing, or a picture of the dataset, in its size, where the
+        denoiser is told of one."""
+        names = self.batches.names()
+        placed = self.batches.placed(names[number % len(names)])
+        conditions = self.batches.conditions([(placed.key, False)])
+        if conditions:
+            return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
+        return _Beginning(self.side, self.side, self.frames, placed.fps)
+
+    def _denoise(self, prompt: str, seed: int, begun: _Beginning) -> Tensor:
         """Latents (1, C, h, w) or (1, C, f, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
         guided = self.config.guidance_scale > 1 and self.family.guidance(self.model) == "classifier_free"
         prompts = ["", prompt] if guided else [prompt]
-        fps = self.batches.placed(self.batches.names()[0]).fps
-        framings = [Framing.whole(self.side, self.side, self.frames, fps)] * len(prompts)
+        size = (begun.width, begun.height, begun.frames)
+        framings = [Framing.whole(*size, begun.fps)] * len(prompts)
         conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale)
-        shape = (1, *self.family.latent_shape(self.model, self.side, self.side, self.frames))
+        rows_of = {name: tensor.expand(len(prompts), *tensor.shape[1:]) for name, tensor in begun.conditions.items()}
+        conditioning = conditioning.joined_with(rows_of)
+        shape = (1, *self.family.latent_shape(self.model, *size))
         latents: Tensor = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         latents = latents.to(self.device)
 
@@ -82,7 +106,10 @@ class Preview:
             without, prompted = prediction.chunk(2)
             return without + self.config.guidance_scale * (prompted - without)
 
-        return self._flow(latents, predict) if self.model.objective == "flow" else self._discrete(latents, predict)
+        shift = self.family.shift_for(self.model)(*size)
+        return (
+            self._flow(latents, predict, shift) if self.model.objective == "flow" else self._discrete(latents, predict)
+        )
 
     def _discrete(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         scheduler = type(self.model.scheduler).from_config(self.model.scheduler.config)
@@ -95,10 +122,9 @@ class Preview:
             latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
         return latents
 
-    def _flow(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def _flow(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor], shift: float) -> Tensor:
         """Euler's method from noise to data, over noise levels shifted as the family's are for this size."""
-        levels = torch.linspace(1, 0, self.config.steps + 1, device=self.device)
-        levels = shifted(levels, self.family.clip_shift(self.side, self.side, self.frames))
+        levels = shifted(torch.linspace(1, 0, self.config.steps + 1, device=self.device), shift)
         for level, following in pairwise(levels):
             latents = latents + (following - level) * predict(latents, level)
         return latents

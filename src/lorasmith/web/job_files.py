@@ -13,12 +13,17 @@ from lorasmith.jobs import Job
 
 DOWNLOADS: Final = {
     "adapter.safetensors": "application/octet-stream",
+    "adapter_high_noise.safetensors": "application/octet-stream",
+    "adapter_low_noise.safetensors": "application/octet-stream",
     "certificate.json": "application/json",
+    "certificate_high_noise.json": "application/json",
+    "certificate_low_noise.json": "application/json",
     "job.json": "application/json",
     "result.json": "application/json",
     "events.jsonl": "application/x-ndjson",
     "log.txt": "text/plain; charset=utf-8",
 }
+_SHOWN: Final = {".png": "image/png", ".webp": "image/webp", ".mp4": "video/mp4"}
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,25 @@ def file_answer(job: Job, path: str) -> FileResponse:
         shown = f"{job.id}.safetensors" if path == "adapter.safetensors" else path
         return FileResponse(file, media_type=DOWNLOADS[path], filename=shown)
     painted = _samples(job) if path.startswith("samples/") else frozenset()
-    if (path in painted or path in images_of(job)) and _picture(job, path):
-        return FileResponse(file.resolve(), media_type="image/png", headers={"content-security-policy": "sandbox"})
+    if (path in painted or path in images_of(job)) and (kind := _picture(job, path)):
+        return FileResponse(file.resolve(), media_type=kind, headers={"content-security-policy": "sandbox"})
     raise HTTPException(404)
 
 
 def images_of(job: Job) -> frozenset[str]:
-    """Pictures that a generate job made."""
+    """Pictures and clips that a generate job made."""
     result = job.folder.result()
-    return frozenset(str(one["path"]) for one in (result.output.get("images", ()) if result else ()))
+    made = result.output.get("images", ()) if result else ()
+    return frozenset(str(one[name]) for one in made for name in ("path", "clip", "video") if one.get(name))
 
 
 def _samples(job: Job) -> frozenset[str]:
-    return frozenset(sample.path for sample in chronicle_of(job.folder).samples)
+    told = chronicle_of(job.folder).samples
+    return frozenset(sample.path for sample in told) | frozenset(sample.clip for sample in told if sample.clip)
 
 
-def _picture(job: Job, path: str) -> bool:
-    """Whether it is a picture in the folder, wherever links lead."""
+def _picture(job: Job, path: str) -> str:
+    """What kind of picture or clip it is; empty where it is none, or lies outside the folder, wherever links lead."""
     whole = (job.folder.path / path).resolve()
-    return whole.is_relative_to(job.folder.path.resolve()) and whole.suffix == ".png" and whole.is_file()
+    inside = whole.is_relative_to(job.folder.path.resolve()) and whole.is_file()
+    return _SHOWN.get(whole.suffix, "") if inside else ""

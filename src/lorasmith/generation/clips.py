@@ -1,0 +1,83 @@
+"""Clips that are generated: what the pipeline is asked for, and the files they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorasmith.datasets.clips.program import Failed
+from lorasmith.datasets.clips.writing import animated_webp, write_mp4
+from lorasmith.errors import ConfigError, InputError
+from lorasmith.files import write_atomically
+from lorasmith.generation.picture import PictureFacts, clip_exif
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lorasmith.families import Base, Family
+    from lorasmith.generation.request import GenerateRequest
+
+
+def clips_of(request: GenerateRequest, base: Base, family: Family) -> Mapping[str, Any]:
+    """What the pipeline of a family of clips is called with; nothing for the others.
+
+    Raises:
+        ConfigError: the family paints pictures alone, cannot take so many frames, or lacks or was given a first frame.
+        InputError: the first frame is missing or no picture.
+    """
+    step = family.frame_step
+    if not step:
+        for name in ("frames", "fps", "first_frame"):
+            if getattr(request, name) != type(request).model_fields[name].default:
+                raise ConfigError(f"{family.title} paints pictures, and {name} is for clips.", "Leave it out.")
+        return {}
+    if (request.frames - 1) % step:
+        below = (request.frames - 1) // step * step + 1
+        raise ConfigError(
+            f"{family.title} paints clips of a multiple of {step} frames and 1 more, not {request.frames}.",
+            f"Use {below} or {below + step}.",
+        )
+    if family.begins_with_picture != bool(request.first_frame):
+        if request.first_frame:
+            raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
+        raise ConfigError(
+            f"{family.title} begins with a picture, and first_frame names none.", "Give the path of a picture."
+        )
+    side = family.native_resolution(base)
+    size = (request.width or side, request.height or side)
+    first = _first_frame(Path(request.first_frame).expanduser(), size) if request.first_frame else None
+    fps = request.fps or family.default_fps
+    return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}
+
+
+def write_clip(out: Path, path: str, frames: Sequence[Image], fps: float, facts: PictureFacts) -> dict[str, str]:
+    """The clip beside its first frame: lossless WebP that tells how it was made, and MP4 where there is ffmpeg.
+
+    Returns:
+        ``clip`` and, if it was written, ``video``: paths below ``out``.
+    """
+    moving = Path(path).with_suffix(".webp")
+    write_atomically(out / moving, animated_webp(frames, fps, exif=clip_exif(facts)))
+    made = {"clip": moving.as_posix()}
+    video = Path(path).with_suffix(".mp4")
+    try:
+        if write_mp4(out / video, frames, fps):
+            made["video"] = video.as_posix()
+    except Failed:  # an ffmpeg without that encoder; the WebP holds all of it
+        return made
+    return made
+
+
+def _first_frame(path: Path, size: tuple[int, int]) -> Image:
+    """The picture, brought to the size as training would: enlarged or reduced to cover it, and cropped around its
+    centre."""
+    from PIL import Image as Images
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with Images.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, UnidentifiedImageError, Images.DecompressionBombError) as cause:
+        raise InputError(f"The first frame {path} cannot be read as a picture.", "Check the path.") from cause
+    return ImageOps.fit(upright, size, Images.Resampling.LANCZOS)
