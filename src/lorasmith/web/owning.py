@@ -29,7 +29,7 @@ from lorasmith.queue.verbs import Placement, Queue
 from lorasmith.sequels import Step
 from lorasmith.studio import Studio
 from lorasmith.web.people import Kind, acting, changing
-from lorasmith.web.rules import Rules
+from lorasmith.web.rules import Rules, absent
 
 _RECALLED: Final = 60_000
 """Pictures of the versions that requests find in memory: a kilobyte each."""
@@ -139,7 +139,14 @@ class OwnedJobs(Jobs):
             if not mine:
                 raise JobError("There is no job 'last'.", "List the jobs for those there are.")
             reference = max(mine, key=lambda job: job.record().created).id
-        job = super().get(reference)
+        try:
+            job = super().get(reference)
+        except JobError:  # the words for what nobody has must be those for what may not be seen
+            if _sees_all():
+                raise
+            raise absent("job", reference) from None
+        if not self._asked.may("job", job.id, "see"):
+            raise absent("job", reference)  # and not by its whole id, where a part of it was given
         self._asked.require("job", job.id, "change" if changing.get() else "see")  # who holds it can speak to it
         return job
 
@@ -159,8 +166,14 @@ class OwnedQueue(Queue):
     rules: Rules | None = None
 
     def get(self, reference: str) -> QueuedJob:
-        row = super().get(reference if reference != "last" else self.jobs.get("last").id)
-        self._asked.require("job", row.id, "see")
+        try:
+            row = super().get(reference if reference != "last" else self.jobs.get("last").id)
+        except JobError:
+            if _sees_all():
+                raise
+            raise absent("job", reference) from None
+        if not self._sees(row.id):
+            raise absent("job", reference)
         return row
 
     def list(
