@@ -1,9 +1,10 @@
 """How fast the tools of LoRA files are, on files of the real shapes with random weights.
 
-    python bench/lora.py [--out bench/results/lora.json] [--quick]
+    python bench/lora.py [--out bench/results/lora.json] [--quick] [--sd-scripts FOLDER]
 
 resize      an SDXL LoRA (722 modules) and a FLUX LoRA from rank 64 to 16, beside the plain way, an SVD of the whole
-            product, on a sample of the same modules in the same run
+            product, on a sample of the same modules in the same run; with --sd-scripts, a checkout that lies outside
+            the project, beside that program's own resize_lora.py too, module by module
 merge       eight SDXL LoRAs of rank 64 into one of rank 64, with the largest resident memory
 inspect     the whole process of ``lorasmith lora inspect``, and the work of it
 header      what a file is, from its header
@@ -30,6 +31,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from bench.sd_scripts import beside  # noqa: E402
 
 from lorasmith.adapters.arrays import Planned, write  # noqa: E402
 
@@ -151,7 +154,7 @@ def whole_process(arguments: list[str]) -> float:
     return round(statistics.median(spent), 3)
 
 
-def measure(folder: Path, quick: bool) -> dict[str, Any]:
+def measure(folder: Path, quick: bool, checkout: Path | None = None) -> dict[str, Any]:
     """All figures."""
     sdxl, flux = layers_of("sdxl"), layers_of("flux dev")
     files = [folder / f"sdxl{number}.safetensors" for number in range(2 if quick else 8)]
@@ -179,6 +182,8 @@ def measure(folder: Path, quick: bool) -> dict[str, Any]:
     figures["plain_svd_seconds_per_module"] = round(theirs, 4)
     figures["ours_seconds_per_module"] = round(ours, 6)
     figures["times_faster_per_module"] = round(theirs / ours)
+    if checkout is not None:
+        figures["beside_sd_scripts"] = beside(checkout, files[0], 3 if quick else 5, 16)
     figures["truncated_products_differ_by"] = equality(files[0], 3 if quick else 4)
     return figures
 
@@ -187,9 +192,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sd-scripts", type=Path, help="a checkout of kohya-ss/sd-scripts outside this project")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), chosen.quick)
+        figures = measure(Path(folder), chosen.quick, chosen.sd_scripts)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -239,13 +239,12 @@ class Enqueue:
         """
         from lorasmith.adapters.tools.requests import request_of
         from lorasmith.library import adapter_name
-        from lorasmith.toolbox import THUMBNAIL, locate_base, opened
+        from lorasmith.toolbox import THUMBNAIL, locate_base, refuse_early
 
         asked = request_of(verb, values)
         files = {one: str(self._studio.adapter(one)) for one in asked.files}
-        for path in dict.fromkeys(files.values()):
-            opened(Path(path), converting=verb == "convert")
         located = asked.with_files(files)
+        refuse_early(located)
         if base := getattr(located, "base", ""):
             located = located.model_copy(update={"base": str(locate_base(base, self._studio.home))})
         called = adapter_name(name or f"{Path(files[asked.files[0]]).stem}-{asked.suffix}")

@@ -30,16 +30,21 @@ def write_atomically(path: Path, content: bytes, *, settle: bool = True) -> None
     except OSError:  # a full disk: give back the half that was written
         temporary.unlink(missing_ok=True)
         raise
+    put_in_place(temporary, path)
+    if settle:
+        sync_folder(path.parent)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file that is whole over another one."""
     for attempt in range(10):  # Windows refuses to replace a file that a reader has open at this moment
         try:
             temporary.replace(path)
-            break
+            return
         except PermissionError:
             if attempt == 9:
                 raise
             time.sleep(0.05)
-    if settle:
-        sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

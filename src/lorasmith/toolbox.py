@@ -309,20 +309,33 @@ def locate_base(base: str, home: Path) -> Path:
     return locate(base, home).absolute()
 
 
-def opened(path: Path, *, converting: bool = False) -> None:
-    """Refuse what is no LoRA, from its header alone.
-
-    Args:
-        path: the file.
-        converting: a pickle is taken, which `convert` opens where it can do nothing.
+def refuse_early(asked: Request) -> None:
+    """Refuse what headers and options alone tell: before a job waits for its turn to fail.
 
     Raises:
-        AdapterError: it is none.
+        AdapterError: a file is none, or the tool would not take it so.
     """
+    from lorasmith.adapters.dialects.formats import format_named, refuse_unread
     from lorasmith.adapters.opened import PICKLES, open_adapter
+    from lorasmith.adapters.tools import merging, resizing
+    from lorasmith.adapters.tools.converting import family_of
+    from lorasmith.adapters.tools.requests import Convert, Merge, Resize
 
-    if not (converting and path.suffix.lower() in PICKLES):
-        open_adapter(path)
+    if isinstance(asked, Convert) and Path(asked.lora).suffix.lower() in PICKLES:
+        return  # it is opened where it can do nothing, by the job
+    family = getattr(asked, "family", "")
+    adapters = [open_adapter(Path(one), family=family) for one in asked.files]
+    named = ""
+    if isinstance(asked, Resize):
+        resizing.checked(asked.rank, asked.method, asked.value, asked.by_block)
+    if isinstance(asked, Merge):
+        parts = [merging.Ingredient(Path(one.lora), one.weight, one.by_block) for one in asked.loras]
+        merging.checked(parts, asked.method, asked.rank, asked.density, asked.seed)
+        named = merging.common_family(adapters, family)
+    if isinstance(asked, Convert):
+        named = family_of(adapters[0])
+    if isinstance(asked, Merge | Convert):
+        refuse_unread(format_named(asked.dialect, named), named, asked.only_for)
 
 
 def beside(source: Path, suffix: str) -> Path:

@@ -14,6 +14,7 @@ from tests.datasets.check_changes import (
     Change,
     addressed,
     alike,
+    all_moving,
     any_of,
     blank,
     borrowed,
@@ -32,6 +33,7 @@ from tests.datasets.check_changes import (
     list_of_tags,
     misread,
     missing_blob,
+    moving,
     named,
     nothing,
     numbered,
@@ -409,6 +411,12 @@ CASES: Mapping[str, Case] = {
     "R4": Case(paired(wider=1.3), paired(wider=1.02)),
     "R5": Case(paired(own=True), paired()),
     "R6": Case(paired(larger=0.4), paired(larger=0.8)),
+    "V1": Case(moving(2, 4), moving(5, 9)),
+    "V2": Case(moving(33, fps=(16.0, 25.0)), moving(33, fps=(29.97, 30.0))),
+    "V3": Case(moving(8, 18, 31), moving(9, 17, 33, 90)),
+    "V4": Case(moving(80, 200), moving(33, 37)),
+    "V5": Case(transformed("frame_rate:uneven"), transformed("orientation:6")),
+    "V6": Case(all_moving("sdxl"), moving(33)),
     "S10": Case(known(free_disk=1_000_000), known(free_disk=10**11)),
 }
 

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from lorasmith.datasets.manifest import Fate
+from lorasmith.datasets.buckets import Frames
+from lorasmith.datasets.manifest import Clip, Fate
 from tests.datasets.check_scenes import (
     TRIGGER,
     WORDS,
@@ -26,6 +27,7 @@ from tests.datasets.check_scenes import (
     tags,
     with_tag,
 )  # fmt: skip
+from tests.datasets.check_scenes import family as facts
 
 Change = Callable[[Scene, random.Random], list[str]]
 
@@ -67,6 +69,32 @@ def paired(
                 those[0] = item.image
             scene.change(place, references=() if place in odd and alone else tuple(those))
         return [scene.items[place].name for place in odd]
+
+    return change
+
+
+def moving(*frames: int, fps: tuple[float, float] = (16.0, 16.0), family: str = "wan") -> Change:
+    """Clips for all, those of a few of these many frames and of the second rate; the names of the few."""
+
+    def change(scene: Scene, rng: random.Random) -> list[str]:
+        taken = Frames(4, 33, 16.0) if family == "wan" else None
+        scene.known["family"] = facts(name=family, frames=taken)
+        odd = set(some(rng, scene)[: len(scene.items) // 3])
+        for place, item in enumerate(scene.items):
+            count, rate = (rng.choice(frames), fps[1]) if place in odd else (33, fps[0])
+            clip = Clip(video=sha(f"{item.name} video"), frames=count, fps=rate, width=item.width, height=item.height)
+            scene.change(place, clip=clip)
+        return [scene.items[place].name for place in sorted(odd)]
+
+    return change
+
+
+def all_moving(family: str) -> Change:
+    """Clips for all; the names of all."""
+
+    def change(scene: Scene, rng: random.Random) -> list[str]:
+        moving(33, family=family)(scene, rng)
+        return [item.name for item in scene.items]
 
     return change
 

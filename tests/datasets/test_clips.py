@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lorasmith.datasets import layouts
 from lorasmith.datasets.buckets import Frames, arrange
 from lorasmith.datasets.clips import reading
 from lorasmith.datasets.clips.program import Failed, find_ffmpeg, started
@@ -20,6 +21,7 @@ from lorasmith.datasets.manifest import Clip, DatasetVersion, Item, Operation
 from lorasmith.datasets.pieces import cut_items, items_of
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError, EnvironmentProblem
+from lorasmith.plugins import discover
 
 FPS = 16.0
 video = pytest.mark.skipif(find_ffmpeg() is None, reason="videos are decoded by ffmpeg")
@@ -324,3 +326,15 @@ def test_image_tools_leave_clips_alone(folder: Path, store: DatasetStore) -> Non
     shutil.copy(folder / "still.png", folder / "again.png")
     outcome = use_tool(imported(folder, store), store, tool_from("flip", {}))
     assert list(outcome.refused) == ["a.gif"] and "is a clip" in outcome.refused["a.gif"]
+
+
+def test_every_layout_says_that_what_moves_stays_behind(folder: Path, store: DatasetStore, tmp_path: Path) -> None:
+    write(folder / "a.gif", shades(6))
+    version = imported(folder, store)
+    known = discover(layouts, layouts.Layout)  # type: ignore[type-abstract]
+    for layout in known.values():
+        told = next(loss for loss in layout.losses(version) if loss.what == "clips")
+        assert told.items == ("a.gif",) and "first frame" in told.sentence
+    known["plain"].write(version, store, tmp_path / "out")
+    with Image.open(next((tmp_path / "out").rglob("a.*"))) as image:
+        assert (image.format, getattr(image, "n_frames", 1)) == ("PNG", 1)

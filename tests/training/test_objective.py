@@ -127,3 +127,18 @@ def test_the_shift_moves_levels_towards_noise_and_depends_on_the_size() -> None:
 def test_the_weights_of_noise_levels(weighting: str, weights: list[float]) -> None:
     flow = FlowObjective(TimeSampling(), lambda width, height, frames: 1.0, weighting)
     assert flow.weight(torch.tensor([0.5, 1.0])).tolist() == pytest.approx(weights)
+
+
+def test_a_clip_is_weighed_as_its_frames_are() -> None:
+    """One mask for all frames, one noise level for a clip: the same as frame by frame."""
+    draw = torch.Generator().manual_seed(3)
+    clip, noise, said = (torch.randn((2, 4, 3, 5, 6), generator=draw) for _ in range(3))
+    mask = torch.rand((2, 1, 1, 5, 6), generator=draw)
+    flow = FlowObjective(TimeSampling(), lambda width, height, frames: 1.0)
+    level = torch.tensor([0.2, 0.7])
+    whole = flow.loss(said, clip, noise, level, mask)
+    frames = [flow.loss(said[:, :, n], clip[:, :, n], noise[:, :, n], level, mask[:, :, 0]) for n in range(3)]
+    torch.testing.assert_close(whole, torch.stack(frames).mean(dim=0))
+    torch.testing.assert_close(
+        flow.add_noise(clip, noise, level)[:, :, 1], flow.add_noise(clip[:, :, 1], noise[:, :, 1], level)
+    )

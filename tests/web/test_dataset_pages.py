@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from PIL import Image
 
 from lorasmith.datasets.duplicates import DuplicateGroup
 from lorasmith.datasets.pictures import TOOLS
+from lorasmith.errors import Stopped
 from lorasmith.studio import Studio
 from lorasmith.web.pages.places import TASKS
 from lorasmith.web.sessions import COOKIE, Actor
@@ -650,3 +652,95 @@ def test_a_page_shows_how_far_a_look_is_and_then_its_answer(
     if stopped:
         page.click("text=Look again")
         page.wait_for_selector("[data-group]")
+
+
+# Queries that measure
+
+
+@pytest.fixture
+def copies(door: Door, tmp_path: Path) -> Door:
+    fill_with_copies(door.studio, tmp_path / "pictures")
+    return door
+
+
+@pytest.fixture
+def measuring(copies: Door, monkeypatch: pytest.MonkeyPatch) -> tuple[Door, threading.Event]:
+    """A dataset whose pictures are measured as soon as the event is set, and which says how far it is until then."""
+    from lorasmith.curation.looking import measure
+
+    go = threading.Event()
+
+    def slow(home: Any, store: Any, items: Any, progress: Any = None) -> Any:
+        while not go.wait(0.02):
+            if progress is not None:
+                progress(2, 6, "b.png")
+        return measure(home, store, items, progress)
+
+    monkeypatch.setattr("lorasmith.curation.measure", slow)
+    return copies, go
+
+
+def ended(door: Door) -> None:
+    """Wait until nothing is looked at any more."""
+    while running := door.client.app.state.looks.running():  # type: ignore[attr-defined]
+        running[0].result()
+
+
+@pytest.mark.parametrize("q", ["blur:>0", "dup:any", "blur:>0 AND name:*.png"])
+def test_a_query_that_measures_never_holds_the_gallery_up(measuring: tuple[Door, threading.Event], q: str) -> None:
+    door, go = measuring
+    page = door.client.get(HERE, params={"q": q})
+    assert page.status_code == 200 and "Measuring pictures" in page.text and "data-item=" not in page.text
+    assert "No picture is like that" not in page.text and 'value="2"' in page.text.partition("<progress")[2][:120]
+    line = re.search(r'hx-get="([^"]*/looks/[^"]*)"', page.text)
+    assert line is not None
+    asked = html.unescape(line[1])
+    assert "look-line" in door.client.get(asked, headers={"hx-request": "true"}).text
+    part = door.client.get(HERE, params={"q": q}, headers={"hx-request": "true"})
+    assert "look-line" in part.text and "<html" not in part.text
+    more = door.client.get(f"{HERE}/cards", params={"q": q, "at": 0}).text
+    assert "load delay" in more and "data-item=" not in more
+    go.set()
+    ended(door)
+    done = door.client.get(asked, headers={"hx-request": "true"}).text
+    again = re.search(r'hx-get="([^"]*)"', done)
+    assert again is not None and 'hx-trigger="load"' in done
+    answer = door.client.get(html.unescape(again[1]), headers={"hx-request": "true"})
+    shown = door.client.get(answer.headers["HX-Redirect"]).text
+    names = door.studio.curate.select("cats", q)
+    assert names and shown.count("data-item=") == len(names) and "Measuring" not in shown
+    assert door.client.get(f"{HERE}/names", params={"q": q}).json() == names
+
+
+def test_a_measuring_query_that_was_stopped_says_so_and_begins_anew(measuring: tuple[Door, threading.Event]) -> None:
+    door, go = measuring
+    door.client.get(HERE, params={"q": "blur:>0"})
+    (look,) = door.client.app.state.looks.running()  # type: ignore[attr-defined]
+    door.client.post(f"{HERE}/looks/{look.id}/cancel", headers={"hx-request": "true"})
+    with pytest.raises(Stopped):
+        look.result()
+    told = door.client.get(HERE, params={"q": "blur:>0"}, headers={"hx-request": "true"})
+    assert "cancelled" in told.text and "HX-Redirect" not in told.headers
+    go.set()
+    door.client.get(HERE, params={"q": "blur:>0"})
+    ended(door)
+    assert door.client.get(HERE, params={"q": "blur:>0"}).text.count("data-item=") == 6
+
+
+def test_roles_for_a_query_that_measures_wait_in_sight(measuring: tuple[Door, threading.Event]) -> None:
+    door, go = measuring
+    page = door.client.get(f"{HERE}/arrange", params={"q": "blur:>0"}).text
+    assert "look-line" in page and "Roles and splits" in page
+    go.set()
+    ended(door)
+    led = door.client.get(f"{HERE}/arrange", params={"q": "blur:>0"}, headers={"hx-request": "true"})
+    assert "Leave out" in door.client.get(led.headers["HX-Redirect"]).text
+
+
+def test_a_saved_selection_is_asked_anew_when_its_query_has_changed(copies: Door) -> None:
+    door = copies
+    door.studio.curate.signals("cats")
+    door.studio.curate.save_selection("cats", "some", "blur:>0")
+    assert len(door.client.get(f"{HERE}/names", params={"q": "@some"}).json()) == 6
+    door.studio.curate.save_selection("cats", "some", "blur:<0", replace=True)
+    assert door.client.get(f"{HERE}/names", params={"q": "@some"}).json() == []

@@ -6,12 +6,14 @@ from and, where the file fuses several layers, the rows that are its own.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from lorasmith.adapters.updates import Read, factors_of, needs_base
 from lorasmith.errors import AdapterError, BaseError
 
 MAX_METADATA_BYTES = 16_000_000
+MAX_SETTINGS_BYTES = 1_000_000
 PICKLES = (".pt", ".ckpt", ".bin", ".pth", ".pkl")
 """Endings of files that are programs when they are opened."""
 Weights = Callable[[str, str], Array | None]
@@ -66,9 +69,21 @@ class OpenAdapter:
         last = self._last
         if weight is None and last is not None and last[0] == module.stem.text:
             return last[1]
-        made = factors_of(module, self.reader(module), weight)
+        made = factors_of(module, self.reader(module), weight, self.settings)
         self._last = (module.stem.text, made) if weight is None else None
         return made
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any] | None:
+        """peft's ``adapter_config.json`` beside the file; None where there is none, or no readable one."""
+        beside = self.file.path.parent / "adapter_config.json"
+        if not beside.is_file() or beside.stat().st_size > MAX_SETTINGS_BYTES:
+            return None
+        try:
+            said = json.loads(beside.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            return None
+        return said if isinstance(said, dict) else None
 
     @cached_property
     def layers(self) -> dict[LayerName, Layer]:

@@ -1,19 +1,21 @@
 """Every kind of update as factors of ΔW: LoRA, LoCon, LoHa, LoKr, whole differences; with the base DoRA, OFT, GLoRA.
 
 The formulas are those of LyCORIS (arXiv:2309.14859) as ComfyUI's weight adapters apply them. Where a kind has an exact
-thin form it is used; otherwise ΔW is formed and is a product with the identity.
+thin form it is used; otherwise ΔW is formed and is a product with the identity. What turns a weight is in ``turning``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from lorasmith.adapters.algebra import Factors, dense
 from lorasmith.adapters.arrays import Array
 from lorasmith.adapters.dialects.gathering import Module, old_glora
+from lorasmith.adapters.turning import turned
 from lorasmith.errors import AdapterError
 
 Read = Callable[[str], Array]
@@ -28,13 +30,16 @@ def needs_base(module: Module) -> bool:
     return module.kind in NEEDS_BASE or module.weighted
 
 
-def factors_of(module: Module, read: Read, weight: Array | None = None) -> Factors:
+def factors_of(
+    module: Module, read: Read, weight: Array | None = None, settings: Mapping[str, Any] | None = None
+) -> Factors:
     """The update of one module.
 
     Args:
         module: as the header shows it; complete.
         read: gives its pieces.
         weight: the base's weight of this layer, for kinds that need it.
+        settings: peft's ``adapter_config.json`` where there is one, for its OFT.
 
     Raises:
         AdapterError: pieces that do not fit, values that are not finite, a base that is needed or does not fit, a kind
@@ -57,6 +62,8 @@ def factors_of(module: Module, read: Read, weight: Array | None = None) -> Facto
         return array
 
     maker = _MAKERS.get(module.kind)
+    if module.kind == "oft" and weight is not None:
+        return turned(module, checked, weight, settings)
     if maker is None:
         raise AdapterError(f"{module.stem.text} is {_title(module)}, which is no sum with the base's weight.", "")
     made = maker(module, checked, weight)
@@ -152,34 +159,6 @@ def _glora(module: Module, read: Read, weight: Array | None) -> Factors:
     return Factors(up.astype(np.float32), np.concatenate([part[1] for part in parts], axis=0), layer)
 
 
-def _oft(module: Module, read: Read, weight: Array | None) -> Factors:
-    """W' = R W, R block-diagonal by Cayley's transform of skew matrices (arXiv:2306.07280)."""
-    if "oft_blocks" not in module.pieces or len(module.shapes["oft_blocks"]) != 3:
-        raise AdapterError(
-            f"{module.stem.text} is a butterfly or peft form of OFT, which is read but not converted.",
-            "Let the program that trained it export a LoRA.",
-        )
-    blocks = read("oft_blocks").astype(np.float64)
-    base = _fitting(module, weight)
-    count, side = blocks.shape[:2]
-    if count * side != base.shape[0]:
-        raise AdapterError(
-            f"{module.stem.text} turns {count * side} rows, the base has {base.shape[0]}.", "Wrong base."
-        )
-    skew = blocks - blocks.transpose(0, 2, 1)
-    limit = float(read("alpha").reshape(-1)[0]) if "alpha" in module.pieces else 0.0
-    length = float(np.linalg.norm(skew)) + 1e-8
-    if 0 < limit < length:
-        skew *= limit / length
-    unit = np.eye(side)
-    turn = (unit + skew) @ np.linalg.inv(unit - skew) - unit
-    delta = np.einsum("knm,kn...->km...", turn, base.reshape(count, side, -1)).reshape(base.shape)
-    if "rescale" in module.pieces:
-        delta *= read("rescale").reshape(-1, 1)
-    layer = base.shape if weight is None else weight.shape
-    return dense(delta.astype(np.float32), layer)
-
-
 def _decomposed(made: Factors, magnitude: Array, weight: Array) -> Factors:
     """DoRA's ΔW: m · (W + ΔV) / ‖W + ΔV‖ - W; the shape of m says whether the norm goes over inputs or outputs."""
     base = weight.reshape(weight.shape[0], -1).astype(np.float32)
@@ -212,5 +191,5 @@ def _fitting(module: Module, weight: Array | None) -> Array:
 
 
 _MAKERS: Mapping[str, Callable[[Module, Read, Array | None], Factors]] = {
-    "lora": _lora, "loha": _loha, "lokr": _lokr, "full": _full, "glora": _glora, "oft": _oft,
+    "lora": _lora, "loha": _loha, "lokr": _lokr, "full": _full, "glora": _glora,
 }  # fmt: skip

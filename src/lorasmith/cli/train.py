@@ -170,8 +170,9 @@ def _recipe_lines(recipe: Recipe) -> list[str]:
 
 
 def _plan_lines(plan: Plan) -> list[str]:
-    rows = [(f"{bucket.width}x{bucket.height}", len(bucket.placed)) for bucket in plan.buckets]
-    lines = ["Buckets:", *(f"  {line}" for line in table(("size", "pictures"), rows))]
+    rows = [(bucket.title.replace(" ", ""), len(bucket.placed)) for bucket in plan.buckets]
+    moving = plan.frames > 1
+    lines = ["Buckets:", *(f"  {line}" for line in table(("size", "clips" if moving else "pictures"), rows))]
     lines += [f"  left out: {entry.item}: {entry.reason}" for entry in plan.left_out]
     least, most = plan.least_exposures, plan.most_exposures
     span = str(least) if least == most else f"{least} to {most}"
@@ -179,6 +180,7 @@ def _plan_lines(plan: Plan) -> list[str]:
         *lines,
         f"Steps: {plan.steps} of {plan.batch_size} x {plan.accumulation} pictures, {plan.epochs:.1f} epochs.",
         f"Exposures: {plan.exposures} in all, {span} per picture; {count(len(plan.validation), 'picture')} held out.",
+        *([f"Frames: {plan.frames_shown:,} shown, at most {plan.frames} at once."] if moving else []),
         f"Disk: {size(plan.disk.total)} at most.",
     ]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,6 +50,18 @@ if TYPE_CHECKING:
 
 Reference = str | DatasetVersion
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a query asks for; two that are equal get the same answer of the same version."""
+
+    query: str
+    """A saved selection's own, if that is what was meant."""
+    names: tuple[str, ...]
+    """Of a saved list."""
+    measures: bool
+    """Whether it may need pictures to be looked at, which takes long where that was never done."""
 
 
 class Curation:
@@ -137,8 +150,33 @@ class Curation:
 
     # Choosing
 
-    def select(self, version: Reference, where: str, lens: Lens | None = None) -> list[str]:
+    def asked(self, dataset: str, where: str) -> Asked:
+        """What a query asks for, before it is answered.
+
+        Raises:
+            ConfigError: it cannot be read.
+            DatasetError: there is no such selection.
+        """
+        from lorasmith.datasets.query import parse_query
+
+        text = where.strip()
+        if text.startswith("@"):
+            saved = self.selections(dataset).get(text[1:])
+            if saved.query is None:
+                return Asked("", saved.names or (), measures=False)
+            text = saved.query
+        return Asked(text, (), measures=parse_query(text).measures())
+
+    def select(
+        self, version: Reference, where: str, lens: Lens | None = None, *, progress: Progress | None = None
+    ) -> list[str]:
         """Names of the pictures that a query means, or a saved selection written as ``@name``.
+
+        Args:
+            version: where to look.
+            where: the query.
+            lens: what it is looked at for.
+            progress: called with done, all and a name while pictures are measured for it.
 
         Raises:
             ConfigError: the query cannot be read; the message shows where.
@@ -151,9 +189,9 @@ class Curation:
         facts = query_facts(
             version,
             lens,
-            measured=lambda items: measure(self.home, self._store, items),
-            groups=lambda: self.duplicates(version),
-            findings=lambda: self.inspect(version, lens).findings,
+            measured=lambda items: measure(self.home, self._store, items, progress),
+            groups=lambda: self.duplicates(version, progress=progress),
+            findings=lambda: self.inspect(version, lens, progress=progress).findings,
             get=self._store.get,
         )
         if where.strip().startswith("@"):

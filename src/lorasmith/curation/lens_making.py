@@ -31,12 +31,14 @@ def make_lens(
         opened = open_base(base, home=home)
         known = family_of(opened)
         family, multiple, native = known.name, known.bucket_multiple, known.native_resolution(opened)
+        values.setdefault("frames", known.frames())
     elif family:
         from lorasmith.bases.detection import registered_families
 
         known_families = registered_families()
         if family in known_families:
             multiple, native = known_families[family].bucket_multiple, known_families[family].default_resolution
+            values.setdefault("frames", known_families[family].frames())
         else:
             native = 1024  # of every newer family; the tokenizer's table refuses names that are none
     counter = counter_for(family or _USUAL_FAMILY, tokenizer)

@@ -50,7 +50,7 @@ def check_context(store: DatasetStore, version: DatasetVersion, lens: Lens) -> C
         store,
         trigger_word=lens.trigger_word,
         goal=lens.goal,
-        family=FamilyFacts(lens.family, lens.counter.limit, lens.bucket_multiple, lens.resolution),
+        family=FamilyFacts(lens.family, lens.counter.limit, lens.bucket_multiple, lens.resolution, lens.frames),
         trainer=lens.trainer,
         plan=plan,
         counter=lens.counter,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lorasmith.datasets.buckets import Frames
     from lorasmith.datasets.tokens import TokenCounter
 
 Goal = Literal["character", "style", "concept", "object"]
@@ -35,6 +36,8 @@ class Lens:
     repeats: int = 1
     epochs: int | None = None
     steps: int | None = None
+    frames: Frames | None = None
+    """How the family shows clips; None when it takes pictures alone."""
     known_tags: Path | None = None
     """A list of the tags a tag-trained base knows: CSV or text, the tag first."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lorasmith.bases.header import Header, Layout
 from lorasmith.config import layer
+from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
@@ -366,6 +367,10 @@ class Family(ABC):
             ConfigError: there is a negative prompt and this base cannot take one.
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def frames(self) -> Frames | None:
+        """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
+        return Frames(self.frame_step, self.default_frames, self.default_fps) if self.frame_step else None
 
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from lorasmith.queue.database import Database
 from lorasmith.queue.observing import waiting_token
 from lorasmith.queue.records import QueuedJob, Superseded
 from lorasmith.queue.states import ACTIVE, WAITING, State
-from lorasmith.queue.ticket import Ticket, read_ticket, request_digest, write_ticket
+from lorasmith.queue.ticket import Draft, Ticket, read_ticket, request_digest, write_ticket
 
 _TRIES: Final = 50  # how often a verb begins anew because the row changed under it
 _WORDS: Final[Mapping[State, str]] = {
@@ -25,7 +26,21 @@ _WORDS: Final[Mapping[State, str]] = {
     "cancelling": "Cancelled by hand.",
     "cancelled": "Cancelled by hand.",
 }
+_FORESEEN: Final = 5
+"""How often of these a ticket is foreseen; then it is written while everybody else waits."""
 Act = Callable[[Connection, QueuedJob], QueuedJob]
+Foresee = Callable[[Connection, QueuedJob, Ticket], Ticket]
+"""From a row and its ticket to the ticket it shall have; it reads, and refuses with a ``JobError``."""
+Follow = Callable[[Connection, QueuedJob, Ticket], QueuedJob]
+"""Brings the row after the new ticket."""
+
+
+class NoRoom(Exception):
+    """Between two positions there is no number any more."""
+
+    def __init__(self, priority: int) -> None:
+        super().__init__(priority)
+        self.priority = priority
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,62 @@ class Changes:
             return changed
         raise JobError(f"Job {job} changes too fast to be changed.", "Try again in a moment.")
 
+    def rewrite(self, job: str, foresee: Foresee, follow: Follow, *, settle: bool = True) -> QueuedJob:
+        """Change a job's ticket and its row together, without keeping others from writing while the disk is waited for.
+
+        The ticket is foreseen and made durable first. Inside the transaction it is foreseen once more: if nothing has
+        changed that it depends on, it is put in its place before the commit, else all of it begins anew. A ticket that
+        others keep changing under is at last written inside.
+
+        Args:
+            job: its id.
+            foresee: gives the ticket.
+            follow: changes the row.
+            settle: whether it returns only when a power cut cannot bring the last ticket back.
+
+        Raises:
+            JobError: ``foresee`` refuses, or the job is gone.
+        """
+        folder = self.job(job).folder.path
+        for tried in range(_TRIES):
+            try:
+                with ExitStack() as drafted:
+                    draft = None
+                    if tried < _FORESEEN:
+                        with self.database.read() as connection:
+                            row, ticket, wanted = self._foreseen(connection, job, foresee)
+                        if wanted != ticket or not row.managed:
+                            draft = drafted.enter_context(Draft(folder, wanted))
+                    with self.database.write() as connection:
+                        row, ticket, wanted = self._foreseen(connection, job, foresee)
+                        if wanted != ticket or not row.managed:
+                            if draft is not None and draft.ticket == wanted:
+                                draft.take()
+                            elif tried < _FORESEEN:
+                                raise Superseded(job)
+                            else:
+                                write_ticket(folder, wanted, settle=settle)
+                        changed = follow(connection, row, wanted)
+                    if draft is not None and draft.taken and settle:
+                        draft.settle()
+            except Superseded:
+                continue
+            self.changed()
+            return changed
+        raise JobError(f"Job {job} changes too fast to be changed.", "Try again in a moment.")
+
+    def _foreseen(self, connection: Connection, job: str, foresee: Foresee) -> tuple[QueuedJob, Ticket, Ticket]:
+        """A row, its ticket, or the one it would get at the back of the queue, and the ticket it shall have."""
+        row = records.find(connection, job)
+        if row is None:
+            raise JobError(f"Job {job} has been removed.", "`lorasmith queue list` lists what is there.")
+        folder = self.job(job).folder.path
+        ticket = read_ticket(folder)
+        if ticket is None:
+            position = records.edge_position(connection, 0, front=False)
+            ticket = Ticket(wants=row.wants, position=position, request=request_digest(folder))
+        return row, ticket, foresee(connection, row, ticket)
+
     def edit(
         self,
         row: QueuedJob,
@@ -88,9 +159,15 @@ class Changes:
         *,
         priority: int | None = None,
     ) -> QueuedJob:
-        """Give a waiting job another position, and perhaps another priority."""
+        """Give a waiting job another position, and perhaps another priority.
 
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
+        Args:
+            job: its id.
+            where: its position; raises ``NoRoom`` where no number is left.
+            priority: its new one.
+        """
+
+        def foresee(connection: Connection, row: QueuedJob, ticket: Ticket) -> Ticket:
             if row.state not in WAITING and row.state != "paused":
                 raise JobError(f"Job {row.id} is {row.state}; only a waiting job can be moved.", instead(row))
             if not row.managed:
@@ -98,20 +175,27 @@ class Changes:
                     f"Job {row.id} has no place in the queue.", f"`lorasmith queue release {row.id}` gives it one."
                 )
             new = row.priority if priority is None else priority
-            position = where(connection, row)
-            row = records.find(connection, row.id) or row  # it may have been renumbered
-            self.edit(row, functools.partial(_updated, {"priority": new, "position": position}), settle=False)
-            return records.change(connection, row, "order", priority=new, position=position)
+            return ticket.model_copy(update={"priority": new, "position": where(connection, row)})
 
-        return self.change(job, act)
+        def follow(connection: Connection, row: QueuedJob, ticket: Ticket) -> QueuedJob:
+            return records.change(connection, row, "order", priority=ticket.priority, position=ticket.position)
 
-    def renumber(self, connection: Connection, priority: int) -> None:
+        try:
+            return self.rewrite(job, foresee, follow, settle=False)  # an order that is lost is no harm
+        except NoRoom as crowded:
+            self._renumber(crowded.priority)
+            return self.rewrite(job, foresee, follow, settle=False)
+
+    def _renumber(self, priority: int) -> None:
         """Spread positions out again, in the same order."""
-        waiting = records.list_jobs(connection, states=WAITING, in_turn=True, where=tables.job.c.priority == priority)
-        for number, row in enumerate(waiting):
-            move = {"position": float(number)}
-            self.edit(row, functools.partial(_updated, move), keep=True)
-            records.change(connection, row, "order", **move)
+        column = tables.job.c.priority
+        with self.database.write() as connection:
+            for number, row in enumerate(
+                records.list_jobs(connection, states=WAITING, in_turn=True, where=column == priority)
+            ):
+                move = {"position": float(number)}
+                self.edit(row, functools.partial(_updated, move), keep=True)
+                records.change(connection, row, "order", **move)
 
     def again(self, job: str, *, front: bool, reason: str) -> QueuedJob:
         """Let a job that ended or paused wait for its turn once more."""

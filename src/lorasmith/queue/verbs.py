@@ -20,7 +20,7 @@ from lorasmith.errors import ConfigError, JobError
 from lorasmith.jobfolder import JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.queue import records, tables
-from lorasmith.queue.changing import Changes, instead
+from lorasmith.queue.changing import Changes, NoRoom, instead
 from lorasmith.queue.database import PATIENCE, Database, open_database
 from lorasmith.queue.lanes import wanted_by
 from lorasmith.queue.observing import row_of
@@ -217,32 +217,35 @@ class Queue:
     def hold(self, reference: str, reason: str = "") -> QueuedJob:
         """Keep a job from being started until it is released."""
 
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
-            if row.state == "held":
-                return row
+        why = reason or "Held by hand."
+
+        def foresee(connection: Connection, row: QueuedJob, ticket: Ticket) -> Ticket:
             if row.state not in WAITING:
                 raise JobError(f"Job {row.id} is {row.state}; only a waiting job can be held.", instead(row))
-            why = reason or "Held by hand."
-            self._changes.edit(row, lambda ticket: ticket.model_copy(update={"held": True, "reason": why}))
-            return records.transition(connection, row, "held", reason=why)
+            return ticket if row.state == "held" else ticket.model_copy(update={"held": True, "reason": why})
 
-        return self._changes.change(self.get(reference).id, act)
+        def follow(connection: Connection, row: QueuedJob, ticket: Ticket) -> QueuedJob:
+            return row if row.state == "held" else records.transition(connection, row, "held", reason=why)
+
+        return self._changes.rewrite(self.get(reference).id, foresee, follow)
 
     def release(self, reference: str) -> QueuedJob:
         """Let a held job wait for its turn again; one without a place in the queue gets one at the back."""
 
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
+        def foresee(connection: Connection, row: QueuedJob, ticket: Ticket) -> Ticket:
             if row.state in ("queued", "blocked"):
-                return row
+                return ticket
             if row.state != "held":
                 raise JobError(f"Job {row.id} is {row.state} and not held.", instead(row))
-            ticket = self._changes.edit(
-                row, lambda ticket: ticket.model_copy(update={"held": False, "reason": ""}), connection=connection
-            )
+            return ticket.model_copy(update={"held": False, "reason": ""})
+
+        def follow(connection: Connection, row: QueuedJob, ticket: Ticket) -> QueuedJob:
+            if row.state != "held":
+                return row
             values = {"managed": True, "position": ticket.position, "request": ticket.request}
             return self._changes.wait(connection, row, "", **values)
 
-        return self._changes.change(self.get(reference).id, act)
+        return self._changes.rewrite(self.get(reference).id, foresee, follow)
 
     def front(self, reference: str) -> QueuedJob:
         """Before all that wait with the same priority."""
@@ -279,8 +282,7 @@ class Queue:
                 return there.position - 1.0
             middle = (float(least) + there.position) / 2
             if not least < middle < there.position:  # no number is left between the two
-                self._changes.renumber(connection, there.priority)
-                return between(connection, row)
+                raise NoRoom(there.priority)
             return middle
 
         return self._changes.place(self.get(reference).id, between, priority=target.priority)
@@ -336,14 +338,15 @@ class Queue:
             job.stop()
             return self._changes.towards(row.id, "cancelled" if row.state not in ACTIVE else "cancelling")
 
-        def act(connection: Connection, row: QueuedJob) -> QueuedJob:
+        def foresee(connection: Connection, row: QueuedJob, ticket: Ticket) -> Ticket:
             if row.state in ACTIVE:  # it was its turn just now
                 raise Superseded(row.id)
-            token = start_token(job.folder.path)
-            self._changes.edit(row, lambda ticket: ticket.model_copy(update={"cancelled": token, "again": ""}))
+            return ticket.model_copy(update={"cancelled": start_token(job.folder.path), "again": ""})
+
+        def follow(connection: Connection, row: QueuedJob, ticket: Ticket) -> QueuedJob:
             return records.transition(connection, row, "cancelled", reason="Cancelled by hand.", failure="")
 
-        return self._changes.change(row.id, act)
+        return self._changes.rewrite(row.id, foresee, follow)
 
     def finish(self, reference: str) -> QueuedJob:
         """Let a running job end now with what it has made so far as its result."""

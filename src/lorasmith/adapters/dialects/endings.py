@@ -21,7 +21,7 @@ _ENDING: Final = re.compile(
     r"|_lora(?P<n4>[12]?)\.(?P<l4>down|up)\.weight)$"
     r"|\.(?P<loha>hada_(?:w[12]_[ab]|t[12]))$"
     r"|\.(?P<lokr>lokr_(?:w[12](?:_[ab])?|t2))$"
-    r"|\.(?P<oft>oft_blocks|oft_diag|oft_R\.weight|boft_R|rescale)$"
+    r"|\.(?P<oft>oft_blocks|oft_diag|oft_R\.weight|boft_[Rs]|rescale)$"
     r"|\.(?P<glora>[ab][12])\.weight$"
     r"|\.(?P<full>diff|diff_b)$"
     r"|\.(?P<norm>[wb]_norm)$"

@@ -95,7 +95,7 @@ def merge(
         AdapterError: fewer than one file, different families, weights that cancel, options that make no sense.
         Stopped: on request; nothing is written.
     """
-    way = _checked(ingredients, method, rank, density, seed)
+    way = checked(ingredients, method, rank, density, seed)
     refuse_target(out, overwrite=overwrite)
     adapters = [open_adapter(one.path, family=family) for one in ingredients]
     named = common_family(adapters, family)
@@ -156,7 +156,12 @@ def merge(
     )
 
 
-def _checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None, density: float, seed: int) -> _Way:
+def checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None, density: float, seed: int) -> _Way:
+    """The options, if they make sense.
+
+    Raises:
+        AdapterError: they do not.
+    """
     if not ingredients:
         raise AdapterError("There is nothing to merge.", "Name two LoRA files or more.")
     if method not in METHODS:

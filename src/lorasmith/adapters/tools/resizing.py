@@ -83,7 +83,7 @@ def resize(
         AdapterError: not a LoRA, damaged, an option that makes no sense.
         Stopped: on request; nothing is written.
     """
-    wanted = _checked(rank, method, value, by_block or {})
+    wanted = checked(rank, method, value, by_block or {})
     refuse_target(out, overwrite=overwrite)
     adapter = open_adapter(path)
     output = Output(dtype_of(adapter.file, dtype))
@@ -185,7 +185,12 @@ def _sides(factors: Factors) -> tuple[int, int]:
     return factors.layer[0], math.prod(factors.layer[1:])
 
 
-def _checked(rank: int | None, method: Method, value: float, by_block: Mapping[str, int]) -> _Wanted:
+def checked(rank: int | None, method: Method, value: float, by_block: Mapping[str, int]) -> _Wanted:
+    """The options, if they make sense.
+
+    Raises:
+        AdapterError: they do not.
+    """
     if method not in METHODS:
         raise AdapterError(f"'{method}' is no way to choose a rank.", f"Choose one of {', '.join(METHODS)}.")
     if rank is None and method == "fixed" and not by_block:

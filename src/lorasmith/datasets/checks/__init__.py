@@ -11,6 +11,7 @@ without it. ``docs/checks.md`` lists all of them.
     text.py        C   captions as text      tags.py  C   tags over the whole set
     sets.py        S   the set, its goal and its run
     pairs.py       R   references of edit models
+    clips.py       V   clips
 
     looking.py     measures the pictures for the checks that need it    repairs.py   carries a finding's repair out
 
@@ -24,6 +25,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lorasmith.datasets.buckets import Frames
 from lorasmith.datasets.checks.context import (
     Bucket,
     CheckContext,
@@ -135,6 +137,7 @@ def check(
     bucket: Bucket | None = None,
     subject: Subject | None = None,
     family: str = "",
+    frames: Frames | None = None,
     bucket_multiple: int = 64,
     trainer: TrainerName = "lorasmith",
     plan: TrainingPlan | None = None,
@@ -159,6 +162,7 @@ def check(
         bucket: the trainer's bucket of a picture; without it that of ``datasets.buckets``.
         subject: what is learned, for the number of pictures it needs.
         family: name of the family of base models it is meant for.
+        frames: how the family shows clips; None when it takes pictures alone.
         bucket_multiple: the family's step of bucket sides in pixels.
         trainer: who shall read the files.
         plan: the settings of the run; without it nothing is said about steps and batches.
@@ -177,7 +181,7 @@ def check(
         store,
         trigger_word=trigger_word,
         goal=subject,
-        family=FamilyFacts(family, max_tokens, bucket_multiple, resolution),
+        family=FamilyFacts(family, max_tokens, bucket_multiple, resolution, frames),
         trainer=trainer,
         plan=plan,
         bucket=bucket,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from lorasmith.datasets.buckets import Placed, place, table_of
+from lorasmith.datasets.buckets import Frames, Placed, place, table_of
 from lorasmith.datasets.captions import is_excuse
 from lorasmith.datasets.captions.reading import CaptionReader
 from lorasmith.datasets.captions.style import Style
@@ -130,6 +130,8 @@ class FamilyFacts:
     bucket_multiple: int = 64
     resolution: int = 512
     """Side in pixels of the square whose area is trained."""
+    frames: Frames | None = None
+    """How it shows clips; None when it takes pictures alone."""
 
 
 @dataclass(frozen=True)

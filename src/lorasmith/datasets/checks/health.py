@@ -22,7 +22,7 @@ from lorasmith.datasets.manifest import DatasetVersion
 
 COSTS: Final[Mapping[Severity, float]] = MappingProxyType({"error": 1.0, "warning": 0.4, "info": 0.05})
 _PARTS: Final = (("F", "files", 0.15), ("P", "pixels", 0.25), ("D", "duplicates", 0.15), ("C", "captions", 0.30),
-                 ("SR", "set", 0.15))  # fmt: skip
+                 ("SRV", "set", 0.15))  # fmt: skip
 
 
 @dataclass(frozen=True)

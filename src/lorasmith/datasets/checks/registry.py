@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lorasmith.datasets.checks import captions, duplicates, files, pairs, pixels, sets, tags, text
+from lorasmith.datasets.checks import captions, clips, duplicates, files, pairs, pixels, sets, tags, text
 from lorasmith.datasets.checks.finding import Check
 from lorasmith.errors import ConfigError
 
-_LETTERS: Final = "FPDCSR"
+_LETTERS: Final = "FPDCSRV"
 
 
 def _by_id(checks: Iterable[Check]) -> Mapping[str, Check]:
@@ -27,7 +27,7 @@ def _by_id(checks: Iterable[Check]) -> Mapping[str, Check]:
 
 
 CHECKS: Final = _by_id(
-    check for room in (files, pixels, duplicates, captions, text, tags, sets, pairs) for check in room.CHECKS
+    check for room in (files, pixels, duplicates, captions, text, tags, sets, pairs, clips) for check in room.CHECKS
 )
 """Every check, by its stable id."""
 

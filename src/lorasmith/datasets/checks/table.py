@@ -7,7 +7,9 @@ from typing import Final
 
 from lorasmith.datasets.checks.registry import CHECKS
 
-_GROUPS: Final = {"F": "Files", "P": "Pixels", "D": "Duplicates", "C": "Captions", "S": "The set", "R": "References"}
+_GROUPS: Final = {
+    "F": "Files", "P": "Pixels", "D": "Duplicates", "C": "Captions", "S": "The set", "R": "References", "V": "Clips",
+}  # fmt: skip
 _HEAD: Final = """\
 # Checks
 

@@ -75,6 +75,7 @@ class AiToolkit(Layout):
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
+            *losing.clips(version),
             *losing.text_files(version),
             *losing.lines(version, "ai-toolkit takes the lines for one caption with line breaks, not for variants."),
             *losing.loss(

@@ -57,6 +57,7 @@ class Bundle(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.masks(version, "a bundle"),
             *losing.formats(version, ("PNG",), "a bundle"),

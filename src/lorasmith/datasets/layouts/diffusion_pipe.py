@@ -57,6 +57,7 @@ class DiffusionPipe(Layout):
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         in_text = tuple(item for group in groups if not _needs_json(group) for item in group.items)
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version.model_copy(update={"items": in_text})),
             *losing.outer_space(version.model_copy(update={"items": in_text}), "diffusion-pipe"),

@@ -63,6 +63,7 @@ class ImageFolder(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *(losing.text_files(version) if self.metadata == "csv" else ()),
             *losing.names(version, _stems(version.items)),

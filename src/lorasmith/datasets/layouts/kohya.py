@@ -67,6 +67,7 @@ class Kohya(Layout):
         chosen = {item.name: stem for group in groups for item, stem in _stems_of(group, {})}
         unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.outer_space(version, "sd-scripts"),

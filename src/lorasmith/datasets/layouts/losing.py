@@ -62,6 +62,12 @@ def masks(version: DatasetVersion, trainer: str) -> list[Loss]:
     return loss("masks", where(version, lambda item: item.mask is not None), f"{trainer} has no place for their masks.")
 
 
+def clips(version: DatasetVersion) -> list[Loss]:
+    """What moves, of which pictures alone are written."""
+    moving = where(version, lambda item: item.clip is not None)
+    return loss("clips", moving, "what moves is left behind; the first frame is written as a picture.")
+
+
 def references(version: DatasetVersion, trainer: str) -> list[Loss]:
     """Reference pictures, for a target that has none."""
     paired = where(version, lambda item: bool(item.references))

@@ -66,6 +66,7 @@ class Musubi(Layout):
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         aside = version.model_copy(update={"items": tuple(i for i in version.items if i.role != "train")})
         return [
+            *losing.clips(version),
             *losing.text_files(aside),
             *losing.lines(version, "musubi-tuner takes the lines for one caption with line breaks, not for variants."),
             *losing.masks(version, "musubi-tuner"),

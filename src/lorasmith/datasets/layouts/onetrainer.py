@@ -53,6 +53,7 @@ class OneTrainer(Layout):
     def losses(self, version: DatasetVersion) -> list[Loss]:
         chosen = {item.name: name for group in groups_of(version.items) for item, name in _named(group, {})}
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.outer_space(version, "OneTrainer"),

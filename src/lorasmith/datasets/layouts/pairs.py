@@ -54,6 +54,7 @@ class PairsLayout(Layout):
     def losses(self, version: DatasetVersion) -> list[Loss]:
         roots = _roots(version)
         return [
+            *losing.clips(version),
             *losing.text_files(version),
             *losing.masks(version, _TITLE),
             *losing.repeats(version, _TITLE),

@@ -52,7 +52,7 @@ class Parquet(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         chosen = stems(version.items, flat=False)
-        return [*losing.references(version, self.title), *losing.names(version, chosen)]
+        return [*losing.clips(version), *losing.references(version, self.title), *losing.names(version, chosen)]
 
     def write(
         self,

@@ -34,6 +34,7 @@ class Plain(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.masks(version, _TITLE),

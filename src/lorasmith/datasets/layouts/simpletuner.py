@@ -62,6 +62,7 @@ class SimpleTuner(Layout):
         ]
         packed = [item for item in kept if stored_format(item) != "PNG"]
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.loss("masks", masked, "SimpleTuner takes no masks for evaluation."),

@@ -47,6 +47,7 @@ class Taggui(Layout):
     def losses(self, version: DatasetVersion) -> list[Loss]:
         normalised = losing.where(version, _is_respaced)
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.lines(version, "a tag editor takes line breaks for part of a tag."),

@@ -59,6 +59,7 @@ class WebDataset(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
+            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.formats(version, _FORMATS, "webdataset"),

@@ -47,6 +47,11 @@ class Query:
         """Names of the fields it asks for; ``word`` stands for words without one."""
         return frozenset(condition.field for condition in conditions(self.tree))
 
+    def measures(self) -> bool:
+        """Whether it may need pictures to be looked at, which takes long where that was never done."""
+        sources = {FIELDS[name].source for name in self.fields() if name in FIELDS}
+        return not sources.isdisjoint(("signals", "duplicates", "findings"))
+
     def select(self, version: DatasetVersion, facts: Facts | None = None) -> list[str]:
         """Names of the pictures that match, in the version's order.
 

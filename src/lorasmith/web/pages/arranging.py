@@ -6,7 +6,7 @@ Verbs take the pictures that were chosen in the gallery, or those that a query m
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, Response
@@ -16,7 +16,9 @@ from lorasmith.datasets.roles import Balance, RolesPreview
 from lorasmith.errors import ConfigError
 from lorasmith.web.forms import Sent
 from lorasmith.web.looks import Look
+from lorasmith.web.pages.choosing import Chosen, choose
 from lorasmith.web.pages.framing import Names, framed, looked, moved, seen_version, studio_of
+from lorasmith.web.rendering import part, wants_part
 
 router = APIRouter(prefix="/datasets/{name}", include_in_schema=False)
 _SHOWN: Final = 40
@@ -31,8 +33,12 @@ def arrange(request: Request, name: str, q: str = "") -> HTMLResponse:
     """Roles, repeats, splits and saved selections on one page."""
     studio = studio_of(request)
     version = studio.dataset(name)
-    chosen = len(studio.curate.select(version, q)) if q.strip() else len(version.items)
-    context: dict[str, Any] = {"q": q, "chosen": chosen, "roles": get_args(Role)}
+    chosen = choose(request, version, q)
+    if chosen.refusal:
+        raise ConfigError(chosen.refusal, chosen.hint)
+    if chosen.look is not None or wants_part(request):
+        return _measuring(request, version, chosen, q)
+    context: dict[str, Any] = {"q": q, "chosen": len(chosen.names), "roles": get_args(Role)}
     context |= {"selections": studio.curate.selections(name).list()}
     context |= {"concepts": sorted({item.concept for item in version.items if item.role == "train"})}
     context |= {"counts": {role: sum(item.role == role for item in version.items) for role in get_args(Role)}}
@@ -168,6 +174,19 @@ def rename(
     version = seen_version(request, name, number)
     options: dict[str, Any] = {"digits": digits, "start": start, "prefix": prefix, "folders": folders == "on"}
     return moved(request, studio_of(request).curate.rename(version, **options))
+
+
+def _measuring(request: Request, version: DatasetVersion, chosen: Chosen, q: str) -> HTMLResponse:
+    """How far the pictures are measured that a query asks about; once they are, the way back to the page."""
+    again = f"/datasets/{quote(version.dataset)}/arrange?{urlencode({'q': q})}"
+    if chosen.look is None:
+        return HTMLResponse("", headers={"HX-Redirect": again})
+    context: dict[str, Any] = {"look": chosen.look, "running": True, "again": again}
+    if wants_part(request):
+        return part(request, "datasets/looking.html", version=version, **context)
+    context["inner"] = "datasets/looking.html"
+    title = f"Roles and splits of {version.dataset}"
+    return framed(request, "datasets/step.html", version, "arrange", title, **context)
 
 
 def _meant(request: Request, version: DatasetVersion, chosen: list[str], q: str) -> list[str]:

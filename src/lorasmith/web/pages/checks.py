@@ -133,7 +133,7 @@ def ignore(
 def look_line(request: Request, name: str, id: str, again: str = "") -> HTMLResponse:
     """How far a look is; at its end, the way to its answer."""
     version = studio_of(request).dataset(name)
-    if not again.startswith(f"/datasets/{version.dataset}/"):
+    if not again.startswith((f"/datasets/{version.dataset}/", f"/datasets/{version.dataset}?")):
         raise ConfigError("This look belongs to no page of the dataset.", "Go back to the page.")
     look = next((one for one in looks_of(request).running() if one.id == id), None)
     return part(request, "datasets/look_line.html", version=version, look=look, again=again)

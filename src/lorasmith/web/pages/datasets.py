@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -16,8 +16,9 @@ from lorasmith.datasets.tokens import counter_for
 from lorasmith.errors import ConfigError, ConflictError, DatasetError
 from lorasmith.fields import fields_of
 from lorasmith.web.forms import Sent, values_from
+from lorasmith.web.pages.choosing import choose
 from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
-from lorasmith.web.rendering import page, part
+from lorasmith.web.rendering import page, part, wants_part
 
 router = APIRouter(prefix="/datasets", include_in_schema=False)
 CARDS: Final = 200
@@ -26,15 +27,6 @@ _TAGS: Final = 300
 _SUGGESTED: Final = 20
 
 Where = Annotated[str, Query(max_length=4000)]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a query means, and why not where it means nothing."""
-
-    names: list[str]
-    refusal: str = ""
-    hint: str = ""
 
 
 @router.get("")
@@ -49,10 +41,23 @@ def all_datasets(request: Request) -> HTMLResponse:
 def gallery(request: Request, name: str, q: Where = "") -> HTMLResponse:
     """The pictures of a dataset that a query means, all without one."""
     version = studio_of(request).dataset(name)
-    chosen = _choose(request, version, q)
-    context: dict[str, Any] = {"chosen": chosen, "cards": _cards(version, chosen.names[:CARDS]), "at": CARDS}
+    chosen = choose(request, version, q)
+    address = f"/datasets/{quote(version.dataset)}?{urlencode({'q': q})}"
+    waiting: dict[str, Any] = {"look": chosen.look, "running": chosen.look is not None, "again": address}
+    if wants_part(request):  # a page that waited for pictures to be measured asks again
+        if chosen.refusal:
+            return part(request, "parts/refusal.html", sentence=chosen.refusal, hint=chosen.hint)
+        if chosen.look is None:
+            return HTMLResponse("", headers={"HX-Redirect": address})
+        return part(request, "datasets/looking.html", version=version, **waiting)
+    context: dict[str, Any] = {
+        "chosen": chosen,
+        "cards": _cards(version, chosen.names[:CARDS]),
+        "at": 0,
+        "next": CARDS,
+    }
     saved = studio_of(request).curate.selections(name).list()
-    context |= {"q": q, "tags": _tags(request, version, ""), "selections": saved}
+    context |= {"q": q, "tags": _tags(request, version, ""), "selections": saved} | waiting
     return framed(request, "datasets/gallery.html", version, "pictures", version.dataset, **context)
 
 
@@ -60,16 +65,25 @@ def gallery(request: Request, name: str, q: Where = "") -> HTMLResponse:
 def more_cards(request: Request, name: str, q: Where = "", at: Annotated[int, Query(ge=0)] = 0) -> HTMLResponse:
     """The next cards of the gallery."""
     version = studio_of(request).dataset(name)
-    chosen = _choose(request, version, q)
+    chosen = choose(request, version, q)
     cards = _cards(version, chosen.names[at : at + CARDS])
-    return part(request, "datasets/cards.html", version=version, chosen=chosen, cards=cards, q=q, at=at + CARDS)
+    return part(
+        request,
+        "datasets/cards.html",
+        version=version,
+        chosen=chosen,
+        cards=cards,
+        q=q,
+        at=at,
+        next=at + CARDS,
+    )
 
 
 @router.get("/{name}/names")
 def names(request: Request, name: str, q: Where = "") -> JSONResponse:
     """The names of all pictures that a query means, for whoever chooses them at once."""
     version = studio_of(request).dataset(name)
-    return JSONResponse(_choose(request, version, q).names)
+    return JSONResponse(choose(request, version, q, wait=True).names)
 
 
 @router.get("/{name}/item")
@@ -100,7 +114,7 @@ def save_caption(
         now = studio.dataset(name)
         return _panel(request, now, item, q, mine=text, theirs=theirs.caption if theirs else "", status=409)
     if then:
-        chosen = _choose(request, version, q).names
+        chosen = choose(request, version, q, wait=True).names
         place = chosen.index(item) if item in chosen else -1
         item = chosen[min(place + 1, len(chosen) - 1)] if chosen else item
     return _panel(request, version, item, q, saved=True)
@@ -194,7 +208,7 @@ def _panel(
     item = next((one for one in version.items if one.name == name), None)
     if item is None:
         raise DatasetError(f"{version.reference} has no picture {name}.", "It may have been left out; see the history.")
-    names = _choose(request, version, q).names
+    names = choose(request, version, q, wait=True).names
     place = names.index(name) if name in names else -1
     around = {
         "place": place + 1,
@@ -209,15 +223,6 @@ def _panel(
         request, "datasets/item.html", status, version=version, item=item, text=text, tokens=tokens, q=q, saved=saved,
         conflict=word_diff(theirs or "", mine) if mine is not None else None, theirs=theirs, **around,
     )  # fmt: skip
-
-
-def _choose(request: Request, version: DatasetVersion, q: str) -> Chosen:
-    if not q.strip():
-        return Chosen([item.name for item in version.items])
-    try:
-        return Chosen(studio_of(request).curate.select(version, q))
-    except (ConfigError, DatasetError) as refusal:
-        return Chosen([], str(refusal.args[0]), refusal.hint)
 
 
 def _cards(version: DatasetVersion, names: list[str]) -> list[Item]:

@@ -21,8 +21,8 @@ from lorasmith.errors import ConfigError, LorasmithError
 from lorasmith.studio import Studio
 from lorasmith.web.looks import Look
 from lorasmith.web.pages.framing import studio_of
-from lorasmith.web.pages.loras import Lora, aside, bases, families, stamp, tool, watch_of
-from lorasmith.web.rendering import page
+from lorasmith.web.pages.loras import Lora, aside, bases, families, in_fields, stamp, tool, watch_of
+from lorasmith.web.rendering import page, part, wants_part
 
 router = APIRouter(prefix="/loras", include_in_schema=False)
 _MOST: Final = 32  # LoRAs of a merge
@@ -82,8 +82,14 @@ def outlook(request: Request, lora: Lora, base: Annotated[str, Query(max_length=
 def preview(request: Request, verb: str, given: Given) -> HTMLResponse:
     """What a tool would make; nothing is written."""
     studio = studio_of(request)
-    asked = request_of(_known(verb), _values(studio, verb, given))
-    files = {one: studio.adapter(one) for one in asked.files}
+    try:
+        asked = request_of(_known(verb), _values(studio, verb, given))
+        files = {one: studio.adapter(one) for one in asked.files}
+    except LorasmithError as refusal:
+        if not wants_part(request):
+            raise
+        hint = in_fields(refusal.hint)
+        return part(request, "parts/refusal.html", sentence=in_fields(refusal.message), hint=hint)
     located = asked.with_files({one: str(path) for one, path in files.items()})
     out = studio.home / "adapters" / f".preview-{verb}.safetensors"  # never written
 
@@ -127,7 +133,7 @@ def make(request: Request, verb: str, given: Given) -> Response:
 
 def _form(request: Request, verb: str, given: Fields, refusal: LorasmithError | None = None) -> HTMLResponse:
     studio = studio_of(request)
-    said = (refusal.message, refusal.hint) if refusal else ("", "")
+    said = (in_fields(refusal.message), in_fields(refusal.hint)) if refusal else ("", "")
     shown: dict[str, Any] = {
         "verb": verb, "words": _WORDS, "given": given, "sentence": said[0], "hint": said[1], "bases": bases(studio),
         "names": studio.library.names(), "families": families(studio), "dialects": tuple(FORMATS),
@@ -158,7 +164,7 @@ def _choices(studio: Studio, lora: str, family: str) -> dict[str, Any]:
     try:
         return {"choices": studio.toolbox.dialects(lora, family=family), "open": "", "family": family}
     except LorasmithError as refusal:
-        return {"choices": (), "open": refusal.message, "family": family}
+        return {"choices": (), "open": in_fields(refusal.message), "family": family}
 
 
 def _said(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -24,6 +25,7 @@ Loras = Annotated[list[str] | None, Query(max_length=32)]
 Weights = Annotated[list[float] | None, Query(max_length=32)]
 Word = Annotated[str, Query(max_length=1000)]
 SHOWN_TAGS: Final = 40
+_OPTION: Final = re.compile(r"--([a-z][a-z-]+)")
 SHOWN_LAYERS: Final = 60
 
 
@@ -118,14 +120,14 @@ def use(
         try:
             usage = studio.toolbox.use(chosen, family=family, base=base, prompt=prompt, beside=True)
         except AdapterError as refusal:
-            sentence, hint = refusal.message, refusal.hint
+            sentence, hint = in_fields(refusal.message), in_fields(refusal.hint)
             for one, _ in chosen:
                 studio.adapter(one)
     query = urlencode([("lora", one) for one, _ in chosen] + [("weight", f"{w:g}") for _, w in chosen]
                       + [(n, v) for n, v in (("family", family), ("base", base), ("prompt", prompt)) if v])  # fmt: skip
     return page(
         request, "loras/use.html", 422 if sentence else 200, title="Use LoRAs", area="models", chosen=chosen,
-        usage=usage, sentence=sentence, hint=hint.replace("--family", "the field Family"), family=family, base=base,
+        usage=usage, sentence=sentence, hint=hint, family=family, base=base,
         prompt=prompt, query=query, names=studio.library.names(), families=families(studio),
     )  # fmt: skip
 
@@ -194,13 +196,18 @@ def aside(
             inner = "loras/stopped.html"
         except LorasmithError as refusal:
             looks.forget(look)
-            context |= {"sentence": refusal.message, "hint": refusal.hint}
+            context |= {"sentence": in_fields(refusal.message), "hint": in_fields(refusal.hint)}
             inner, status = "parts/refusal.html", 200 if wants_part(request) else 422
     else:
         inner = "loras/looking.html"
     if wants_part(request):
         return part(request, inner, **context)
     return tool(request, "loras/alone.html", tab, lora, status, inner=inner, **context)
+
+
+def in_fields(text: str) -> str:
+    """A sentence that names options of the command line, for people before a form."""
+    return _OPTION.sub(lambda hit: f"the field {hit[1].replace('-', ' ').capitalize()}", text)
 
 
 def watch_of(look: Look) -> Watch:
