@@ -62,6 +62,9 @@ class AdapterConfig(Section):
 class DataConfig(Section):
     """How pictures and captions reach the model."""
 
+    reference_resolution: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
+    """For bases that edit: side of the square whose area reference pictures are brought to, in pixels, 64 to 4096.
+    Left out: as the base's pipeline does when it paints, about 1024. Smaller is quicker and sees less of them."""
     resolution: Annotated[int, Field(ge=64, le=4096, multiple_of=8)] | None = None
     """Side in pixels of the square whose area every bucket keeps, 64 to 4096 in steps of 8. Left out: the family's."""
     buckets: bool = True

@@ -52,7 +52,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
             one that cannot train this family, or that would pass over a value of the user's.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
-            or a mask lets nothing through of what would be trained.
+            or a mask lets nothing through of what would be trained, or the family edits pictures and some have no
+            reference.
     """
     import lorasmith.trainers
     from lorasmith.bases import family_of, open_base
@@ -61,6 +62,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     from lorasmith.trainers import Trainer
     from lorasmith.training.masks import open_shares
     from lorasmith.training.plan import refuse_unweighed
+    from lorasmith.training.references import refuse_unpaired
     from lorasmith.training.windows import frames_of
 
     own = layer(values)
@@ -80,9 +82,11 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     config = resolve(_defaults(family, base, own), own, fixed)
     refuse_idle(who, family, own, config)
     refuse_unweighed(version, config)
+    refuse_unpaired(version, family)
     frames_of(config, family)
     shares = open_shares(DatasetStore(home), version.items, config, family)
-    return Recipe(config, version, base, family, _notices(config, version.items, shares))
+    notices = (*_notices(config, version.items, shares), *_reference_notices(version.items, family))
+    return Recipe(config, version, base, family, notices)
 
 
 def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config: TrainConfig) -> None:
@@ -203,6 +207,17 @@ def _mask_notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[st
         )
         found.append(Notice(said, "Crop these pictures closer to their subject."))
     return found
+
+
+def _reference_notices(items: Sequence[Item], family: Family) -> list[Notice]:
+    """That a family passes over what pictures were made from."""
+    from lorasmith.training.references import unused
+
+    names = unused(items, family)
+    if not names:
+        return []
+    said = f"{len(names)} of {len(items)} pictures have references, which {family.title} does not use: {_some(names)}."
+    return [Notice(said, "Choose a base that edits pictures to learn from pairs.")]
 
 
 def _some(names: Sequence[str]) -> str:

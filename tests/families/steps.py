@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from lorasmith.bases import family_of, open_base
+from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.families import Base, Conditioning, Family, Framing, Model
+from lorasmith.families.references import named
 from lorasmith.jobfolder import Control
 from lorasmith.training.assembly import assemble
 from lorasmith.training.cache import Cache, encoders_of
 from lorasmith.training.loop import Run
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
+from lorasmith.training.references import pixels_of_reference
 from lorasmith.training.setting import Setting
 from tests.families.moving import with_clips
 from tests.families.tiny import Record
@@ -50,6 +54,9 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     shown = {"data.frames": 1 + 2 * family.frame_step, "data.cut": "uniform"} if family.frame_step else {}
     config = quick_config(weights, **{**PLAIN, **shown, **changes})
     version = with_clips(home, make_dataset(home)) if family.frame_step else make_dataset(home)
+    if family.reference_pictures[1]:
+        version = with_references(home, version, family)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"reference_resolution": 64})})
     setting = Setting(
         config, plan(config, version, family, base), version, DatasetStore(home), family, base, torch.device("cpu")
     )
@@ -57,6 +64,30 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     assert precompute(cache, setting, emit=Said(), control=Control)
     (home / out).mkdir(exist_ok=True)
     return assemble(setting, cache, home / out)
+
+
+def picture_of(seed: int, width: int = 64, height: int = 64) -> Image.Image:
+    """Smooth noise."""
+    rough = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def with_references(home: Path, version: DatasetVersion, family: Family) -> DatasetVersion:
+    """The dataset with references for every picture: of two shapes, and as many as the family takes, or fewer."""
+    store = DatasetStore(home)
+    most = min(2, family.reference_pictures[1])
+    sizes = ((64, 64), (96, 64))
+    items = [
+        replace(
+            item,
+            references=tuple(
+                store.put_image(picture_of(100 + 7 * number + place, *sizes[number // 3 % 2]))
+                for place in range(most - number % 2 if most > 1 else most)
+            ),
+        )
+        for number, item in enumerate(version.items)
+    ]
+    return store.commit(version, items, Operation(name="test")) if version.items != tuple(items) else version
 
 
 def load(weights: Path, dtype: torch.dtype = torch.float32) -> tuple[Base, Family, Model]:
@@ -73,26 +104,43 @@ def encoded(
     guidance: float,
     length: int = 1,
     begun: Tensor | None = None,
+    references: Sequence[Sequence[Image.Image]] = (),
+    area: int | None = 64,
 ) -> Conditioning:
-    """Prompts as training sees them: encoded one by one, cached, joined, framed.
+    """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
+    the family edits and none are given.
 
     ``begun`` is the clip whose first frame the denoiser is told of, where it is told of one; else that is noise.
     """
     framing = Framing.whole(side, side, length, family.default_fps)
+    if family.reference_pictures[0] and not references:
+        kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
+        references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
+    pairs = dict(zip(prompts, references or [()] * len(prompts), strict=False))
+
+    def told(prompt: str) -> tuple[dict[str, Tensor], list[Tensor]]:
+        those = pairs[prompt]
+        words = (
+            family.encode_instructions(model, [prompt], [those], area)
+            if those
+            else family.encode_prompts(model, [prompt])
+        )
+        pixels = [torch.from_numpy(pixels_of_reference(one, family, area)) for one in those]
+        latents = [family.encode_images(model, one)[0] for one in pixels]
+        return {n: t[0].float() for n, t in words.tensors.items()}, latents
+
     with torch.no_grad():
-        known = {
-            prompt: {n: t[0].float() for n, t in family.encode_prompts(model, [prompt]).tensors.items()}
-            for prompt in dict.fromkeys(prompts)
-        }
-        rows = [known[prompt] for prompt in prompts]
-        conditioning = family.frame(model, Conditioning.joined(rows), [framing] * len(rows), guidance)
+        known = {prompt: told(prompt) for prompt in dict.fromkeys(prompts)}
+        rows = Conditioning.joined([known[prompt][0] for prompt in prompts])
+        whole = Conditioning({**rows.tensors, **named([known[prompt][1] for prompt in prompts])})
+        conditioning = family.frame(model, whole, [framing] * len(prompts), guidance)
         if begun is None:
             generator = torch.Generator().manual_seed(11)
             blank = family.blank_conditions(model, side, side, length)
-            told = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
+            first = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
         else:
-            told = family.encode_conditions(model, begun)
-        return conditioning.joined_with({n: t.expand(len(rows), *t.shape[1:]) for n, t in told.items()})
+            first = dict(family.encode_conditions(model, begun))
+        return conditioning.joined_with({n: t.expand(len(prompts), *t.shape[1:]) for n, t in first.items()})
 
 
 @dataclass

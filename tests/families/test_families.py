@@ -15,10 +15,12 @@ from PIL import Image
 from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import read_adapter, write_adapter
 from lorasmith.bases import open_base
-from lorasmith.bases.detection import registered_families
+from lorasmith.bases.detection import detect, registered_families
+from lorasmith.bases.reading import read_header
+from lorasmith.bases.recognition import ANSWER
 from lorasmith.config import resolve
 from lorasmith.datasets.clips.program import find_ffmpeg
-from lorasmith.errors import BaseError, ConfigError
+from lorasmith.errors import BaseError, ConfigError, LorasmithError
 from lorasmith.families import lacking
 from lorasmith.generation.picture import read_picture
 from lorasmith.generation.request import GenerateRequest
@@ -29,7 +31,7 @@ from lorasmith.trainers.native import plugin as native
 from lorasmith.training.loop import restore, train
 from lorasmith.training.lora import targeted
 from tests.families.one_file import build_wide_sdxl, write_sdxl_file
-from tests.families.steps import Heard, assert_alike, beginning, encoded, load, noise_of, run_of
+from tests.families.steps import Heard, assert_alike, beginning, encoded, load, noise_of, picture_of, run_of
 from tests.families.tiny import RECORDS, make
 from tests.training.runs import Said
 
@@ -56,11 +58,15 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(tiny: Tiny, name: str) ->
     size = {"width": record.side, "height": record.side, "generator": torch.Generator().manual_seed(3)}
     picture, clip = beginning(record)
     begin = {"image": picture} if record.begins else {}
+    pictures = [picture_of(n, 96, 64) for n in range(record.references)] if family.reference_pictures[1] else []
+    begin |= family.reference_arguments(pictures, record.side, record.side) if pictures else {}
     painted = pipe(prompt=[PROMPT], output_type="pt", **size, **times, **record.call, **begin)[0]
     assert len(theirs.calls) == record.passes
 
     told = record.call.get("guidance_scale", family.training_guidance)
-    conditioning = encoded(family, model, [PROMPT], record.side, told, record.length, clip if record.begins else None)
+    pairs, area = ([pictures], None) if pictures else ((), 64)
+    begun = clip if record.begins else None
+    conditioning = encoded(family, model, [PROMPT], record.side, told, record.length, begun, pairs, area)
     noisy = noise_of(record, family, model, 3)
     ours = Heard.on(model.denoiser)
     scheduler: Any = pipe.scheduler
@@ -149,6 +155,7 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
     request = GenerateRequest(
         base=str(weights), prompts=("zib, a star <lora:adapter:1>", "zib, a star"), steps=2, width=64, height=64,
         guidance_scale=3.0, seed=1, precision="fp32", device="cpu", threads=1, **moving,
+        references=references_for(tmp_path, name),
     )  # fmt: skip
     (tmp_path / "adapters").mkdir()
     path.rename(tmp_path / "adapters" / "adapter.safetensors")
@@ -162,12 +169,22 @@ def test_training_export_certificate_and_a_picture(tiny: Tiny, name: str, tmp_pa
         assert find_ffmpeg() is None or (tmp_path / image["video"]).stat().st_size > 500
 
 
+def references_for(folder: Path, name: str) -> tuple[str, ...]:
+    """Paths of as many pictures as a test of the family edits."""
+    count = RECORDS[name].references if registered_families()[name].reference_pictures[1] else 0
+    paths = [folder / f"reference {number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        picture_of(number, 96, 64).save(path)
+    return tuple(map(str, paths))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"negative_prompt": "blurry"}, "cannot take a negative prompt"),
         ({"scheduler": "ddim"}, "learns by flow matching"),
         ({"guidance_rescale": 0.5}, "no guidance_rescale"),
+        ({"references": ("a.png",)}, "does not edit pictures"),
     ],
 )
 def test_what_a_base_cannot_paint_with_is_refused(
@@ -182,11 +199,43 @@ def test_what_a_base_cannot_paint_with_is_refused(
 
 
 def test_a_base_of_the_family_that_cannot_be_trained_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    shutil.copytree(tiny("flux"), tmp_path / "kontext")
-    index = tmp_path / "kontext" / "model_index.json"
-    index.write_text(index.read_text().replace("FluxPipeline", "FluxKontextPipeline"))
-    with pytest.raises(BaseError, match="pairs of pictures"):
-        open_base(str(tmp_path / "kontext"))
+    shutil.copytree(tiny("flux"), tmp_path / "control")
+    index = tmp_path / "control" / "model_index.json"
+    index.write_text(index.read_text().replace("FluxPipeline", "FluxControlPipeline"))
+    with pytest.raises(BaseError, match="control picture"):
+        open_base(str(tmp_path / "control"))
+
+
+@pytest.mark.parametrize(
+    ("count", "damaged", "said"),
+    [(0, False, "edits pictures, and none is given"), (2, False, "takes one picture"), (1, True, "cannot be read")],
+)
+def test_what_a_base_that_edits_is_given(tiny: Tiny, tmp_path: Path, count: int, damaged: bool, said: str) -> None:
+    base, family, _ = load(tiny("flux_kontext"))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"no picture") if damaged else picture_of(0).save(path)
+    request = GenerateRequest(
+        base=str(base.path), prompts=("a star",), steps=1, width=64, height=64, device="cpu", threads=1,
+        references=(str(path),) * count,
+    )  # fmt: skip
+    with pytest.raises(LorasmithError, match=said):
+        paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)
+    assert not (tmp_path / "images").exists()
+
+
+def test_which_family_a_file_is_when_its_tensors_do_not_tell(tiny: Tiny, tmp_path: Path) -> None:
+    """One file for dev and for Kontext: the folder beside it says it, or its owner."""
+    single = tmp_path / "mine.safetensors"
+    shutil.copytree(tiny("flux_kontext"), tmp_path / "mine")
+    next((tmp_path / "mine" / "transformer").glob("*.safetensors")).rename(single)
+    base = open_base(str(single))
+    assert (base.detection.family, base.detection.variant) == ("flux_kontext", "kontext")
+    header = read_header(single)
+    assert detect(header).family == "flux"
+    for answer, family in (("kontext", "flux_kontext"), ("dev", "flux"), ("nonsense", "flux")):
+        told = replace(header, metadata={**header.metadata, f"{ANSWER}flux1_dev": answer})
+        assert detect(told).family == family
+        assert detect(told).certain == (answer != "nonsense")
 
 
 @every_family

@@ -14,6 +14,7 @@ from tests.families.words import (
     gemma_tokenizer,
     llama_tokenizer,
     qwen_tokenizer,
+    qwen_vision_tokenizer,
     seeing_processor,
     t5_tokenizer,
 )
@@ -38,6 +39,8 @@ class Record:
     """Whether the pipeline lets itself be told its noise levels."""
     frames: bool = False
     """Whether the VAE takes clips."""
+    references: int = 1
+    """Of families that edit: how many pictures a test gives them."""
     passes: int = 1
     """How often the pipeline asks its denoiser then; the last time is the one that training does."""
     aside: tuple[str, ...] = ()
@@ -294,6 +297,52 @@ _WIDE_LUMINA2: dict[str, Any] = {
 
 def build_wide_lumina2(folder: Path) -> Any:
     return build_lumina2(folder, _WIDE_LUMINA2)
+
+
+def build_flux_kontext(folder: Path) -> Any:
+    from diffusers import FluxKontextPipeline
+
+    return FluxKontextPipeline(**build_flux(folder).components)
+
+
+def _edit_parts(folder: Path) -> dict[str, Any]:
+    """Those of Qwen-Image, with a text encoder that sees."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = qwen_vision_tokenizer(folder)
+    known = {
+        name: words.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end", "image_pad", "video_pad")
+    }
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    }  # fmt: skip
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config=vision, image_token_id=known["image_pad"], video_token_id=known["video_pad"],
+        vision_start_token_id=known["vision_start"], vision_end_token_id=known["vision_end"],
+    )  # fmt: skip
+    plain = build_qwen_image(folder).components
+    return {
+        **plain,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(config),
+        "tokenizer": words,
+        "processor": seeing_processor("Qwen2VLProcessor", words),
+    }
+
+
+def build_qwen_image_edit(folder: Path) -> Any:
+    from diffusers import QwenImageEditPipeline
+
+    return QwenImageEditPipeline(**_edit_parts(folder))
+
+
+def build_qwen_image_edit_plus(folder: Path) -> Any:
+    from diffusers import QwenImageEditPlusPipeline
+
+    return QwenImageEditPlusPipeline(**_edit_parts(folder))
 
 
 def build_lumina2(folder: Path, config: dict[str, Any] = _LUMINA2) -> Any:
@@ -659,6 +708,23 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "qwen_image", "QwenImagePipeline", build_qwen_image, call={"true_cfg_scale": 1.0}, frames=True,
         full={"1": ("QwenImageTransformer2DModel", {})}, modules={"1": 60 * 12},
+    ),
+    Record(
+        "flux_kontext", "FluxKontextPipeline", build_flux_kontext, call={"guidance_scale": 2.5},
+        full={"kontext": (_FLUX, {"guidance_embeds": True})}, modules={"kontext": 19 * 12 + 38 * 5},
+    ),
+    Record(
+        "qwen_image_edit", "QwenImageEditPipeline", build_qwen_image_edit, call={"true_cfg_scale": 1.0}, frames=True,
+        full={"edit": ("QwenImageTransformer2DModel", {})}, modules={"edit": 60 * 12},
+    ),
+    Record(
+        "qwen_image_edit_plus", "QwenImageEditPlusPipeline", build_qwen_image_edit_plus, call={"true_cfg_scale": 1.0},
+        frames=True, references=2,
+        full={
+            "edit_plus": ("QwenImageTransformer2DModel", {}),
+            "edit_2511": ("QwenImageTransformer2DModel", {"zero_cond_t": True}),
+        },
+        modules={"edit_plus": 60 * 12, "edit_2511": 60 * 12},
     ),
     Record(
         "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},

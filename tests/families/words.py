@@ -48,6 +48,14 @@ def qwen_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def qwen_vision_tokenizer(folder: Path) -> Any:
+    """``qwen_tokenizer`` with the marks that stand around a picture."""
+    tokenizer = qwen_tokenizer(folder)
+    marks = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *marks]})
+    return tokenizer
+
+
 def gemma_tokenizer(folder: Path) -> Any:
     from transformers import GemmaTokenizerFast
 

@@ -170,8 +170,10 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     The denoiser is conditioned on a fixed random text, so that its change is its own adapter's.
     """
     import torch
+    from PIL import Image
 
     from lorasmith.families import Conditioning, Framing
+    from lorasmith.families.references import named
 
     family, pipeline = subject.family, subject.pipeline
     model = family.adopt(subject.base, pipeline)
@@ -180,11 +182,17 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     pixels = 2 * family.bucket_multiple
     latent = torch.randn(1, *family.latent_shape(model, pixels, pixels), generator=generator)  # (1, C, h, w)
     with torch.no_grad():
-        states = family.encode_prompts(model, ["a picture of a red star"])
+        words, gray = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
+        edits = family.reference_pictures[0] > 0
+        states = (
+            family.encode_instructions(model, words, [[gray]], 64) if edits else family.encode_prompts(model, words)
+        )
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()
         }
+        if edits:
+            fixed |= named([[torch.randn(latent.shape[1:], generator=generator).to(latent.device)]])
         framing = Framing.whole(pixels, pixels, 1, family.default_fps)
         framed = family.frame(model, Conditioning(fixed), [framing], family.training_guidance)
         blank = family.blank_conditions(model, pixels, pixels)

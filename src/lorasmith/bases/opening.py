@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorasmith.bases.companions import companion
-from lorasmith.bases.detection import detect, family_named
+from lorasmith.bases.detection import detect, family_named, registered_families
 from lorasmith.bases.header import Header
 from lorasmith.bases.reading import read_configs, read_header
+from lorasmith.bases.recognition import ANSWER
 from lorasmith.bases.registry import BaseRegistry
 from lorasmith.errors import BaseError
 
@@ -52,13 +53,23 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
 
 
 def _answered(header: Header, home: Path | None) -> Header:
-    """The header with what the user answered where its tensors are silent: noise or velocity. What the file says of
-    itself counts first."""
-    answer = BaseRegistry(home).answers_for(header.path).get("prediction") if home is not None else None
-    if answer is None or header.metadata.get("modelspec.prediction_type"):
-        return header
-    said = "v" if answer == "v_prediction" else "epsilon"
-    return replace(header, metadata={**header.metadata, "modelspec.prediction_type": said})
+    """The header with what the user answered where its tensors are silent: noise or velocity, from text or from a
+    picture. What the file says of itself counts first."""
+    answers = BaseRegistry(home).answers_for(header.path) if home is not None else {}
+    told = {f"{ANSWER}{question}": answer for question, answer in answers.items()}
+    if "prediction" in answers and not header.metadata.get("modelspec.prediction_type"):
+        told["modelspec.prediction_type"] = "v" if answers["prediction"] == "v_prediction" else "epsilon"
+    own = {key: value for key, value in header.metadata.items() if not key.startswith(ANSWER)}
+    return replace(header, metadata={**own, **told})
+
+
+def _akin(own: Header, detection: Detection) -> Detection | None:
+    """What the folder beside a file says it is, among the families with the same tensors."""
+    kind = family_named(detection.family)
+    same = kind.recognised_as or kind.name
+    families = registered_families().values()
+    found = (family.detect(own) for family in families if same in (family.name, family.recognised_as))
+    return next((answer for answer in found if answer is not None), None)
 
 
 def locate(reference: str, home: Path | None) -> Path:
@@ -100,6 +111,8 @@ def _config_folder(header: Header, detection: Detection, home: Path | None) -> t
         configs = read_configs(beside)
         own = replace(header, layout="folder", configs=configs)
         stated = family_named(detection.family).detect(own)
+        if stated is None and not detection.certain:  # its tensors are those of several families
+            detection = stated = _akin(own, detection) or detection
         if stated is None or stated.variant not in ("", detection.variant):
             raise BaseError(
                 f"The folder {beside.name} beside {header.path.name} describes another kind of base than the file.",

@@ -25,6 +25,8 @@ OPEN = 0.9
 THIN = 0.5
 """The names that mark the family are there, but far fewer tensors than any such base has."""
 UNKNOWN = "of no known family"
+ANSWER = "lorasmith.answer."
+"""Begins the keys of metadata under which a user's answers stand; files never hold them."""
 _FEW_TENSORS = 40
 _NUMBER = re.compile(r"(?<=[._])\d+(?=[._])")
 
@@ -146,7 +148,10 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
     evidence = [*_evidence(body, rule)]
     if body.prefix and header.layout == "single_file":
         evidence.append(f"its names begin with '{body.prefix}'")
-    questions = list(_variant_question(found)) or list(_questions(header, rule.asks))
+    said = _answers(header, rule.asks)
+    evidence += [f"{name}: {answer}, as its owner says" for name, answer in said.items()]
+    asks = [name for name in rule.asks if name not in said]
+    questions = list(_variant_question(found)) or list(_questions(header, asks))
     packed = quantisation(header)
     if packed:
         evidence.append(f"its numbers are {packed}")
@@ -159,7 +164,7 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
     return Recognition(
         kind="base" if set(inside) == {"vae", "text_encoder"} else "denoiser",
         family=rule.family,
-        variant=rule.variant if not found.alternatives else "",
+        variant=_variant_of(rule, said) if not found.alternatives else "",
         title=rule.title,
         evidence=tuple(evidence),
         confidence=confidence,
@@ -219,6 +224,18 @@ def _config_answers(header: Header, family: str) -> Mapping[str, tuple[str, str]
             f"model_index.json says is_distilled: {str(distilled).lower()}",
         )
     return answers
+
+
+def _answers(header: Header, names: Iterable[str]) -> dict[str, str]:
+    """What was answered to these questions: ``bases.opening`` writes it into the metadata."""
+    told = {name: header.metadata.get(f"{ANSWER}{name}", "") for name in names}
+    return {name: answer for name, answer in told.items() if answer in ASKS[name].choices}
+
+
+def _variant_of(rule: Rule, said: Mapping[str, str]) -> str:
+    """The variant by the rule, or the one that an answer makes it."""
+    found = (dict(ASKS[name].variants).get(answer) for name, answer in said.items())
+    return next((variant for variant in found if variant is not None), rule.variant)
 
 
 def _questions(header: Header, names: Iterable[str]) -> Iterable[Question]:

@@ -41,6 +41,8 @@ class Ask:
     text: str
     choices: tuple[str, ...]
     words: tuple[tuple[str, str], ...] = ()
+    variants: tuple[tuple[str, str], ...] = ()
+    """Answers that make it another variant than the rule's."""
 
 
 ASKS: dict[str, Ask] = {
@@ -53,6 +55,7 @@ ASKS: dict[str, Ask] = {
         "Is it FLUX.1 dev, Kontext (edits pictures) or Krea dev? Their tensors are alike.",
         ("dev", "kontext", "krea-dev"),
         (("kontext", "kontext"), ("krea", "krea-dev"), ("dev", "dev")),
+        (("kontext", "kontext"),),
     ),
     "flux1_control": Ask(
         "Is it FLUX.1 Depth or Canny? Their tensors are alike.",
@@ -85,9 +88,10 @@ ASKS: dict[str, Ask] = {
         (("480", "480p"), ("720", "720p")),
     ),
     "qwen_edit": Ask(
-        "Does it make pictures from text, or edit given ones (Edit, Edit 2509)? Their tensors are alike.",
-        ("text-to-image", "edit"),
-        (("edit", "edit"), ("2512", "text-to-image")),
+        "Does it make pictures from text, edit one (Edit) or several (Edit 2509)? Their tensors are alike.",
+        ("text-to-image", "edit", "edit-2509"),
+        (("2509", "edit-2509"), ("edit", "edit"), ("2512", "text-to-image")),
+        (("edit", "edit"), ("edit-2509", "edit_plus")),
     ),
     "hidream": Ask(
         "Is it HiDream I1 Full, Dev or Fast? Train on Full.",

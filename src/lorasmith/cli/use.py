@@ -32,6 +32,14 @@ _FAILED_CERTIFICATE = 5
     metavar="WEIGHT,...",
     help="Paint every --adapter alone at each of these weights, for every prompt and seed; 0 shows the base.",
 )
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For bases that edit: the picture to edit; repeatable, in order.",
+)
 @click.option("--negative-prompt", help="What to steer away from.")
 @click.option("--seed", type=int, help="Seed of the first picture; the next ones count on from it.")
 @click.option("--count", type=int, help="Pictures per prompt.")
@@ -53,6 +61,7 @@ def generate(
     session: Session,
     prompts: tuple[str, ...],
     adapters: tuple[str, ...],
+    references: tuple[Path, ...],
     grid_weights: str | None,
     out: Path | None,
     **values: Any,
@@ -65,6 +74,8 @@ def generate(
     place = placement_of(session, values)
     request = {key: value for key, value in values.items() if value is not None}
     request["prompts"] = list(prompts)
+    if references:
+        request["references"] = [str(path.absolute()) for path in references]
     if grid_weights is None:
         request["adapters"] = [_adapter_use(text) for text in adapters]
     else:

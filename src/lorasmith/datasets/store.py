@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -442,10 +441,16 @@ class DatasetStore:
         Raises:
             DatasetError: one of their blobs is missing or damaged.
         """
-        return tuple(
-            self.open_image(replace(item, image=sha256, name=f"{item.name}, reference {number}"))
-            for number, sha256 in enumerate(item.references, start=1)
-        )
+        return tuple(self.open_reference(sha256) for sha256 in item.references)
+
+    def open_reference(self, sha256: str) -> Image.Image:
+        """A reference picture by its hash, RGB, loaded.
+
+        Raises:
+            DatasetError: its blob is missing or damaged.
+        """
+        nameless = Item(name=f"reference {sha256[:12]}", image=sha256, original=sha256, width=1, height=1)
+        return self.open_image(nameless)
 
     def open_mask(self, item: Item) -> Image.Image:
         """The mask of an item that has one, L (white counts, black does not), loaded.

@@ -191,6 +191,13 @@ class Family(ABC):
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0
     """What a denoiser with embedded guidance is told in training."""
+    reference_pictures: ClassVar[tuple[int, int]] = (0, 0)
+    """How many reference pictures a step needs at least and takes at most; (0, 0): it edits nothing. Their latents
+    reach ``denoise`` in the conditioning, see ``families.references``."""
+    prompts_see_references: ClassVar[bool] = False
+    """Whether the text encoder looks at the references beside the prompt."""
+    paints_one_by_one: ClassVar[bool] = False
+    """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
     """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
     billions: ClassVar[Mapping[str, float]] = {}
@@ -199,10 +206,14 @@ class Family(ABC):
     """GiB that a step of batch 1 takes in bf16 with an attention adapter of rank 16, without and with gradient
     checkpointing, by case ("1024 px"): computed from the model's shapes, not measured on a card."""
 
+    recognised_as: ClassVar[str] = ""
+    """What ``bases.signatures`` calls the family, where several families have the same tensors; else its own name."""
+    variants: ClassVar[frozenset[str]] = frozenset()
+    """Of several such families, the variants that are this one's; none means all but ``left_to_others``."""
+    left_to_others: ClassVar[frozenset[str]] = frozenset()
+    """Variants with the same tensors that another file trains."""
     pipelines: ClassVar[frozenset[str]] = frozenset()
     """Classes in ``model_index.json`` that can be trained as they are."""
-    recognised_as: ClassVar[str] = ""
-    """The family's name in ``bases.signatures``, where several families of ours share one."""
     picture_parts: ClassVar[tuple[str, ...]] = ()
     """Parts of the pipeline besides the VAE that look at pictures, by diffusers' names; they are loaded with it."""
     refused: ClassVar[Mapping[str, str]] = {}
@@ -218,6 +229,8 @@ class Family(ABC):
 
         found = recognise(header)
         if found.family != (self.recognised_as or self.name) or not found.is_base:
+            return None
+        if found.variant in self.left_to_others or (self.variants and found.variant not in self.variants):
             return None
         if header.layout == "single_file" and found.confidence <= THIN:
             raise BaseError(
@@ -314,6 +327,24 @@ class Family(ABC):
     @abstractmethod
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on."""
+
+    def encode_instructions(
+        self, model: Model, prompts: Sequence[str], references: Sequence[Sequence[Image]], side: int | None = None
+    ) -> Conditioning:
+        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them.
+
+        ``side`` as for ``reference_size``.
+        """
+        return self.encode_prompts(model, prompts)
+
+    def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:
+        """Width and height in pixels that a reference of this size is brought to, as the pipeline does it; or to
+        about ``side`` x ``side`` pixels."""
+        raise NotImplementedError(f"{self.name} takes no reference pictures")
+
+    def reference_arguments(self, references: Sequence[Image], width: int | None, height: int | None) -> dict[str, Any]:
+        """What the pipeline is called with so that it edits these pictures into one of this size."""
+        raise NotImplementedError(f"{self.name} takes no reference pictures")
 
     @abstractmethod
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
@@ -449,6 +480,8 @@ def lacking(family: Family) -> dict[str, str]:
         found |= dict.fromkeys(
             ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
         )
+    if not family.reference_pictures[1]:
+        found["data.reference_resolution"] = "it takes no reference pictures"
     if not family.frame_step:
         found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
     if not family.text_encoder_targets:

@@ -50,9 +50,9 @@ class Flux(Family):
         {
             "fill": "it is for inpainting",
             "control": "it takes a control picture",
-            "kontext": "it is trained on pairs of pictures, which cannot be done here yet",
         }
     )
+    left_to_others: ClassVar[frozenset[str]] = frozenset(("kontext",))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 1024
@@ -136,17 +136,32 @@ class Flux(Family):
         return Conditioning({**conditioning.tensors, "guidance": pooled.new_full((len(pooled),), guidance)})
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        states = conditioning.tensors["encoder_hidden_states"]
-        denoiser: Any = model.denoiser
-        prediction: Tensor = denoiser(
-            hidden_states=packed(noisy),
-            timestep=time,
-            img_ids=picture_ids(noisy),
-            txt_ids=states.new_zeros(states.shape[1], 3),
-            return_dict=False,
-            **conditioning.tensors,
-        )[0]
-        return unpacked(prediction, noisy).float()
+        return predict(model, noisy, time, conditioning.tensors)
+
+
+def predict(
+    model: Model, noisy: Tensor, time: Tensor, tensors: Mapping[str, Tensor], references: Sequence[Tensor] = ()
+) -> Tensor:
+    """The velocity of ``noisy`` (B, C, h, w); tokens of references stand behind its own and are told from them by the
+    first of their ids (arXiv:2506.15742, section 3)."""
+    import torch
+
+    states = tensors["encoder_hidden_states"]
+    own = packed(noisy)
+    ids = [picture_ids(noisy)]
+    for number, reference in enumerate(references, start=1):
+        ids.append(picture_ids(reference).to(noisy.dtype))
+        ids[-1][:, 0] = number
+    denoiser: Any = model.denoiser
+    prediction: Tensor = denoiser(
+        hidden_states=torch.cat([own, *(packed(reference).to(own) for reference in references)], dim=1),
+        timestep=time,
+        img_ids=torch.cat(ids),
+        txt_ids=states.new_zeros(states.shape[1], 3),
+        return_dict=False,
+        **tensors,
+    )[0]
+    return unpacked(prediction[:, : own.shape[1]], noisy).float()
 
 
 def _config(model: Model) -> Any:

@@ -38,12 +38,8 @@ class QwenImage(Family):
         Pretrained("Qwen-Image 2512", "Qwen/Qwen-Image-2512", "Apache-2.0"),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("QwenImagePipeline",))
-    refused: ClassVar[Mapping[str, str]] = MappingProxyType(
-        dict.fromkeys(
-            ("edit", "edit_plus", "edit_2511"), "it is trained on pairs of pictures, which cannot be done here yet"
-        )
-        | {"layered": "it paints several layers at once"}
-    )
+    refused: ClassVar[Mapping[str, str]] = MappingProxyType({"layered": "it paints several layers at once"})
+    left_to_others: ClassVar[frozenset[str]] = frozenset(("edit", "edit_plus", "edit_2511"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 1024
@@ -104,18 +100,28 @@ class QwenImage(Family):
         return Conditioning({"encoder_hidden_states": states, "encoder_hidden_states_mask": mask})
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        mask = conditioning.tensors["encoder_hidden_states_mask"].bool()
-        grid = (1, noisy.shape[2] // 2, noisy.shape[3] // 2)
-        denoiser: Any = model.denoiser
-        prediction: Tensor = denoiser(
-            hidden_states=packed(noisy),
-            timestep=time,
-            encoder_hidden_states=conditioning.tensors["encoder_hidden_states"],
-            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
-            img_shapes=[[grid]] * len(noisy),
-            return_dict=False,
-        )[0]
-        return unpacked(prediction, noisy).float()
+        return predict(model, noisy, time, conditioning.tensors)
+
+
+def predict(
+    model: Model, noisy: Tensor, time: Tensor, tensors: Mapping[str, Tensor], references: Sequence[Tensor] = ()
+) -> Tensor:
+    """The velocity of ``noisy`` (B, C, h, w); tokens of references stand behind its own, each picture with its grid."""
+    import torch
+
+    mask = tensors["encoder_hidden_states_mask"].bool()
+    own = packed(noisy)
+    grids = [(1, latents.shape[2] // 2, latents.shape[3] // 2) for latents in (noisy, *references)]
+    denoiser: Any = model.denoiser
+    prediction: Tensor = denoiser(
+        hidden_states=torch.cat([own, *(packed(reference).to(own) for reference in references)], dim=1),
+        timestep=time,
+        encoder_hidden_states=tensors["encoder_hidden_states"],
+        encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+        img_shapes=[grids] * len(noisy),
+        return_dict=False,
+    )[0]
+    return unpacked(prediction[:, : own.shape[1]], noisy).float()
 
 
 plugin = QwenImage()

@@ -47,6 +47,8 @@ class PictureFacts(Section):
     """SHA-256 of the base's denoiser weights, or of the single file."""
     adapters: tuple[tuple[str, float, str], ...] = ()
     """(short name, weight, SHA-256 of the tensor bytes) of each."""
+    references: tuple[tuple[str, str], ...] = ()
+    """(file name, SHA-256) of each picture that was edited."""
     precision: str = "fp32"
     version: str = Field(default_factory=lambda: lorasmith.__version__)
 

@@ -73,6 +73,8 @@ class GenerateRequest(Section):
     """Path of the picture that clips begin with, for families that take one."""
     adapters: tuple[AdapterUse, ...] = ()
     """Adapters for every prompt."""
+    references: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()
+    """For bases that edit: paths of the pictures to edit, in order, for every prompt."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
     """Pictures painted at once, 1 to 256; changes speed and memory, not the pictures."""
     precision: Literal["auto"] | Precision = "auto"

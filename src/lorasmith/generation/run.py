@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorasmith.errors import ConfigError, EnvironmentProblem, JobError, OutOfMemory
+from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
@@ -75,6 +75,7 @@ def paint(
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
+    pictures = open_references(request, family)
     pipe = family.pipeline(base, dtype=dtype, device=device)
     if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
         raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
@@ -93,12 +94,13 @@ def paint(
         adapters,
         clips_of(request, base, family),
         _Clock(len(plan), request.steps, emit, control),
+        family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
     facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."))
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
-        for batch in _batches(plan, request.batch_size):
+        for batch in _batches(plan, 1 if family.paints_one_by_one else request.batch_size):
             for picture, image in zip(batch, painter.paint(batch), strict=True):
                 path = f"{_PICTURES}/{picture.index:05d}.png"
                 told = facts.of(picture, image[0])
@@ -137,6 +139,8 @@ class _Painter:
     clips: Mapping[str, Any]
     """What the pipeline is called with for clips."""
     clock: _Clock
+    edited: Mapping[str, Any] = field(default_factory=dict)
+    """What the pipeline is told of the pictures it edits."""
 
     def paint(self, batch: Sequence[PlannedPicture]) -> list[list[Image]]:
         """The frames of each; of a picture, one."""
@@ -162,6 +166,7 @@ class _Painter:
                     generator=[torch.Generator("cpu").manual_seed(picture.seed) for picture in batch],
                     output_type="np",
                     callback_on_step_end=self.clock.step,
+                    **self.edited,
                 )[0]  # (B, H, W, 3) in 0..1, of clips (B, F, H, W, 3)
         except (torch.OutOfMemoryError, MemoryError) as cause:
             smaller = f"batch_size {len(batch) // 2}" if len(batch) > 1 else "a smaller width and height"
@@ -244,6 +249,9 @@ class _FactsWriter:
             base_hash=self._base_hash,
             adapters=tuple((adapter.name, weight, adapter.digest) for adapter, weight in used),
             precision=self._precision,
+            references=tuple(
+                (Path(path).name, file_digest(Path(path).expanduser())) for path in self._request.references
+            ),
         )
 
     def answer(self, picture: PlannedPicture, image: Image, path: str) -> dict[str, Any]:
@@ -256,6 +264,45 @@ class _FactsWriter:
             "width": image.width,
             "height": image.height,
         }
+
+
+def open_references(request: GenerateRequest, family: Family) -> list[Image]:
+    """The pictures to edit, upright, RGB.
+
+    Raises:
+        ConfigError: the base edits none, needs one, or takes fewer.
+        InputError: one of them cannot be read as a picture.
+    """
+    least, most = family.reference_pictures
+    count = len(request.references)
+    if count and not most:
+        raise ConfigError(
+            f"{family.title} does not edit pictures, and {count} reference{'s are' if count > 1 else ' is'} given.",
+            "Leave references out, or choose a base that edits.",
+        )
+    if count < least:
+        raise ConfigError(f"{family.title} edits pictures, and none is given.", "Name one with --reference FILE.")
+    if count > most:
+        raise ConfigError(
+            f"{family.title} takes {'one picture' if most == 1 else f'up to {most} pictures'}, and {count} are given.",
+            "Leave some out.",
+        )
+    return [_open_reference(Path(path).expanduser()) for path in request.references]
+
+
+def _open_reference(path: Path) -> Image:
+    from PIL import Image as Images
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with Images.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if "A" in upright.getbands() or "transparency" in upright.info:
+                flat = Images.new("RGBA", upright.size, "white")
+                return Images.alpha_composite(flat, upright.convert("RGBA")).convert("RGB")
+            return upright.convert("RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Images.DecompressionBombError) as cause:
+        raise InputError(f"The reference {path} cannot be read as a picture.", "Check the path.") from cause
 
 
 def _write_grid(plan: Sequence[PlannedPicture], made: Mapping[int, dict[str, Any]], out: Path) -> dict[str, Any]:

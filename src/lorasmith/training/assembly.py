@@ -20,6 +20,7 @@ from lorasmith.training.optimizers import build_optimizer
 from lorasmith.training.plan import sampler_of
 from lorasmith.training.precompute import preview_prompts
 from lorasmith.training.preview import Preview
+from lorasmith.training.references import of_previews
 from lorasmith.training.setting import Setting
 from lorasmith.training.validation import Validation
 
@@ -79,9 +80,11 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
     batches = Batches(
         plan, setting.version, config, cache=cache, family=family, model=model, objective=objective, device=device
     )
+    prompts = preview_prompts(config)
     preview = Preview(
         folder=out / "samples",
-        prompts=preview_prompts(config),
+        prompts=prompts,
+        shown=of_previews(plan, setting.version, family, len(prompts)),
         config=config.sample,
         side=plan.resolution,
         frames=config.sample.frames or plan.frames,

@@ -13,10 +13,12 @@ from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Conditioning, Family, Framing, Model
+from lorasmith.families.references import named
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting
 from lorasmith.training.objective import AnyObjective
 from lorasmith.training.plan import Plan
+from lorasmith.training.references import NOTHING, Shown, read_by_prompt, shown_of, sizing
 from lorasmith.training.sampler import Exposure, wording
 
 
@@ -76,7 +78,9 @@ class Batches:
             noise.to(self._device),
             timestep.to(self._device),
             self.conditioning(
-                [self.prompt(e.item, e.variant) for e in exposures], [self.framing(e.item) for e in exposures]
+                [self.prompt(e.item, e.variant) for e in exposures],
+                [self.framing(e.item) for e in exposures],
+                shown=[self.shown(e.item, e.flip) for e in exposures],
             ).joined_with(conditions),
             self._weight(exposures),
             self._masks(exposures, latents.shape),
@@ -145,8 +149,30 @@ class Batches:
         size = (placed.width, placed.height)
         return Framing((whole.width, whole.height), corner, size, placed.frames, placed.fps)
 
+    def shown(self, item: str, flip: bool = False) -> Shown:
+        """The references of a picture, where the family takes any."""
+        return shown_of(self._items[item], self._family, flip)
+
+    def _references(self, shown: Sequence[Shown]) -> dict[str, Tensor]:
+        """Latents of the references of each row, on the device, as ``families.references`` names them."""
+        if not any(one.references for one in shown):
+            return {}
+        size = sizing(self._family, self._config)
+        rows = [
+            [
+                self._cache.get(self._cache.reference_key(sha256, one.flip, size))["latents"].to(self._device)
+                for sha256 in one.references
+            ]
+            for one in shown
+        ]
+        return named(rows)
+
     def conditioning(
-        self, prompts: Sequence[str], framings: Sequence[Framing] = (), guidance: float | None = None
+        self,
+        prompts: Sequence[str],
+        framings: Sequence[Framing] = (),
+        guidance: float | None = None,
+        shown: Sequence[Shown] = (),
     ) -> Conditioning:
         """Encoded prompts on the device, one row each.
 
@@ -154,12 +180,19 @@ class Batches:
             prompts: as they were cached.
             framings: one per prompt; without them whole pictures of the run's resolution are meant.
             guidance: what a denoiser with embedded guidance is told; None for what training tells it.
+            shown: the references of each row; without them there are none.
         """
+        shown = shown or [NOTHING] * len(prompts)
         if self._config.adapter.text_encoder:
             encoded = self._family.encode_prompts(self._model, prompts)
         else:
-            rows = [self._cache.get(self._cache.prompt_key(prompt)) for prompt in prompts]
-            encoded = Conditioning.joined(rows, self._device)
+            size = sizing(self._family, self._config)
+            keys = [
+                self._cache.prompt_key(prompt, read_by_prompt(one, self._family), size)
+                for prompt, one in zip(prompts, shown, strict=True)
+            ]
+            encoded = Conditioning.joined([self._cache.get(key) for key in keys], self._device)
+        encoded = Conditioning({**encoded.tensors, **self._references(shown)})
         if guidance is None:
             told = self._config.objective.guidance
             guidance = self._family.training_guidance if told is None else told

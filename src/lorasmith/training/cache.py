@@ -24,6 +24,7 @@ from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError
 from lorasmith.families import Base
 from lorasmith.files import write_atomically
+from lorasmith.training.references import NOTHING, Shown
 
 _FORMAT: Final = 1  # raise it when what is stored under a key changes its meaning
 MEMORY_BYTES: Final = 512 * 2**20
@@ -94,8 +95,14 @@ class Cache:
         size = (item.width, item.height, placed.width, placed.height)
         return _key("mask", self.latents_of, item.mask, *size, "fp32")
 
-    def prompt_key(self, prompt: str) -> str:
-        return _key("prompt", self.prompts_of, prompt, "fp32")
+    def prompt_key(self, prompt: str, shown: Shown = NOTHING, sizing: str = "") -> str:
+        """Of a prompt, and of the references that were read with it."""
+        seen = (shown.references, shown.flip, sizing) if shown.references else ()
+        return _key("prompt", self.prompts_of, prompt, *seen, "fp32")
+
+    def reference_key(self, sha256: str, flip: bool, sizing: str) -> str:
+        """Of the latents of a reference picture; ``sizing`` says how large it is made."""
+        return _key("reference", self.latents_of, sha256, flip, sizing, "fp32")
 
     def has(self, key: str) -> bool:
         """Whether an undamaged entry exists."""

@@ -71,7 +71,8 @@ def _step(run: Run, config: TrainConfig) -> int:
     shape = (config.train_batch_size, *run.family.latent_shape(run.model, *side, frames))
     framing = replace(run.batches.framing(run.batches.names()[0]), size=side, frames=frames)
     with torch.no_grad():
-        sample = run.batches.conditioning([""], [framing]).tensors
+        first = run.batches.names()[0]
+        sample = run.batches.conditioning([""], [framing], shown=[run.batches.shown(first)]).tensors
         blank = run.family.blank_conditions(run.model, *side, frames)
         sample = {**sample, **{name: tensor.to(run.device) for name, tensor in blank.items()}}
     live = _Live()

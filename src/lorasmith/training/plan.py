@@ -18,10 +18,12 @@ from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Base, Family
 from lorasmith.training.masks import counting
+from lorasmith.training.references import refuse_unpaired, takes
 from lorasmith.training.sampler import CAPTION_VARIANTS, Sampler
 from lorasmith.training.windows import frames_of
 
 _FLOAT_BYTES: Final = 4
+_REFERENCE_SIDE: Final = 1024  # what the pipelines of families that edit bring a picture to
 _FILE_BYTES: Final = 4096  # header and the block a small file occupies
 _LATENT_CHANNELS: Final = 16  # the most any family has: an upper bound
 _TEXT_WIDTH: Final = 2048  # likewise, where the base's own config does not say
@@ -126,12 +128,14 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
 
     Raises:
-        DatasetError: no picture is left to train on, or there are regularisation pictures and no weight for them.
+        DatasetError: no picture is left to train on, there are regularisation pictures and no weight for them, or the
+            family edits pictures and some have no reference, or too many.
         ConfigError: at so small a resolution sides would have lengths that the family cannot work on.
     """
     resolution = config.data.resolution or family.default_resolution
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
+    refuse_unpaired(version, family)
     _refuse_uneven(resolution, config.data.buckets, family)
     frames = frames_of(config, family)
 
@@ -169,7 +173,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
         exposures=config.exposures,
         epochs=sampler.epoch,
         exposures_per_image=sampler.exposures(),
-        disk=_disk_need(config, family, arrangement, validation, counting(version.items, config), base),
+        disk=_disk_need(config, family, arrangement, validation, counting(version.items, config), version.items, base),
     )
 
 
@@ -226,6 +230,7 @@ def _disk_need(
     arrangement: Arrangement,
     validation: tuple[Placed, ...],
     masked: Sequence[Item],
+    items: Sequence[Item],
     base: Base | None,
 ) -> DiskNeed:
     header = base.header if base else None
@@ -244,7 +249,11 @@ def _disk_need(
     masks = sum(entry(p, 1) for p in placed if p.item in names)
     wordings = len(placed) * (CAPTION_VARIANTS if config.data.shuffle_captions else 1) + len(config.sample.prompts) + 1
     width = int(header.configs.get("unet", {}).get("cross_attention_dim", _TEXT_WIDTH)) if header else _TEXT_WIDTH
+    wordings *= mirrored if family.prompts_see_references else 1
     prompts = wordings * (family.max_prompt_tokens * width * _FLOAT_BYTES + _FILE_BYTES)
+    side = config.data.reference_resolution or _REFERENCE_SIDE
+    one = family.latent_scale(side) ** 2 * _LATENT_CHANNELS * _FLOAT_BYTES * 5 // 4 + _FILE_BYTES
+    beside = len({sha256 for item in items for sha256 in item.references}) * one if takes(family) else 0
     parameters = adapter_parameters(config, family, header)
     trained = parameters + (parameters // config.adapter.rank if config.adapter.use_dora else 0)  # with magnitudes
     exported = parameters * (DORA_RANK_FACTOR if config.adapter.use_dora else 1)
@@ -252,7 +261,7 @@ def _disk_need(
     longest = config.sample.frames or max((p.frames for p in placed), default=1)
     previews = len(config.sample.prompts) * (1 + (config.max_train_steps // (config.sample.every_steps or 10**9)) + 1)
     return DiskNeed(
-        cache=latents * mirrored + masks + (0 if config.adapter.text_encoder else prompts),
+        cache=(latents + beside) * mirrored + masks + (0 if config.adapter.text_encoder else prompts),
         checkpoints=(config.checkpoint.keep + 1) * (trained * copies * _FLOAT_BYTES + 16 * _FILE_BYTES),
         # a clip's first frame lies beside it
         samples=previews * (resolution * resolution * 3 * (longest + 1 if longest > 1 else 1) + _FILE_BYTES),

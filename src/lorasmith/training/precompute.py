@@ -19,10 +19,21 @@ from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Phase, Progress
+from lorasmith.families import Family, Model
 from lorasmith.jobfolder import Control
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting, latent_mask
 from lorasmith.training.plan import Plan
+from lorasmith.training.references import (
+    NOTHING,
+    Shown,
+    of_previews,
+    pixels_of_reference,
+    shown_of,
+    sizing,
+    takes,
+    turned,
+)
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
 from lorasmith.training.setting import Pictures, Setting
 
@@ -61,7 +72,8 @@ def precompute(
     if not _masks(cache, setting, wanted_items, control):
         return False
     missing = [entry for entry in latents if not cache.has(entry[0])]
-    if missing:
+    references = _missing_references(cache, setting, wanted_items)
+    if missing or references:
         model = family.load(setting.base, parts=("vae",), dtype=torch.float32, device=setting.device)
         for done, (key, item, placed, flip) in enumerate(missing):
             if control().wanted != "run":
@@ -70,22 +82,33 @@ def precompute(
             with torch.no_grad():
                 told = {name: tensor[0] for name, tensor in family.encode_conditions(model, pixels).items()}
                 cache.put(key, {"latents": _finite(family.encode_images(model, pixels)[0], item), **told})
-            emit(Progress(done + 1, len(missing), unit="pictures"))
+            emit(Progress(done + 1, len(missing) + len(references), unit="pictures"))
+        for done, (key, sha256, flip) in enumerate(references, start=len(missing)):
+            if control().wanted != "run":
+                return False
+            image = turned(setting.pictures.open_reference(sha256), flip)
+            pixels = torch.from_numpy(pixels_of_reference(image, family, config.data.reference_resolution))
+            with torch.no_grad():
+                encoded_image = family.encode_images(model, pixels.to(setting.device))[0]
+                cache.put(key, {"latents": _finite(encoded_image, items[references[key, sha256, flip]])})
+            emit(Progress(done + 1, len(missing) + len(references), unit="pictures"))
         del model
         _free()
     if config.adapter.text_encoder:
         return True  # prompts are encoded live, by an encoder that is learning
-    prompts = [p for p in prompts_of_run(plan, version, config) if not cache.has(cache.prompt_key(p))]
+    size = sizing(family, config)
+    tellings = tellings_of_run(plan, version, config, family)
+    prompts = [one for one in tellings if not cache.has(cache.prompt_key(*one, size))]
     if prompts:
         model = family.load(
             setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device
         )
-        for done, prompt in enumerate(prompts):
+        for done, (prompt, shown) in enumerate(prompts):
             if control().wanted != "run":
                 return False
             with torch.no_grad():
-                encoded = family.encode_prompts(model, [prompt]).tensors
-            cache.put(cache.prompt_key(prompt), {name: tensor[0] for name, tensor in encoded.items()})
+                encoded = _encoded(setting, model, prompt, shown)
+            cache.put(cache.prompt_key(prompt, shown, size), {name: tensor[0] for name, tensor in encoded.items()})
             emit(Progress(done + 1, len(prompts), unit="prompts"))
         del model
         _free()
@@ -104,6 +127,54 @@ def _masks(cache: Cache, setting: Setting, only: set[str], control: Callable[[],
         cells = latent_mask(setting.pictures, item, placed, setting.family)
         cache.put(key, {"mask": torch.from_numpy(cells)})
     return True
+
+
+def _encoded(setting: Setting, model: Model, prompt: str, shown: Shown) -> dict[str, Tensor]:
+    """One prompt, with the references where the text encoder looks at them."""
+    if not shown.references:
+        return setting.family.encode_prompts(model, [prompt]).tensors
+    images = [turned(setting.pictures.open_reference(sha256), shown.flip) for sha256 in shown.references]
+    side = setting.config.data.reference_resolution
+    return setting.family.encode_instructions(model, [prompt], [images], side).tensors
+
+
+def _missing_references(cache: Cache, setting: Setting, only: set[str]) -> dict[tuple[str, str, bool], str]:
+    """References to encode: key, hash and mirror, each with the name of a picture that has it."""
+    size = sizing(setting.family, setting.config)
+    placed = {one.item for one in _all_placed(setting.plan)}
+    found: dict[tuple[str, str, bool], str] = {}
+    for item in setting.version.items if takes(setting.family) else ():
+        if item.name not in only or item.name not in placed:
+            continue
+        for sha256 in item.references:
+            for flip in (False, True) if setting.config.data.flip else (False,):
+                key = cache.reference_key(sha256, flip, size)
+                if (key, sha256, flip) not in found and not cache.has(key):
+                    found[key, sha256, flip] = item.name
+    return found
+
+
+def tellings_of_run(
+    plan: Plan, version: DatasetVersion, config: TrainConfig, family: Family
+) -> list[tuple[str, Shown]]:
+    """Every prompt the run can need with the references it is read with, once."""
+    if not family.prompts_see_references:
+        return [(prompt, NOTHING) for prompt in prompts_of_run(plan, version, config)]
+    items = {item.name: item for item in version.items}
+    variants = range(CAPTION_VARIANTS if config.data.shuffle_captions else 1)
+    found: dict[tuple[str, Shown], None] = {}
+    for placed in _all_placed(plan):
+        item = items[placed.item]
+        words = [
+            wording(item.caption, variant, seed=config.seed, keep_tokens=config.data.keep_tokens)
+            for variant in variants
+        ]
+        for flip in (False, True) if config.data.flip else (False,):
+            found.update(dict.fromkeys((prompt, shown_of(item, family, flip)) for prompt in ("", *words)))
+    prompts = preview_prompts(config)
+    for prompt, shown in zip(prompts, of_previews(plan, version, family, len(prompts)), strict=True):
+        found.update({("", shown): None, (prompt, shown): None})
+    return list(found)
 
 
 def prompts_of_run(plan: Plan, version: DatasetVersion, config: TrainConfig) -> list[str]:

@@ -24,6 +24,7 @@ from lorasmith.families import Family, Framing, Model
 from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
 from lorasmith.training.objective import shifted
+from lorasmith.training.references import NOTHING, Shown
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Preview:
     model: Model
     batches: Batches
     device: torch.device
+    shown: Sequence[Shown] = ()
+    """The references of each prompt, for families that edit."""
     _vae: Any = field(default=None)
 
     @torch.no_grad()
@@ -69,7 +72,8 @@ class Preview:
             seed = self.config.seed + number
             if not path.exists():
                 with precision:
-                    latents = self._denoise(prompt, seed, self._begin(number))
+                    shown = self.shown[number] if self.shown else NOTHING
+                    latents = self._denoise(prompt, seed, self._begin(number), shown)
                 self._write(path, self._decode(latents))
             moving = path.with_suffix(".webp")
             clip = f"{self.folder.name}/{moving.name}" if moving.exists() else ""
@@ -85,13 +89,13 @@ class Preview:
             return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
         return _Beginning(self.side, self.side, self.frames, placed.fps)
 
-    def _denoise(self, prompt: str, seed: int, begun: _Beginning) -> Tensor:
+    def _denoise(self, prompt: str, seed: int, begun: _Beginning, shown: Shown) -> Tensor:
         """Latents (1, C, h, w) or (1, C, f, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
         guided = self.config.guidance_scale > 1 and self.family.guidance(self.model) == "classifier_free"
         prompts = ["", prompt] if guided else [prompt]
         size = (begun.width, begun.height, begun.frames)
         framings = [Framing.whole(*size, begun.fps)] * len(prompts)
-        conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale)
+        conditioning = self.batches.conditioning(prompts, framings, self.config.guidance_scale, [shown] * len(prompts))
         rows_of = {name: tensor.expand(len(prompts), *tensor.shape[1:]) for name, tensor in begun.conditions.items()}
         conditioning = conditioning.joined_with(rows_of)
         shape = (1, *self.family.latent_shape(self.model, *size))

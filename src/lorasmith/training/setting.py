@@ -23,6 +23,10 @@ class Pictures(Protocol):
         """The picture, RGB."""
         ...
 
+    def open_reference(self, sha256: str) -> Image.Image:
+        """A reference picture, RGB."""
+        ...
+
     def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
         """These frames of an item that is a clip, in order, RGB."""
         ...
