@@ -16,11 +16,11 @@ from typing import Literal
 
 import psutil
 
-from lorasmith.cards import way_to_ask
 from lorasmith.datasets.clips.program import find_ffmpeg, version_of
 from lorasmith.errors import BaseError
 from lorasmith.files import bytes_in_words
 from lorasmith.hardware import nvidia_cards, torch_build
+from lorasmith.queue.cards import way_to_ask
 
 Verdict = Literal["good", "note", "missing"]
 

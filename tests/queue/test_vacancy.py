@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from lorasmith import cards, doctor, hardware
-from lorasmith.cards import CardUse, card_use, way_to_ask
+from lorasmith import doctor, hardware
+from lorasmith.queue import cards
+from lorasmith.queue.cards import CardUse, card_use, way_to_ask
 from lorasmith.queue.vacancy import Vacancy
 from lorasmith.queue.verbs import Placement, Queue
 from tests.queue.test_dispatcher import dispatcher, reach, submit

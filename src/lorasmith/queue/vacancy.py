@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from lorasmith.cards import CardUse, card_use
+from lorasmith.queue.cards import CardUse, card_use
 
 log = logging.getLogger(__name__)
 _SLACK: Final = 256 * 1024 * 1024  # bytes by which a card may be fuller than before: a desktop breathes
