@@ -11,6 +11,8 @@ import torch
 from lorasmith.adapters.file import read_adapter, write_adapter
 from lorasmith.adapters.fusion import slices_of, stemmed
 from lorasmith.adapters.module import LoraModule
+from lorasmith.adapters.places import Places, taken_apart
+from lorasmith.adapters.static_checks import check_against_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import AdapterError
 from tests.bases.corpus import MODELS, Model, build, in_original_names
@@ -100,3 +102,21 @@ def test_original_names_in_files_are_layers_of_the_original_model(model: Model) 
     for layer in chosen:
         stem = family.key_names(family.denoiser_part, layer)
         assert f"{stem.removeprefix('diffusion_model.')}.weight" in released, layer
+
+
+def test_a_fused_module_that_does_not_fit_the_base_stays_whole_and_is_found_out(tmp_path: Path) -> None:
+    modules = block()
+    path = tmp_path / "fused.safetensors"
+    write_adapter(path, modules, family=FAMILY, dtype="fp32", metadata={})
+    adapter = read_adapter(path)
+    for wider in (0, 4):
+        rows = {(m.part, m.module): (m.up.shape[0] + (wider if m.module.endswith("to_v") else 0), 12) for m in modules}
+        fused = slices_of([(part, module, shape[0]) for (part, module), shape in rows.items()], FAMILY)
+        stems = {f"{stem}[{n}]": (one.part, one.module) for stem, made in fused.items() for n, one in enumerate(made)}
+        stems |= {FAMILY.key_names(part, module): (part, module) for part, module in rows}
+        places = Places(rows, stems, fused)
+        apart = taken_apart(adapter, places)
+        assert len(apart.modules) == (2 if wider else 4)
+        found = check_against_base(apart, places, "the base")
+        assert bool(found) == bool(wider), found
+        assert not found or "another shape than the base's layers" in found[0]

@@ -87,3 +87,32 @@ def test_refusals_are_one_sentence_with_the_exit_code(
         said = capsys.readouterr().err
         assert said.startswith("Error: ") and len(said.splitlines()) <= 2, said
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_calculate_says_a_run_in_all_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["--home", str(tmp_path / "home"), "calculate"]
+    asked = ["--pictures", "24", "--repeats", "10", "--batch-size", "2", "--regularisation", "5"]
+    assert run([*home, *asked, "--exposures", "80", "--seconds-per-step", "2"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "1,160 steps = 8 epochs",
+        "shown 80 times",
+        "38 min 40 s",
+        "as you say",
+        "notebooks  960",
+        "kohya      1,920",
+    ):
+        assert words in said, words
+    assert run([*home, *asked, "--epochs", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1160
+    for wrong, said in ((["--epochs", "1", "--steps", "2"], "epochs and as steps"), (["--pictures", "0"], "pictures")):
+        assert run([*home, "--pictures", "9", *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert run([*home, "dogs"]) == 3
+
+
+def test_inspect_has_one_home(tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, "inspect", lora) == 0
+    below = capsys.readouterr().out
+    assert run(["--home", str(tmp_path / "home"), "inspect", str(lora)]) == 0
+    assert set(below.splitlines()) <= set(capsys.readouterr().out.splitlines())

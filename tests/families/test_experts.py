@@ -22,11 +22,12 @@ from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
 from lorasmith.studio import Studio
+from lorasmith.trainers.native import plugin as native
 from lorasmith.training.loop import restore, train
 from tests.families.moving import with_clips
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
 from tests.families.tiny import RECORDS, Record, build_wan, make
-from tests.training.home import make_dataset, quick_config
+from tests.training.home import make_dataset, make_job, quick_config
 from tests.training.runs import Said
 
 PROMPT = "zib, a large red star"
@@ -146,6 +147,18 @@ def test_one_job_two_adapters_each_with_its_certificate_and_both_paint(pair: Pat
     assert len(set(clips)) == 4, "both together, and each of them, change what is painted"
     shutil.copy(folder / "moves_low_noise.safetensors", folder / "renamed.safetensors")
     assert painted("<lora:renamed:1>", "renamed") != clips[0], "the file itself says for which expert it is"
+
+
+def test_a_rehearsal_of_windows_of_clips_goes_through_every_stage(pair: Path, tmp_path: Path) -> None:
+    """Several windows of one clip, some of which two steps show: they are cached by their items."""
+    version = with_clips(tmp_path, make_dataset(tmp_path))
+    config = quick_config(pair, **{
+        "dataset": version.reference, "data.frames": 5, "data.cut": "chunks", "adapter.targets": "attention",
+        "objective.min_snr_gamma": None, "objective.noise_offset": 0.0, "sample.frames": 5, "sample.steps": 1,
+    })  # fmt: skip
+    job = make_job(tmp_path, config, version, rehearse=True)
+    answer = native.train(job, Said(), Control)
+    assert answer["rehearsal"] and answer["seconds_per_step"] > 0 and answer["cached_pictures"] > 0
 
 
 def test_a_file_that_does_not_say_its_expert_is_refused(pair: Path, tmp_path: Path) -> None:

@@ -128,12 +128,12 @@ def export(folder: JobFolder, training: Run, setting: Setting, emit: Emit) -> di
     )
     metadata = describe(config, setting.version, base, trained=facts)
     first, *more = [
-        _prove(folder, setting, own, metadata, word, emit) for word, own in _files(training, modules).items()
+        _prove(folder, setting, own, metadata, word, emit) for word, own in files_of(training, modules).items()
     ]
     return {**first, "steps": training.step, "losses": losses, **({"more": more} if more else {})}
 
 
-def _files(training: Run, modules: Sequence[LoraModule]) -> dict[str, list[LoraModule]]:
+def files_of(training: Run, modules: Sequence[LoraModule]) -> dict[str, list[LoraModule]]:
     """The modules of each file, by the word that ends its name: of several experts, each has its own."""
     family = training.family
     if not training.model.experts:

@@ -53,6 +53,7 @@ class _Rehearsal:
 
     def run(self) -> dict[str, Any]:
         from lorasmith.adapters.file import write_adapter
+        from lorasmith.trainers.native import files_of
         from lorasmith.training import memory
         from lorasmith.training.assembly import assemble
         from lorasmith.training.cache import Cache, encoders_of
@@ -62,7 +63,8 @@ class _Rehearsal:
         config, plan, family = self.setting.config, self.setting.plan, self.setting.family
         ahead = sampler_of(config, plan.buckets)
         ahead.skip(STEPS * config.gradient_accumulation_steps)
-        shown = {name for name, count in ahead.exposures().items() if count}
+        counts = ahead.exposures()
+        shown = {placed.item for bucket in plan.buckets for placed in bucket.placed if counts[placed.key]}
         shown |= {placed.item for placed in plan.validation}
         with self.timed("caching"):
             cache = Cache(self.out / "cache", *encoders_of(self.setting.base))
@@ -79,8 +81,9 @@ class _Rehearsal:
         restore(running, saved)
         with self.timed("exporting"):
             modules, _ = running.lora.export()
-            path = self.out / "adapter.safetensors"
-            write_adapter(path, modules, family=family, dtype=config.export.dtype, metadata={})
+            for word, own in files_of(running, modules).items():
+                path = self.out / f"adapter{word}.safetensors"
+                write_adapter(path, own, family=family, dtype=config.export.dtype, metadata={})
         step = stopwatch.step_seconds[-1]
         return {
             "rehearsal": True,

@@ -141,6 +141,10 @@ class Batches:
         rows = [{n: t for n, t in self._cache.get(key).items() if n != "latents"} for key in keys]
         return {name: torch.stack([row[name] for row in rows]).to(self._device) for name in rows[0]}
 
+    def is_cached(self, item: str) -> bool:
+        """Whether its latents are there; in a rehearsal, few are."""
+        return self._cache.has(self._cache.latent_key(self._items[item], self._placed[item], False))
+
     def framing(self, item: str) -> Framing:
         """How a picture lies in its bucket."""
         placed, whole = self._placed[item], self._items[item]

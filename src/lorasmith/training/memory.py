@@ -65,12 +65,17 @@ def peak_device_bytes(device: torch.device) -> int:
 def lighter(config: TrainConfig, family: Family, doing: str = "training") -> list[tuple[str, dict[str, Any]]]:
     """The config changes that save memory there, cheapest for the result first, each in words and as values.
 
-    None that is already made. Pictures and prompts are cached one by one in fp32 and the file is written on the CPU:
-    only the size of the pictures and of the adapter matter there.
+    None that is already made; fewer frames are named for families of clips, whatever the run shows. Pictures and
+    prompts are cached one by one in fp32 and the file is written on the CPU: only the size of the pictures and of the
+    adapter matter there.
     """
     resolution = config.data.resolution or family.default_resolution
     smaller = int(resolution * 0.75) // 64 * 64
     picture = [_rung({"data.resolution": smaller})] if 64 <= smaller < resolution else []
+    frames = (config.data.frames or family.default_frames) if family.frame_step else 1
+    fewer = (frames // 2) // (family.frame_step or 1) * family.frame_step + 1
+    if fewer < frames:
+        picture.insert(0, _rung({"data.frames": fewer}))
     rank = [_rung({"adapter.rank": config.adapter.rank // 2})] if config.adapter.rank > 4 else []
     if doing == "caching":
         return picture

@@ -83,11 +83,12 @@ class Preview:
         """What the preview of that number begins with: nothing, or a picture of the dataset, in its size, where the
         denoiser is told of one."""
         names = self.batches.names()
-        placed = self.batches.placed(names[number % len(names)])
+        if not self.family.blank_conditions(self.model, self.side, self.side, self.frames):
+            return _Beginning(self.side, self.side, self.frames, self.batches.placed(names[0]).fps)
+        turned = names[number % len(names) :] + names[: number % len(names)]
+        placed = self.batches.placed(next(name for name in turned if self.batches.is_cached(name)))
         conditions = self.batches.conditions([(placed.key, False)])
-        if conditions:
-            return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
-        return _Beginning(self.side, self.side, self.frames, placed.fps)
+        return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
 
     def _denoise(self, prompt: str, seed: int, begun: _Beginning, shown: Shown) -> Tensor:
         """Latents (1, C, h, w) or (1, C, f, h, w) of a prompt, by the base's own scheduler, guided as the family is."""

@@ -43,6 +43,14 @@ TASKS: Final = (
     ("History, restore, branch", "/history"),
 )
 """What one does with a dataset, in the words people look for, and where."""
+PAGES: Final = (
+    ("LoRA files: inspect, resize, convert, edit", "/loras"),
+    ("Merge LoRAs", "/loras/merge"),
+    ("Compare LoRAs: diff, interference", "/loras/compare"),
+    ("Use LoRAs in ComfyUI, A1111, diffusers", "/loras/use"),
+    ("Calculator: exposures, epochs, steps, time", "/calculator"),
+)
+"""Pages that the navigation has no room for."""
 
 
 @router.get("/places")
@@ -58,5 +66,6 @@ def places(request: Request, at: Annotated[str, Query(max_length=2000)] = "") ->
     found += [{"word": name, "address": f"/models/{name}", "kind": "model"} for name in studio.library.names()]
     found += [{"word": word, "address": address, "kind": here} for word, address in tasks]
     found += [{"word": job.id, "address": f"/jobs/{job.id}", "kind": "job"} for job in studio.jobs()[-_MOST:]]
+    found += [{"word": word, "address": address, "kind": "page"} for word, address in PAGES]
     found += helping.places()
     return JSONResponse(found)

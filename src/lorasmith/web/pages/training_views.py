@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -10,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.bucket_plan import BucketLoad, BucketPlan, Landing
 from lorasmith.datasets.eyes import eye_of, eyes
-from lorasmith.datasets.eyes.seeing import Seen, tally
+from lorasmith.datasets.eyes.seeing import Seen, Tally, tally
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.report import figures as drawing
 from lorasmith.datasets.statistics import Statistics
@@ -39,7 +40,7 @@ def training(request: Request, name: str, through: Lensed, bucket: str = "") -> 
         return studio.curate.buckets(version, lens)
 
     def shape(plan: BucketPlan) -> dict[str, Any]:
-        items = {item.name: item for item in version.items}
+        items, enlarged = {item.name: item for item in version.items}, plan.enlarged()
         wanted = [one for one in plan.buckets if bucket in ("", f"{one.width}x{one.height}")]
         if not wanted and bucket:
             raise ConfigError(f"There is no bucket {bucket}.", "Look at all of them.")
@@ -49,8 +50,8 @@ def training(request: Request, name: str, through: Lensed, bucket: str = "") -> 
             "through": through,
             "bucket": bucket,
             "buckets": [(one, _landed(one, items, _ALL if bucket else _LANDED)) for one in wanted],
-            "enlarged": _with_items(plan.enlarged()[:_LANDED], items),
-            "enlarged_count": len(plan.enlarged()),
+            "enlarged": _with_items(enlarged[:_LANDED], items),
+            "enlarged_count": len(enlarged),
             "cropped_count": len(plan.cropped(0.1)),
             "validation": len(plan.validation),
         }
@@ -78,21 +79,21 @@ def trainers_eye(
     version = studio.dataset(name)
     lens, eye = through.lens(studio), eye_of(through.trainer or "lorasmith")
 
-    def work(look: Look) -> list[Seen]:
-        return studio.curate.see(version, eye.name, lens, originals=originals, progress=look.watch)
+    def work(look: Look) -> _Eyed:
+        return _Eyed.of(studio.curate.see(version, eye.name, lens, originals=originals, progress=look.watch))
 
-    def shape(seen: list[Seen]) -> dict[str, Any]:
-        ours = [one for one in seen if one.differences and (not note or any(d.id == note for d in one.differences))]
-        ours = sorted(ours, key=lambda one: _GRAVITY[one.severity]) or ([] if note else seen)
+    def shape(eyed: _Eyed) -> dict[str, Any]:
+        ours = [one for one in eyed.differing if not note or any(d.id == note for d in one.differences)]
+        ours = ours or ([] if note else eyed.seen)
         items = {item.name: item for item in version.items}
         return {
             "eye": eye,
             "through": through,
             "originals": originals,
             "note": note,
-            "tallies": tally(seen),
-            "count": len(seen),
-            "as_meant": sum(not one.differences for one in seen),
+            "tallies": eyed.tallies,
+            "count": len(eyed.seen),
+            "as_meant": len(eyed.seen) - len(eyed.differing),
             "shown": [(one, items[one.item]) for one in ours[at : at + _SEEN]],
             "of": len(ours),
             "at": at,
@@ -140,6 +141,21 @@ def figures(request: Request, name: str, through: Lensed) -> HTMLResponse:
         return framed(request, "datasets/figures.html", version, "figures", f"Figures of {version.dataset}", **context)
 
     return looked(request, version, page_of, ("figures", through), work, "datasets/counted.html", shape)
+
+
+@dataclass(frozen=True)
+class _Eyed:
+    """What an eye saw, sorted and counted once and not for every page."""
+
+    seen: list[Seen]
+    differing: list[Seen]
+    """What is not seen as it is meant, worst first."""
+    tallies: list[Tally]
+
+    @classmethod
+    def of(cls, seen: list[Seen]) -> _Eyed:
+        differing = [one for one in seen if one.differences]
+        return cls(seen, sorted(differing, key=lambda one: _GRAVITY[one.severity]), tally(seen))
 
 
 def _landed(bucket: BucketLoad, items: dict[str, Item], most: int) -> list[tuple[Landing, Item]]:
