@@ -55,6 +55,8 @@ TINY: tuple[Tiny, ...] = (
     Tiny("wan", "WanTransformer3DModel", "WanLoraLoaderMixin", {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4, "text_dim": 32, "freq_dim": 16, "ffn_dim": 48}),
     Tiny("ltx", "LTXVideoTransformer3DModel", "LTXVideoLoraLoaderMixin", {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 8, "cross_attention_dim": 16, "in_channels": 8, "out_channels": 8, "caption_channels": 16}),
     Tiny("hunyuan_video", "HunyuanVideoTransformer3DModel", "HunyuanVideoLoraLoaderMixin", {"num_layers": 2, "num_single_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "out_channels": 4, "text_embed_dim": 16, "pooled_projection_dim": 8, "rope_axes_dim": (4, 6, 6)}),
+    Tiny("ltx2", "LTX2VideoTransformer3DModel", "LTX2LoraLoaderMixin", {"in_channels": 16, "out_channels": 16, "num_attention_heads": 2, "attention_head_dim": 16, "cross_attention_dim": 32, "audio_in_channels": 8, "audio_out_channels": 8, "audio_num_attention_heads": 2, "audio_attention_head_dim": 8, "audio_cross_attention_dim": 16, "num_layers": 2, "caption_channels": 32}),
+    Tiny("qwen_image_21", "QwenImage21Transformer2DModel", "QwenImageLoraLoaderMixin", {"in_channels": 8, "out_channels": 8, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2, "context_in_dim": 32, "axes_dims_rope": (4, 6, 6)}),
 )  # fmt: skip
 
 

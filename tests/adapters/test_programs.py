@@ -33,6 +33,12 @@ EXPECTED: Mapping[str, tuple[float | None, ...]] = {  # ComfyUI, A1111, Forge, I
     "hunyuan_video": (1, None, None, None),
     "krea2": (1, None, None, 0),  # InvokeAI tells it by the text fusion, which is not trained; one can say it by hand
     "qwen_image_21": (1, None, None, None),
+    "flux_kontext": (1, None, 1, 1),
+    "qwen_image_edit": (1, None, None, 1),
+    "qwen_image_edit_plus": (1, None, None, 1),
+    "wan_ti2v": (1, None, None, 1),
+    "wan_i2v": (1, None, None, None),
+    "anima": (1, None, None, 1),
 }
 FAMILIES = {name: RECORDS[name] for name in EXPECTED}
 
@@ -64,7 +70,8 @@ def stems_of(family: Family, layers: Any) -> dict[str, set[str]]:
 
 def map_of(program: str, name: str) -> KeyMap | None:
     family = registered_families()[name]
-    return key_map(program, family.elsewhere.get(program, ""), rules_of(name), layers_of(name))
+    rules = family.layer_rules or rules_of(name)
+    return key_map(program, family.elsewhere.get(program, ""), rules, layers_of(name))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -80,6 +87,11 @@ def test_what_each_program_reads_of_the_file_we_write(name: str) -> None:
     assert shares == [share if share is None else pytest.approx(share) for share in EXPECTED[name]]
 
 
+def test_every_family_is_in_the_table() -> None:
+    transformers = {name for name, family in registered_families().items() if family.denoiser_part != "unet"}
+    assert set(EXPECTED) == transformers, "state `elsewhere` in the family, and here what comes of it"
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_names_classes_that_are_stated(name: str) -> None:
     for program, kind in registered_families()[name].elsewhere.items():
@@ -90,6 +102,8 @@ def test_a_family_names_classes_that_are_stated(name: str) -> None:
 def test_the_table_of_dialects_agrees_with_the_key_maps(name: str) -> None:
     """What ``formats`` promises of ComfyUI before a file is written is what its key map then reads."""
     family, keys = registered_families()[name], map_of("ComfyUI", name)
+    if not rules_of(name):
+        pytest.skip("its dialects are those of the family that its layers are called after")
     preset = family.target_presets[str(family.defaults["adapter"]["targets"])]
     targets = targeted(denoiser(name), preset, family.excluded_targets)
     assert keys is not None

@@ -196,6 +196,10 @@ def _finder(program: str, places: Places, family: Family) -> _Finder:
     return _Finder(skipped, rows=keys.rows)
 
 
+def _rules(family: Family) -> str:
+    return family.layer_rules or rules_of(family.name)
+
+
 def _remedy(program: str, lost: Sequence[str], count: int, family: Family) -> str:
     """What a program passes over, and what can be done."""
     what = (

@@ -187,6 +187,9 @@ class Family(ABC):
     elsewhere: ClassVar[Mapping[str, str]] = {}
     """By program, the class of models it runs such a base as, in its own words: ``adapters.programs`` says which names
     of layers each class reads. Programs left out do not know the family. A UNet needs none: its config tells."""
+    layer_rules: ClassVar[str] = ""
+    """The rules of ``adapters/dialects/layers.json`` by which its layers' names translate into the release's; left out,
+    those that stand there under the family's own name."""
     time_sampling: ClassVar[TimeSampling] = TimeSampling()
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0

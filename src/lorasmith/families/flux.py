@@ -62,6 +62,7 @@ class Flux(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Flux", "Forge": "flux", "InvokeAI": "flux"})
+    layer_rules: ClassVar[str] = "flux"
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 11.90, "schnell": 11.89})
     excluded_targets: ClassVar[tuple[str, ...]] = (

@@ -73,6 +73,7 @@ class Wan(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21", "InvokeAI": "wan"})
+    layer_rules: ClassVar[str] = "wan"
     time_sampling: ClassVar[TimeSampling] = TimeSampling("uniform")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"t2v_1.3b": 1.42, "t2v_14b": 14.29})

@@ -36,6 +36,7 @@ class WanFromPicture(Wan):
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
     shift_of_pair: ClassVar[float] = 5.0
     begins_with_picture: ClassVar[bool] = True
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21"})
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"i2v_14b_2.1": 16.40, "i2v_14b_2.2": 14.29})
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

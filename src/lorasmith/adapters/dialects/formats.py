@@ -76,7 +76,9 @@ READ_BY_DIFFUSERS: Final[Mapping[str, frozenset[str]]] = {
     "lumina2": frozenset({"peft", "comfyui"}),
     "wan": frozenset({"peft", "kohya", "comfyui"}),
     "ltx": frozenset({"peft", "comfyui", "diffusion_pipe"}),
-    "ltx2": frozenset({"peft", "comfyui"}),
+    "ltx2": frozenset({"peft", "comfyui", "diffusion_pipe"}),
+    "qwen_image_21": frozenset({"peft"}),
+    "anima": frozenset({"comfyui"}),
     "hunyuan_video": frozenset({"peft", "diffusion_pipe"}),
 }
 _LUMINA2_BLOCK: Final = frozenset(
