@@ -457,11 +457,16 @@ def caption_payload(
 
 def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a generate job is asked, checked, with absolute paths."""
-    from lorasmith.generation.request import plan_pictures, resolve_request
+    from lorasmith.generation.request import is_hash, plan_pictures, reference_path, resolve_request
 
     asked = resolve_request(dict(values))
     payload = asked.model_dump(mode="json")
     payload["base"] = base_reference(studio, asked.base)
+    places = [(one, reference_path(one, studio.home)) for one in asked.references]
+    for reference, place in places:
+        if not place.is_file():
+            raise InputError(f"There is no picture {reference}.", "Check the path, or the hash of the picture.")
+    payload["references"] = [one if is_hash(one) else str(place.absolute()) for one, place in places]
     for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
         studio.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
     payload["adapters"] = [{"name": str(studio.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
