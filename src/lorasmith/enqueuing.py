@@ -269,16 +269,18 @@ class Enqueue:
         job = self._studio.job(reference)
         record = job.record()
         if record.kind == "train" and "config" in record.payload:
-            return self._retrain(job, changes or {}, placement)
+            return self._retrain(job, changes or {}, placement, lambda folder: _plan_of(job, folder))
         if changes:
             raise ConfigError(f"Job {job.id} is a {record.kind} job and has no values to change.", "Submit it anew.")
-        plan = job.folder.path / sequels.COMMIT
+        return self.amend(reference, {}, placement)
 
-        def prepare(folder: Path) -> None:
-            if plan.exists():
-                shutil.copyfile(plan, folder / sequels.COMMIT)
-
-        return self._submit(record.kind, record.payload, "", _from(job, placement), prepare)
+    def amend(self, reference: str, changes: Mapping[str, Any], placement: Placement | None = None) -> QueuedJob:
+        """The same request once more as a job of its own, with what follows it, and other values where ``changes``
+        names them: the one way to change a job that is no training, for those who know its request."""
+        job = self._studio.job(reference)
+        record = job.record()
+        payload = {**record.payload, **changes}
+        return self._submit(record.kind, payload, "", _from(job, placement), lambda folder: _plan_of(job, folder))
 
     def continue_from(
         self,
@@ -408,6 +410,13 @@ def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
     from lorasmith.queue.dispatcher import Dispatcher
 
     return Dispatcher(studio.queue, **{"collect": lambda job: sequels.collect_ended(studio, job), **settings})
+
+
+def _plan_of(job: Job, folder: Path) -> None:
+    """What shall become of a job's result goes with it into another folder."""
+    for name in (sequels.COMMIT, sequels.ABOUT, sequels.FILE):
+        if (job.folder.path / name).exists():
+            shutil.copyfile(job.folder.path / name, folder / name)
 
 
 def _from(job: Job, placement: Placement | None) -> Placement:
