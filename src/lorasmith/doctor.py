@@ -20,6 +20,7 @@ from lorasmith.datasets.clips.program import find_ffmpeg, version_of
 from lorasmith.errors import BaseError
 from lorasmith.files import bytes_in_words
 from lorasmith.hardware import nvidia_cards, torch_build
+from lorasmith.queue.cards import way_to_ask
 
 Verdict = Literal["good", "note", "missing"]
 
@@ -80,6 +81,7 @@ def examine(home: Path) -> Diagnosis:
             _disk(home),
             _home(home),
             *_cards(cards),
+            *_vacancy(bool(cards)),
             *(_extra(name) for name in EXTRAS),
             _video(),
             _torch(bool(cards)),
@@ -133,6 +135,17 @@ def _cards(cards: Sequence[str]) -> list[Check]:
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return [Check("card", "good", "Apple's own, through MPS")]
     return [Check("card", "note", "no NVIDIA card found", "The sandbox trains on the CPU; real bases want a card.")]
+
+
+def _vacancy(has_card: bool) -> list[Check]:
+    """Whether a card can be asked if it is free, before the queue gives it to the next job."""
+    if not has_card:
+        return []
+    way, lack = way_to_ask()
+    if way:
+        return [Check("cards are asked", "good", f"through {way}, whether they are free before the next job")]
+    advice = 'The queue then trusts that a card is free: python -m pip install "lorasmith[nvml]" lets it look.'
+    return [Check("cards are asked", "note", f"no: {lack}", advice)]
 
 
 def _extra(name: str) -> Check:

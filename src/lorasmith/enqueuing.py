@@ -269,16 +269,18 @@ class Enqueue:
         job = self._studio.job(reference)
         record = job.record()
         if record.kind == "train" and "config" in record.payload:
-            return self._retrain(job, changes or {}, placement)
+            return self._retrain(job, changes or {}, placement, lambda folder: _plan_of(job, folder))
         if changes:
             raise ConfigError(f"Job {job.id} is a {record.kind} job and has no values to change.", "Submit it anew.")
-        plan = job.folder.path / sequels.COMMIT
+        return self.amend(reference, {}, placement)
 
-        def prepare(folder: Path) -> None:
-            if plan.exists():
-                shutil.copyfile(plan, folder / sequels.COMMIT)
-
-        return self._submit(record.kind, record.payload, "", _from(job, placement), prepare)
+    def amend(self, reference: str, changes: Mapping[str, Any], placement: Placement | None = None) -> QueuedJob:
+        """The same request once more as a job of its own, with what follows it, and other values where ``changes``
+        names them: the one way to change a job that is no training, for those who know its request."""
+        job = self._studio.job(reference)
+        record = job.record()
+        payload = {**record.payload, **changes}
+        return self._submit(record.kind, payload, "", _from(job, placement), lambda folder: _plan_of(job, folder))
 
     def continue_from(
         self,
@@ -410,6 +412,13 @@ def make_dispatcher(studio: Studio, settings: Mapping[str, Any]) -> Dispatcher:
     return Dispatcher(studio.queue, **{"collect": lambda job: sequels.collect_ended(studio, job), **settings})
 
 
+def _plan_of(job: Job, folder: Path) -> None:
+    """What shall become of a job's result goes with it into another folder."""
+    for name in (sequels.COMMIT, sequels.ABOUT, sequels.FILE):
+        if (job.folder.path / name).exists():
+            shutil.copyfile(job.folder.path / name, folder / name)
+
+
 def _from(job: Job, placement: Placement | None) -> Placement:
     from dataclasses import replace
 
@@ -448,11 +457,16 @@ def caption_payload(
 
 def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a generate job is asked, checked, with absolute paths."""
-    from lorasmith.generation.request import plan_pictures, resolve_request
+    from lorasmith.generation.request import is_hash, plan_pictures, reference_path, resolve_request
 
     asked = resolve_request(dict(values))
     payload = asked.model_dump(mode="json")
     payload["base"] = base_reference(studio, asked.base)
+    places = [(one, reference_path(one, studio.home)) for one in asked.references]
+    for reference, place in places:
+        if not place.is_file():
+            raise InputError(f"There is no picture {reference}.", "Check the path, or the hash of the picture.")
+    payload["references"] = [one if is_hash(one) else str(place.absolute()) for one, place in places]
     for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
         studio.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
     payload["adapters"] = [{"name": str(studio.adapter(use.name)), "weight": use.weight} for use in asked.adapters]

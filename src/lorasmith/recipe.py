@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lorasmith.config import TrainConfig, known_keys, layer, resolve
@@ -80,7 +81,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     family = family_of(base)
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
-    refuse_idle(who, family, own, config)
+    refuse_idle(who, family, own, config, family.lacks_of(base))
     refuse_unweighed(version, config)
     refuse_unpaired(version, family)
     frames_of(config, family)
@@ -89,7 +90,13 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     return Recipe(config, version, base, family, notices)
 
 
-def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config: TrainConfig) -> None:
+def refuse_idle(
+    trainer: Trainer,
+    family: Family,
+    own: Mapping[str, Any],
+    config: TrainConfig,
+    besides: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """What a trainer cannot do is an error before a run, and no option of the user's is passed over in silence.
 
     A value that is the default anyway may stand in a tree of all options, such as the config of an earlier run.
@@ -99,6 +106,7 @@ def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config
         family: of the base.
         own: the user's values, as ``layer`` gives them.
         config: what they became.
+        besides: keys that these weights lack beside what the family does, with the reason.
 
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
@@ -109,7 +117,7 @@ def refuse_idle(trainer: Trainer, family: Family, own: Mapping[str, Any], config
         raise ConfigError(
             f"The trainer '{trainer.name}' cannot train {family.title}.", "Choose another base or another trainer."
         )
-    for key, reason in lacking(family).items():
+    for key, reason in {**lacking(family), **besides}.items():
         if _at(own, key) is not None and _at(config.model_dump(), key) != _default(known_keys()[key], key):
             raise ConfigError(f"{key} is set, and {family.title} does not have it: {reason}.", "Leave it out.")
     used = trainer.honours()

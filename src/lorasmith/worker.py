@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from lorasmith import processes
 from lorasmith.credentials import Credentials, RedactingFormatter, RedactingStream, redact
-from lorasmith.errors import JobError, LorasmithError, OutOfDisk
+from lorasmith.errors import ConsentNeeded, JobError, LorasmithError, OutOfDisk
 from lorasmith.events import Emit, Event, Finished, Outcome, Phase
 from lorasmith.files import read_json, write_json
 from lorasmith.heartbeat import Heartbeat
@@ -213,13 +213,16 @@ def _run(folder: JobFolder, kind: JobKind, emit: Emit, wishes: Wishes) -> Result
 
 
 def _failure(folder: JobFolder, outcome: Outcome, error: LorasmithError, name: str) -> Result:
+    asked: dict[str, Any] = {}
+    if isinstance(error, ConsentNeeded):  # so that whoever reads this can agree to exactly these words
+        asked = {"consent": {"id": error.notice, "title": error.title, "text": error.text}}
     return Result(
         outcome=outcome,
         message=error.message,
         hint=error.hint,
         error=name,
         exit_code=error.exit_code,
-        output={"log": _tail(folder.path / "log.txt")},
+        output={"log": _tail(folder.path / "log.txt")} | asked,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lorasmith.bases import detect, family_of, open_base, read_header
+from lorasmith.bases import detect, family_of, open_base, read_header, recognition
+from lorasmith.bases.header import Header
 from lorasmith.errors import BaseError
 from lorasmith.sandbox.single_file import write_single_file
 from tests.tiny import build_tiny_base
@@ -378,3 +380,23 @@ def test_min_snr_is_off_by_default_where_it_would_silence_pure_noise(folder: Pat
     )
     base = open_base(str(usual))
     assert family_of(base).defaults_for(base)["objective"]["min_snr_gamma"] == 5.0
+
+
+def test_what_a_header_says_is_worked_out_once_and_anew_for_another_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = read_header(folder)
+    first = recognition.recognise(header)
+    assert recognition.recognise(header) is first
+    bare = replace(header, shapes={"nothing.known": (1,)}, configs={})
+    assert recognition.recognise(bare) != first, "a header that was made of it is looked at for itself"
+    asked: list[object] = []
+    really = recognition._recognised
+
+    def counted(one: Header) -> recognition.Recognition:
+        asked.append(one)
+        return really(one)
+
+    monkeypatch.setattr(recognition, "_recognised", counted)
+    detect(read_header(folder))
+    assert len(asked) == 1, "however many families are asked"

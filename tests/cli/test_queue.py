@@ -141,3 +141,43 @@ def test_fsck_finds_and_mends(desk: Desk, queued: list[str]) -> None:
     assert desk.ask("queue", "fsck", "--rebuild") == {"jobs": 3, "damaged": []}
     assert desk.ask("queue", "fsck") == {"differences": []}
     assert [job for job, _ in order(desk)] == queued
+
+
+def test_imports_bases_and_exports_wait_too(desk: Desk, tmp_path: Path) -> None:
+    from tests.cli.desk import CAPTIONS, paint
+
+    more = paint(tmp_path / "more", CAPTIONS)
+    bring = desk.ask("import", str(more), "--name", "more", "--max-side", "128", "--queue", "--hold")["job"]
+    add = desk.ask("import", str(more), "--into", "pets", "--queue", "--after", bring)["job"]
+    (tmp_path / "base").mkdir()
+    base = desk.ask("bases", "add", str(tmp_path / "base"), "--queue", "--hold")["job"]
+    out = desk.ask("dataset", "export", "pets", "--layout", "kohya", "--to", str(tmp_path / "out"), "--queue")["job"]
+    assert dict(order(desk)) == {bring: "held", add: "blocked", base: "held", out: "queued"}
+    desk.ask("queue", "release", bring)
+    desk.ask("queue", "cancel", base)
+    desk.say("queue", "run", "--until-idle")
+    states = {row["id"]: row["state"] for row in desk.ask("queue", "list", "--all")["jobs"]}
+    assert states == {bring: "succeeded", add: "succeeded", base: "cancelled", out: "succeeded"}
+    assert list((tmp_path / "out").rglob("*.png")) and "more" in desk.say("datasets")[1]
+    for wrong in (("--queue", "--dry-run"), ("--front",), ("--queue", "--allow-host", "nas.local")):
+        desk.refused("import", str(more), *wrong, code=2)
+    desk.refused("import", str(tmp_path / "nothing"), "--queue", code=3)
+    desk.refused("bases", "add", "what is this?", "--queue", code=4)
+    desk.refused("dataset", "export", "pets", "--layout", "nope", "--to", str(tmp_path / "o"), "--queue", code=2)
+
+
+def test_what_helps_a_failed_job_is_said_and_done(desk: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export = ("dataset", "export", "pets", "--layout", "kohya", "--to", str(out))
+    desk.ask(*export)
+    next(iter(out.rglob("*.txt"))).write_text("my own words")
+    job = desk.ask(*export, "--queue")["job"]
+    desk.say("queue", "run", "--until-idle")
+    told = desk.ask("queue", "remedies", job)["diagnosis"]
+    assert told["id"] == "folder-taken" and "is not as this program wrote it" in told["evidence"]
+    assert f"lorasmith queue remedy {job} replace" in desk.say("queue", "remedies", job)[1]
+    desk.refused("queue", "remedy", job, "nonsense", code=2)
+    again = desk.ask("queue", "remedy", job, "replace")["job"]
+    assert desk.ask("queue", "remedies", again)["diagnosis"] is None
+    desk.say("queue", "run", "--until-idle")
+    assert dict(order(desk)) == {} and "my own words" not in {path.read_text() for path in out.rglob("*.txt")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lorasmith.bases.detection import registered_families
 from lorasmith.datasets.manifest import DatasetVersion, Operation
@@ -125,6 +127,20 @@ def test_a_dataset_without_pairs_is_refused_and_one_with_them_noticed(tiny: Tiny
     assert any("6 of 6 pictures have references, which FLUX.1 does not use" in n.message for n in plain.notices)
     with pytest.raises(ConfigError, match="takes no reference pictures"):
         prepare(pairs, {"base": str(tiny("flux")), "data.reference_resolution": 64}, home=tmp_path)
+
+
+def test_schnell_is_not_told_how_strongly_to_keep_to_the_prompt(tiny: Tiny, tmp_path: Path) -> None:
+    version = make_dataset(tmp_path)
+    prepare(version, {"base": str(tiny("flux")), "objective.guidance": 2.0}, home=tmp_path)
+    shutil.copytree(tiny("flux"), tmp_path / "schnell")
+    config = tmp_path / "schnell" / "transformer" / "config.json"
+    config.write_text(config.read_text().replace('"guidance_embeds": true', '"guidance_embeds": false'))
+    weights = next((tmp_path / "schnell" / "transformer").glob("*.safetensors"))
+    kept = {name: tensor for name, tensor in load_file(weights).items() if "guidance" not in name}
+    save_file(kept, weights)
+    with pytest.raises(ConfigError, match="no guidance built in"):
+        prepare(version, {"base": str(tmp_path / "schnell"), "objective.guidance": 2.0}, home=tmp_path)
+    prepare(version, {"base": str(tmp_path / "schnell")}, home=tmp_path)
 
 
 def test_too_many_references_are_refused(tmp_path: Path) -> None:

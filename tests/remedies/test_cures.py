@@ -1,106 +1,25 @@
-"""Every cure, done: a real job fails by a real error, its remedy is applied, and the job that comes of it succeeds.
-
-Jobs are run by the worker's own ``main`` in a fork, so that faults can be put where a machine would have them.
-"""
+"""Every cure of a training, done: a real job fails, its remedy is applied, and what comes of it succeeds."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import signal
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from lorasmith import worker
-from lorasmith.config import layer
+from lorasmith.errors import ConfigError
 from lorasmith.files import write_json
-from lorasmith.queue.records import QueuedJob
-from lorasmith.queue.retries import Retries
 from lorasmith.studio import Studio
+from tests.remedies.workshop import applied, cured, cures, failed, raw, short, worked
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are put into a fork"),
-]
-SHORT: dict[str, Any] = {
-    "base": "sandbox",
-    "max_train_steps": 2,
-    "train_batch_size": 2,
-    "adapter.rank": 2,
-    "sample.every_steps": 0,
-    "checkpoint.every_steps": 0,
-    "data.caption_dropout": 0.0,
-    "threads": 1,
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def libraries() -> None:
-    """Loaded once here and not in every fork."""
-    import diffusers
-    import peft
-
-    from lorasmith.adapters import certificate
-    from lorasmith.training import assembly, loop, precompute
-
-    assert all((diffusers.StableDiffusionPipeline, peft.LoraConfig, certificate, assembly, loop, precompute))
-
-
-@pytest.fixture
-def studio(tmp_path: Path) -> Studio:
-    made = Studio(tmp_path / "home")
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for number in range(3):
-        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text("zib")
-    made.import_dataset(folder, name="dots")
-    return made
-
-
-def short(**changes: Any) -> dict[str, Any]:
-    return layer(SHORT, {"data.resolution": 64}, changes)
-
-
-def worked(studio: Studio, row: QueuedJob) -> QueuedJob:
-    """The job after its worker has ended and the queue has looked at it."""
-    folder = studio.queue.job(row.id).folder.path
-    write_json(folder / "start.json", {"token": secrets.token_hex(8)})
-    child = os.fork()
-    if not child:  # a process of its own, as a worker is one; faults that were put into this one are in it
-        os._exit(worker.main([str(folder)]))
-    os.waitpid(child, 0)
-    with studio.dispatcher(retries=Retries(crash=0, infrastructure=0)) as dispatcher:
-        studio.queue.drain()  # it looks at what ended and starts nothing
-        dispatcher.tick()
-    return studio.queue.get(row.id)
-
-
-def cured(studio: Studio, row: QueuedJob, remedy: str) -> QueuedJob:
-    found = studio.remedies.diagnose(row)
-    assert found is not None and remedy in [one.id for one in found.remedies], found
-    return worked(studio, studio.remedies.apply(row.id, remedy))
-
-
-def failed(studio: Studio, row: QueuedJob, diagnosis: str) -> QueuedJob:
-    row = worked(studio, row)
-    found = studio.remedies.diagnose(row)
-    assert found is not None and found.id == diagnosis, (row, found)
-    return row
-
-
-def raw(studio: Studio, **changes: Any) -> QueuedJob:
-    """A job whose config was good when it was made, on another machine or for another base."""
-    recipe = studio.prepare("dots", short())
-    config = layer(recipe.config.model_dump(mode="json"), changes)
-    return studio.queue.submit("train", recipe.payload() | {"config": config}, name="dots")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def _large(noisy: Any, model: Any) -> bool:
@@ -130,6 +49,7 @@ def _wide(noisy: Any, model: Any) -> bool:
         ("smaller-pictures", _wide, {"data.resolution": 128}),
     ],
 )
+@cures("out-of-memory/{remedy}")
 def test_memory(
     studio: Studio,
     monkeypatch: pytest.MonkeyPatch,
@@ -158,6 +78,7 @@ def test_memory(
 
 
 @pytest.mark.parametrize("remedy", ["smaller-steps", "shorter-gradients"])
+@cures("loss-not-finite/{remedy}")
 def test_numbers_that_blow_up(studio: Studio, monkeypatch: pytest.MonkeyPatch, remedy: str) -> None:
     import torch
 
@@ -181,6 +102,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize("remedy", ["room", "fewer-checkpoints"])
+@cures("disk-full/{remedy}")
 def test_a_full_disk_pauses_and_goes_on(studio: Studio, monkeypatch: pytest.MonkeyPatch, remedy: str) -> None:
     config = short(**{"checkpoint.keep": 1000})
     row = studio.enqueue.train("dots", config)
@@ -195,6 +117,7 @@ def test_a_full_disk_pauses_and_goes_on(studio: Studio, monkeypatch: pytest.Monk
     assert new.state == "succeeded" and (new.id == row.id) == (remedy == "room")
 
 
+@cures("picture-damaged/leave-out")
 def test_a_damaged_picture_is_left_out(studio: Studio) -> None:
     row = studio.enqueue.train("dots", short())
     blob = studio.curate.picture(studio.dataset("dots").items[1].image)
@@ -205,6 +128,7 @@ def test_a_damaged_picture_is_left_out(studio: Studio) -> None:
     assert len(studio.dataset("dots@1").items) == 3  # the old version stays
 
 
+@cures("base-missing/again")
 def test_a_base_that_was_moved_is_put_back(studio: Studio, tmp_path: Path) -> None:
     from lorasmith.sandbox import sandbox_weights
 
@@ -217,6 +141,7 @@ def test_a_base_that_was_moved_is_put_back(studio: Studio, tmp_path: Path) -> No
     assert cured(studio, row, "again").state == "succeeded"
 
 
+@cures("base-damaged/again")
 def test_a_base_that_is_cut_short_is_replaced(studio: Studio, tmp_path: Path) -> None:
     from lorasmith.sandbox import sandbox_weights
 
@@ -241,6 +166,7 @@ def test_a_base_that_is_cut_short_is_replaced(studio: Studio, tmp_path: Path) ->
         ({"data": {"upscale": False, "resolution": 128}}, "too-small", "lower"),
     ],
 )
+@cures("{diagnosis}/{remedy}")
 def test_what_another_machine_could_do(studio: Studio, values: dict[str, Any], diagnosis: str, remedy: str) -> None:
     import torch
 
@@ -250,6 +176,7 @@ def test_what_another_machine_could_do(studio: Studio, values: dict[str, Any], d
     assert cured(studio, row, remedy).state == "succeeded"
 
 
+@cures("checkpoint-damaged/anew")
 def test_a_foreign_checkpoint_is_left_behind(studio: Studio) -> None:
     first = worked(studio, studio.enqueue.train("dots", short(**{"checkpoint.every_steps": 1})))
     assert first.state == "succeeded"
@@ -260,6 +187,7 @@ def test_a_foreign_checkpoint_is_left_behind(studio: Studio) -> None:
     assert cured(studio, row, "anew").state == "succeeded"
 
 
+@cures("crash/again")
 def test_a_crash_is_tried_again(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     from lorasmith.trainers import native
 
@@ -271,3 +199,209 @@ def test_a_crash_is_tried_again(studio: Studio, monkeypatch: pytest.MonkeyPatch)
         row = failed(studio, studio.enqueue.train("dots", short()), "crash")
     assert "ZeroDivisionError" in row.reason
     assert cured(studio, row, "again").state == "succeeded"
+
+
+@cures("picture-damaged/again")
+def test_a_damaged_picture_is_imported_again(studio: Studio, tmp_path: Path) -> None:
+    """The page that the remedy leads to takes the same bytes in, and they heal the store."""
+    row = studio.enqueue.train("dots", short())
+    blob = studio.curate.picture(studio.dataset("dots").items[1].image)
+    blob.unlink()
+    row = failed(studio, row, "picture-damaged")
+    studio.import_dataset(tmp_path / "pictures", name="dots")
+    assert cured(studio, row, "again").state == "succeeded"
+
+
+@cures("dataset-changed/again")
+def test_a_version_that_went_away_is_brought_back(studio: Studio) -> None:
+    row = studio.enqueue.train("dots", short())
+    header = studio.home / "datasets" / "dots" / "1.json"
+    content = header.read_bytes()
+    header.unlink()
+    row = failed(studio, row, "dataset-changed")
+    header.write_bytes(content)
+    assert cured(studio, row, "again").state == "succeeded"
+
+
+@cures("base-pickle/again")
+def test_a_pickle_is_replaced(studio: Studio, tmp_path: Path) -> None:
+    """Weights as a pickle are not opened, whatever the rest of the folder is."""
+    from lorasmith.sandbox import sandbox_weights
+
+    base = tmp_path / "base"
+    shutil.copytree(sandbox_weights() / "base", base)
+    row = studio.enqueue.train("dots", short(base=str(base)))
+    weights = next(base.glob("unet/*.safetensors"))
+    content = weights.read_bytes()
+    pickled = weights.with_suffix(".bin")
+    pickled.write_bytes(b"\x80\x04cos\nsystem\n(S'touch owned'\ntR.")
+    weights.unlink()
+    row = failed(studio, row, "base-pickle")
+    pickled.unlink()
+    weights.write_bytes(content)
+    assert cured(studio, row, "again").state == "succeeded"
+
+
+@cures("card-unusable/processor")
+def test_a_card_that_the_build_does_not_know(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lorasmith.trainers import native
+
+    real = native.run
+
+    def old_build(folder: Any, *rest: Any) -> Any:
+        if folder.record().payload["config"]["device"] != "cpu":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+        return real(folder, *rest)
+
+    monkeypatch.setattr(native, "run", old_build)
+    row = failed(studio, studio.enqueue.train("dots", short()), "card-unusable")
+    new = cured(studio, row, "processor")
+    assert new.state == "succeeded" and new.parent == row.id
+
+
+@cures("card-unusable/again")
+def test_a_driver_that_is_too_old(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lorasmith.trainers import native
+
+    def old_driver(*arguments: Any) -> Any:
+        raise RuntimeError("The NVIDIA driver on your system is too old: CUDA driver version is insufficient")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "run", old_driver)
+        row = failed(studio, studio.enqueue.train("dots", short()), "card-unusable")
+    assert cured(studio, row, "again").state == "succeeded"
+
+
+@cures("certificate/full-precision")
+def test_an_adapter_that_half_precision_spoils(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the export that full precision does not have: the certificate sees it, and nothing is filed."""
+    from safetensors.torch import load_file, save_file
+
+    from lorasmith.adapters import certificate
+
+    real = certificate.certify
+
+    def spoiled(file: Path, *rest: Any, **options: Any) -> Any:
+        tensors = load_file(file)
+        if any(tensor.dtype.itemsize < 4 for tensor in tensors.values()):
+            from safetensors import safe_open
+
+            with safe_open(file, "pt") as opened:
+                told = opened.metadata()
+            save_file({key: tensor * 3 for key, tensor in tensors.items()}, file, told)
+        return real(file, *rest, **options)
+
+    monkeypatch.setattr(certificate, "certify", spoiled)
+    row = failed(studio, studio.enqueue.train("dots", short(**{"export.dtype": "bf16"})), "certificate")
+    assert studio.library.names() == ()
+    assert cured(studio, row, "full-precision").state == "succeeded" and len(studio.library.names()) == 1
+
+
+def _dies_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGKILL) -> None:
+    """The system takes the worker away in mid-step, as when memory runs out, or stops it."""
+    from lorasmith.families.sd import StableDiffusion
+
+    real, passes = StableDiffusion.denoise, []
+
+    def denoise(self: Any, model: Any, noisy: Any, *rest: Any) -> Any:
+        import torch
+
+        if torch.is_grad_enabled() and noisy.device.type != "meta":
+            passes.append(1)
+            if len(passes) > step:
+                os.kill(os.getpid(), number)
+        return real(self, model, noisy, *rest)
+
+    monkeypatch.setattr(StableDiffusion, "denoise", denoise)
+
+
+@cures("killed/go-on", "killed/smaller-batch")
+def test_a_worker_that_was_killed(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        _dies_at(1, patched)
+        values = short(**{"checkpoint.every_steps": 1, "gradient_checkpointing": False})
+        row = failed(studio, studio.enqueue.train("dots", values), "killed")
+    smaller = cured(studio, row, "smaller-batch")
+    config = studio.queue.job(smaller.id).record().payload["config"]
+    assert smaller.state == "succeeded" and config["train_batch_size"] == 1 and config["gradient_checkpointing"]
+    assert cured(studio, row, "go-on").state == "succeeded"
+    said = [event for _, event in studio.queue.job(row.id).folder.read_events()]
+    steps = [event.step for event in said if type(event).__name__ == "Metric" and event.step]
+    assert steps == sorted(set(steps)), "the step that was saved is not done again"
+
+
+@cures("silent/pause")
+def test_a_worker_that_stands_still(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in mid-step it holds its lock and says nothing: it is ended, what was saved is kept, and it goes on."""
+    from lorasmith.queue.dispatcher import Pace
+    from lorasmith.remedies import SILENCE
+
+    row = studio.enqueue.train("dots", short(**{"checkpoint.every_steps": 1}))
+    folder = studio.queue.job(row.id).folder.path
+    write_json(folder / "start.json", {"token": secrets.token_hex(8)})
+    with monkeypatch.context() as patched:
+        _dies_at(1, patched, signal.SIGSTOP)
+        child = os.fork()
+        if not child:
+            os.setsid()  # a session of its own, as every worker has one
+            os._exit(worker.main([str(folder)]))
+    try:
+        os.waitpid(child, os.WUNTRACED)
+        clock = [0.0]
+        with studio.dispatcher(pace=Pace(search=0.0, grace=5.0), clock=lambda: clock[0]) as dispatcher:
+            studio.queue.drain()
+            dispatcher.tick()
+            row = studio.queue.get(row.id)
+            assert row.state in ("starting", "running") and studio.remedies.diagnose(row) is None  # it may just be busy
+            beat = (folder / "heartbeat").stat().st_mtime - 2 * SILENCE
+            os.utime(folder / "heartbeat", (beat, beat))
+            found = studio.remedies.diagnose(row)
+            assert found is not None and found.id == "silent" and "sign of life" in found.evidence
+            assert applied(studio, row, "pause").state == "pausing"
+            for _ in range(50):
+                clock[0] += 10.0
+                dispatcher.tick()
+                if studio.queue.get(row.id).state == "paused":
+                    break
+            assert studio.queue.get(row.id).state == "paused"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert worked(studio, studio.queue.resume(row.id)).state == "succeeded"
+
+
+@cures("request-changed/anew")
+def test_a_request_that_was_changed_in_its_folder(studio: Studio) -> None:
+    row = studio.enqueue.train("dots", short())
+    file = studio.queue.job(row.id).folder.path / "job.json"
+    file.write_text(file.read_text().replace('"max_train_steps": 2', '"max_train_steps": 1'))
+    with studio.dispatcher() as dispatcher:
+        dispatcher.tick()
+    row = studio.queue.get(row.id)
+    found = studio.remedies.diagnose(row)
+    assert row.state == "failed" and found is not None and found.id == "request-changed", row
+    assert cured(studio, row, "anew").state == "succeeded"
+
+
+def test_a_config_of_another_time_leads_to_its_form(studio: Studio) -> None:
+    """The one failure without a button: the values are there in the form, to be changed."""
+    recipe = studio.prepare("dots", short())
+    config = recipe.config.model_dump(mode="json") | {"network_dim": 16}
+    row = failed(studio, studio.queue.submit("train", recipe.payload() | {"config": config}, name="dots"), "config")
+    found = studio.remedies.diagnose(row)
+    assert found is not None and [one.address for one in found.remedies] == [f"/?from={row.id}"]
+    with pytest.raises(ConfigError):
+        studio.remedies.apply(row.id, "expert")  # it is a page, and no button
+
+
+def test_what_should_follow_follows_the_cured_job_too(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lorasmith.trainers import native
+
+    plan: Any = [{"verb": "generate", "values": {"base": "sandbox", "prompts": ["zib"], "steps": 1}}]
+    with monkeypatch.context() as patched:
+        patched.setattr(native, "export", lambda *arguments: 1 / 0)
+        row = failed(studio, studio.enqueue.train("dots", short(), then=plan, about={"name": "Dots"}), "crash")
+    again = studio.enqueue.clone(row.id, {"max_train_steps": 1})
+    assert studio.enqueue.sequel(studio.queue.job(again.id)) == ["pictures with it"]
+    done = worked(studio, again)
+    assert done.output and done.output.get("next") and studio.library.about(done.output["adapter"]).title == "Dots"

@@ -41,6 +41,29 @@ def adapters(**scales: str) -> dict[str, str]:
     return fields
 
 
+def test_pictures_to_edit_are_those_of_datasets(door: Door, tmp_path: Path) -> None:
+    """A path would be a file of the server."""
+    fill(door.studio, tmp_path / "pictures")
+    version = door.studio.dataset("cats")
+    image = version.items[0].image
+    page = door.client.get(f"/generate?reference={image}").text
+    assert f'value="{image}"' in page
+    form = {"base": "sandbox", "prompt": "make it red"}
+    assert door.client.post("/generate", data=form | {"references": image}).status_code == 303
+    assert asked(door.studio)["references"] == [image]
+    count = len(door.studio.jobs())
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    for stranger in (str(secret), "0" * 64, f"{image} ../a", image.upper()):
+        assert door.client.post("/generate", data=form | {"references": stranger}).status_code == 422, stranger
+        request = {"base": "sandbox", "prompts": ["x"], "references": stranger.split()}
+        sent = door.client.post("/api/generate", json={"request": request})
+        assert sent.status_code in (404, 422), (stranger, sent.status_code)
+    assert len(door.studio.jobs()) == count
+    item = door.client.get(f"/datasets/{version.dataset}/item", params={"item": version.items[0].name}).text
+    assert f"/generate?reference={image}" in item
+
+
 def test_the_form_becomes_a_request(door: Door, tmp_path: Path) -> None:
     take_in(door.studio, tmp_path)
     form = {"base": "sandbox", "prompt": "a cat\n\n  a dog ", "negative_prompt": "blur", "guidance_scale": "8,5",

@@ -245,6 +245,24 @@ def test_an_unchanged_form_changes_nothing(loras: Door) -> None:
     assert "modelspec.title" not in text and "modelspec.trigger_phrase" not in text
 
 
+def test_it_is_certified_from_its_page(loras: Door) -> None:
+    from tests.web.tiny_lora import write_lora
+
+    loras.studio.library.add(write_lora(Path(loras.studio.home) / "o.safetensors"), None, name="tiny")
+    sent = loras.client.post("/loras/certify", data={"lora": "tiny", "base": "sandbox"})
+    job = loras.studio.queue.get(str(sent.headers["location"]).removeprefix("/jobs/"))
+    assert job.kind == "certify"
+    assert loras.studio.job(job.id).record().payload["adapter"] == str(loras.studio.library.path("tiny").absolute())
+    for form in ({"lora": "nobody", "base": "sandbox"}, {"lora": "tiny", "base": "nowhere"}):
+        assert loras.client.post("/loras/certify", data=form).status_code == 422
+    text = loras.client.get("/loras/inspect?lora=tiny").text
+    assert "nothing is proven" in text
+    certificate = {"passed": True, "sha256": file_digest(loras.studio.library.path("tiny")), "base": PAYLOAD}
+    loras.studio.library.set_certificate("tiny", certificate)
+    text = loras.client.get("/loras/inspect?lora=tiny").text
+    assert "passed" in text and PAYLOAD not in text
+
+
 # Whatever one can get wrong
 
 

@@ -47,6 +47,8 @@ class Header:
     dtypes: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    worked_out: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was worked out of all this once, for every family asks the same; a header made of another one has none."""
 
 
 class _Malformed(ValueError):

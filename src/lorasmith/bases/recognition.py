@@ -71,6 +71,13 @@ class Recognition:
 
 def recognise(header: Header) -> Recognition:
     """What these weights are; ``kind`` is ``unknown`` when nothing known matches."""
+    known: Recognition | None = header.worked_out.get("recognition")
+    if known is None:
+        known = header.worked_out["recognition"] = _recognised(header)
+    return known
+
+
+def _recognised(header: Header) -> Recognition:
     keys = list(header.shapes)
     if header.layout == "single_file" and (sign := _sign_of(ADDITIONS, keys)):
         return _other(header, *sign)

@@ -12,6 +12,7 @@ from lorasmith.bases.needs import verdict
 from lorasmith.bases.recognition import as_document
 from lorasmith.bases.registry import as_facts
 from lorasmith.cli.app import Group
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, plain, shared_options, size, table
 from lorasmith.errors import ConfigError
 
@@ -68,12 +69,19 @@ def _state(shelf: Shelf, kind: str, family: str) -> str:
 @click.option("--name", default="", help="What to call it; otherwise its own name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before a download.")
-def add(session: Session, link: str, name: str, dry_run: bool, yes: bool) -> None:
+@queue_options
+def add(session: Session, link: str, name: str, dry_run: bool, yes: bool, **place: Any) -> None:
     """Make a base known: from a link, an id or a path.
 
     LINK may be a Civitai page or download link, an AIR, a Hugging Face repository or file (org/name, hf://), or the
     address of a file. A PATH is referred to where it is; nothing is copied.
     """
+    placement = placement_of(session, place)
+    if placement is not None:
+        if dry_run:
+            raise ConfigError("--queue does not go with --dry-run.", "Leave out one of them.")
+        answer_queued(session, session.studio.enqueue.fetch_base(link, name, placement))
+        return
     shelf = session.studio.bases
     wanted = shelf.wanted(link)
     if not isinstance(wanted, Path):

@@ -11,6 +11,7 @@ import click
 
 from lorasmith.cli.asking import Asked, ImportCommand, given_options, options_for, understood
 from lorasmith.cli.completion import complete_dataset, complete_layout
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.prepare import summary
 from lorasmith.cli.progress import Meter, cancelled_by_ctrl_c, meter
 from lorasmith.cli.session import Session, count, plain, size, table, verb, visible
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from lorasmith.datasets.manifest import DatasetVersion, Fate
     from lorasmith.fetching import Transfer
     from lorasmith.gathering import Gathering
+    from lorasmith.queue.records import QueuedJob
+    from lorasmith.queue.verbs import Placement
     from lorasmith.sources import Listing
 
 _ALPHA: Final = ("fill", "mask", "both")
@@ -47,6 +50,7 @@ _SHOWN: Final = 40  # files that were left out; --json and the ledger have all
 @click.option("--references", metavar="FOLDER", help="For edit models: folder of reference pictures, paired by name.")
 @click.option("--reference-suffix", metavar="WORD", help="What their names end in: _control, or _start:_end.")
 @click.option("--max-side", type=click.IntRange(1), metavar="PIXELS", help="Reduce longer pictures to this.")
+@queue_options
 @click.pass_context
 def import_(
     context: click.Context,
@@ -76,6 +80,13 @@ def import_(
     sources = session.studio.sources.allowing(hosts)
     asked = understood(sources, words, source)
     given = given_options(context)
+    place = placement_of(session, importing)
+    if place is not None:
+        if dry_run or hosts:
+            raise ConfigError("--queue does not go with --dry-run or --allow-host.", "Leave out one of them.")
+        row = _queued(session, asked, given, name, into, importing, place)
+        answer_queued(session, row)
+        return
     if asked.paths and not (given or dry_run):
         _import(session, asked, sources, {}, name, into, importing, None)
         return
@@ -89,6 +100,29 @@ def import_(
     for line in _first_lines(listing):
         session.note(line)
     _import(session, asked, sources, options, name, into, importing, listing)
+
+
+def _queued(
+    session: Session,
+    asked: Asked,
+    given: Sequence[tuple[str, str | None]],
+    name: str | None,
+    into: str | None,
+    importing: dict[str, Any],
+    place: Placement,
+) -> QueuedJob:
+    """The import as a job; where it comes from is looked at when its turn has come."""
+    studio = session.studio
+    options = {key: value for key, value in importing.items() if value not in (None, False)}
+    if asked.paths and not given:
+        options |= {"into": into} if into else {}
+        return studio.enqueue.import_dataset(asked.paths, name, place, **options)
+    if asked.paths:
+        asked = _as_source(studio.sources, asked.paths)
+    chosen = options_for(studio.sources, asked.source, given)
+    return studio.enqueue.gather(
+        asked.location, asked.source, name=name, into=into, importing=options, placement=place, **chosen
+    )
 
 
 def _as_source(sources: Gathering, paths: Sequence[Path]) -> Asked:

@@ -13,7 +13,7 @@ from lorasmith.cli.app import Group
 from lorasmith.cli.completion import complete_job
 from lorasmith.cli.options import pairs
 from lorasmith.cli.placing import answer_queued
-from lorasmith.cli.session import Session, count, duration, plain, shared_options, table
+from lorasmith.cli.session import Session, count, duration, plain, shared_options, table, visible
 from lorasmith.errors import ConfigError, LorasmithError
 
 if TYPE_CHECKING:
@@ -227,6 +227,37 @@ def fsck(context: click.Context, session: Session, rebuild: bool) -> None:
     lines = [f"{one.job or 'database'}: {one.sentence}" for one in found] or ["No difference."]
     session.answer({"differences": plain(found)}, *lines)
     context.exit(_DIFFERENT if found else 0)
+
+
+@queue.verb("remedies")
+@click.argument("job", shell_complete=complete_job)
+def remedies(session: Session, job: str) -> None:
+    """Say what a failed job died of, and what helps.
+
+    Also why one that is running gives no sign of life.
+    """
+    studio = session.studio
+    row = studio.queue.get(job)
+    found = studio.remedies.diagnose(row)
+    if found is None:
+        session.answer({"job": row.id, "diagnosis": None}, f"{row.id} is {row.state} and needs no remedy.")
+        return
+    lines = [f"{found.title} {found.why}", *([f"  {visible(found.evidence)}"] if found.evidence else [])]
+    for one in found.remedies:
+        how = "in the web app" if one.address else f"lorasmith queue remedy {row.id} {one.id}"
+        lines += [f"{one.title} {one.effect}", f"  {how}"]
+    session.answer({"job": row.id, "diagnosis": plain(found)}, *lines)
+
+
+@queue.verb("remedy")
+@click.argument("job", shell_complete=complete_job)
+@click.argument("remedy")
+def remedy(session: Session, job: str, remedy: str) -> None:
+    """Do what helps a failed job, and let it run again.
+
+    REMEDY is one of those that `lorasmith queue remedies` lists.
+    """
+    answer_queued(session, session.studio.remedies.apply(job, remedy))
 
 
 @queue.verb("run")

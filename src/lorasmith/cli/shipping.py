@@ -9,6 +9,7 @@ import click
 
 from lorasmith.cli.completion import complete_layout
 from lorasmith.cli.lens import dataset_argument, lens_of, lens_options
+from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.progress import meter
 from lorasmith.cli.session import Session, count, listed, plain, table, verb
 from lorasmith.errors import ConfigError
@@ -40,13 +41,19 @@ def _list_layouts(context: click.Context, parameter: click.Parameter, value: boo
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_layouts, help="List the layouts."
 )
-def export(session: Session, reference: str, layout: str, folder: Path | None, force: bool, dry_run: bool) -> None:
+@queue_options
+def export(
+    session: Session, reference: str, layout: str, folder: Path | None, force: bool, dry_run: bool, **place: Any
+) -> None:
     """Write a version in the layout of another program.
 
     What that program cannot hold is said first.
     """
     if folder is None and not dry_run:
         raise ConfigError("There is no folder to export to.", "Add --to FOLDER, or --dry-run.")
+    placement = placement_of(session, place)
+    if placement is not None and dry_run:
+        raise ConfigError("--queue does not go with --dry-run.", "Leave out one of them.")
     curate = session.studio.curate
     version, layout = curate.version(reference), layout.replace("-", "_")
     losses = curate.losses(version, layout)
@@ -57,6 +64,11 @@ def export(session: Session, reference: str, layout: str, folder: Path | None, f
         return
     for line in lines:
         session.note(line)
+    if placement is not None:
+        answer_queued(
+            session, session.studio.enqueue.export(version, layout, folder, force=force, placement=placement), document
+        )
+        return
     with meter(session, "exporting") as progress:
         exported = curate.export(version, layout, folder, force=force, progress=progress)
     written = len(exported.files) - exported.unchanged

@@ -452,6 +452,10 @@ class Family(ABC):
             return name, f"its shapes are the published ones of {detection.title}"
         return "", "its configs cannot be told from its keys"
 
+    def lacks_of(self, base: Base) -> Mapping[str, str]:
+        """Config keys that mean nothing for these weights, though other bases of the family use them, with reasons."""
+        return {}
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
         return {}

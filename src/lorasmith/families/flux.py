@@ -102,6 +102,11 @@ class Flux(Family):
             "modelspec.implementation": "diffusers",
         }
 
+    def lacks_of(self, base: Base) -> Mapping[str, str]:
+        if base.header.configs.get("transformer", {}).get("guidance_embeds"):
+            return {}
+        return {"objective.guidance": "this base has no guidance built in"}
+
     def guidance(self, model: Model) -> Guidance:
         return "embedded" if _config(model).guidance_embeds else "none"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lorasmith.generation.prompt import WEIGHT_LIMIT, parse_prompt, write_mentio
 from lorasmith.generation.schedulers import AS_THE_BASE, SCHEDULERS
 
 MAX_PICTURES = 10_000
+_HASH = re.compile(r"[0-9a-f]{64}")
 Weight = Annotated[float, Field(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)]
 
 
@@ -74,7 +76,8 @@ class GenerateRequest(Section):
     adapters: tuple[AdapterUse, ...] = ()
     """Adapters for every prompt."""
     references: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()
-    """For bases that edit: paths of the pictures to edit, in order, for every prompt."""
+    """For bases that edit: the pictures to edit, in order, for every prompt; paths, or SHA-256 of pictures of a
+    dataset."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
     """Pictures painted at once, 1 to 256; changes speed and memory, not the pictures."""
     precision: Literal["auto"] | Precision = "auto"
@@ -110,6 +113,31 @@ class GenerateRequest(Section):
         if len(self.prompts) * self.count * cells > MAX_PICTURES:
             raise ValueError(f"more than {MAX_PICTURES} pictures are asked for")
         return self
+
+
+def is_hash(reference: str) -> bool:
+    """Whether a reference is the SHA-256 of a picture, and no path."""
+    return _HASH.fullmatch(reference) is not None
+
+
+def reference_path(reference: str, home: Path) -> Path:
+    """Where a picture to edit lies: a path, or the hash of a picture that the home holds."""
+    if is_hash(reference):
+        return home / "blobs" / reference[:2] / reference[2:]
+    return Path(reference).expanduser()
+
+
+def refuse_paths(references: Iterable[str]) -> None:
+    """Of a request that came over the network: its references must be pictures of datasets.
+
+    Raises:
+        ConfigError: one of them is a path, which would be a file of the server.
+    """
+    strangers = [reference for reference in references if not is_hash(str(reference))]
+    if strangers:
+        raise ConfigError(
+            "A reference is not the SHA-256 of a picture.", "Import the picture into a dataset and name its hash."
+        )
 
 
 def resolve_request(values: Mapping[str, Any]) -> GenerateRequest:

@@ -20,7 +20,13 @@ from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adap
 from lorasmith.generation.clips import clips_of, write_clip
 from lorasmith.generation.grid import Cell, arrange, draw_grid
 from lorasmith.generation.picture import PictureFacts, save_picture
-from lorasmith.generation.request import GenerateRequest, PlannedPicture, plan_pictures, resolve_request
+from lorasmith.generation.request import (
+    GenerateRequest,
+    PlannedPicture,
+    plan_pictures,
+    reference_path,
+    resolve_request,
+)
 from lorasmith.generation.schedulers import scheduler_for, scheduler_title
 from lorasmith.hardware import idle_cores
 
@@ -75,7 +81,7 @@ def paint(
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
-    pictures = open_references(request, family)
+    pictures = open_references(request, family, home)
     pipe = family.pipeline(base, dtype=dtype, device=device)
     if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
         raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
@@ -96,7 +102,7 @@ def paint(
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
-    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."))
+    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home)
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
@@ -226,8 +232,15 @@ class _FactsWriter:
     """What the picture files and the result say of each picture."""
 
     def __init__(
-        self, request: GenerateRequest, base: Base, pipe: Any, adapters: Mapping[str, LoadedAdapter], precision: str
+        self,
+        request: GenerateRequest,
+        base: Base,
+        pipe: Any,
+        adapters: Mapping[str, LoadedAdapter],
+        precision: str,
+        home: Path,
     ) -> None:
+        self._home = home
         self._request, self._base, self._adapters = request, base, adapters
         self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
         self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
@@ -250,7 +263,7 @@ class _FactsWriter:
             adapters=tuple((adapter.name, weight, adapter.digest) for adapter, weight in used),
             precision=self._precision,
             references=tuple(
-                (Path(path).name, file_digest(Path(path).expanduser())) for path in self._request.references
+                (Path(one).name, file_digest(reference_path(one, self._home))) for one in self._request.references
             ),
         )
 
@@ -266,7 +279,7 @@ class _FactsWriter:
         }
 
 
-def open_references(request: GenerateRequest, family: Family) -> list[Image]:
+def open_references(request: GenerateRequest, family: Family, home: Path) -> list[Image]:
     """The pictures to edit, upright, RGB.
 
     Raises:
@@ -287,7 +300,7 @@ def open_references(request: GenerateRequest, family: Family) -> list[Image]:
             f"{family.title} takes {'one picture' if most == 1 else f'up to {most} pictures'}, and {count} are given.",
             "Leave some out.",
         )
-    return [_open_reference(Path(path).expanduser()) for path in request.references]
+    return [_open_reference(reference_path(reference, home)) for reference in request.references]
 
 
 def _open_reference(path: Path) -> Image:

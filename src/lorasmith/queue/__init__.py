@@ -6,6 +6,7 @@
     migrations    versions of the tables, each step after a backup
     records       rows, the one transition, and the journal of events that goes with every change
     lanes         one per device, one for light work
+    vacancy       whether a card is really free            cards        what NVIDIA's driver says of them
     observing     how a job really stands, from its folder and the processes of this machine
     retries       what is tried again, and what never
     ladder        asked, signalled, killed: how a worker is brought to its end

@@ -35,6 +35,7 @@ from lorasmith.queue.records import Happening, QueuedJob, Superseded
 from lorasmith.queue.retries import Retries
 from lorasmith.queue.states import ACTIVE, State
 from lorasmith.queue.ticket import read_ticket, request_digest, write_ticket
+from lorasmith.queue.vacancy import Vacancy
 from lorasmith.queue.verbs import Queue
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class Dispatcher:
     room: int = ROOM_TO_GO_ON
     """Free bytes, beside twice its newest checkpoint, at which a job goes on that paused on a full disk."""
     clock: Callable[[], float] = time.monotonic
+    vacancy: Vacancy = field(default_factory=Vacancy)
+    """Asks a card whether it is free before its lane opens again."""
     _lock: FileLock = field(init=False, repr=False)
     _wake: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _ended: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
@@ -234,6 +237,7 @@ class Dispatcher:
             return
         self._hear(row, job, last=True)
         self._forget(row.id)
+        self.vacancy.left(row.lane, _processes_of(job))
         if seen.state in ("queued", "held"):  # claimed, and nobody got to start it
             row = self._again(row)
             if row.state not in ("starting", "lost"):  # its end was written down already, and it shall go on
@@ -315,7 +319,10 @@ class Dispatcher:
         now = self.clock()
         self._resting = {job: until for job, until in self._resting.items() if until > now}
         for lane in lanes:
-            for _ in range(0 if lane.draining else lane.capacity - taken.count(lane.name)):
+            room = 0 if lane.draining else lane.capacity - taken.count(lane.name)
+            if room > 0 and not self.vacancy.free(lane.name):
+                continue
+            for _ in range(room):
                 row = self.claim(lane.name)
                 if row is None:
                     break
@@ -355,6 +362,7 @@ class Dispatcher:
         ticket = read_ticket(job.folder.path)
         if ticket is not None and ticket.lane != row.lane:
             write_ticket(job.folder.path, ticket.model_copy(update={"lane": row.lane}))
+        self.vacancy.taken(row.lane)
         begin = job.start if job.state() == "queued" else job.resume
         try:
             begin(environment_of(row.lane))
@@ -369,6 +377,12 @@ class Dispatcher:
     def _again(self, row: QueuedJob) -> QueuedJob:
         """The row as it is now."""
         return self.queue.get(row.id)
+
+
+def _processes_of(job: Job) -> tuple[int, ...]:
+    """The worker that a job had, as its folder names it."""
+    pid = read_json(job.folder.path / "owner.json").get("pid")
+    return (pid,) if isinstance(pid, int) else ()
 
 
 def _stamp(path: Path) -> int:

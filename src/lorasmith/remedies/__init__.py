@@ -11,13 +11,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.errors import ConfigError, JobError, LorasmithError
+from lorasmith.heartbeat import read_pulse
 from lorasmith.queue.records import QueuedJob
+from lorasmith.queue.ticket import read_ticket
 from lorasmith.remedies.catalogue import Evidence, Failure, Remedy, catalogue
 
 if TYPE_CHECKING:
     from lorasmith.jobs import Job
     from lorasmith.studio import Studio
 
+SILENCE: Final = 60.0
+"""Seconds without a heartbeat, of which there is one every 5, after which a worker counts as stuck."""
+_AT_WORK: Final = ("starting", "running", "pausing", "cancelling")
+_ENDED: Final = ("failed", "lost", "paused")
 _LOG_LINES: Final = 200
 _LONGEST: Final = 600  # characters of an evidence line
 
@@ -44,13 +50,17 @@ class Remedies:
         self._studio = studio
 
     def diagnose(self, row: QueuedJob) -> Diagnosis | None:
-        """What a job died of; None where it did not, or was only paused by hand."""
-        if row.state not in ("failed", "lost", "paused"):
-            return None
+        """What a job died of, or why it says nothing any more; None where all is well, or it was paused by hand."""
         job = self._studio.queue.job(row.id)
-        if row.state == "paused" and not self._error(job)[0]:
+        if row.state in _AT_WORK:
+            found = _silent(row, job)
+        elif row.state in _ENDED and (row.state != "paused" or self._error(job)[0]):
+            found = self._failure(row, job)
+        else:
             return None
-        failure, evidence = self._failure(row, job)
+        if found is None:
+            return None
+        failure, evidence = found
         config = _config_of(job)
         remedies = tuple(fitting for one in failure.remedies if (fitting := _fitted(one, row, config)) is not None)
         shown = evidence.line[:_LONGEST]
@@ -72,37 +82,48 @@ class Remedies:
             raise ConfigError(f"There is no such remedy for {row.id}.", "Load the page again and use its buttons.")
         if chosen.patch:
             return self._studio.enqueue.clone(row.id, dict(chosen.patch))
-        queue = self._studio.queue
-        match chosen.action:
-            case "resume":
-                return queue.resume(row.id)
-            case "retry":
-                return queue.retry(row.id)
-            case "clone":
-                return self._studio.enqueue.clone(row.id)
+        if chosen.amend:
+            return self._studio.enqueue.amend(row.id, chosen.amend)
+        return self._done(chosen.action, row, found)
+
+    def _done(self, action: str, row: QueuedJob, found: Diagnosis) -> QueuedJob:
+        queue, enqueue = self._studio.queue, self._studio.enqueue
+        verbs = {"resume": queue.resume, "retry": queue.retry, "pause": queue.pause, "clone": enqueue.clone}
+        if action in verbs:
+            return verbs[action](row.id)
+        match action:
             case "without":
                 return self._without(row, found.named.get("item", ""))
+            case "afresh":
+                dataset = str(self._studio.queue.job(row.id).record().payload["dataset"]).partition("@")[0]
+                return enqueue.amend(row.id, {"dataset": self._studio.dataset(dataset).reference})
+            case "agree":
+                return self._agreed(row)
             case _:
-                return self._with_download(row)
+                raise AssertionError(f"the catalogue names an action that nobody does: {action}")
 
     def _failure(self, row: QueuedJob, job: Job) -> tuple[Failure, Evidence]:
         error, message = self._error(job)
         message = message or row.reason
         log = job.log_tail(_LOG_LINES)
         for failure in catalogue():
-            evidence = failure.fits(row.kind, error, message, log)
+            evidence = failure.fits(row.kind, row.state, error, message, log)
             if evidence is not None:
                 return failure, evidence
         raise AssertionError("the last entry of the catalogue fits everything")
 
     def _error(self, job: Job) -> tuple[str, str]:
-        """The class of the error that a job ended with, and what it said; empty where it has no readable result."""
+        """The class of the error that a job ended with, and what it said; empty where it has no readable result.
+
+        A worker that did its part may have made what could not be filed: the queue wrote down why.
+        """
         try:
             result = job.result()
         except LorasmithError:
             return "", ""
-        if result is None:
-            return "", ""
+        if result is None or result.outcome == "succeeded":
+            ticket = read_ticket(job.folder.path)
+            return (ticket.attempts[-1].error if result and ticket and ticket.attempts else ""), ""
         return result.error, f"{result.message} {result.hint}".strip() if result.message else ""
 
     def _without(self, row: QueuedJob, item: str) -> QueuedJob:
@@ -117,14 +138,25 @@ class Remedies:
 
         return self._studio.enqueue.train(left.reference, config, Placement(parent=row.id))
 
-    def _with_download(self, row: QueuedJob) -> QueuedJob:
-        from lorasmith.queue.verbs import Placement
+    def _agreed(self, row: QueuedJob) -> QueuedJob:
+        from lorasmith.fetching import Consents, Notice
 
-        payload = self._studio.queue.job(row.id).record().payload
-        return self._studio.enqueue.caption(
-            str(payload["dataset"]), str(payload["captioner"]), download=True, lines=int(payload.get("lines", 1)),
-            placement=Placement(parent=row.id), **payload.get("options", {}),
-        )  # fmt: skip
+        result = self._studio.queue.job(row.id).result()
+        told = result.output.get("consent") if result is not None else None
+        if not isinstance(told, dict):
+            raise ConfigError("What has to be agreed to is not written down.", "Start the job anew from its form.")
+        Consents(self._studio.home).give(Notice(str(told["id"]), str(told["title"]), str(told["text"])))
+        return self._studio.queue.retry(row.id)
+
+
+def _silent(row: QueuedJob, job: Job) -> tuple[Failure, Evidence] | None:
+    """Whether a worker that is there has given no sign of life for long."""
+    pulse = read_pulse(job.folder.path / "heartbeat")
+    if pulse is None or pulse.age < SILENCE:
+        return None
+    said = f"The last sign of life was {round(pulse.age)} s ago, in the phase '{pulse.phase}'."
+    log = job.log_tail(_LOG_LINES)
+    return next(((one, found) for one in catalogue() if (found := one.fits(row.kind, row.state, "", said, log))), None)
 
 
 def _config_of(job: Job) -> dict[str, Any] | None:
@@ -137,6 +169,8 @@ def _config_of(job: Job) -> dict[str, Any] | None:
 
 def _fitted(remedy: Remedy, row: QueuedJob, config: dict[str, Any] | None) -> Remedy | None:
     """A remedy with the values that this job would get; None where it would change nothing."""
+    if remedy.kinds and row.kind not in remedy.kinds:
+        return None
     if remedy.address:
         return replace(remedy, address=remedy.address.format(job=row.id))
     if not remedy.patch:

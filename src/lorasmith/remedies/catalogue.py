@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-Action = Literal["", "resume", "retry", "clone", "without", "download"]
+Action = Literal["", "resume", "retry", "clone", "without", "agree", "afresh", "pause"]
+_ENDED: Final = ("failed", "lost", "paused")
 _FILE: Final = Path(__file__).with_name("catalogue.toml")
 
 
@@ -23,8 +24,12 @@ class Remedy:
     effect: str
     button: str
     patch: Mapping[str, Any] = field(default_factory=dict)
+    amend: Mapping[str, Any] = field(default_factory=dict)
+    """Values of a request that has no config, such as ``force`` of an export."""
     action: Action = ""
     address: str = ""
+    kinds: tuple[str, ...] = ()
+    """Of jobs that it is for; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,17 @@ class Failure:
     error: tuple[str, ...]
     says: tuple[re.Pattern[str], ...]
     kinds: tuple[str, ...]
+    states: tuple[str, ...]
     remedies: tuple[Remedy, ...]
 
-    def fits(self, kind: str, error: str, message: str, log: Sequence[str]) -> Evidence | None:
+    def fits(self, kind: str, state: str, error: str, message: str, log: Sequence[str]) -> Evidence | None:
         """The line that proves it, and what it names; None where it is another failure."""
-        if self.kinds and kind not in self.kinds:
+        if state not in self.states or (self.kinds and kind not in self.kinds):
             return None
         if "*" not in self.error and error not in self.error:
             return None
         if not self.says:
-            return Evidence(_last_word(log), {})
+            return Evidence(_last_word(log) if state in _ENDED else message, {})
         for pattern in self.says:
             for line in (message, *reversed(log)):
                 if found := pattern.search(line):
@@ -79,7 +85,8 @@ def catalogue() -> tuple[Failure, ...]:
             error=tuple(entry["error"]),
             says=tuple(re.compile(pattern) for pattern in entry.get("says", ())),
             kinds=tuple(entry.get("kinds", ())),
-            remedies=tuple(Remedy(**remedy) for remedy in entry["remedy"]),
+            states=tuple(entry.get("states", _ENDED)),
+            remedies=tuple(Remedy(**{**one, "kinds": tuple(one.get("kinds", ()))}) for one in entry["remedy"]),
         )
         for entry in raw["failure"]
     )

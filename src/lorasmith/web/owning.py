@@ -29,7 +29,7 @@ from lorasmith.queue.verbs import Placement, Queue
 from lorasmith.sequels import Step
 from lorasmith.studio import Studio
 from lorasmith.web.people import Kind, acting, changing
-from lorasmith.web.rules import Rules
+from lorasmith.web.rules import Rules, absent
 
 _RECALLED: Final = 60_000
 """Pictures of the versions that requests find in memory: a kilobyte each."""
@@ -139,7 +139,14 @@ class OwnedJobs(Jobs):
             if not mine:
                 raise JobError("There is no job 'last'.", "List the jobs for those there are.")
             reference = max(mine, key=lambda job: job.record().created).id
-        job = super().get(reference)
+        try:
+            job = super().get(reference)
+        except JobError:  # the words for what nobody has must be those for what may not be seen
+            if _sees_all():
+                raise
+            raise absent("job", reference) from None
+        if not self._asked.may("job", job.id, "see"):
+            raise absent("job", reference)  # and not by its whole id, where a part of it was given
         self._asked.require("job", job.id, "change" if changing.get() else "see")  # who holds it can speak to it
         return job
 
@@ -159,8 +166,14 @@ class OwnedQueue(Queue):
     rules: Rules | None = None
 
     def get(self, reference: str) -> QueuedJob:
-        row = super().get(reference if reference != "last" else self.jobs.get("last").id)
-        self._asked.require("job", row.id, "see")
+        try:
+            row = super().get(reference if reference != "last" else self.jobs.get("last").id)
+        except JobError:
+            if _sees_all():
+                raise
+            raise absent("job", reference) from None
+        if not self._sees(row.id):
+            raise absent("job", reference)
         return row
 
     def list(
@@ -341,6 +354,18 @@ class OwnedEnqueue(Enqueue):
         if (known := taken.get(wanted.casefold())) is not None:
             self._rules.require("dataset", known, "change")
         return super().import_dataset(source, name, placement, then, **options)
+
+    def amend(self, reference: str, changes: Mapping[str, Any], placement: Placement | None = None) -> QueuedJob:
+        record = self._studio.job(reference).record()
+        payload = {**record.payload, **changes}
+        if record.kind == "import" and not payload.get("name"):
+            payload["name"] = Path(str(payload["sources"][0])).stem
+        targets = {"caption": ("dataset",), "import": ("name",), "gather": ("name", "into")}.get(record.kind, ())
+        for key in targets:  # whoever may speak to a job may not do with it what its owner may
+            wanted = str(payload.get(key) or "").partition("@")[0]
+            if wanted and wanted in DatasetStore(self._studio.home).names():
+                self._rules.require("dataset", wanted, "change")
+        return super().amend(reference, changes, placement)
 
 
 class OwnedStudio(Studio):

@@ -117,7 +117,12 @@ class Rules:
             LorasmithError: of the kind that a missing one raises, or a ``ConfigError``.
         """
         if not self.may(kind, name, "see"):
-            error, sentence, hint = _ABSENT[kind]
-            raise error(sentence.format(name), hint)
+            raise absent(kind, name)
         if what != "see" and not self.may(kind, name, what):
             raise ConfigError(f"The {kind} '{name}' is not yours to change.", "Ask its owner, or work on a copy.")
+
+
+def absent(kind: Kind, name: str) -> LorasmithError:
+    """What is said of a name that nobody has, and just so of one that may not be seen."""
+    error, sentence, hint = _ABSENT[kind]
+    return error(sentence.format(name), hint)

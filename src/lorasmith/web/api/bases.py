@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import ConfigDict, Field
@@ -30,6 +30,21 @@ class AddBase(Asked):
     place: Place = Place()
 
 
+class Answer(Asked):
+    """One of the question's choices; an empty one takes the answer back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"choice": "v_prediction"}]})
+    choice: Annotated[str, Field(max_length=200), Clean]
+
+
+@router.get("/families", summary="What can be trained")
+def list_families(
+    studio: StudioOf, name: Annotated[str, Query(max_length=100, description="Only this one"), Clean] = ""
+) -> list[dict[str, Any]]:
+    """Each family with its defaults, licences and predicted memory."""
+    return [fact.to_dict() for fact in studio.bases.families(name)]
+
+
 @router.get("", summary="All bases that this home knows")
 def list_bases(studio: StudioOf) -> Sequence[RegisteredBase]:
     """By name."""
@@ -54,6 +69,14 @@ def recognise_base(
 def get_base(studio: StudioOf, name: BaseName) -> RegisteredBase:
     """What is known of it."""
     return studio.bases.get(name)
+
+
+@router.put("/{name}/answers/{question}", summary="Answer what the tensors of a base leave open")
+def answer_base(
+    studio: StudioOf, admin: Admin, name: BaseName, question: Annotated[str, Path(max_length=200), Clean], asked: Answer
+) -> RegisteredBase:
+    """Runs that need it use it."""
+    return studio.bases.answer(name, question, asked.choice)
 
 
 @router.post("", status_code=202, summary="Make a base known")

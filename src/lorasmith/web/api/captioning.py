@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from lorasmith.fields import OneField, fields_of
 from lorasmith.queue.records import QueuedJob
-from lorasmith.web.api.asking import Asked, Clean, Ref, StudioOf, VersionFacts, noun
+from lorasmith.web.api.asking import Asked, Clean, Limit, Ref, StudioOf, VersionFacts, noun
 from lorasmith.web.api.placing import Place
 
 router = noun("", "captioners")
@@ -68,6 +68,37 @@ class CaptionAsked(Options):
     place: Place = Place()
 
 
+class UnsureTag(BaseModel):
+    """A tag that is nearly in, or nearly out."""
+
+    model_config = ConfigDict(from_attributes=True)
+    item: str
+    tag: str
+    category: str
+    probability: float
+    threshold: float
+    present: bool
+    """Whether the caption has it now."""
+
+
+class Verdict(BaseModel):
+    """What somebody says of one tag of one picture."""
+
+    model_config = ConfigDict(extra="forbid")
+    item: Annotated[str, Field(max_length=1000), Clean]
+    tag: Annotated[str, Field(min_length=1, max_length=500), Clean]
+    there: bool
+
+
+class Verdicts(Asked):
+    """Decided tags; later thresholds obey them too."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"verdicts": [{"item": "1.png", "tag": "solo", "there": True}]}]}
+    )
+    verdicts: Annotated[list[Verdict], Field(min_length=1, max_length=10_000)]
+
+
 class Rule(Asked):
     """Kept tags under another rule."""
 
@@ -122,3 +153,23 @@ def retag_dataset(studio: StudioOf, ref: Ref, asked: Rule) -> VersionFacts:
     """As a new version."""
     made = studio.captions.retag(ref, asked.rule, taggers=asked.taggers, merge=asked.merge, existing=asked.existing)
     return VersionFacts.of(made)
+
+
+@router.get("/datasets/{ref}/unsure", summary="Tags that are nearly in, or nearly out")
+def list_unsure(
+    studio: StudioOf, ref: Ref,
+    within: Annotated[float, Query(ge=0, le=1, description="How near to the threshold")] = 0.1,
+    taggers: Annotated[list[Annotated[str, Query(max_length=200), Clean]] | None, Query(max_length=20)] = None,
+    merge: Literal["mean", "max"] = "mean",
+    limit: Limit = 200,
+) -> list[UnsureTag]:  # fmt: skip
+    """Of those that a tagger's kept probabilities tell of, the nearest first; without what was decided already."""
+    found = studio.captions.unsure(ref, within=within, most=limit, taggers=taggers or (), merge=merge)
+    return [UnsureTag.model_validate(one) for one in found]
+
+
+@router.post("/datasets/{ref}/decide", summary="Accept or reject tags")
+def decide_tags(studio: StudioOf, ref: Ref, asked: Verdicts) -> VersionFacts:
+    """As a new version, whose captions have the accepted and lack the rejected ones."""
+    said = {(one.item, one.tag): one.there for one in asked.verdicts}
+    return VersionFacts.of(studio.captions.decide(ref, said))

@@ -7,14 +7,19 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import FileResponse
 
+from lorasmith.errors import JobError
 from lorasmith.queue.records import Happening, Lane, QueuedJob
 from lorasmith.queue.states import State
+from lorasmith.remedies import Diagnosis
 from lorasmith.web.api.asking import Admin, Asked, Clean, Limit, Offset, Page, StudioOf, noun, piece_of
 from lorasmith.web.api.placing import Place
+from lorasmith.web.job_files import JobFile, file_answer, files_of
 
 router = noun("", "jobs")
 Id = Annotated[str, Path(max_length=200, description="An id, an unmistakable part of one, or `last`"), Clean]
+RemedyId = Annotated[str, Path(max_length=100), Clean]
 Verb = Literal[
     "release", "front", "back", "pause", "resume", "cancel", "finish", "retry", "save_now", "sample_now"
 ]  # fmt: skip
@@ -149,6 +154,39 @@ def speak_to_job(studio: StudioOf, job: Id, verb: Verb) -> QueuedJob:
     `resume` goes on before the others, `retry` behind them."""
     act: Callable[[str], QueuedJob] = getattr(studio.queue, verb)
     return act(job)
+
+
+@router.get("/jobs/{job}/remedies", summary="What a failed job died of, and what helps")
+def diagnose_job(studio: StudioOf, job: Id) -> Diagnosis:
+    """The class of the failure, the line that proves it, and what can be done; also for a worker that stands still."""
+    row = studio.queue.get(job)
+    found = studio.remedies.diagnose(row)
+    if found is None:
+        raise JobError(f"Job {row.id} is {row.state} and needs no remedy.", "Ask again when it has failed.")
+    return found
+
+
+@router.post("/jobs/{job}/remedies/{remedy}", status_code=202, summary="Do what helps, and try again")
+def apply_remedy(studio: StudioOf, job: Id, remedy: RemedyId) -> QueuedJob:
+    """The job that runs then, the same one or a new one; a remedy with an `address` is a page, and not done here."""
+    return studio.remedies.apply(job, remedy)
+
+
+@router.get("/jobs/{job}/files", summary="Files that a job has made")
+def list_job_files(studio: StudioOf, job: Id) -> list[JobFile]:
+    """Its adapter and certificate, what it was asked and said, previews and pictures."""
+    return files_of(studio.job(job))
+
+
+@router.get(
+    "/jobs/{job}/files/{path:path}",
+    summary="One of them",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}, "image/png": {}}}},
+)
+def get_job_file(studio: StudioOf, job: Id, path: Annotated[str, Path(max_length=1000), Clean]) -> FileResponse:
+    """Its bytes."""
+    return file_answer(studio.job(job), path)
 
 
 @router.get("/journal", summary="What happened in the queue")

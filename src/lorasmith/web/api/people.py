@@ -47,6 +47,13 @@ class NewRole(Asked):
     role: Role
 
 
+class NewPassword(Asked):
+    """Another password."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "another one of some length"}]})
+    password: Annotated[str, Field(max_length=2000), Clean]
+
+
 class Show(Asked):
     """Who else may see it."""
 
@@ -104,6 +111,14 @@ def add_user(request: Request, admin: Admin, asked: NewUser) -> Account:
 def set_user_role(request: Request, admin: Admin, name: Id, asked: NewRole) -> Account:
     """It holds from its next request on."""
     return _sessions(request).accounts.set_role(name, asked.role)
+
+
+@router.put("/users/{name}/password", summary="Give an account another password")
+def set_user_password(request: Request, admin: Admin, name: Id, asked: NewPassword) -> Account:
+    """It is signed out everywhere."""
+    accounts = _sessions(request).accounts
+    accounts.set_password(name, asked.password)
+    return next(account for account in accounts.list() if account.name == name)
 
 
 @router.delete("/users/{name}", status_code=204, summary="Remove an account")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse
 
 from lorasmith.datasets.layouts import Loss, available
 from lorasmith.datasets.manifest import Role
 from lorasmith.datasets.pictures import TOOLS
 from lorasmith.fields import OneField, fields_of
 from lorasmith.queue.records import QueuedJob
-from lorasmith.web.api.asking import Admin, Asked, Clean, Ref, StudioOf, Text, VersionFacts, noun
+from lorasmith.web.api.asking import Admin, Asked, Clean, LensOf, Ref, StudioOf, Text, VersionFacts, noun
 from lorasmith.web.api.placing import Place
 
 router = noun("", "pictures")
@@ -209,3 +214,50 @@ def export_dataset(studio: StudioOf, admin: Admin, ref: Ref, asked: ExportAsked)
     return studio.enqueue.export(
         ref, asked.layout, FilePath(asked.folder), force=asked.force, placement=asked.place.placement()
     )
+
+
+@router.get(
+    "/datasets/{ref}/archive",
+    summary="A version for another program, as a ZIP",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def download_archive(
+    studio: StudioOf, ref: Ref, layout: Annotated[str, Query(max_length=50, examples=["kohya"]), Clean] = "kohya"
+) -> FileResponse:
+    """What `losses` says of the layout is what the ZIP cannot hold."""
+    place = tempfile.mkdtemp(prefix="lorasmith-archive-")
+    try:
+        version = studio.dataset(ref)
+        folder = FilePath(place) / version.dataset
+        studio.curate.export(version, layout.replace("-", "_"), folder)
+        archive = FilePath(place) / f"{version.dataset}-{layout}.zip"
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:  # pictures are packed already
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                packed.write(file, file.relative_to(folder.parent))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(folder)
+    done = BackgroundTask(shutil.rmtree, place, ignore_errors=True)
+    return FileResponse(archive, media_type="application/zip", filename=archive.name, background=done)
+
+
+@router.get(
+    "/datasets/{ref}/report",
+    summary="One HTML page about a version",
+    response_class=FileResponse,
+    responses={200: {"content": {"text/html": {}}}},
+)
+def download_report(studio: StudioOf, ref: Ref, lens: LensOf) -> FileResponse:
+    """A file to be saved, which needs no network; it is never shown as a page of this server."""
+    folder = tempfile.mkdtemp(prefix="lorasmith-report-")
+    try:
+        version = studio.dataset(ref)
+        written = studio.curate.report(version, FilePath(folder) / f"{version.dataset}.html", lens.lens(studio.curate))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    done = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    headers = {"content-security-policy": "sandbox"}
+    return FileResponse(written, media_type="text/html", filename=written.name, background=done, headers=headers)

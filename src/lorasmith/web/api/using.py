@@ -77,6 +77,13 @@ def download_adapter(studio: StudioOf, name: AdapterName) -> FileResponse:
 @router.post("/generate", status_code=202, summary="Paint pictures")
 def generate_pictures(studio: StudioOf, asked: GenerateAsked) -> QueuedJob:
     """A job; its pictures are among its files."""
+    from lorasmith.generation.request import refuse_paths
+
+    told = asked.request.get("references") or ()
+    references = [str(one) for one in (told if isinstance(told, list | tuple) else (told,))]
+    refuse_paths(references)
+    for reference in references:
+        studio.curate.picture(reference)
     return studio.enqueue.generate(asked.request, placement=asked.place.placement())
 
 

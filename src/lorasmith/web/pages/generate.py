@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from lorasmith.easel import Painting
 from lorasmith.errors import ConfigError, LorasmithError
-from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.request import GenerateRequest, refuse_paths
 from lorasmith.generation.schedulers import AS_THE_BASE, SCHEDULERS
 from lorasmith.jobs import Job
 from lorasmith.studio import Studio
@@ -36,6 +36,8 @@ class Filled:
     base: str = "sandbox"
     prompt: str = ""
     negative_prompt: str = ""
+    references: str = ""
+    """Hashes of the pictures to edit."""
     scales: dict[str, float] = field(default_factory=dict)
     """Adapters that are chosen."""
     seed: str = ""
@@ -53,10 +55,11 @@ def generate(
     saved: Annotated[str, Query(max_length=40)] = "",
     adapter: Annotated[str, Query(max_length=300)] = "",
     base: Annotated[str, Query(max_length=1000)] = "",
+    reference: Annotated[str, Query(max_length=1200)] = "",
 ) -> HTMLResponse:
     """The form, and what it painted last."""
     studio = _studio(request)
-    filled = Filled(base=base or "sandbox")
+    filled = Filled(base=base or "sandbox", references=reference)
     if saved:
         filled = _filled(studio, studio.easel.prompt(saved).request)
     elif job and again >= 0:
@@ -174,6 +177,11 @@ def request_from(studio: Studio, sent: Mapping[str, str]) -> dict[str, Any]:
     if not prompts:
         raise ConfigError("There is no prompt.", "Write what the picture shall show.")
     asked: dict[str, Any] = {"base": filled.base, "negative_prompt": filled.negative_prompt}
+    if references := filled.references.replace(",", " ").split():
+        refuse_paths(references)
+        for one in references:
+            studio.curate.picture(one)
+        asked["references"] = references
     for key in _NUMBERS:
         if text := filled.values.get(key, ""):
             asked[key] = _number(text, key.replace("_", " "))
@@ -215,6 +223,7 @@ def _sent(studio: Studio, sent: Mapping[str, str]) -> Filled:
         base=sent.get("base", "") or "sandbox",
         prompt=sent.get("prompt", ""),
         negative_prompt=sent.get("negative_prompt", ""),
+        references=sent.get("references", ""),
         scales=scales,
         seed=sent.get("seed", "").strip() if sent.get("seeding") == "fixed" else "",
         values={key: sent[key].strip() for key in keys if sent.get(key, "").strip()},
@@ -237,6 +246,7 @@ def _filled(studio: Studio, request: Mapping[str, Any]) -> Filled:
         base=_base_for(studio, str(request.get("base", "")), ""),
         prompt="\n".join(str(one) for one in request.get("prompts", ())),
         negative_prompt=str(request.get("negative_prompt", "")),
+        references=" ".join(str(one) for one in request.get("references", ())),
         scales={name: min(max(scale, _SCALE[0]), _SCALE[1]) for name, scale in scales.items()},
         seed=str(request.get("seed", "")),
         values={key: f"{request[key]:g}" if isinstance(request[key], float) else str(request[key])

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from lorasmith.chronicle import Chronicle, chronicle_of, config_difference
 from lorasmith.errors import ConfigError, JobError
 from lorasmith.jobs import Job
 from lorasmith.studio import Studio
+from lorasmith.web.job_files import DOWNLOADS, file_answer, files_of
 from lorasmith.web.rendering import page, part
 from lorasmith.web.verbs import ask, verbs_of
 
@@ -23,21 +23,8 @@ router = APIRouter(prefix="/jobs", include_in_schema=False)
 ENDED: Final = ("succeeded", "failed", "cancelled", "paused")
 _BACK: Final = ("/", "/queue")  # pages that speak to jobs
 _LOG_LINES: Final = 400
-_SHOWN: Final = {".png": "image/png", ".webp": "image/webp", ".mp4": "video/mp4"}
 _LOOK: Final = 0.1  # seconds between two looks at what a job has said
 _SIGN_OF_LIFE: Final = 15.0  # seconds after which a quiet stream says something, so that proxies keep it
-_DOWNLOADS: Final = {
-    "adapter.safetensors": "application/octet-stream",
-    "adapter_high_noise.safetensors": "application/octet-stream",
-    "adapter_low_noise.safetensors": "application/octet-stream",
-    "certificate.json": "application/json",
-    "certificate_high_noise.json": "application/json",
-    "certificate_low_noise.json": "application/json",
-    "job.json": "application/json",
-    "result.json": "application/json",
-    "events.jsonl": "application/x-ndjson",
-    "log.txt": "text/plain; charset=utf-8",
-}
 TIPS: Final = {
     "queued": "It starts by itself when its lane is free. On the queue page it can be put first.",
     "held": "Nothing happens until it is released.",
@@ -155,20 +142,7 @@ def log(request: Request, job_id: str, find: Annotated[str, Query(max_length=200
 @router.get("/{job_id}/files/{path:path}")
 def file(request: Request, job_id: str, path: str) -> FileResponse:
     """A file of the job: what it made, wrote down and painted, and nothing else of its folder."""
-    job = _studio(request).job(job_id)
-    folder = job.folder.path
-    name = path.rpartition("/")[2]
-    if path in _DOWNLOADS and (folder / path).is_file():
-        shown = f"{job.id}.safetensors" if path == "adapter.safetensors" else name
-        return FileResponse(folder / path, media_type=_DOWNLOADS[path], filename=shown)
-    told = chronicle_of(job.folder).samples if path.startswith("samples/") else []
-    painted = {sample.path for sample in told} | {sample.clip for sample in told}
-    if path in painted or path in _images(job):
-        whole = (folder / path).resolve()
-        kind = _SHOWN.get(whole.suffix)
-        if whole.is_relative_to(folder.resolve()) and kind is not None and whole.is_file():
-            return FileResponse(whole, media_type=kind, headers={"content-security-policy": "sandbox"})
-    raise HTTPException(404)
+    return file_answer(_studio(request).job(job_id), path)
 
 
 async def _tail(request: Request, job: Job, offset: int) -> AsyncIterator[str]:
@@ -199,8 +173,7 @@ def _matrix(told: Chronicle) -> dict[str, Any]:
 
 
 def _files(job: Job) -> list[tuple[str, int]]:
-    folder = job.folder.path
-    return [(name, (folder / name).stat().st_size) for name in _DOWNLOADS if (folder / name).is_file()]
+    return [(one.path, one.size) for one in files_of(job) if one.path in DOWNLOADS]
 
 
 def _certificate(job: Job) -> dict[str, Any] | None:
@@ -212,13 +185,6 @@ def _certificate(job: Job) -> dict[str, Any] | None:
     except ValueError as cause:
         raise JobError(f"The certificate of {job.id} is damaged.", "Certify the file again.") from cause
     return found
-
-
-def _images(job: Job) -> set[str]:
-    """Pictures and clips that a generate job made."""
-    result = job.folder.result()
-    made = result.output.get("images", ()) if result else ()
-    return {str(one[name]) for one in made for name in ("path", "clip", "video") if one.get(name)}
 
 
 def _parent(studio: Studio, job: Job, against: str) -> Job | None:
