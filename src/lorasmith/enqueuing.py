@@ -462,11 +462,15 @@ def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any
     asked = resolve_request(dict(values))
     payload = asked.model_dump(mode="json")
     payload["base"] = base_reference(studio, asked.base)
-    places = [(one, reference_path(one, studio.home)) for one in asked.references]
-    for reference, place in places:
+
+    def found(picture: str) -> str:
+        place = reference_path(picture, studio.home)
         if not place.is_file():
-            raise InputError(f"There is no picture {reference}.", "Check the path, or the hash of the picture.")
-    payload["references"] = [one if is_hash(one) else str(place.absolute()) for one, place in places]
+            raise InputError(f"There is no picture {picture}.", "Check the path, or the hash of the picture.")
+        return picture if is_hash(picture) else str(place.absolute())
+
+    payload["references"] = [found(one) for one in asked.references]
+    payload["first_frame"] = found(asked.first_frame) if asked.first_frame else ""
     for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
         studio.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
     payload["adapters"] = [{"name": str(studio.adapter(use.name)), "weight": use.weight} for use in asked.adapters]

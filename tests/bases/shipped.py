@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lorasmith.bases.detection import registered_families
+from lorasmith.bases.detection import detect, registered_families
+from lorasmith.bases.header import Header
 from lorasmith.bases.opening import CONFIGS
-from tests.bases.corpus import MODELS, Model
+from lorasmith.errors import BaseError
+from tests.bases.corpus import MODELS, Model, build, in_original_names
 
 _EULER = "FlowMatchEulerDiscreteScheduler"
 # FLUX.1's model cards: dev's schedule moves with the size of the picture, schnell's is fixed.
@@ -26,16 +29,22 @@ SCHEDULES: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def described() -> Iterator[Model]:
-    """One model of the corpus for every variant that can be trained here, but for UNets, whose configs are whole."""
+    """One model of the corpus for every variant that can be trained here, under the family that a file of it is of; but
+    for UNets, whose configs are whole."""
     seen: set[tuple[str, str]] = set()
     for model in MODELS:
-        family = registered_families().get(model.family)
-        key = (model.family, model.variant)
-        if family is None or family.denoiser_part == "unet" or key in seen or model.variant in family.refused:
+        if not model.rules or model.rules == "unet":
             continue
-        if model.pipeline in family.pipelines:
+        shapes = in_original_names(model, build(model))
+        header = Header(Path("one.safetensors"), "single_file", shapes, dict.fromkeys(shapes, "BF16"))
+        try:
+            found = detect(header)
+        except BaseError:
+            continue
+        key = (found.family, found.variant)
+        if key not in seen and model.pipeline in registered_families()[found.family].pipelines:
             seen.add(key)
-            yield model
+            yield replace(model, family=found.family, variant=found.variant)
 
 
 def files(model: Model) -> dict[str, str]:

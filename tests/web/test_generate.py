@@ -56,6 +56,8 @@ def test_pictures_to_edit_are_those_of_datasets(door: Door, tmp_path: Path) -> N
     Image.new("RGB", (8, 8)).save(secret)
     for stranger in (str(secret), "0" * 64, f"{image} ../a", image.upper()):
         assert door.client.post("/generate", data=form | {"references": stranger}).status_code == 422, stranger
+        request = {"base": "sandbox", "prompts": ["x"], "first_frame": stranger}
+        assert door.client.post("/api/generate", json={"request": request}).status_code in (404, 422), stranger
         request = {"base": "sandbox", "prompts": ["x"], "references": stranger.split()}
         sent = door.client.post("/api/generate", json={"request": request})
         assert sent.status_code in (404, 422), (stranger, sent.status_code)

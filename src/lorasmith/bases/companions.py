@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lorasmith.bases.reading import read_configs
+from lorasmith.bases.detection import detect
+from lorasmith.bases.reading import read_configs, read_header
 from lorasmith.bases.registry import BaseRegistry
 from lorasmith.errors import BaseError
 
@@ -34,7 +35,7 @@ def companion(detection: Detection, configs: Path, family: Family, home: Path | 
     others: list[str] = []
     for record in BaseRegistry(home) if home is not None else ():
         path = Path(record.path)
-        if record.family != family.name or not path.is_dir() or not record.present():
+        if not path.is_dir() or not record.present() or not _of(path, family):
             continue
         has = read_configs(path)
         if fits(wanted, has.get(family.denoiser_part, {})) and not _second(has, family.denoiser_part):
@@ -56,6 +57,14 @@ def fits(wanted: dict[str, Any], has: dict[str, Any]) -> bool:
     """Whether two denoisers take the same text and the same latents."""
     shared = [key for key in SEAMS if key in wanted and key in has]
     return bool(shared) and all(wanted[key] == has[key] for key in shared)
+
+
+def _of(path: Path, family: Family) -> bool:
+    """Whether a folder is a base of this family; several families may share the name under which a base is listed."""
+    try:
+        return detect(read_header(path)).family == family.name
+    except BaseError:
+        return False
 
 
 def _second(configs: dict[str, dict[str, Any]], part: str) -> bool:

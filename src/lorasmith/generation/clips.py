@@ -11,6 +11,7 @@ from lorasmith.datasets.clips.writing import animated_webp, write_mp4
 from lorasmith.errors import ConfigError, InputError
 from lorasmith.files import write_atomically
 from lorasmith.generation.picture import PictureFacts, clip_exif
+from lorasmith.generation.request import reference_path
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lorasmith.generation.request import GenerateRequest
 
 
-def clips_of(request: GenerateRequest, base: Base, family: Family) -> Mapping[str, Any]:
+def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -> Mapping[str, Any]:
     """What the pipeline of a family of clips is called with; nothing for the others.
 
     Raises:
@@ -42,11 +43,12 @@ def clips_of(request: GenerateRequest, base: Base, family: Family) -> Mapping[st
         if request.first_frame:
             raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
         raise ConfigError(
-            f"{family.title} begins with a picture, and first_frame names none.", "Give the path of a picture."
+            f"{family.title} begins with a picture, and first_frame names none.",
+            "Give a picture.",
         )
     side = family.native_resolution(base)
     size = (request.width or side, request.height or side)
-    first = _first_frame(Path(request.first_frame).expanduser(), size) if request.first_frame else None
+    first = _first_frame(reference_path(request.first_frame, home), size) if request.first_frame else None
     fps = request.fps or family.default_fps
     return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}
 

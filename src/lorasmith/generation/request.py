@@ -72,7 +72,7 @@ class GenerateRequest(Section):
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     """Frames a second at which clips are written. Left out: what the base was trained at."""
     first_frame: str = ""
-    """Path of the picture that clips begin with, for families that take one."""
+    """The picture clips begin with, for families that take one: a path, or the SHA-256 of a picture of a dataset."""
     adapters: tuple[AdapterUse, ...] = ()
     """Adapters for every prompt."""
     references: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()

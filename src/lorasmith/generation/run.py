@@ -98,7 +98,7 @@ def paint(
         family,
         pipe,
         adapters,
-        clips_of(request, base, family),
+        clips_of(request, base, family, home),
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )

@@ -81,6 +81,7 @@ def generate_pictures(studio: StudioOf, asked: GenerateAsked) -> QueuedJob:
 
     told = asked.request.get("references") or ()
     references = [str(one) for one in (told if isinstance(told, list | tuple) else (told,))]
+    references += [str(first) for first in (asked.request.get("first_frame"),) if first]
     refuse_paths(references)
     for reference in references:
         studio.curate.picture(reference)
