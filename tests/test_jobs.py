@@ -62,6 +62,16 @@ def test_ids_never_collide_and_nothing_is_overwritten(jobs: Jobs) -> None:
     assert sorted(job.record().payload["script"][0] for job in many) == sorted(str(n) for n in range(30))
 
 
+def test_jobs_of_one_second_are_listed_as_they_were_asked(jobs: Jobs) -> None:
+    asked = [submit(jobs, str(number)).id for number in range(12)]
+    for number, name in enumerate(asked):
+        os.utime(
+            jobs.folder / name / "job.json", ns=(number, number)
+        )  # a clock coarser than this loop tells them apart
+    assert [job.id for job in jobs.list()] == asked or len({name[:15] for name in asked}) > 1
+    assert jobs.get("last").id == asked[-1]
+
+
 def test_a_payload_that_is_not_json_leaves_no_folder(jobs: Jobs) -> None:
     with pytest.raises(JobError, match="cannot be written down"):
         jobs.submit("train", {"model": object()})

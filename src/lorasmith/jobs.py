@@ -23,7 +23,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ _SHORTEST_REST = 0.02  # seconds between looks at a job that is talking
 _LONGEST_REST = 0.5  # ... and at one that is silent
 _CALLERS_PATIENCE = 10.0  # seconds; nobody holds callers.lock longer than a spawn takes
 _LOG_TAIL_BYTES = 64 * 1024
+_SECOND = len("20261231-235959")  # the part of an id that tells when
 
 
 def worker_command(folder: Path) -> Sequence[str]:
@@ -111,7 +112,7 @@ class Jobs:
         """
         ids = self._ids()
         if reference == "last" and ids:
-            return max(self.list(), key=lambda job: job.record().created)
+            return Job(JobFolder(self.folder / ids[-1]), self)
         meant = [reference] if reference in ids else [i for i in ids if reference and reference in i]
         if len(meant) == 1:
             return Job(JobFolder(self.folder / meant[0]), self)
@@ -128,7 +129,12 @@ class Jobs:
         return tuple(Job(JobFolder(self.folder / name), self) for name in self._ids())
 
     def _ids(self) -> tuple[str, ...]:
-        return tuple(sorted(path.parent.name for path in self.folder.glob("*/job.json")))
+        """Oldest first: by the second in the name, and within one by when it was asked, which is written once."""
+        found: list[tuple[str, int, str]] = []
+        for path in self.folder.glob("*/job.json"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((path.parent.name[:_SECOND], path.stat().st_mtime_ns, path.parent.name))
+        return tuple(name for _, _, name in sorted(found))
 
     def _claim(self, name: str) -> Path:
         """A new, empty folder: ``mkdir`` either makes it or says that somebody else has."""
