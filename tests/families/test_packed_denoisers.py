@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import struct
@@ -33,6 +34,7 @@ from tests.families.test_single_denoisers import MODELS
 from tests.training.runs import Said
 
 Kind = GGMLQuantizationType
+_GOLDEN = Path(__file__).with_name("golden") / "bitsandbytes.safetensors"
 _WRITTEN = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16", "F16")
 _K = ("Q4_K", "Q5_K", "Q6_K")
 
@@ -175,7 +177,7 @@ def test_a_notice_says_what_it_takes_in_memory(tmp_path: Path) -> None:
     header = read_header(tmp_path / "a.gguf")
     notice = said_of_size(header, "cat", "bf16")
     assert notice is not None and "cat is packed (GGUF Q8_0)" in notice.message
-    assert "full size, 2 MB in bf16" in notice.message
+    assert "its full size in memory, 2 MB in bf16" in notice.message
     write_gguf(tmp_path / "a.gguf", tensors, Kind.BF16)
     assert said_of_size(read_header(tmp_path / "a.gguf"), "cat", "bf16") is None
 
@@ -230,5 +232,97 @@ def test_a_gguf_file_that_lies_is_refused_in_one_sentence(lie: dict[str, Any], s
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
     path = _lying(tmp_path, kind=99)
     assert read_header(path).dtypes["a.weight"] == "type 99"
-    with pytest.raises(BaseError, match="packs a.weight as type 99"):
+    with pytest.raises(BaseError, match=r"packs a\.weight as type 99"):
         tensors_of(path, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["nf4", "nf4_nested", "fp4", "fp4_nested"])
+def test_four_bits_are_unpacked_as_bitsandbytes_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by bitsandbytes 0.50.2, with what it makes of them again (of the long one the last two rows, in fp16)."""
+    monkeypatch.setattr(unpacking, "_AT_ONCE", 100)
+    found = tensors_of(_GOLDEN, torch.float32)
+    meant = found[f"meant.{name}"]
+    assert torch.equal(found[f"{name}.weight"][-len(meant) :].to(meant.dtype), meant)
+    header = read_header(_GOLDEN)
+    assert header.shapes[f"{name}.weight"] == tuple(found[f"{name}.weight"].shape)
+    assert header.dtypes[f"{name}.weight"] == name[:3].upper()
+    assert not any("absmax" in key or "quant" in key for key in header.shapes)
+
+
+def write_nf4(path: Path, tensors: Mapping[str, Tensor], **state: Any) -> dict[str, Tensor]:
+    """A file as bitsandbytes writes it, its matrices in NF4, and what they mean."""
+    meaning = load_file(_GOLDEN)["nf4.weight.quant_map"]
+    made: dict[str, Tensor] = {}
+    meant: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if tensor.ndim != 2 or tensor.numel() % 128:
+            made[key] = meant[key] = tensor
+            continue
+        blocks = tensor.float().reshape(-1, 64)
+        scales = blocks.abs().amax(1).clamp(min=1e-6)
+        nearest = ((blocks / scales[:, None]).unsqueeze(-1) - meaning).abs().argmin(-1)
+        meant[key] = (meaning[nearest] * scales[:, None]).reshape(tensor.shape)
+        pairs = nearest.reshape(-1, 2).to(torch.uint8)
+        said = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": list(tensor.shape)} | state
+        text = json.dumps(said).encode()
+        made |= {
+            key: (pairs[:, 0] * 16 + pairs[:, 1])[:, None],
+            f"{key}.absmax": scales,
+            f"{key}.quant_map": meaning.clone(),
+            f"{key}.quant_state.bitsandbytes__nf4": torch.tensor(list(text), dtype=torch.uint8),
+        }
+    save_file({key: tensor.contiguous() for key, tensor in made.items()}, path)
+    return meant
+
+
+def test_a_denoiser_in_nf4_is_told_and_loaded_as_its_numbers(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    file, plain = tmp_path / "one.safetensors", tmp_path / "plain.safetensors"
+    meant = write_nf4(file, apart("sd3", tiny("sd3"), file))
+    save_file({key: tensor.contiguous() for key, tensor in meant.items()}, plain)
+    shutil.copytree(tmp_path / "one", tmp_path / "plain")
+    header = read_header(file)
+    assert header.shapes == read_header(plain).shapes and "NF4" in header.dtypes.values()
+    notice = said_of_size(open_base(str(file)).header, "one", "fp32")
+    assert notice is not None and "packed (nf4)" in notice.message
+    same_denoiser(file, plain)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"shape": [8, 2**40]}, "needs 4,398,046,511,104 numbers of U8 in a.weight"),
+        ({"shape": [4, 64]}, "needs 128 numbers of U8 in a.weight"),
+        ({"shape": "wide"}, "tells no shape"),
+        ({"shape": [-8, -64]}, "tells no shape"),
+        ({"blocksize": 0}, "tells no size of blocks"),
+        ({"blocksize": 128}, "needs 4 numbers of F32 in a.weight.absmax"),
+        ({"quant_type": "fp4"}, "contradicts its name"),
+        ({"nested_blocksize": 256}, "does not tell how its scales are packed"),
+        ({"nested_blocksize": 256, "nested_offset": float("inf")}, "does not tell how its scales are packed"),
+        ({"nested_blocksize": 256, "nested_offset": 0.5}, "needs 8 numbers of U8 in a.weight.absmax"),
+        ({"padding": "x" * 20_000}, "is far larger than any is"),
+    ],
+)
+def test_four_bits_that_lie_are_refused_in_one_sentence(state: dict[str, Any], said: str, tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.randn(8, 64)}
+    write_nf4(tmp_path / "x.safetensors", tensors)
+    assert set(tensors_of(tmp_path / "x.safetensors", torch.float32)) == {"a.weight"}
+    write_nf4(tmp_path / "x.safetensors", tensors, **state)
+    for read in (read_header, lambda file: tensors_of(file, torch.float32)):
+        with pytest.raises(BaseError, match=re.escape(said)) as caught:
+            read(tmp_path / "x.safetensors")
+        assert "x.safetensors" in caught.value.message and caught.value.hint
+
+
+def test_a_piece_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_nf4(path, {"a.weight": torch.randn(8, 64)})
+    whole = load_file(path)
+    for piece in ("a.weight", "a.weight.absmax", "a.weight.quant_map"):
+        save_file({key: tensor for key, tensor in whole.items() if key != piece}, path)
+        with pytest.raises(BaseError, match=f"needs {re.escape(piece)}, which is missing"):
+            read_header(path)
+    broken = torch.tensor(list(b"[1, nonsense"), dtype=torch.uint8)
+    save_file({**whole, "a.weight.quant_state.bitsandbytes__nf4": broken}, path)
+    with pytest.raises(BaseError, match="is not JSON"):
+        read_header(path)

@@ -1,4 +1,4 @@
-"""Matrices that bitsandbytes packed two numbers to a byte (NF4, FP4): what stands beside them tells how, and their shape.
+"""Matrices that bitsandbytes packed two numbers to a byte (NF4, FP4): what lies beside them tells how, and their shape.
 
 Beside ``x.weight`` lie ``.quant_map`` (the 16 numbers that 4 bits mean), ``.absmax`` (the scale of each block), and
 ``.quant_state.bitsandbytes__nf4``: JSON with ``shape``, ``blocksize`` and, when the scales are packed too, how

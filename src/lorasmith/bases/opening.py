@@ -26,7 +26,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def open_base(reference: str, *, home: Path | None = None) -> Base:
-    """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, a ``.safetensors`` or ``.gguf`` file.
+    """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, or a file (safetensors, GGUF).
 
     A relative name that is not found where the program runs is looked for in ``<home>/bases``, then among the
     registered names (``bases list``).

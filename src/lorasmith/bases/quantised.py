@@ -62,7 +62,7 @@ def require_unpacker(header: Header) -> None:
     packed = quantisation(header)
     if packed.startswith("GGUF") and set(header.dtypes.values()) - PLAIN and find_spec("gguf") is None:
         raise EnvironmentProblem(
-            f"{header.path.name} is packed ({packed}), and unpacking it needs the package gguf, which is not installed.",
+            f"{header.path.name} is packed ({packed}), and unpacking it needs the package gguf, which is not here.",
             'Run `python -m pip install "lorasmith[gguf]"`, or take the base in bf16 or fp16.',
         )
 
@@ -81,8 +81,8 @@ def said_of_size(header: Header, name: str, precision: str) -> Notice | None:
     count = sum(math.prod(shape) for shape in header.shapes.values()) * (4 if precision == "fp32" else 2)
     size = f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
     return Notice(
-        f"{name} is packed ({packed}) and is unpacked while it loads: in memory its denoiser takes its full size, {size} "
-        f"in {precision}.",
+        f"{name} is packed ({packed}) and is unpacked while it loads: its denoiser takes its full size in memory, "
+        f"{size} in {precision}.",
         "Packing saves room on the disk here, not on the card.",
     )
 
