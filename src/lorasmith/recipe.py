@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, fl
         found.append(
             Notice(
                 f"{len(bare)} of {len(items)} pictures have no caption ({_some(bare)}).",
-                "`lorasmith caption` writes them.",
+                "Write them on the dataset's page, under 'Captioning', or with `lorasmith caption`.",
             )
         )
     if config.train_batch_size > len(items):
@@ -187,7 +188,8 @@ def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, fl
             found.append(
                 Notice(
                     f"The trigger word '{word}' is not in {len(without)} of {len(items)} captions: {_some(without)}.",
-                    f"`lorasmith captions {config.dataset} --trigger-word {word}` adds it.",
+                    "Add it on the dataset's page, under 'Edit captions', or with "
+                    f"`lorasmith captions {config.dataset} --trigger-word {shlex.quote(word)}`.",
                 )
             )
     return tuple(found)

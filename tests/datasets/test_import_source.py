@@ -325,7 +325,7 @@ def test_no_images_says_what_was_found_instead(tmp_path: Path, store: DatasetSto
         (b"Rar!\x1a\x07\x00", "RAR archive"),
         (b"7z\xbc\xaf\x27\x1c", "7z archive"),
         (b"<!doctype html>", "web page"),
-        (b"hello", "neither a ZIP nor a folder"),
+        (b"hello", "neither a picture nor a ZIP nor a folder"),
     ],
 )
 def test_what_is_no_zip_is_named(tmp_path: Path, store: DatasetStore, content: bytes, words: str) -> None:

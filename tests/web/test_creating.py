@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lorasmith.config import TrainConfig
-from tests.web.conftest import Door
+from tests.web.conftest import Door, Server
 from tests.web.trainable import dots
 
 ANSWERS = {"name": "My Zib", "kind": "object", "difficulty": "beginner", "epochs": "1", "base": "native:sandbox"}
@@ -127,3 +127,19 @@ def test_files_that_are_no_pictures_leave_nothing_behind(door: Door) -> None:
 def test_estimates_follow_the_answers(door: Door) -> None:
     text = door.client.post("/models/new/estimate", data={**ANSWERS, "count": "10", "epochs": "2"}).text
     assert "400" in text and "500" in text and "600" in text
+
+
+def test_the_browsers_own_way_back_loses_nothing(browser_page: Any, server: Server) -> None:
+    page = browser_page
+    page.goto(f"{server.address}/models/new")
+    page.fill("#name", "Walked")
+    page.click("#step-next")
+    page.wait_for_selector("#steps [aria-current=step]:has-text('Pictures')")
+    page.evaluate("history.back()")
+    page.wait_for_selector("#steps [aria-current=step]:has-text('About it')")
+    assert page.input_value("#name") == "Walked"
+    page.evaluate("history.forward()")
+    page.wait_for_selector("#steps [aria-current=step]:has-text('Pictures')")
+    page.click("#step-back")
+    page.wait_for_selector("#steps [aria-current=step]:has-text('About it')")
+    assert page.input_value("#name") == "Walked"

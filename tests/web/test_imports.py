@@ -269,3 +269,35 @@ def test_large_files_are_hashed_in_pieces(browser_page: Any, server: Server) -> 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_a_name_with_spaces_is_taken_with_hyphens(door: Door) -> None:
+    ids = json.dumps(put(door, {"a.png": png(1)}))
+    where = asked(door, uploads=ids, name=" red  ball ")
+    assert "Import of red-ball" in door.client.get(where).text
+
+
+def test_a_failed_import_says_it_once_and_offers_other_files(door: Door) -> None:
+    place = asked(door, uploads=json.dumps(put(door, {"notes.txt": b"hello"})))
+    work(door.studio)
+    text = door.client.get(place).text
+    assert text.count("neither a picture nor a ZIP nor a folder") == 1
+    assert 'href="/datasets/new">Choose other files' in text
+
+
+@pytest.mark.parametrize(
+    ("came", "back"),
+    [
+        ("http://testserver/datasets/new?from=folder", True),
+        ("http://elsewhere.example/datasets/new", False),
+        ("http://testserver//elsewhere.example/", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_a_refused_form_leads_back_into_this_app_alone(door: Door, came: str, back: bool) -> None:
+    came = came.replace("http://testserver", str(door.client.base_url).rstrip("/"))
+    text = door.client.post("/datasets/new", data={"name": "a/b"}, headers={"referer": came}).text
+    assert "cannot be the name" in text
+    assert ("Back to where you were" in text) is back
+    assert "elsewhere.example" not in text

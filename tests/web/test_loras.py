@@ -216,6 +216,18 @@ def test_a_preview_writes_nothing_and_tells_the_truth(loras: Door) -> None:
     assert not [path for path in loras.studio.library.folder.iterdir() if path.name.startswith(".preview")]
 
 
+def test_a_merge_of_nothing_asks_for_loras_and_not_for_patience(loras: Door) -> None:
+    text = whole(loras, "/loras/merge")
+    assert "Add the LoRAs first" in text and "large files" not in text and "/loras/preview/merge" not in text
+    text = whole(loras, "/loras/merge?lora=cat")
+    assert "Only one so far" in text and "/loras/preview/merge" in text and "Add the LoRAs first" not in text
+    assert "Only one so far" not in whole(loras, "/loras/merge?lora=cat&lora=dog")
+
+
+def test_a_tool_without_a_lora_asks_for_one(loras: Door) -> None:
+    assert '<select class="form-select" id="lora" name="lora" required>' in whole(loras, "/loras/resize")
+
+
 def test_a_thumbnail_is_kept_inside_and_a_text_is_none(loras: Door, tmp_path: Path) -> None:
     Image.new("RGB", (900, 600), (200, 30, 30)).save(tmp_path / "cover.png")
     for content, state in (((tmp_path / "cover.png").read_bytes(), "succeeded"), (b"no picture", "failed")):

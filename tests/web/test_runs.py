@@ -12,6 +12,7 @@ from PIL import Image
 
 from lorasmith.events import Finished, Metric, Notice, Phase, Progress, Sample
 from lorasmith.jobfolder import JobFolder, Result
+from lorasmith.queue.observing import COLLECTED
 from lorasmith.studio import Studio
 from tests.web.conftest import Door, Server
 
@@ -47,6 +48,18 @@ def test_everything_it_said_is_on_its_page(door: Door) -> None:
     for verb in ("pause", "stop", "save", "sample"):
         assert f'value="{verb}"' not in text
     assert 'value="continue"' in text
+
+
+def test_a_finished_run_leads_to_its_lora(door: Door) -> None:
+    folder = told(door.studio, ended=False)
+    assert "Generate with it" not in door.client.get(f"/jobs/{folder.path.name}").text
+    (folder.path / "start.json").write_text("{}")
+    folder.emit(Finished("succeeded"))
+    folder.set_result(Result(outcome="succeeded"))
+    (folder.path / COLLECTED).write_text(json.dumps({"adapter": "ada & co"}))
+    door.studio.rebuild_queue()
+    text = door.client.get(f"/jobs/{folder.path.name}").text
+    assert 'href="/generate?adapter=ada%20%26%20co"' in text and 'href="/models/ada%20%26%20co"' in text
 
 
 def test_figures_for_the_charts(door: Door) -> None:

@@ -134,7 +134,8 @@ def _what_it_is(path: Path, beginning: bytes) -> tuple[str, str]:
     for magic, what, hint in _OTHER_CONTENT:
         if beginning.lower().startswith(magic.lower()):
             return f"{path.name} is {what}{'' if 'ZIP' in what else ', not a ZIP'}.", hint
-    return f"{path.name} is neither a ZIP nor a folder.", "Give a ZIP or a folder with pictures."
+    sentence = f"{path.name} is neither a picture nor a ZIP nor a folder."
+    return sentence, "Give pictures, or a ZIP or a folder with pictures."
 
 
 class ZipSource(Source):

@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -104,4 +105,20 @@ def _answer(request: Request, status: int, sentence: str, hint: str, extra: dict
         return JSONResponse({"error": sentence, "hint": hint, **extra}, status)
     if wants_part(request):
         return part(request, "parts/refusal.html", status, sentence=sentence, hint=hint)
-    return page(request, "refusal.html", status, title="That did not work", area="", sentence=sentence, hint=hint)
+    return page(
+        request, "refusal.html", status, title="That did not work", area="", sentence=sentence, hint=hint,
+        came_from=_came_from(request),
+    )  # fmt: skip
+
+
+def _came_from(request: Request) -> str:
+    """The page of this app whose form or link led here; empty where the browser does not say or means this very one."""
+    try:
+        there = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    if there.netloc != request.url.netloc or not there.path.startswith("/") or there.path.startswith(("//", "/enter")):
+        return ""
+    address = there.path + (f"?{there.query}" if there.query else "")
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return "" if request.method == "GET" and address == here else address

@@ -200,7 +200,7 @@ def _read_options(studio: Studio, form: Mapping[str, str]) -> tuple[str, str, di
     Raises:
         ConfigError: a value that cannot be, or both a name and a dataset.
     """
-    name, into = form.get("name", "").strip(), form.get("into", "").strip()
+    name, into = "-".join(form.get("name", "").split()), form.get("into", "").strip()
     if name and into:
         raise ConfigError("An import has a name or a dataset to add to, not both.", "Leave one of them out.")
     if into:

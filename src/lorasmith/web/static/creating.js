@@ -23,9 +23,13 @@ function show(number, focus = true) {
 }
 next.addEventListener("click", () => {
   const wrong = [...steps[now].querySelectorAll("input, select, textarea")].find((one) => !one.checkValidity());
-  if (wrong) wrong.reportValidity(); else show(now + 1);
+  if (wrong) { wrong.reportValidity(); return; }
+  show(now + 1);
+  history.pushState({ wizard: now }, "");
 });
-back.addEventListener("click", () => show(now - 1));
+back.addEventListener("click", () => { if (history.state?.wizard === now) history.back(); else show(now - 1); });
+// The browser's own way back is one step, too: nobody loses what was typed by it.
+addEventListener("popstate", (event) => show(Math.min(event.state?.wizard ?? 0, steps.length - 1)));
 // Enter goes on, and starts only at the end; what is wrong in a hidden step is shown there.
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target.matches("input:not([type=file])") && now < steps.length - 1) { event.preventDefault(); next.click(); }
