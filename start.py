@@ -459,10 +459,11 @@ def hand_over(verb: str, arguments: list[str]) -> int:
 
 
 def processes(arguments: list[str], cores: int) -> list[str]:
-    """What lets all tests run in a process a core, file by file; a part of them, or ``-n 0``, runs in one."""
+    """What lets all tests run in a process a core and one more, for many wait for workers of their own; file by file.
+    A part of them, or ``-n 0``, runs in this one."""
     if cores < 2 or any(not word.startswith("--") for word in arguments):
         return []
-    return ["-n", str(min(cores, 8)), "--dist", "loadfile"]
+    return ["-n", str(min(cores + 1, 8)), "--dist", "loadfile"]
 
 
 def read_command(argv: list[str]) -> tuple[str, str, list[str]]:

@@ -229,7 +229,7 @@ def test_the_command_line(start: ModuleType, argv: list[str], torch: str, verb: 
     ],
 )
 def test_all_tests_run_abreast_and_a_part_does_not(start: ModuleType, arguments: list[str], abreast: bool) -> None:
-    assert start.processes(arguments, cores=4) == (["-n", "4", "--dist", "loadfile"] if abreast else [])
+    assert start.processes(arguments, cores=4) == (["-n", "5", "--dist", "loadfile"] if abreast else [])
     assert start.processes(arguments, cores=1) == []
 
 

@@ -91,6 +91,13 @@ def test_a_random_seed_is_another_every_time(door: Door) -> None:
     assert len(seeds) == 3 and 5 not in seeds
 
 
+def test_a_drawn_seed_does_not_stay_in_the_form(door: Door) -> None:
+    for seeding, kept in (("random", False), ("fixed", True)):
+        sent = door.client.post("/generate", data={"prompt": "a", "seed": "5", "seeding": seeding})
+        page = door.client.get(sent.headers["location"]).text
+        assert ('id="seed-fixed" value="fixed" checked' in page) is kept, seeding
+
+
 def test_a_grid_and_a_comparison(door: Door, tmp_path: Path) -> None:
     take_in(door.studio, tmp_path)
     take_in(door.studio, tmp_path, "dog", seed=1)

@@ -48,7 +48,11 @@ COMMANDS: Table = {
     },
     "Train": {
         "train": ("train", "train", "Train a LoRA on a dataset."),
-        "calculate": ("calculate", "calculate", "Work out exposures, epochs, steps and time of a run."),
+        "calculate": (
+            "calculate",
+            "calculate",
+            "Work out how often a run shows each picture, in epochs, steps and time.",
+        ),
         "resume": ("train", "resume", "Go on with a job that ended early."),
         "queue": ("queue", "queue", "List, order, pause and retry jobs that take turns."),
         "jobs": ("jobs", "jobs", "List, watch, pause and stop jobs."),

@@ -56,8 +56,9 @@ def generate(
     adapter: Annotated[str, Query(max_length=300)] = "",
     base: Annotated[str, Query(max_length=1000)] = "",
     reference: Annotated[str, Query(max_length=1200)] = "",
+    seeding: Annotated[str, Query(max_length=10)] = "",
 ) -> HTMLResponse:
-    """The form, and what it painted last."""
+    """The form, and what it painted last; a seed that was drawn is drawn anew the next time."""
     studio = _studio(request)
     filled = Filled(base=base or "sandbox", references=reference)
     if saved:
@@ -66,6 +67,7 @@ def generate(
         filled = _filled(studio, studio.easel.again(job, again))
     elif job:
         filled = _filled(studio, studio.job(job).record().payload)
+        filled.seed = "" if seeding == "random" else filled.seed
     elif adapter in studio.library.names():
         whole = studio.models.get(adapter)
         filled.scales = {adapter: 1.0}
@@ -83,7 +85,8 @@ def start(request: Request, sent: Sent) -> HTMLResponse | RedirectResponse:
     except LorasmithError as refusal:
         filled = _sent(studio, sent)
         return _page(request, filled, "", status=422, sentence=refusal.message, hint=refusal.hint)
-    return RedirectResponse(f"/generate?job={job.id}", 303)
+    drawn = "" if sent.get("seeding") == "fixed" else "&seeding=random"
+    return RedirectResponse(f"/generate?job={job.id}{drawn}", 303)
 
 
 @router.get("/history")
