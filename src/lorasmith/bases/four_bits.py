@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from lorasmith.bases.header import MAX_AXES, read_bytes_of
 from lorasmith.errors import BaseError
@@ -98,7 +98,7 @@ def _read(path: Path, name: str, kind: str, told: Any) -> FourBits:
     return FourBits(kind, tuple(shape), block, nested, float(offset))
 
 
-def _natural(value: object) -> bool:
+def _natural(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 < value < 2**48
 
 
