@@ -59,6 +59,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     """
     import lorasmith.trainers
     from lorasmith.bases import family_of, open_base
+    from lorasmith.bases.quantised import said_of_size
     from lorasmith.datasets.store import DatasetStore
     from lorasmith.plugins import choose, discover
     from lorasmith.trainers import Trainer
@@ -87,7 +88,12 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     refuse_unpaired(version, family)
     frames_of(config, family)
     shares = open_shares(DatasetStore(home), version.items, config, family)
-    notices = (*_notices(config, version.items, shares), *_reference_notices(version.items, family))
+    packed = said_of_size(base.header, base.name, config.mixed_precision)
+    notices = (
+        *([packed] if packed else []),
+        *_notices(config, version.items, shares),
+        *_reference_notices(version.items, family),
+    )
     return Recipe(config, version, base, family, notices)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from dataclasses import replace
@@ -158,14 +159,14 @@ def test_few_tensors_are_thin_evidence() -> None:
 
 
 def gguf(path: Path, shapes: dict[str, tuple[int, ...]], *, text: bytes = b"flux") -> Path:
-    """A GGUF file without data: four-axis limit, axes innermost first, the true shape of bent tensors beside them."""
+    """A GGUF file whose data is a hole: four-axis limit, axes innermost first, true shapes of bent tensors beside."""
 
     def string(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value
 
     entries = [string(b"general.architecture") + struct.pack("<I", 8) + string(text)]
     entries.append(string(b"tokens") + struct.pack("<IIQ", 9, 8, 3) + string(b"a") + string(b"bb") + string(b""))
-    tensors = []
+    tensors, end = [], 0
     for key, shape in shapes.items():
         stored = shape
         if len(shape) > 4:
@@ -173,9 +174,14 @@ def gguf(path: Path, shapes: dict[str, tuple[int, ...]], *, text: bytes = b"flux
             name = b"comfy.gguf.orig_shape." + key.encode()
             entries.append(string(name) + struct.pack("<IIQ5i", 9, 5, 5, *shape))
         axes = struct.pack(f"<I{len(stored)}Q", len(stored), *reversed(stored))
-        tensors.append(string(key.encode()) + axes + struct.pack("<IQ", 12 if len(shape) == 2 else 0, 0))
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
-    path.write_bytes(head + b"".join(entries) + b"".join(tensors))
+        packs = len(shape) == 2 and shape[1] % 256 == 0
+        tensors.append(string(key.encode()) + axes + struct.pack("<IQ", 12 if packs else 0, end))
+        count = math.prod(shape)
+        end += -(-(count // 256 * 144 if packs else 4 * count) // 32) * 32
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries) + b"".join(tensors)
+    with path.open("wb") as stream:
+        stream.write(head)
+        stream.truncate(-(-len(head) // 32) * 32 + end)
     return path
 
 
@@ -186,10 +192,10 @@ def test_gguf_headers_are_read(tmp_path: Path) -> None:
     assert header.shapes == shapes
     found = recognise(header)
     assert (found.family, found.variant, found.quantisation) == ("wan", "i2v_14b_2.1", "GGUF Q4_K")
-    from lorasmith.bases import open_base
-
-    with pytest.raises(BaseError, match=r"Wan 2\.1 I2V 14B, packed for inference \(GGUF Q4_K\)"):
-        open_base(str(tmp_path / "wan.gguf"))
+    assert detect(header).family == "wan_i2v"
+    strange = replace(header, dtypes={**header.dtypes, next(iter(shapes)): "type 99"})
+    with pytest.raises(BaseError, match=r"Wan 2\.1 I2V 14B, packed for inference \(GGUF type 99\)"):
+        detect(strange)
 
 
 def test_scaled_fp8_is_read_of_a_denoiser_alone() -> None:
@@ -212,7 +218,9 @@ def test_scaled_fp8_is_read_of_a_denoiser_alone() -> None:
 def test_packed_weights_are_refused_before_they_are_taken_for_numbers(dtype: str) -> None:
     model = corpus.MODELS[0]
     shapes = corpus.in_original_names(model, corpus.build(model))
-    header = Header(Path("x.safetensors"), "single_file", shapes, dict.fromkeys(shapes, "F16"))
+    inside = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
+    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | inside
+    header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
     assert detect(header).variant == "sd1"
     with pytest.raises(BaseError, match="packed for inference") as caught:
         detect(corpus.packed_as(header, dtype))

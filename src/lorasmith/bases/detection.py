@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.quantised import hidden
 from lorasmith.bases.recognition import UNKNOWN, Recognition, recognise
 from lorasmith.errors import BaseError
 
@@ -48,11 +49,13 @@ def detect(header: Header) -> Detection:
 def _refuse_packed(header: Header, recognised: Recognition) -> None:
     """Weights that were packed for drawing pictures are refused before a loader takes their bytes for numbers."""
     packed = recognised.quantisation
-    # Plain fp8 is a number format like any other; of a denoiser alone the scales beside it are multiplied in.
-    read = packed == "fp8" or (packed == "fp8, scaled" and recognised.kind == "denoiser")
+    # Plain fp8 is a number format like any other; a denoiser alone is unpacked while it loads.
+    strange = hidden(header)
+    read = packed == "fp8" or (recognised.kind == "denoiser" and not strange)
     if packed and not read and recognised.is_base:
+        form = strange or packed
         raise BaseError(
-            f"{header.path.name} is {recognised.title}, packed for inference ({packed}), and cannot be trained on.",
+            f"{header.path.name} is {recognised.title}, packed for inference ({form}), and cannot be trained on.",
             "Download its .safetensors form in bf16 or fp16.",
         )
 

@@ -92,6 +92,19 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dic
     return shapes, dtypes, metadata
 
 
+def read_bytes_of(path: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The data of a few small tensors of a safetensors file whose header was read, and so checked, before."""
+    with path.open("rb") as stream:
+        length = struct.unpack("<Q", stream.read(8))[0]
+        table = json.loads(stream.read(length))
+        found: dict[str, bytes] = {}
+        for name in names:
+            begin, end = table[name]["data_offsets"]
+            stream.seek(8 + length + begin)
+            found[name] = stream.read(end - begin)
+    return found
+
+
 def _parsed(text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, str], dict[str, str], int]:
     """Shapes, dtypes, metadata, and where the last tensor ends."""
     _measure(text)  # counted before anything is built of it

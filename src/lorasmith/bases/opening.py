@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lorasmith.bases.companions import companion
 from lorasmith.bases.detection import detect, family_named, registered_families
 from lorasmith.bases.header import Header
+from lorasmith.bases.quantised import require_unpacker
 from lorasmith.bases.reading import read_configs, read_header
 from lorasmith.bases.recognition import ANSWER
 from lorasmith.bases.registry import BaseRegistry
@@ -25,19 +26,21 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def open_base(reference: str, *, home: Path | None = None) -> Base:
-    """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, or a ``.safetensors`` file.
+    """The base that ``reference`` names: ``sandbox``, a folder in diffusers layout, or a file (safetensors, GGUF).
 
     A relative name that is not found where the program runs is looked for in ``<home>/bases``, then among the
     registered names (``bases list``).
 
     Raises:
         BaseError: not there, damaged, of no known family, or without the configs it needs.
+        EnvironmentProblem: packed in a way that needs a package which is not installed.
     """
     from lorasmith.families import Base
 
     path = locate(reference, home)
     header = _answered(read_header(path), home)
     detection = detect(header)
+    require_unpacker(header)
     sandbox = reference == SANDBOX
     name = SANDBOX if sandbox else path.name if header.layout == "folder" else path.stem
     license = SANDBOX_LICENSE if sandbox else header.metadata.get("modelspec.license", "")

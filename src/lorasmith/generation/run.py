@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorasmith.bases.quantised import said_of_size
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.files import file_digest
@@ -82,6 +83,10 @@ def paint(
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
     pictures = open_references(request, family, home)
+    words = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    packed = said_of_size(base.header, base.name, words[dtype])
+    if packed is not None:
+        emit(packed)
     pipe = family.pipeline(base, dtype=dtype, device=device)
     if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
         raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
