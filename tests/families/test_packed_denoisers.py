@@ -19,18 +19,23 @@ from torch import Tensor
 
 from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import write_adapter
-from lorasmith.bases import open_base, quantised, read_header
+from lorasmith.bases import family_of, open_base, quantised, read_header
 from lorasmith.bases.detection import registered_families
 from lorasmith.bases.gguf import BLOCKS, UNPACKED
 from lorasmith.bases.quantised import said_of_size
 from lorasmith.errors import BaseError, EnvironmentProblem
+from lorasmith.events import Notice
 from lorasmith.families import unpacking
 from lorasmith.families.one_denoiser import tensors_of
+from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
 from lorasmith.training.loop import train
 from tests.bases.single_files import original_tensors
 from tests.families.steps import run_of
 from tests.families.test_single_denoisers import MODELS
+from tests.training.home import make_dataset
 from tests.training.runs import Said
 
 Kind = GGMLQuantizationType
@@ -124,6 +129,23 @@ def test_a_run_on_gguf_trains_and_its_adapter_is_certified(tiny: Callable[[str],
     assert (certificate.base, certificate.family) == ("one", "sd3") and certificate.output_changed
 
 
+def test_whoever_trains_or_paints_is_told_what_it_takes(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    file = tmp_path / "one.gguf"
+    write_gguf(file, apart("sd3", tiny("sd3"), file), Kind.Q8_0)
+    home = tmp_path / "home"
+    found = prepare(make_dataset(home), {"base": str(file)}, home=home)
+    assert "one is packed (GGUF Q8_0)" in found.notices[0].message
+    assert found.config.mixed_precision in found.notices[0].message
+    request = GenerateRequest(
+        base=str(file), prompts=("a star",), steps=1, width=64, height=64, precision="bf16", device="cpu", threads=1
+    )
+    base, said = open_base(str(file)), Said()
+    made = paint(request, base, family_of(base), home=home, out=tmp_path / "out", emit=said, control=Control)
+    assert made
+    told = [event.message for event in said.events if isinstance(event, Notice)]
+    assert any("one is packed (GGUF Q8_0)" in text and text.endswith("in bf16.") for text in told)
+
+
 @pytest.mark.parametrize("kind", sorted({*_WRITTEN, *_K, "Q8_0", "F32"}))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_format_becomes_the_numbers_it_stands_for(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -196,6 +218,9 @@ def _lying(tmp_path: Path, kind: int = 8, dims: tuple[int, ...] = (32, 4), **oth
     )
     counts = other.get("counts", (2, 1))
     setting = string(b"general.alignment") + struct.pack("<II", 4, other.get("alignment", 32))
+    if "bent" in other:
+        counts = (2, 2)
+        setting += string(b"comfy.gguf.orig_shape.a.weight") + struct.pack("<IIQ2i", 9, 5, 2, *other["bent"])
     head = struct.pack("<4sIQQ", other.get("magic", b"GGUF"), other.get("version", 3), *counts) + setting + tensors
     path = tmp_path / "x.gguf"
     path.write_bytes(head + bytes(-len(head) % 32) + bytes(160 + size - other.get("missing", 0)))
@@ -211,7 +236,11 @@ def _lying(tmp_path: Path, kind: int = 8, dims: tuple[int, ...] = (32, 4), **oth
         ({"offsets": (0, 2**60)}, "cut short: 'b.weight' ends"),
         ({"offsets": (0, 32)}, "'b.weight' in x.gguf lies over another one"),
         ({"dims": (4, 32)}, "rows of 4 numbers, which Q8_0 cannot pack"),
-        ({"dims": (2**63, 2**63)}, "cut short: 'a.weight' ends"),
+        ({"dims": (2**47, 2**47)}, "cut short: 'a.weight' ends"),
+        ({"dims": (2**63, 2**63)}, "'a.weight' in x.gguf has a shape that none can have"),
+        ({"dims": (0, 2**63)}, "'a.weight' in x.gguf has a shape that none can have"),
+        ({"bent": (-4, -32)}, "says of 'a.weight' a shape that it cannot have"),
+        ({"bent": (4, 33)}, "says of 'a.weight' a shape that it cannot have"),
         ({"dims": (1,) * 9}, "'a.weight' in x.gguf is damaged"),
         ({"counts": (2**60, 1)}, "claims 1,152,921,504,606,846,976 tensors"),
         ({"counts": (2, 2**60)}, "2 tensors and 1,152,921,504,606,846,976 settings"),
@@ -227,6 +256,24 @@ def test_a_gguf_file_that_lies_is_refused_in_one_sentence(lie: dict[str, Any], s
         with pytest.raises(BaseError, match=re.escape(said)) as caught:
             read(path)
         assert caught.value.hint and caught.value.message.count(".") - caught.value.message.count("x.gguf") <= 3
+
+
+def test_no_cut_and_no_turned_byte_of_a_header_is_believed(tmp_path: Path) -> None:
+    """Read or refused in a sentence, never another error; what is read has the size that it was said to have."""
+    content = _lying(tmp_path, bent=(4, 32)).read_bytes()
+    assert tensors_of(tmp_path / "x.gguf", torch.float32)["a.weight"].shape == (4, 32)
+    file = tmp_path / "y.gguf"
+    for cut in range(len(content)):
+        file.write_bytes(content[:cut])
+        with pytest.raises(BaseError):
+            tensors_of(file, torch.float32)
+    for position in range(300):
+        for value in (0x00, 0x7F, 0xFF):
+            file.write_bytes(content[:position] + bytes([value]) + content[position + 1 :])
+            try:
+                assert sum(tensor.numel() for tensor in tensors_of(file, torch.float32).values()) <= 2 * len(content)
+            except BaseError as refusal:
+                assert refusal.hint
 
 
 def test_an_unknown_format_is_named(tmp_path: Path) -> None:
@@ -295,6 +342,8 @@ def test_a_denoiser_in_nf4_is_told_and_loaded_as_its_numbers(tiny: Callable[[str
         ({"shape": "wide"}, "tells no shape"),
         ({"shape": [-8, -64]}, "tells no shape"),
         ({"blocksize": 0}, "tells no size of blocks"),
+        ({"blocksize": 2**46}, "tells no size of blocks"),
+        ({"nested_blocksize": 2**46, "nested_offset": 0.5}, "does not tell how its scales are packed"),
         ({"blocksize": 128}, "needs 4 numbers of F32 in a.weight.absmax"),
         ({"quant_type": "fp4"}, "contradicts its name"),
         ({"nested_blocksize": 256}, "does not tell how its scales are packed"),

@@ -21,6 +21,7 @@ from lorasmith.errors import BaseError
 STATE: Final = ".quant_state.bitsandbytes__"
 _KINDS: Final = ("nf4", "fp4")
 _MAX_STATE: Final = 10_000  # bytes; a real one has about 200
+_MAX_BLOCK: Final = 65_536  # numbers that share a scale; bitsandbytes knows none over 4096
 BESIDE: Final = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 
 
@@ -88,12 +89,12 @@ def _read(path: Path, name: str, kind: str, told: Any) -> FourBits:
     shape, block = told.get("shape"), told.get("blocksize")
     if not isinstance(shape, list) or len(shape) > MAX_AXES or not all(_natural(side) for side in shape):
         raise _damaged(path, name, "tells no shape")
-    if not _natural(block):
+    if not _natural(block) or block > _MAX_BLOCK:
         raise _damaged(path, name, "tells no size of blocks")
     if "nested_blocksize" not in told:
         return FourBits(kind, tuple(shape), block)
     nested, offset = told["nested_blocksize"], told.get("nested_offset")
-    if not _natural(nested) or not isinstance(offset, int | float) or not math.isfinite(offset):
+    if not _natural(nested) or nested > _MAX_BLOCK or not isinstance(offset, int | float) or not math.isfinite(offset):
         raise _damaged(path, name, "does not tell how its scales are packed")
     return FourBits(kind, tuple(shape), block, nested, float(offset))
 

@@ -180,9 +180,15 @@ def _tensors(reader: _Reader, name: str, count: int) -> dict[str, tuple[tuple[in
         if axes > MAX_AXES or key in told:
             raise BaseError(f"The tensor '{key[:60]}' in {name} is damaged, or there twice.", "Download it again.")
         shape = tuple(reversed([reader.number("<Q") for _ in range(axes)]))
+        if not _possible(shape):
+            raise BaseError(f"The tensor '{key[:60]}' in {name} has a shape that none can have.", "Download it again.")
         kind = reader.number("<I")
         told[key] = shape, _FORMATS.get(kind, f"type {kind}"), reader.number("<Q")
     return told
+
+
+def _possible(shape: tuple[int, ...]) -> bool:
+    return all(0 < side < 2**48 for side in shape)
 
 
 def _place(key: str, shape: tuple[int, ...], kind: str, offset: int, start: int, size: int, name: str) -> Stored | None:
@@ -218,6 +224,6 @@ def _known(
     """Shapes before they were bent to four axes, of tensors that are there."""
     bent = {key: shape for key, shape in original.items() if key in shapes}
     for key, shape in bent.items():
-        if min(shape, default=0) < 0 or math.prod(shape) != math.prod(shapes[key]):
+        if not _possible(shape) or math.prod(shape) != math.prod(shapes[key]):
             raise BaseError(f"{name} says of '{key[:60]}' a shape that it cannot have.", "Download it again.")
     return bent
