@@ -38,7 +38,7 @@ def test_no_template_switches_escaping_off_or_holds_a_script_or_style() -> None:
         assert not re.search(r"\bon\w+=|\bstyle=|<style|javascript:|hx-on", text), file
         assert not re.search(r"<script(?![^>]*\bsrc=)", text), file
         assert "//" not in re.sub(
-            r"https?://[\w.]*(?=[\w/.-]*</|[^\"]*<)", "", "".join(re.findall(r'(?:src|href)="([^"]*)"', text))
+            r"https?://[\w.]*(?=[\w/.-]*</|[^\"]*<)", "", " ".join(re.findall(r'(?:src|href)="([^"]*)"', text))
         ), file
         environment().get_template(file.relative_to(ROOT / "templates").as_posix())
 
