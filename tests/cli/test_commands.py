@@ -272,7 +272,7 @@ def test_a_second_ctrl_c_leaves_the_worker_alone(say: Say, cats: str, base: str,
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGUSR1")
 def test_a_signal_in_the_middle_of_a_line_is_answered(tmp_path: Path) -> None:
-    """The streams of Python refuse to be entered twice; who presses Ctrl-C in the middle of a line is told all the same."""
+    """Streams of Python refuse to be entered twice; who presses Ctrl-C in the middle of a line is told all the same."""
     code = (
         "import io, os, signal, sys\n"
         "from lorasmith.cli.session import Session\n"
