@@ -69,7 +69,7 @@ def test_every_room_is_on_the_map() -> None:
 
 def test_every_file_at_the_top_is_on_the_map() -> None:
     tops = {path.split("/")[0] for path, _ in mapped()}
-    made = {"build", "dist"}
+    made = {"build", "dist", "__pycache__"}
     for entry in ROOT.iterdir():
         if not entry.name.startswith(".") and not entry.name.endswith(".egg-info") and entry.name not in made:
             assert entry.name in tops, entry.name

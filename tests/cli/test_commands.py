@@ -250,7 +250,7 @@ def test_ctrl_c_saves_stops_and_says_how_to_go_on(say: Say, cats: str, base: str
     process = started_train(home, cats, base)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Saving and stopping" in err and "is stopped. `lorasmith resume" in out
     assert Jobs(home).get("last").state() == "stopped"
 

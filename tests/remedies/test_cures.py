@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -358,11 +359,10 @@ def test_a_worker_that_stands_still(studio: Studio, monkeypatch: pytest.MonkeyPa
             found = studio.remedies.diagnose(row)
             assert found is not None and found.id == "silent" and "sign of life" in found.evidence
             assert applied(studio, row, "pause").state == "pausing"
-            for _ in range(50):
+            until = time.monotonic() + 60  # of the real clock: a killed process takes its time to be gone
+            while studio.queue.get(row.id).state != "paused" and time.monotonic() < until:
                 clock[0] += 10.0
                 dispatcher.tick()
-                if studio.queue.get(row.id).state == "paused":
-                    break
             assert studio.queue.get(row.id).state == "paused"
     finally:
         os.kill(child, signal.SIGKILL)

@@ -76,7 +76,7 @@ def said_of_size(header: Header, name: str, precision: str) -> Notice | None:
         precision: ``fp32``, ``fp16`` or ``bf16``, what its numbers become.
     """
     packed = quantisation(header)
-    if not packed or packed == _PLAIN_GGUF:
+    if not packed or packed == _PLAIN_GGUF or hidden(header):  # what cannot be unpacked is refused elsewhere
         return None
     count = sum(math.prod(shape) for shape in header.shapes.values()) * (4 if precision == "fp32" else 2)
     size = f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
