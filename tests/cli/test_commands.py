@@ -270,6 +270,31 @@ def test_a_second_ctrl_c_leaves_the_worker_alone(say: Say, cats: str, base: str,
     job.stop(force=True, grace=0.1)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGUSR1")
+def test_a_signal_in_the_middle_of_a_line_is_answered(tmp_path: Path) -> None:
+    """Streams of Python refuse to be entered twice; who presses Ctrl-C in the middle of a line is told all the same."""
+    code = (
+        "import io, os, signal, sys\n"
+        "from lorasmith.cli.session import Session\n"
+        "session = object.__new__(Session)\n"
+        "object.__setattr__(session, 'json', False)\n"
+        "said = type(session).said\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: session.exclaim('stopping'))\n"
+        "class Slow(io.RawIOBase):\n"
+        "    def writable(self): return True\n"
+        "    def fileno(self): return 2\n"
+        "    def write(self, data):\n"
+        "        os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "        return os.write(2, bytes(data))\n"
+        "sys.stderr = io.TextIOWrapper(io.BufferedWriter(Slow()), write_through=True)\n"
+        "sys.stderr.write('a line\\n')\n"
+        "sys.stderr.flush()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stopping" in done.stderr and "a line" in done.stderr
+
+
 # Use
 
 

@@ -114,7 +114,7 @@ def cancelled_by_ctrl_c(session: Session, sentence: str) -> Iterator[threading.E
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        session.note(f"\n{sentence}")
+        session.exclaim(f"\n{sentence}")
 
     before = signal.signal(signal.SIGINT, pressed)
     try:

@@ -72,6 +72,18 @@ class Session:
         if not self.json:
             click.echo(self.said(text), err=True)
 
+    def exclaim(self, text: str) -> None:
+        """A note from the handler of a signal, which may have come while another line was being written: the streams of
+        Python refuse to be entered twice, the descriptor below them does not."""
+        if self.json:
+            return
+        try:
+            descriptor = sys.stderr.fileno()
+        except (OSError, ValueError):  # it is something in memory, which nothing interrupts in the middle
+            self.note(text)
+            return
+        os.write(descriptor, f"{self.said(text)}\n".encode(errors="replace"))
+
     def event(self, event: Event) -> None:
         """An event as a JSON line, for programs that follow along."""
         click.echo(self.said(event.to_json()), err=True)

@@ -72,9 +72,9 @@ def _asked_to_stop(session: Session, job: Job) -> Iterator[None]:
         nonlocal presses
         presses += 1
         if presses > 1:
-            session.note(f"\nLeft {job.id} to save and stop by itself. `lorasmith resume {job.id}` goes on.")
+            session.exclaim(f"\nLeft {job.id} to save and stop by itself. `lorasmith resume {job.id}` goes on.")
             raise Detached
-        session.note(f"\nSaving and stopping {job.id}; Ctrl-C again leaves it alone with that.")
+        session.exclaim(f"\nSaving and stopping {job.id}; Ctrl-C again leaves it alone with that.")
         job.stop()
 
     before = signal.signal(signal.SIGINT, pressed)
