@@ -11,32 +11,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorasmith.families import (
-    Base,
-    Conditioning,
-    Detection,
-    Family,
-    FileForm,
-    Framing,
-    Model,
-    ObjectiveName,
-    Pretrained,
-    TimeSampling,
-)
-from lorasmith.families.latents import buffered_statistics, linear_shift
+from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
+from lorasmith.families.ltx import LTX
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
-_SELF = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0")
-_CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
-_FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
-_ALL = _SELF + _CROSS + _FEED_FORWARD
-_SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 
-
-class LTX2(Family):
+class LTX2(LTX):
     """HaCohen et al. 2026 (arXiv:2601.03233)."""
 
     name: ClassVar[str] = "ltx2"
@@ -46,37 +28,12 @@ class LTX2(Family):
     )
     task: ClassVar[str] = "text to video, without sound"
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTX2Pipeline", "LTX2ImageToVideoPipeline"))
-    objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
-    bucket_multiple: ClassVar[int] = _SIDE
-    least_multiple: ClassVar[int] = _SIDE
-    frame_step: ClassVar[int] = _STEP
-    default_frames: ClassVar[int] = 49
     default_fps: ClassVar[float] = 24.0
-    default_resolution: ClassVar[int] = 768
     max_prompt_tokens: ClassVar[int] = 1024
-    text_precision: ClassVar = "bf16"
-    denoiser_part: ClassVar[str] = "transformer"
-    file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "LTXAV"})
-    time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
-    lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 18.88})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
         {"1280 x 704, 49 frames": (131.9, 44.6)}
-    )
-    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {
-            "max_train_steps": 2000,
-            "mixed_precision": "bf16",
-            "gradient_checkpointing": True,
-            "adapter": {"rank": 32, "targets": "attention_ff"},
-            "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
-            "export": {"dtype": "bf16"},
-            "sample": {"guidance_scale": 3.0},
-        }
-    )
-    target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-        {"attention": _SELF + _CROSS, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
 
     def pipeline_class(self, base: Base) -> str:
@@ -85,43 +42,12 @@ class LTX2(Family):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "ltx-2/lora", "modelspec.implementation": "diffusers"}
 
-    def key_names(self, part: str, module: str) -> str:
-        return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return self.clip_shift(width, height, 1)
-
-    def clip_shift(self, width: int, height: int, frames: int) -> float:
-        """Its makers' trainer moves the mean of a logit-normal; that is this shift of the standard one."""
-        tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
-        return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
-
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        return {"num_frames": frames, "frame_rate": fps}
-
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         """One comparison with the other prompt; guidance by blocks left out and by silence is off."""
         off = {"stg_scale": 0.0, "modality_scale": 1.0, "audio_stg_scale": 0.0, "audio_modality_scale": 1.0}
         plain = {"guidance_rescale": 0.0, "audio_guidance_rescale": 0.0, "spatio_temporal_guidance_blocks": None}
         scales = {"guidance_scale": scale, "audio_guidance_scale": scale}
         return {"negative_prompt": list(negative_prompt), **scales, **off, **plain}
-
-    def latent_scale(self, side: int) -> int:
-        return side // _SIDE
-
-    def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
-        vae = model.vae
-        latents: Tensor = vae.encode(pixels.to(vae.dtype)).latent_dist.mode().float()  # (B, C, f, h, w)
-        mean, deviation = buffered_statistics(vae, latents)
-        return (latents - mean) / deviation
-
-    def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
-        vae = model.vae
-        mean, deviation = buffered_statistics(vae, latents.float())
-        plain = (latents.float() * deviation + mean).to(vae.dtype)
-        time = plain.new_zeros(len(plain)) if vae.config.timestep_conditioning else None
-        pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
-        return pixels.float()
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         """All layers of Gemma, made into what the video half is told; the rest of 1024 tokens is learned registers."""
@@ -131,13 +57,6 @@ class LTX2(Family):
         )
         states, _, mask = pipeline.connectors(layers, mask, padding_side=pipeline.tokenizer.padding_side)
         return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
-
-    def frame(
-        self, model: Model, conditioning: Conditioning, framings: Sequence[Framing], guidance: float
-    ) -> Conditioning:
-        states = conditioning.tensors["encoder_hidden_states"]
-        fps = states.new_tensor([framing.fps or self.default_fps for framing in framings])
-        return Conditioning({**conditioning.tensors, "fps": fps})
 
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         told = dict(conditioning.tensors)
