@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lorasmith.datasets.clips.program import Failed
 from lorasmith.datasets.clips.writing import animated_webp, write_mp4
 from lorasmith.errors import ConfigError, InputError
+from lorasmith.events import Emit, Notice
 from lorasmith.files import write_atomically
 from lorasmith.generation.picture import PictureFacts, clip_exif
 from lorasmith.generation.request import reference_path
@@ -53,7 +54,9 @@ def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -
     return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}
 
 
-def write_clip(out: Path, path: str, frames: Sequence[Image], fps: float, facts: PictureFacts) -> dict[str, str]:
+def write_clip(
+    out: Path, path: str, frames: Sequence[Image], fps: float, facts: PictureFacts, emit: Emit
+) -> dict[str, str]:
     """The clip beside its first frame: lossless WebP that tells how it was made, and MP4 where there is ffmpeg.
 
     Returns:
@@ -66,8 +69,8 @@ def write_clip(out: Path, path: str, frames: Sequence[Image], fps: float, facts:
     try:
         if write_mp4(out / video, frames, fps):
             made["video"] = video.as_posix()
-    except Failed:  # an ffmpeg without that encoder; the WebP holds all of it
-        return made
+    except Failed as cause:  # an ffmpeg without that encoder, mostly
+        emit(Notice(f"No MP4 of {moving.name} was written: {cause.said}", "The WebP holds the whole clip."))
     return made
 
 

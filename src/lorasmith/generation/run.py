@@ -115,7 +115,7 @@ def paint(
             for picture, image in zip(batch, painter.paint(batch), strict=True):
                 path = f"{_PICTURES}/{picture.index:05d}.png"
                 told = facts.of(picture, image[0])
-                moving = write_clip(out, path, image, fps, told) if len(image) > 1 else {}
+                moving = write_clip(out, path, image, fps, told, emit) if len(image) > 1 else {}
                 save_picture(image[0], out / path, told)
                 made[picture.index] = facts.answer(picture, image[0], path) | moving
     except _Interrupted:
