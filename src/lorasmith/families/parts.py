@@ -11,7 +11,7 @@ from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.errors import BaseError
 from lorasmith.families.modular import is_modular, load_modular
-from lorasmith.families.one_denoiser import refuse_holes, tensors_of
+from lorasmith.families.one_denoiser import named_for_diffusers, refuse_holes, tensors_of
 from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
         kind = getattr(diffusers, class_name)
         configs, source = base.denoiser_configs or folder, str(base.path)
         if role_of(name) == "denoiser" and recognise(base.header).kind == "denoiser":
-            source = tensors_of(base.path, dtype)  # type: ignore[assignment]
+            source = named_for_diffusers(tensors_of(base.path, dtype))  # type: ignore[assignment]
         loaded[name] = kind.from_single_file(
             source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype
         )
