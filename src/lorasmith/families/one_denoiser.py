@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lorasmith.bases.not_bases import INSIDE
 from lorasmith.bases.packing import MARKS
 from lorasmith.bases.recognition import PREFIXES
 from lorasmith.errors import BaseError
@@ -18,14 +19,14 @@ _UNET: Final = "model.diffusion_model."  # diffusers' reader of UNets knows them
 
 
 def tensors_of(path: Path, dtype: Any) -> dict[str, Tensor]:
-    """All tensors of the file by their names without what stands before all of them, packed ones in ``dtype``.
+    """The denoiser's tensors by their names without what stands before all of them, packed ones in ``dtype``.
 
     Raises:
         BaseError: damaged, or packed in a way that is not known here.
     """
-    tensors = unpacked(path, dtype)
+    tensors = unpacked(path, dtype, lambda key: not any(pattern.match(key) for _, pattern in INSIDE))
     beginning = _beginning(tensors)
-    return {key.removeprefix(beginning): tensor for key, tensor in tensors.items()}
+    return {key.removeprefix(beginning): tensor for key, tensor in tensors.items() if key.startswith(beginning)}
 
 
 def named_for_diffusers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -36,9 +37,11 @@ def named_for_diffusers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _beginning(names: Iterable[str]) -> str:
-    """What stands before all names, of what programs put there."""
+    """What stands before the names, of what programs put there: before all, or before those of a whole base's UNet."""
     named = [key for key in names if key not in MARKS]
     longest = sorted(PREFIXES, key=len, reverse=True)
+    if any(key.startswith(_UNET) for key in named):
+        return _UNET  # a whole base has some settings beside it, such as betas and the weights of its average
     return next(prefix for prefix in longest if all(key.startswith(prefix) for key in named))
 
 
