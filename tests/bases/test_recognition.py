@@ -219,7 +219,9 @@ def test_packed_weights_are_refused_before_they_are_taken_for_numbers(form: str,
     model = corpus.MODELS[0]
     shapes = corpus.in_original_names(model, corpus.build(model))
     inside = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
-    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | (inside if kind == "base" else {})
+    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | (
+        inside if kind == "base" else {}
+    )
     header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
     assert detect(header).variant == "sd1"
     with pytest.raises(BaseError, match="packed for inference") as caught:

@@ -164,7 +164,9 @@ def test_what_is_here_and_can_be_no_other_is_taken_by_itself(shelf: Shelf, flux:
     made = {need.component: need for need in shelf.parts(str(root / "flux1-dev.safetensors")).needs}
     assert made["text_encoder"].source == "missing" and "there are several here" in made["text_encoder"].note
     named = shelf.parts(str(root / "flux1-dev.safetensors"), ["ae", "clip_l"]).needs
-    assert [need.source for need in named if not need.is_words] == ["given", "here", "given"], "names of bases count too"
+    assert [need.source for need in named if not need.is_words] == ["given", "here", "given"], (
+        "names of bases count too"
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,9 +209,7 @@ def test_a_part_that_changed_is_noticed_before_anything_is_loaded(
     assert not list((shelf.home / "bases").glob("mine*"))
 
 
-def test_a_registered_denoiser_becomes_whole_under_its_name_and_by_its_path(
-    shelf: Shelf, flux: dict[str, Any]
-) -> None:
+def test_a_registered_denoiser_becomes_whole_under_its_name_and_by_its_path(shelf: Shelf, flux: dict[str, Any]) -> None:
     place = str(flux["root"] / "flux1-dev.safetensors")
     shelf.add(place, name="dev")
     assert shelf.assemble("dev", _given(flux["root"])).base.name == "dev"
@@ -228,7 +228,8 @@ def _gguf(path: Path, tensors: dict[str, Tensor], kind: GGMLQuantizationType) ->
     writer = GGUFWriter(path, "any")
     for key, tensor in tensors.items():
         packs = tensor.ndim == 2 and tensor.shape[1] % 32 == 0
-        writer.add_tensor(key, quantize(tensor.numpy(), kind) if packs else tensor.numpy(), raw_dtype=kind if packs else None)  # fmt: skip
+        data = quantize(tensor.numpy(), kind) if packs else tensor.numpy()
+        writer.add_tensor(key, data, raw_dtype=kind if packs else None)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -259,14 +260,17 @@ def test_text_encoders_in_llama_cpps_names(family: str, tmp_path: Path, tiny_par
         made = small_t5("T5EncoderModel", t5_tokenizer(tmp_path))
         kind, class_name = "t5_xxl", "T5EncoderModel"
         outside = {"shared.weight": "token_embd.weight", "encoder.final_layer_norm.weight": "enc.output_norm.weight"}
-        names = {k: outside.get(k) or _named(k, _T5, "encoder.block.", "enc.blk") for k in made.state_dict() if "embed_tok" not in k}  # fmt: skip
+        keys = [key for key in made.state_dict() if "embed_tok" not in key]
+        names = {key: outside.get(key) or _named(key, _T5, "encoder.block.", "enc.blk") for key in keys}
     else:
         made = small_language_model("Qwen3Model", qwen_tokenizer(tmp_path))
         kind, class_name = "qwen3_4b", "Qwen3Model"
         outside = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
         names = {k: outside.get(k) or _named(k, _QWEN, "layers.", "blk") for k in made.state_dict()}
     state = made.state_dict()
-    file = _gguf(tmp_path / "a.gguf", {new: state[old].float() for old, new in names.items()}, GGMLQuantizationType.Q8_0)
+    file = _gguf(
+        tmp_path / "a.gguf", {new: state[old].float() for old, new in names.items()}, GGMLQuantizationType.Q8_0
+    )
     made.config.save_pretrained(tmp_path / "config")
     found = load_part(file, kind, class_name, tmp_path / "config", torch.float32).state_dict()
     for key, tensor in state.items():
@@ -278,7 +282,8 @@ def test_open_clips_names_and_a_projection_that_is_turned(tmp_path: Path, tiny_p
     made = small_clip("CLIPTextModelWithProjection", 32, clip_tokenizer(tmp_path), hidden_act="gelu")
     made.config.save_pretrained(tmp_path / "config")
     save_file({k: t.contiguous() for k, t in _open_clip(made.state_dict()).items()}, tmp_path / "g.safetensors")
-    found = load_part(tmp_path / "g.safetensors", "clip_g", "CLIPTextModelWithProjection", tmp_path / "config", torch.float32)  # fmt: skip
+    config = tmp_path / "config"
+    found = load_part(tmp_path / "g.safetensors", "clip_g", "CLIPTextModelWithProjection", config, torch.float32)
     for key, tensor in made.state_dict().items():
         assert torch.equal(found.state_dict()[key], tensor), key
 

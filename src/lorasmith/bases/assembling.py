@@ -87,7 +87,9 @@ def plan(
     if not wanted or header.layout != "single_file":
         what = "is a folder, and whole" if header.layout == "folder" else "cannot be put together from single files"
         published = next((base.repository for base in family.pretrained), "")
-        hint = "Use it as it is." if header.layout == "folder" else f"Get its folder: `lorasmith bases add {published}`."
+        hint = (
+            "Use it as it is." if header.layout == "folder" else f"Get its folder: `lorasmith bases add {published}`."
+        )
         raise BaseError(f"{header.path.name} is {detection.title}, which {what}.", hint)
     encoders = {name: part for name, part in wanted.items() if part.kind in TITLES}
     files, folders = _given(header, detection, encoders, given)
@@ -109,7 +111,7 @@ def plan(
 
 
 def _root(path: Path, folders: Sequence[Path]) -> Path:
-    return next((folder for folder in folders if path == folder or path.parent == folder), path)
+    return next((folder for folder in folders if folder in (path, path.parent)), path)
 
 
 def _given(
@@ -202,9 +204,9 @@ def _words_need(
     if holder is not None and holder.path is not None and _embeds(holder.path):
         return replace(need, source="inside", path=holder.path, note="in the file of its text encoder")
     for record in registry or ():
-        folder = _of_folder_base(record, part)
-        if folder is not None and (not count or fits(folder, count)):
-            return replace(need, source="here", path=folder, note=f"those of {record.name}")
+        lent = _of_folder_base(record, part)
+        if lent is not None and (not count or fits(lent, count)):
+            return replace(need, source="here", path=lent, note=f"those of {record.name}")
     cached = _cached(vocabulary.repository, vocabulary.files)
     if cached is not None and (not count or fits(cached, count)):
         return replace(need, source="here", path=cached, note="in the Hugging Face cache")

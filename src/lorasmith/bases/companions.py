@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lorasmith.families import Detection, Family
 
 SEAMS: Final = (
-    "in_channels", "cross_attention_dim", "joint_attention_dim", "pooled_projection_dim", "caption_channels", "cap_feat_dim", "text_dim",
-    "text_embed_dim", "text_hidden_dim", "num_text_layers", "patch_size",
+    "in_channels", "cross_attention_dim", "joint_attention_dim", "pooled_projection_dim", "caption_channels",
+    "cap_feat_dim", "text_dim", "text_embed_dim", "text_hidden_dim", "num_text_layers", "patch_size",
 )  # fmt: skip
 """Keys of a denoiser's config that its text encoders and its VAE have to agree with."""
 
@@ -52,7 +52,8 @@ def companion(detection: Detection, configs: Path, family: Family, home: Path | 
     raise BaseError(
         f"This file holds the denoiser of {detection.title} alone, and no folder base here has the text encoders, VAE "
         f"and tokenizers that belong to it{there}.",
-        f"Run `lorasmith bases add {published}`, or add such a folder that you have: `lorasmith bases add FOLDER`.{files}",
+        f"Run `lorasmith bases add {published}`, or add such a folder that you have: `lorasmith bases add FOLDER`."
+        f"{files}",
     )
 
 

@@ -50,7 +50,7 @@ BLOCK: Final = {"nvfp4": 16, "mxfp8": 32}
 
 @dataclass(frozen=True)
 class Packed:
-    """How one matrix is packed. ``known`` is false for forms that cannot be unpacked here; they have no other fields."""
+    """How one matrix is packed. ``known`` is false for forms that cannot be unpacked here; they have no more fields."""
 
     form: str
     shape: tuple[int, ...]
@@ -125,7 +125,9 @@ def unpacked_header(
     return true, kinds | {key: one.form.upper() if one.known else one.form for key, one in told.items()}
 
 
-def _stated(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _stated(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """What layers say of themselves, by their names."""
     names = [key for key in shapes if key.endswith(".comfy_quant")]
     for key in names:
@@ -158,7 +160,9 @@ def _form(
     """The form of a matrix; empty when it is plain. A name that is not known here stays as it is."""
     if said is not None:
         stated = str(said.get("format") or "something unnamed")[:40]
-        return "nvfp4 for AWQ" if stated == "nvfp4" and f"{stem}.pre_quant_scale" in shapes else _KNOWN.get(stated, stated)
+        return (
+            "nvfp4 for AWQ" if stated == "nvfp4" and f"{stem}.pre_quant_scale" in shapes else _KNOWN.get(stated, stated)
+        )
     if dtypes[key] in _EIGHT_BITS:
         return "fp8"
     if dtypes[key] == "I8":
@@ -171,26 +175,42 @@ def _checked(
     dtypes: Mapping[str, str],
 ) -> Packed:  # fmt: skip
     """The form with its scales, held against what is there."""
-    shape, stem = shapes[key], key.removesuffix(".weight")
-    scale = next((f"{stem}.{name}" for name in _SCALES if f"{stem}.{name}" in shapes), "")
     if form in ("fp8", "int8"):
-        wanted = _EIGHT_BITS if form == "fp8" else ("I8",)
-        if form == "int8" and not scale:
-            raise _damaged(path, key, f"needs {stem}.weight_scale, which is missing")
-        _expect(path, key, dtypes[key], wanted)
-        if scale:
-            _expect(path, scale, dtypes[scale], _FLOATS)
-            if math.prod(shapes[scale]) not in (1, shape[0] if shape else 1):
-                raise BaseError(
-                    f"{path.name} scales {key[:80]} in a way that is not known here {shapes[scale]}.",
-                    "Take its bf16 form.",
-                )
-        turned = said.get("convrot_groupsize", _TURNED) if said.get("convrot") else 0
-        if turned and not (_power_of_four(turned) and len(shape) == 2 and shape[1] % turned == 0):
-            raise _damaged(path, key, f"turns groups of {str(turned)[:20]} columns of {shape}")
-        return Packed(form, shape, scale=scale, turned=turned)
-    if form not in BLOCK:
-        return Packed(form, shape, known=False)
+        return _by_rows(path, key, form, said, shapes, dtypes)
+    if form in BLOCK:
+        return _in_blocks(path, key, form, shapes, dtypes)
+    return Packed(form, shapes[key], known=False)
+
+
+def _scale_of(key: str, shapes: Mapping[str, Any]) -> str:
+    stem = key.removesuffix(".weight")
+    return next((f"{stem}.{name}" for name in _SCALES if f"{stem}.{name}" in shapes), "")
+
+
+def _by_rows(
+    path: Path, key: str, form: str, said: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+) -> Packed:  # fmt: skip
+    shape, scale = shapes[key], _scale_of(key, shapes)
+    if form == "int8" and not scale:
+        raise _damaged(path, key, f"needs {key.removesuffix('.weight')}.weight_scale, which is missing")
+    _expect(path, key, dtypes[key], _EIGHT_BITS if form == "fp8" else ("I8",))
+    if scale:
+        _expect(path, scale, dtypes[scale], _FLOATS)
+        if math.prod(shapes[scale]) not in (1, shape[0] if shape else 1):
+            raise BaseError(
+                f"{path.name} scales {key[:80]} in a way that is not known here {shapes[scale]}.", "Take its bf16 form."
+            )
+    turned = said.get("convrot_groupsize", _TURNED) if said.get("convrot") else 0
+    if turned and not (_power_of_four(turned) and len(shape) == 2 and shape[1] % turned == 0):
+        raise _damaged(path, key, f"turns groups of {str(turned)[:20]} columns of {shape}")
+    return Packed(form, shape, scale=scale, turned=turned)
+
+
+def _in_blocks(
+    path: Path, key: str, form: str, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+) -> Packed:
+    shape, stem, scale = shapes[key], key.removesuffix(".weight"), _scale_of(key, shapes)
     if len(shape) != 2:
         raise _damaged(path, key, f"has {len(shape)} axes, which {form} cannot pack")
     true = (shape[0], shape[1] * 2) if form == "nvfp4" else shape

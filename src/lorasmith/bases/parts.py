@@ -69,7 +69,9 @@ def _t5(name: str, title: str, words: int, file: str) -> Iterator[PartKind]:
     has = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
     for table in ("shared.weight", "encoder.embed_tokens.weight"):
         yield PartKind(name, "text_encoder", title, (has,), (table, 0, words), file=file)
-    yield PartKind(name, "text_encoder", title, ("enc.blk.23.ffn_up.weight",), ("token_embd.weight", 0, words), file=file)
+    yield PartKind(
+        name, "text_encoder", title, ("enc.blk.23.ffn_up.weight",), ("token_embd.weight", 0, words), file=file
+    )
 
 
 def _language(
@@ -77,7 +79,7 @@ def _language(
     lacks: tuple[str, ...] = (),
 ) -> Iterator[PartKind]:  # fmt: skip
     for start, look in (("model.", ""), ("model.language_model.", "model."), ("language_model.model.", ""), ("", "")):
-        has = (f"{start}layers.{last}.self_attn.q_proj.weight", f"{start}layers.0.{mark}")
+        has: tuple[str, ...] = (f"{start}layers.{last}.self_attn.q_proj.weight", f"{start}layers.0.{mark}")
         has = (*has, f"{look}{eyes}") if eyes else has
         beyond = (f"{start}layers.{last + 1}.self_attn.q_proj.weight", *lacks)
         yield PartKind(name, "text_encoder", title, has, (f"{start}embed_tokens.weight", 1, width), beyond, file)
@@ -111,9 +113,9 @@ PARTS: Final[tuple[PartKind, ...]] = (
     *_language("qwen3_8b", "Qwen3 8B", 35, 4096, *_QWEN3, "qwen_3_8b.safetensors", lacks=_NO_EYES),
     *_language("qwen3_vl_4b", "Qwen3-VL 4B", 35, 2560, *_QWEN3, "qwen3vl_4b.safetensors", eyes=_VISION),
     *_language("qwen3_vl_8b", "Qwen3-VL 8B", 35, 4096, *_QWEN3, "qwen3vl_8b.safetensors", eyes=_VISION),
-    *_language("qwen2.5_vl_7b", "Qwen2.5-VL 7B", 27, 3584, "self_attn.k_proj.bias", "", 
+    *_language("qwen2.5_vl_7b", "Qwen2.5-VL 7B", 27, 3584, "self_attn.k_proj.bias", "",
                "qwen_2.5_vl_7b_fp8_scaled.safetensors", eyes=_VISION),
-    *_language("qwen2.5_7b", "Qwen2.5-VL 7B without its eyes", 27, 3584, "self_attn.k_proj.bias", "attn_k.bias", 
+    *_language("qwen2.5_7b", "Qwen2.5-VL 7B without its eyes", 27, 3584, "self_attn.k_proj.bias", "attn_k.bias",
                "", lacks=_NO_EYES),
     *_language("gemma2_2b", "Gemma 2 2B", 25, 2304, "post_feedforward_layernorm.weight", "post_ffw_norm.weight",
                "gemma_2_2b_fp16.safetensors"),
@@ -121,7 +123,8 @@ PARTS: Final[tuple[PartKind, ...]] = (
                "mistral_3_small_flux2_fp8.safetensors"),
     *_language("llama3_8b", "Llama 3 8B", 31, 4096, "self_attn.k_proj.weight", "attn_k.weight",
                "llava_llama3_fp8_scaled.safetensors"),
-    *_vae("vae_4", "the VAE of Stable Diffusion 1.x, 2.x or SDXL", 4, "sdxl_vae.safetensors", quantised=True, alike=True),
+    *_vae("vae_4", "the VAE of Stable Diffusion 1.x, 2.x or SDXL", 4, "sdxl_vae.safetensors", quantised=True,
+          alike=True),
     *_vae("vae_flux2", "the VAE of FLUX.2", 32, "flux2-vae.safetensors", quantised=False, alike=False,
           marks=("bn.running_mean",)),
     *_vae("vae_16", "the VAE of FLUX.1 or Stable Diffusion 3", 16, "ae.safetensors", quantised=False, alike=True),
@@ -170,7 +173,9 @@ def _told(header: Header, prefix: str) -> FoundPart | None:
         shape = shapes.get(prefix + key, ())
         if axis >= len(shape) or shape[axis] != length:
             continue
-        if all(prefix + name in shapes for name in kind.has) and not any(prefix + name in shapes for name in kind.lacks):
+        if all(prefix + name in shapes for name in kind.has) and not any(
+            prefix + name in shapes for name in kind.lacks
+        ):
             evidence = [f"it has '{prefix}{kind.has[0]}'", f"'{prefix}{key}' is {length:,} long (axis {axis})"]
             if kind.alike:
                 evidence.append("others have the very same tensors: which of them it is, only its owner knows")
@@ -180,9 +185,9 @@ def _told(header: Header, prefix: str) -> FoundPart | None:
 
 def words_of(header: Header, found: FoundPart) -> int:
     """How many words a text encoder knows: the rows of its table."""
-    tables = ("embeddings.token_embedding", "token_embedding", "shared", "embed_tokens", "token_embd")
-    return max((shape[0] for key, shape in header.shapes.items()
-                if key.startswith(found.prefix) and key.endswith(tuple(f"{name}.weight" for name in tables))), default=0)  # fmt: skip
+    tables = tuple(f"{name}.weight" for name in ("token_embedding", "shared", "embed_tokens", "token_embd"))
+    own = [shape for key, shape in header.shapes.items() if key.startswith(found.prefix) and key.endswith(tables)]
+    return max((shape[0] for shape in own if shape), default=0)
 
 
 def size_of(header: Header, prefix: str) -> int:

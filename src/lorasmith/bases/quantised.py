@@ -28,21 +28,23 @@ def quantisation(header: Header) -> str:
     if header.metadata.get("format") == "gguf":
         kinds = Counter(kind for kind in header.dtypes.values() if kind not in PLAIN)
         return f"GGUF {kinds.most_common(1)[0][0]}" if kinds else _PLAIN_GGUF
-    states = [key.partition(_STATE)[2] for key in header.shapes if _STATE in key]
-    if states:
-        return states[0]  # nf4, fp4
     formats = set(header.dtypes.values())
-    if strange := sorted(formats - _STORED):
-        return strange[0]  # it has a name, and nobody here knows it
-    if told := formats & set(_NAMED):
-        return max(told).lower()
+    states = [key.partition(_STATE)[2] for key in header.shapes if _STATE in key]  # nf4, fp4
+    named = states or sorted(formats - _STORED) or sorted(kind.lower() for kind in formats & set(_NAMED))
+    if named:
+        return named[-1] if not states else states[0]
     scaled = any(key.endswith(_SCALES) or key.rpartition(".")[2] == "scaled_fp8" for key in header.shapes)
+    if formats & {"F8_E4M3", "F8_E5M2"} and not any(key.endswith(".weight_scale_2") for key in header.shapes):
+        return "fp8, scaled" if scaled else "fp8"
+    return _undescribed(header)
+
+
+def _undescribed(header: Header) -> str:
+    """Packed in a way that nothing names, as far as the names and formats of what is beside it tell."""
     if any(key.endswith(".weight_scale_2") for key in header.shapes):
         return "nvfp4"
-    if formats & {"F8_E4M3", "F8_E5M2"}:
-        return "fp8, scaled" if scaled else "fp8"
     absmax = any(key.endswith(".absmax") for key in header.shapes)
-    return "int8" if "I8" in formats else "bitsandbytes, 8 or 4 bits" if absmax else ""
+    return "int8" if "I8" in header.dtypes.values() else "bitsandbytes, 8 or 4 bits" if absmax else ""
 
 
 def hidden(header: Header) -> str:

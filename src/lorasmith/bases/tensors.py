@@ -1,4 +1,4 @@
-"""The tensors of a weights file as numbers, whatever it packs them in: safetensors and GGUF, rows at a time, no torch."""
+"""The tensors of a weights file as numbers, whatever packs them: safetensors and GGUF, rows at a time, no torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lorasmith.bases.packing import BLOCK, Packed, beside, packings, tiled
 from lorasmith.errors import BaseError
 
 Array = NDArray[Any]
-_HALVES: Final = np.float32([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
-_SEED: Final = np.float32([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]])
+_HALVES: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+_SEED: Final = np.array([[1, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]], np.float32)
 _FORMS: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
                  "U8": "u1", "BOOL": "?"}  # fmt: skip
 
@@ -111,7 +111,8 @@ class WeightsFile:
         scale = meaning[_untiled(stored, rows, columns)[first:last]]
         if one.outer:
             scale = scale * self._whole(one.outer).astype(np.float32).reshape(())
-        return (values.reshape(last - first, columns, -1) * scale[:, :, None]).reshape(last - first, width)
+        made: Array = values.reshape(last - first, columns, -1) * scale[:, :, None]
+        return made.reshape(last - first, width)
 
     def _four_bits(self, key: str, one: Packed, first: int, last: int) -> Array:
         """Numbers ``first`` to ``last`` of a matrix that bitsandbytes packed."""
@@ -220,7 +221,7 @@ def _untiled(stored: Array, rows: int, columns: int) -> Array:
 @functools.cache
 def hadamard(size: int) -> Array:
     """The matrix by which groups of ``size`` columns were turned, a power of 4; it is symmetric and its own inverse."""
-    made = _SEED
+    made: Array = _SEED
     while len(made) < size:
         made = np.kron(made, _SEED)
     return (made / math.sqrt(size)).astype(np.float32)

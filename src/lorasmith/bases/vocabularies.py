@@ -1,7 +1,7 @@
 """The words that text encoders know: which tokenizer belongs to which, and where one is found.
 
-Files of text encoders hold none (UMT5's and Gemma's of ComfyUI do, as ``spiece_model``). CLIP's is small, free (MIT) and
-shipped; the others are given by their owner as a folder, or taken from a folder base or from the Hugging Face cache.
+Files of text encoders hold none (UMT5's and Gemma's of ComfyUI do, as ``spiece_model``). CLIP's is small, free (MIT)
+and shipped; others are given by their owner as a folder, or taken from a folder base or from the Hugging Face cache.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def write(vocabulary: Vocabulary, source: Path | bytes | None, target: Path) -> 
         _write_clip(target)
     settings |= vocabulary.settings
     if settings:
-        (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (target / "tokenizer_config.json").write_text(
+            json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8"
+        )
 
 
 def clip_words() -> tuple[dict[str, int], list[tuple[str, str]]]:

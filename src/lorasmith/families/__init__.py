@@ -456,7 +456,7 @@ class Family(ABC):
         return {}
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
-        """What a base of this variant needs beside its denoiser, to be put together from files; nothing: it cannot be."""
+        """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
         return {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

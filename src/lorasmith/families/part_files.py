@@ -68,7 +68,9 @@ def load_part(path: Path, kind: str, class_name: str, config: Path, dtype: Any) 
         raise BaseError(f"{path.name} does not hold the part it did ({kind}).", "Put the base together again.")
     gguf = header.metadata.get("format") == "gguf"
     if gguf and kind.startswith(_NOT_READ):
-        raise BaseError(f"{path.name} is {found.kind.title} as GGUF, which is not read here.", "Take its safetensors form.")
+        raise BaseError(
+            f"{path.name} is {found.kind.title} as GGUF, which is not read here.", "Take its safetensors form."
+        )
     tensors = unpacked(path, dtype, lambda key: key.startswith(found.prefix))
     plain = {key.removeprefix(found.prefix): tensor for key, tensor in tensors.items()}
     if found.kind.role == "vae":

@@ -41,9 +41,7 @@ def unpacked(path: Path, dtype: Any, wanted: Callable[[str], bool] | None = None
 
     try:
         with safe_open(path, framework="pt") as plain:
-            return {
-                key: plain.get_tensor(key) if file.is_plain(key) else _filled(file, key, dtype) for key in names
-            }
+            return {key: plain.get_tensor(key) if file.is_plain(key) else _filled(file, key, dtype) for key in names}
     except SafetensorError as cause:
         raise BaseError(f"{path.name} is damaged: {cause}.", "Download it again.") from cause
 
