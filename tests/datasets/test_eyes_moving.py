@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,13 @@ def store(tmp_path: Path) -> DatasetStore:
     return DatasetStore(tmp_path / "home")
 
 
-def see(store: DatasetStore, trainer: str, *items: Item, family: str = "wan", **given: object) -> list[Seen]:
-    options = {"resolution": 512, "clips": WAN if family == "wan" else None, "counter": counter_for("sd")} | given
-    return look(version_of(*items), store, trainer, family=family, **options)  # type: ignore[arg-type]
+def see(store: DatasetStore, trainer: str, *items: Item, family: str = "wan", **given: Any) -> list[Seen]:
+    options: dict[str, Any] = {
+        "resolution": 512,
+        "clips": WAN if family == "wan" else None,
+        "counter": counter_for("sd"),
+    } | given
+    return look(version_of(*items), store, trainer, family=family, **options)
 
 
 def notes(seen: Seen) -> dict[str, str]:
@@ -99,7 +104,7 @@ def test_ai_toolkit_keeps_time_with_auto_frames_and_squeezes_without(store: Data
 def test_onetrainer_draws_a_place_repeats_the_end_and_reads_for_one_family_alone(store: DatasetStore) -> None:
     (other,) = see(store, "onetrainer", moving("a.mp4", 48, 24.0))
     assert other.outcome == "skipped" and "HunyuanVideo alone" in notes(other)["clip"]
-    hunyuan = {"family": "hunyuan_video", "clips": Frames(4, 33, 24.0)}
+    hunyuan: dict[str, Any] = {"family": "hunyuan_video", "clips": Frames(4, 33, 24.0)}
     long, short = see(store, "onetrainer", moving("a.mp4", 48, 24.0), moving("b.mp4", 10, 24.0), **hunyuan)
     assert long.frames[0] == tuple(range(1, 26)) and "drawn" in notes(long)["clip_random"]
     assert short.frames[0][-3:] == (9, 9, 9) and "stands still" in notes(short)["clip_padded"]
