@@ -7,6 +7,7 @@ changes a dataset makes a new version and gives it back; what would change can b
     lens_making.py   what a dataset is looked at for, from a base or a family
     looking.py       captions, checks and queries made ready for a version
     by_hand.py       edits that name their pictures
+    pairs.py         references given, changed and swapped
     ignoring.py      checks that somebody does not want to hear of
     captioned.py     what a caption job made becomes a version
     page.py          the HTML page about a version, stage by stage
@@ -33,6 +34,7 @@ from lorasmith.errors import DatasetError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lorasmith.curation.pairs import Pairs
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.captions.bulk import BulkPreview
     from lorasmith.datasets.checks import Finding, Health, RepairPreview, Report, TriggerReport
@@ -438,6 +440,13 @@ class Curation:
         return drawn(version, self._store, trainer, name, lens, originals=originals, meant=meant)
 
     # Pictures and roles
+
+    @property
+    def pairs(self) -> Pairs:
+        """The references of pictures: given, changed, swapped."""
+        from lorasmith.curation.pairs import Pairs
+
+        return Pairs(self._store, self._commit)
 
     def preview_tool(
         self,
