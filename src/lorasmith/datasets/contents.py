@@ -74,16 +74,15 @@ class Contents:
             DatasetError: it is a picture, or its video is missing or damaged.
             EnvironmentProblem: there is no ffmpeg, and it takes one.
         """
-        from lorasmith.datasets.clips.reading import WHITE, frames_of
+        from lorasmith.datasets.clips.reading import frames_of
+        from lorasmith.datasets.clips.words import how_to_read
 
         if item.clip is None:
             raise DatasetError(f"'{item.name}' is a picture and no clip.", "Open it as a picture.")
         path = self.blob_path(item.clip.video)
         if not path.is_file():
             raise DatasetError(f"The video of '{item.name}' is missing from the store.", "Import its source again.")
-        said = (str(word) for word in item.provenance.get("transforms", ()))
-        background = next((word.partition(":")[2] for word in said if word.startswith("background:")), WHITE)
-        yield from frames_of(path, item.clip, numbers, background)
+        yield from frames_of(path, item.clip, numbers, *how_to_read(item))
 
     def open_references(self, item: Item) -> tuple[Image.Image, ...]:
         """The reference pictures of an item in order, RGB, loaded; none when it has none.
