@@ -88,6 +88,9 @@ def paint(
     if packed is not None:
         emit(packed)
     pipe = family.pipeline(base, dtype=dtype, device=device)
+    if request.first_frame and family.may_begin_with_picture:
+        pipe = family.begun_pipeline(pipe)
+        pipe.set_progress_bar_config(disable=True)
     if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
         raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
@@ -111,7 +114,8 @@ def paint(
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
-        for batch in _batches(plan, 1 if family.paints_one_by_one else request.batch_size):
+        alone = family.paints_one_by_one or bool(request.first_frame)  # pipelines disagree on pictures for several
+        for batch in _batches(plan, 1 if alone else request.batch_size):
             for picture, image in zip(batch, painter.paint(batch), strict=True):
                 path = f"{_PICTURES}/{picture.index:05d}.png"
                 told = facts.of(picture, image[0])
