@@ -42,7 +42,7 @@ class LTX2(LTX):
         return "LTX2Pipeline"
 
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        """The picture as it is: its makers would compress it as badly as the films they trained on, which needs PyAV."""
+        """The picture as it is: its makers compress it as the films they trained on were, for which PyAV is needed."""
         told = super().clip_arguments(frames, fps, first_frame)
         return told if first_frame is None else {**told, "image_crf": 0}
 

@@ -110,7 +110,8 @@ def paint(
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
-    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home)
+    rate = fps if request.frames > 1 else None
+    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
@@ -248,8 +249,9 @@ class _FactsWriter:
         adapters: Mapping[str, LoadedAdapter],
         precision: str,
         home: Path,
+        fps: float | None,
     ) -> None:
-        self._home = home
+        self._home, self._fps = home, fps
         self._request, self._base, self._adapters = request, base, adapters
         self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
         self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
@@ -271,10 +273,14 @@ class _FactsWriter:
             base_hash=self._base_hash,
             adapters=tuple((adapter.name, weight, adapter.digest) for adapter, weight in used),
             precision=self._precision,
-            references=tuple(
-                (Path(one).name, file_digest(reference_path(one, self._home))) for one in self._request.references
-            ),
+            references=tuple(map(self._named, self._request.references)),
+            frames=self._request.frames,
+            fps=self._fps,
+            first_frame=self._named(self._request.first_frame) if self._request.first_frame else None,
         )
+
+    def _named(self, reference: str) -> tuple[str, str]:
+        return Path(reference).name, file_digest(reference_path(reference, self._home))
 
     def answer(self, picture: PlannedPicture, image: Image, path: str) -> dict[str, Any]:
         return {
