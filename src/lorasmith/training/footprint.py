@@ -76,8 +76,8 @@ def _step(run: Run, config: TrainConfig) -> int:
         sample = run.batches.conditioning([""], [framing], shown=[run.batches.shown(first)]).tensors
         blank = run.family.blank_conditions(run.model, *side, frames)
         if config.data.first_frame_conditioning and run.family.may_begin_with_picture and frames > 1:
-            first = torch.zeros(1, *shape[1:])[:, :, :1]  # a time for every token takes memory
-            blank = blank | begun(first, torch.ones(1))
+            still = torch.zeros(1, *shape[1:])[:, :, :1]  # a time for every token takes memory
+            blank = blank | begun(still, torch.ones(1))
         sample = {**sample, **{name: tensor.to(run.device) for name, tensor in blank.items()}}
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]
