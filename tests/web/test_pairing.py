@@ -202,7 +202,7 @@ def test_a_pair_is_made_in_the_browser(server: Server, browser_page: Any, tmp_pa
     assert page.locator(".pair-grid .side img").count() == 4
     page.get_by_role("link", name="a.png").click()
     page.get_by_role("button", name="Swap with the picture").click()
-    page.wait_for_function("document.querySelector('.soft.numbers').textContent.includes('version 3')")
+    page.locator("p.numbers", has_text="version 3").wait_for()
     assert server.studio.dataset("rooms").operation.name == "swap_references"
 
 
