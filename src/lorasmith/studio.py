@@ -470,6 +470,12 @@ class Studio:
         expire_sets(self.uploads)
         return lay_out(self.uploads, ids, owner)
 
+    def release_uploads(self, ready: UploadSet) -> None:
+        """Remove what ``lay_out_uploads`` laid out; the uploads themselves stay."""
+        from lorasmith.sources.upload_sets import release
+
+        release(self.home, [ready.folder])
+
     @property
     def recipes(self) -> Recipes:
         """Values for the training form under names, shared as files."""
