@@ -320,7 +320,7 @@ def _stored(frame: Frame, store: DatasetStore, *, keep_pixels: bool) -> Item:
     item, path = frame.item, PurePosixPath(frame.item.name)
     stem = str(path.with_suffix(""))
     if frame.content is not None:
-        image, name = _put_bytes(store, frame.content), f"{stem}{frame.suffix}"
+        image, name = put_bytes(store, frame.content), f"{stem}{frame.suffix}"
         if path.suffix.lower() in (frame.suffix, *((".jpeg",) if frame.suffix == ".jpg" else ())):
             name = item.name
     elif keep_pixels:
@@ -340,7 +340,8 @@ def _stored(frame: Frame, store: DatasetStore, *, keep_pixels: bool) -> Item:
     )
 
 
-def _put_bytes(store: DatasetStore, content: bytes) -> str:
+def put_bytes(store: DatasetStore, content: bytes) -> str:
+    """Store the bytes of a file as ``DatasetStore.put_file`` does."""
     with tempfile.TemporaryDirectory(prefix="lorasmith-") as folder:
         path = Path(folder) / "file"
         path.write_bytes(content)
