@@ -18,6 +18,7 @@ from PIL import Image
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.pictures.contract import Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.moving import clip_example, clips_after, refuse_clips
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
@@ -88,6 +89,12 @@ def preview_tool(
         try:
             refuse_clips(frame.item, tool)
             refuse_references(frame, store, tool)
+            if item.clip is not None and not tool.masks_only:
+                if firsts := clip_example(frame, store, tool):
+                    bytes_before = store.blob_path(item.clip.video).stat().st_size
+                    nothing = (None,) * len(firsts)
+                    shown.append(ToolExample(item.name, frame.image, firsts, nothing, bytes_before, None))
+                continue
             after = tool.work(frame)
         except ToolError as reason:
             refused[item.name] = str(reason)
@@ -261,6 +268,10 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
     try:
         refuse_clips(frame.item, tool)
         refuse_references(frame, store, tool)
+        if item.clip is not None and not tool.masks_only:
+            clips = clips_after(frame, store, tool)
+            references = _references_after(item, store, tool)
+            return [replace(new, references=references) for new in clips] if clips else None
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
             return None
@@ -269,16 +280,6 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
     return [replace(new, references=references) for new in stored]
-
-
-def refuse_clips(item: Item, tool: PictureTool) -> None:
-    """A clip's picture is its first frame, which must stay that.
-
-    Raises:
-        ToolError: the tool would change it.
-    """
-    if item.clip is not None and not tool.masks_only:
-        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
 
 
 def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> None:
