@@ -181,6 +181,17 @@ class Shelf:
         notes = tuple(f"{need.title}: {need.note}" for need in made.needs)
         return Added(record, added.new, notes)
 
+    def move_in(self, weights: Path, note: Path, *, name: str, like: str = "") -> RegisteredBase:
+        """Make weights that were made here, of the base at ``like``, a base; ``note`` keeps where they went, so that
+        asking twice is harmless.
+
+        Raises:
+            BaseError: they cannot be read, or are no base.
+        """
+        from lorasmith.bases.adding import move_in
+
+        return move_in(self._registry, weights, note, name=name, like=like)
+
     def scan(
         self,
         folders: Iterable[Path | str] = (),

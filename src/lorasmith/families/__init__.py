@@ -164,6 +164,8 @@ class Family(ABC):
     """Frames a second that its bases were trained at."""
     begins_with_picture: ClassVar[bool] = False
     """Whether its clips go on from a picture that is given."""
+    may_begin_with_picture: ClassVar[bool] = False
+    """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -204,7 +206,7 @@ class Family(ABC):
     paints_one_by_one: ClassVar[bool] = False
     """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.unused``."""
     billions: ClassVar[Mapping[str, float]] = {}
     """Published sizes of the denoiser, in billions of parameters, by variant."""
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -411,9 +413,13 @@ class Family(ABC):
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
-        ``first_frame``, which clips begin with, is None where ``begins_with_picture`` is false.
+        ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.
         """
-        return {"num_frames": frames}
+        return {"num_frames": frames, **({"image": first_frame} if first_frame is not None else {})}
+
+    def begun_pipeline(self, pipeline: Any) -> Any:
+        """The pipeline of the same parts that goes on from a picture; itself where it is one and the same."""
+        return pipeline
 
     def flow_shift(self, width: int, height: int) -> float:
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
@@ -474,27 +480,3 @@ class Family(ABC):
     def defaults_for(self, base: Base) -> dict[str, Any]:
         """``defaults`` as they are right for these weights, the native resolution among them."""
         return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
-
-
-def lacking(family: Family) -> dict[str, str]:
-    """Config keys that a family does not use, with the reason: its own, and those of the objectives it has not."""
-    found: dict[str, str] = {}
-    if family.objectives == {"flow"}:
-        why = "it learns by flow matching, whose noise levels have no such weight"
-        found |= {
-            "objective.min_snr_gamma": why,
-            "objective.noise_offset": "its noise must stay plain: it is part of the target",
-        }
-    if "flow" not in family.objectives:
-        why = "only flow families have it"
-        found |= dict.fromkeys(
-            ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
-        )
-    if not family.reference_pictures[1]:
-        found["data.reference_resolution"] = "it takes no reference pictures"
-    if not family.frame_step:
-        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
-    if not family.text_encoder_targets:
-        why = "its text encoder is a large language model that stays as it is"
-        found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
-    return found | dict(family.lacks)
