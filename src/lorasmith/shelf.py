@@ -168,6 +168,7 @@ class Shelf:
         """
         from lorasmith.bases.adding import Added, add_local
         from lorasmith.bases.assembling import assemble, refuse_missing
+        from lorasmith.bases.detection import detect
         from lorasmith.bases.opening import answered_header, locate, shipped_for
         from lorasmith.bases.quantised import require_unpacker
 
@@ -175,7 +176,7 @@ class Shelf:
         refuse_missing(made)
         header = answered_header(locate(reference, self.home), self.home)
         require_unpacker(header)
-        shipped = shipped_for(header, made.detection)
+        shipped = shipped_for(header, detect(header))
         added = add_local(self._registry, made.path, name=name)
         record = assemble(self._registry, added.base, made, shipped)
         notes = tuple(f"{need.title}: {need.note}" for need in made.needs)

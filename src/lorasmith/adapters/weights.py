@@ -14,7 +14,7 @@ from lorasmith.adapters.dialects.canonical import part_rows, place_of, swapped_h
 from lorasmith.adapters.dialects.stems import DENOISER, take_apart
 from lorasmith.adapters.dialects.table import Layout, opened, table
 from lorasmith.adapters.packed import UnpackedFile
-from lorasmith.bases.quantised import hidden, require_unpacker
+from lorasmith.bases.quantised import hidden, quantisation, require_unpacker
 from lorasmith.errors import AdapterError, BaseError
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
@@ -91,13 +91,14 @@ def open_weights(path: Path, *, family: str = "") -> BaseWeights:
     known = family or found.family
     if not known:
         raise AdapterError(f"{path.name} is {found.title}, and no base.", "Name the weights the LoRA belongs to.")
-    if found.quantisation and (path.is_dir() or hidden(header)):
+    packed = quantisation(header)
+    if packed and (path.is_dir() or hidden(header)):
         raise AdapterError(
-            f"The numbers of {path.name} are packed ({hidden(header) or found.quantisation}), which is not read here.",
+            f"The numbers of {path.name} are packed ({hidden(header) or packed}), which is not read here.",
             "Name the base in fp16, bf16 or fp32, or one file of it in fp8, int8 or GGUF.",
         )
     require_unpacker(header)
-    opened_as = UnpackedFile.of if found.quantisation else TensorFile.open
+    opened_as = UnpackedFile.of if packed else TensorFile.open
     made = BaseWeights(path, known, tuple(opened_as(file) for _, file in _files(path)))
     for (part, _), file in zip(_files(path), made.files, strict=True):
         _place_all(made, file, part)

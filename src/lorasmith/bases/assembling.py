@@ -57,10 +57,10 @@ class Plan:
     """What a denoiser is, and everything else that its base needs."""
 
     path: Path
-    detection: Detection
+    family: str
+    variant: str
     title: str
     needs: tuple[Need, ...]
-    ignored: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[Need, ...]:
@@ -107,7 +107,7 @@ def plan(
         raise BaseError(
             f"The words in {idle[0].name} belong to no text encoder of {detection.title}.", "Leave that folder out."
         )
-    return Plan(header.path, detection, detection.title, (*needs, *words))
+    return Plan(header.path, detection.family, detection.variant, detection.title, (*needs, *words))
 
 
 def _root(path: Path, folders: Sequence[Path]) -> Path:
@@ -270,7 +270,7 @@ def assemble(registry: BaseRegistry, record: RegisteredBase, made: Plan, shipped
         BaseError: something is missing; nothing is changed then.
     """
     refuse_missing(made)
-    family = family_named(made.detection.family)
+    family = family_named(made.family)
     folder = registry.folder / f"{record.name}.parts"
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -292,7 +292,7 @@ def _write(folder: Path, made: Plan, family: Family, shipped: Path) -> None:
     denoiser = family.denoiser_part
     index[denoiser] = stated[denoiser]
     _copy(shipped / denoiser / "config.json", folder / denoiser / "config.json")
-    wanted = family.made_of(made.detection.variant)
+    wanted = family.made_of(made.variant)
     by_name = {need.component: need for need in made.needs}
     for name, part in wanted.items():
         library = "diffusers" if part.kind.startswith(("vae", "schedule")) else "transformers"
