@@ -26,12 +26,13 @@ def packed(form: str, plain: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     meant = dict(plain)
     if form == "gguf":
         writer = GGUFWriter(path.with_suffix(".gguf"), "flux")
-        for key, tensor in plain.items():
-            packs = tensor.ndim == 2 and tensor.shape[1] % 32 == 0
-            data = quantize(tensor.numpy(), GGMLQuantizationType.Q8_0) if packs else tensor.numpy()
-            writer.add_tensor(key, data, raw_dtype=GGMLQuantizationType.Q8_0 if packs else None)
-            if packs:
-                meant[key] = torch.from_numpy(np.array(dequantize(data, GGMLQuantizationType.Q8_0)))
+        for key, tensor in {**plain, "one.packed.weight": torch.arange(256.0).reshape(4, 64) / 100}.items():
+            # the rows of this small model are too short for blocks of 32 numbers
+            kind = GGMLQuantizationType.Q8_0 if tensor.shape[-1] == 64 else GGMLQuantizationType.BF16
+            data = quantize(tensor.numpy(), kind) if tensor.ndim == 2 else tensor.numpy()
+            writer.add_tensor(key, data, raw_dtype=kind if tensor.ndim == 2 else None)
+            if tensor.ndim == 2:
+                meant[key] = torch.from_numpy(np.array(dequantize(data, kind)))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -76,7 +77,7 @@ def test_bake_and_extract_are_those_of_the_unpacked_base(form: str, tmp_path: Pa
         assert torch.equal(tensor, plain), key
     assert {tensor.dtype for tensor in mine.values()} == {torch.bfloat16, torch.float32}
     again = extract(base, tmp_path / "baked.safetensors", tmp_path / "again.safetensors", rank=8, family="flux")
-    assert again.layers > 3 and again.kept > 0.99
+    assert again.layers > 3 and again.kept > 0.98
     weights, whole = open_weights(base, family="flux"), open_weights(tmp_path / "meant.safetensors", family="flux")
     assert list(weights) == list(whole)
     for name in whole:

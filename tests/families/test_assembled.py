@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, quantize
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lorasmith.bases import open_base, parts
 from lorasmith.bases import opening as opening_room
 from lorasmith.bases.detection import registered_families
+from lorasmith.bases.opening import CONFIGS
 from lorasmith.bases.parts import PartKind
 from lorasmith.errors import BaseError
 from lorasmith.families.part_files import load_part
 from lorasmith.sandbox.single_file import _vae_name
 from lorasmith.shelf import Shelf
+from tests.bases.single_files import original_tensors
 from tests.families.one_file import _open_clip
 from tests.families.tiny import RECORDS, small_clip, small_language_model, small_t5, small_vae
 from tests.families.words import clip_tokenizer, qwen_tokenizer, t5_tokenizer
@@ -314,3 +316,53 @@ def test_a_part_with_a_hole_or_a_stranger_in_it_is_refused(tmp_path: Path, tiny_
         save_file(changed, tmp_path / "clip.safetensors")
         with pytest.raises(BaseError, match=said):
             load_part(tmp_path / "clip.safetensors", "clip_l", "CLIPTextModel", tmp_path / "clip", torch.float32)
+
+
+# Anima: the bridge between its text encoder and its denoiser lies in the denoiser's file
+
+
+def test_anima_in_one_file_is_denoiser_and_bridge(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(tiny("anima"), tmp_path / "whole")
+    files = {part: next((folder / part).glob("*.safetensors")) for part in ("transformer", "text_conditioner")}
+    states = {part: load_file(file) for part, file in files.items()}
+    named = original_tensors("cosmos2", states["transformer"])
+    bridge = {f"llm_adapter.{key}": tensor for key, tensor in states["text_conditioner"].items()}
+    single = tmp_path / "anima.safetensors"
+    save_file({f"net.{key}": tensor.contiguous() for key, tensor in {**named, **bridge}.items()}, single)
+    words = states["text_conditioner"]["embed.weight"].shape[0]
+    has = ("blocks.0.cross_attn.q_proj.weight",)
+    kind = PartKind("bridge_t5", "text_encoder", "a bridge", has, ("embed.weight", 0, words))
+    monkeypatch.setattr(parts, "PARTS", (kind,))
+    for part, state in states.items():  # what the folder lends must not be what the file itself has
+        save_file({key: torch.zeros_like(t) for key, t in state.items()}, next((folder / part).glob("*.safetensors")))
+    shipped = tmp_path / "configs" / "anima" / "1"
+    shipped.mkdir(parents=True)
+    shutil.copytree(folder / "transformer", shipped / "transformer", ignore=shutil.ignore_patterns("*.safetensors"))
+    index = {"_class_name": "AnimaModularPipeline", "transformer": ["diffusers", "CosmosTransformer3DModel"]}
+    (shipped / "model_index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(opening_room, "CONFIGS", tmp_path / "configs")
+    home = Shelf(tmp_path / "home")
+    home.add(str(folder))
+    base = open_base(str(single), home=home.home)
+    assert (base.detection.family, base.detection.title) == ("anima", "Anima")
+    model = registered_families()["anima"].load(
+        base, parts=("denoiser", "text_encoders", "vae"), dtype=torch.float32, device="cpu"
+    )
+    found = {"transformer": model.denoiser, "text_conditioner": model.extras["pipeline"].text_conditioner}
+    for part, state in states.items():
+        for key, tensor in state.items():
+            torch.testing.assert_close(found[part].state_dict()[key], tensor, atol=1e-6, rtol=0, msg=f"{part}.{key}")
+
+
+def test_animas_shipped_configs_are_those_of_the_published_model() -> None:
+    """Cosmos-Predict2 2B Text2Image's body, and a bridge of diffusers' own defaults."""
+    from diffusers import AnimaTextConditioner, CosmosTransformer3DModel
+
+    told = json.loads((CONFIGS / "anima" / "1" / "transformer" / "config.json").read_text())
+    with torch.device("meta"):
+        body = CosmosTransformer3DModel.from_config(told)
+        said = json.loads((CONFIGS / "parts" / "anima_bridge.json").read_text())
+        bridge, plain = AnimaTextConditioner.from_config(said), AnimaTextConditioner()
+    assert sum(parameter.numel() for parameter in body.parameters()) == pytest.approx(1.96e9, rel=0.01)
+    assert (told["rope_scale"], told["extra_pos_embed_type"]) == ([1.0, 4.0, 4.0], None)
+    assert dict(bridge.config) == dict(plain.config)

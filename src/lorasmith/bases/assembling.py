@@ -194,6 +194,7 @@ def _words_need(
     if vocabulary.shipped:
         return replace(need, source="shipped", note="comes with lorasmith")
     encoder = name.replace("tokenizer", "text_encoder") if name.startswith("tokenizer") else "text_encoder"
+    encoder = "text_conditioner" if name == "t5_tokenizer" else encoder
     read_by = wanted[encoder] if encoder in wanted else next(iter(wanted.values()))
     count = rows.get(read_by.kind, 0)
     for given in folders:

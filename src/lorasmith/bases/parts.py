@@ -123,6 +123,8 @@ PARTS: Final[tuple[PartKind, ...]] = (
                "mistral_3_small_flux2_fp8.safetensors"),
     *_language("llama3_8b", "Llama 3 8B", 31, 4096, "self_attn.k_proj.weight", "attn_k.weight",
                "llava_llama3_fp8_scaled.safetensors"),
+    PartKind("bridge_t5", "text_encoder", "a bridge from Qwen3 to T5's words", ("blocks.0.cross_attn.q_proj.weight",
+             "out_proj.weight"), ("embed.weight", 0, 32_128)),
     *_vae("vae_4", "the VAE of Stable Diffusion 1.x, 2.x or SDXL", 4, "sdxl_vae.safetensors", quantised=True,
           alike=True),
     *_vae("vae_flux2", "the VAE of FLUX.2", 32, "flux2-vae.safetensors", quantised=False, alike=False,
@@ -138,9 +140,12 @@ PARTS: Final[tuple[PartKind, ...]] = (
 TITLES: Final[Mapping[str, str]] = {kind.name: kind.title for kind in PARTS}
 FILES: Final[Mapping[str, str]] = {kind.name: kind.file for kind in PARTS}
 
+BRIDGE: Final = r"llm_adapter\."
+"""Stands between a text encoder and a denoiser, in the file of the denoiser and among its names."""
 _BEGINNINGS: Final = re.compile(
     r"^(cond_stage_model\.(transformer|model)\.|conditioner\.embedders\.\d\.(transformer|model)\."
-    r"|text_encoders\.\w+\.(transformer|model|logit_scale)?\.?|first_stage_model\.|vae\.)"
+    r"|text_encoders\.\w+\.(transformer|model|logit_scale)?\.?|first_stage_model\.|vae\."
+    rf"|(model\.diffusion_model\.|diffusion_model\.|net\.|model\.)?{BRIDGE})"
 )
 """What stands before the parts in a file that holds several."""
 _WHOLE: Final = ("", "transformer.", "text_encoder.", "vae.", "first_stage_model.")

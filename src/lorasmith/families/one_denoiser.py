@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.bases.not_bases import INSIDE
 from lorasmith.bases.packing import MARKS
+from lorasmith.bases.parts import BRIDGE
 from lorasmith.bases.recognition import PREFIXES
 from lorasmith.errors import BaseError
 from lorasmith.families.unpacking import unpacked
@@ -15,6 +17,7 @@ from lorasmith.families.unpacking import unpacked
 if TYPE_CHECKING:
     from torch import Tensor
 
+_ASIDE: Final = (*(pattern for _, pattern in INSIDE), re.compile(rf"(^|\.){BRIDGE}"))
 _UNET: Final = "model.diffusion_model."  # diffusers' reader of UNets knows them under this beginning alone
 
 
@@ -24,7 +27,7 @@ def tensors_of(path: Path, dtype: Any) -> dict[str, Tensor]:
     Raises:
         BaseError: damaged, or packed in a way that is not known here.
     """
-    tensors = unpacked(path, dtype, lambda key: not any(pattern.match(key) for _, pattern in INSIDE))
+    tensors = unpacked(path, dtype, lambda key: not any(pattern.search(key) for pattern in _ASIDE))
     beginning = _beginning(tensors)
     return {key.removeprefix(beginning): tensor for key, tensor in tensors.items() if key.startswith(beginning)}
 

@@ -74,7 +74,10 @@ def load_part(path: Path, kind: str, class_name: str, config: Path, dtype: Any) 
     tensors = unpacked(path, dtype, lambda key: key.startswith(found.prefix))
     plain = {key.removeprefix(found.prefix): tensor for key, tensor in tensors.items()}
     if found.kind.role == "vae":
-        return _vae(path, plain, class_name, config, dtype)
+        plain = _vae_names(_flat(plain), json.loads((config / "config.json").read_text(encoding="utf-8")))
+        return _module(path, plain, class_name, config, dtype)
+    if _is_of_diffusers(class_name):
+        return _module(path, plain, class_name, config, dtype)
     return _text_encoder(path, found, dict(_renamed(plain, gguf)), class_name, config, dtype)
 
 
@@ -177,16 +180,26 @@ def _quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def _vae(path: Path, tensors: dict[str, Tensor], class_name: str, config: Path, dtype: Any) -> Any:
+def _is_of_diffusers(class_name: str) -> bool:
     import diffusers
 
-    kind: Any = getattr(diffusers, class_name)
-    with_attention = {
+    return hasattr(diffusers, class_name)
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Attention of a VAE as matrices, which its release has as convolutions of one pixel."""
+    return {
         key: tensor[..., 0, 0] if tensor.ndim == 4 and ".attn_1." in key and tensor.shape[-1] == 1 else tensor
         for key, tensor in tensors.items()
     }
-    state = _vae_names(with_attention, json.loads((config / "config.json").read_text(encoding="utf-8")))
+
+
+def _module(path: Path, state: dict[str, Tensor], class_name: str, config: Path, dtype: Any) -> Any:
+    """A module of diffusers, every parameter of it from the file."""
+    import diffusers
     from accelerate import init_empty_weights
+
+    kind: Any = getattr(diffusers, class_name)
 
     with init_empty_weights():
         made = kind.from_config(kind.load_config(config, local_files_only=True))
