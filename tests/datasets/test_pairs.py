@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +16,9 @@ from lorasmith.datasets.history import diff
 from lorasmith.datasets.importing import Settings
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.pairing import suffixes
-from lorasmith.datasets.pictures.geometry import Crop, Flip, SplitStrips
+from lorasmith.datasets.pictures.borders import TrimBorders
+from lorasmith.datasets.pictures.contract import PictureTool
+from lorasmith.datasets.pictures.geometry import Crop, Flip, Resize, SplitStrips, ToBucket
 from lorasmith.datasets.pictures.masks import MaskRectangle
 from lorasmith.datasets.pictures.work import preview_tool, use_tool
 from lorasmith.datasets.store import DatasetStore
@@ -190,17 +193,70 @@ def test_tools_take_references_along_or_refuse(paired: tuple[DatasetStore, Datas
     assert all(r.size == (i.width, i.height) for i in cropped.items for r in store.open_references(i))
     masked = use_tool(cropped, store, MaskRectangle(box=(0, 0, 0.5, 0.5))).version
     assert [i.references for i in masked.items] == [i.references for i in cropped.items]
-    strips = use_tool(version, store, SplitStrips(longest=1.1))
-    assert strips.changed == 0 and "reference" in strips.refused["a.png"]
-    assert "reference" in preview_tool(version, store, SplitStrips(longest=1.1)).refused["a.png"]
 
 
-def test_a_crop_of_unlike_shapes_is_refused(paired: tuple[DatasetStore, DatasetVersion]) -> None:
+CUTTING = (
+    Crop(box=(0.1, 0.2, 0.9, 0.7)),
+    ToBucket(resolution=64, multiple=16),
+    TrimBorders(),
+    SplitStrips(longest=1.1, overlap=0.3),
+    Resize(mode="fill", width=40, height=24),
+    Resize(mode="pad", width=100, height=100, background="#123456"),
+)
+
+
+def alike(store: DatasetStore, seeds: int = 4, scale: int = 1) -> DatasetVersion:
+    """A framed picture whose reference shows the same, of the same size or larger by a whole number."""
+    items = []
+    for seed in range(seeds):
+        wide = gradient(96, 60, seed=seed).convert("RGB")
+        framed = Image.new("RGB", (120, 80), (9, 9, 9))
+        framed.paste(wide, (12, 10))
+        larger = framed.resize((120 * scale, 80 * scale), Image.Resampling.NEAREST)
+        image = store.put_image(framed)
+        item = Item(name=f"{seed}.png", image=image, original=image, width=120, height=80)
+        items.append(replace(item, references=(store.put_image(larger),)))
+    return store.create(f"alike{scale}", items, Operation(name="test"))
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_what_cuts_a_picture_cuts_its_reference_to_the_same_pixel(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    done = use_tool(alike(store), store, tool)
+    assert done.changed == 4 and not done.refused
+    for item in done.version.items:
+        (reference,) = store.open_references(item)
+        assert reference.size == (item.width, item.height) and item.image != item.original
+        difference = np.abs(np.asarray(reference).astype(int) - np.asarray(store.open_image(item)).astype(int))
+        assert difference.max() == 0, f"{item.name} and its reference are the same picture still"
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_a_larger_reference_keeps_its_scale(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    done = use_tool(alike(store, 2, scale=3), store, tool)
+    for item in done.version.items:
+        (reference,) = store.open_references(item)
+        assert reference.size == (3 * item.width, 3 * item.height)
+        small = np.asarray(reference.resize((item.width, item.height), Image.Resampling.BOX)).astype(int)
+        assert np.abs(small - np.asarray(store.open_image(item)).astype(int)).mean() < 4
+
+
+def test_a_change_of_size_alone_leaves_references(paired: tuple[DatasetStore, DatasetVersion]) -> None:
     store, version = paired
+    done = use_tool(version, store, Resize(mode="long_side", size=32))
+    assert done.changed == 2 and [i.references for i in done.version.items] == [i.references for i in version.items]
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_a_cut_of_unlike_shapes_is_refused(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    version = alike(store, 1)
     square = store.put_image(Image.new("RGB", (30, 30)))
     odd = store.commit(version, [replace(version.items[0], references=(square,))], Operation(name="test"))
-    outcome = use_tool(odd, store, Crop(box=(0, 0, 0.5, 1)))
-    assert outcome.changed == 0 and "not be the same part" in outcome.refused["a.png"]
+    outcome = use_tool(odd, store, tool)
+    assert outcome.changed == 0 and "not be the same part" in outcome.refused["0.png"]
+    assert "not be the same part" in preview_tool(odd, store, tool).refused["0.png"]
 
 
 @pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs"])
