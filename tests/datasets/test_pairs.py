@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,7 +261,7 @@ def test_a_cut_of_unlike_shapes_is_refused(tool: PictureTool, tmp_path: Path) ->
     assert "not be the same part" in preview_tool(odd, store, tool).refused["0.png"]
 
 
-@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs"])
+@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner"])
 def test_layouts_that_can_hold_pairs_do(name: str, paired: tuple[DatasetStore, DatasetVersion], tmp_path: Path) -> None:
     store, version = paired
     out = layouts.export(version, store, name, tmp_path / "out")
@@ -271,10 +273,98 @@ def test_layouts_that_can_hold_pairs_do(name: str, paired: tuple[DatasetStore, D
     assert {item.caption for item in back.items} == {"edit", ""}
 
 
-@pytest.mark.parametrize("name", sorted(set(layouts.available()) - {"musubi", "ai_toolkit", "pairs"}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(set(layouts.available()) - {"musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner", "onetrainer"}),
+)
 def test_the_others_say_so(name: str, paired: tuple[DatasetStore, DatasetVersion]) -> None:
     told = [loss for loss in layouts.available()[name].losses(paired[1]) if loss.what == "references"]
     assert [len(loss.items) for loss in told] == [2]
+
+
+def mixed(store: DatasetStore) -> DatasetVersion:
+    """Pictures with none, one, one of another shape, and two references, one with a mask."""
+    shas = [store.put_image(gradient(seed=seed).convert("RGB")) for seed in range(8)]
+    square = store.put_image(gradient(30, 30, seed=9).convert("RGB"))
+    mask = store.put_image(Image.linear_gradient("L").resize((40, 24)), "L")
+
+    def item(name: str, image: str, *references: str, **more: Any) -> Item:
+        return Item(name=name, image=image, original=image, width=40, height=24, references=references, **more)
+
+    items = [
+        item("a.png", shas[0], caption="no pair"),
+        item("b.png", shas[1], shas[2], caption="one", mask=mask),
+        item("c.png", shas[3], shas[4], shas[5], caption="two"),
+        item("d.png", shas[6], square, caption="bent", concept="odd", repeats=3),
+    ]
+    return store.create("mixed", items, Operation(name="test"))
+
+
+@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner"])
+def test_mixed_numbers_of_references_go_out_and_come_back(name: str, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    version = mixed(store)
+    layouts.export(version, store, name, tmp_path / "out")
+    shutil.copytree(tmp_path / "out", tmp_path / "elsewhere")
+    there = DatasetStore(tmp_path / "other")
+    back = there.import_source(tmp_path / "elsewhere", layout=name)
+    by_caption = {item.caption: [image.tobytes() for image in there.open_references(item)] for item in back.items}
+    assert by_caption == {
+        item.caption: [image.tobytes() for image in store.open_references(item)] for item in version.items
+    }
+    assert not [fate for fate in back.ledger if fate.rule == "orphan_reference"]
+
+
+def test_diffusion_pipe_gets_a_control_for_every_picture_of_a_directory(tmp_path: Path) -> None:
+    """Its dataset.py raises where a picture of a directory with controls has none."""
+    store = DatasetStore(tmp_path / "home")
+    layouts.export(mixed(store), store, "diffusion_pipe", tmp_path / "out")
+    told = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
+    counts = {}
+    for directory in told["directory"]:
+        controls = directory.get("control_paths", [directory["control_path"]] if "control_path" in directory else [])
+        stems = {path.stem for path in Path(directory["path"]).iterdir() if path.suffix == ".png"}
+        for folder in controls:
+            assert {path.stem for path in Path(folder).iterdir()} == stems
+        counts[tuple(sorted(stems))] = len(controls)
+    assert counts == {("a",): 0, ("b",): 1, ("c",): 2, ("d",): 1}
+
+
+def test_simpletuner_gets_entries_that_its_own_rules_accept(tmp_path: Path) -> None:
+    """Every conditioning entry names its source, lies under the same whole names, and is loose where shapes differ."""
+    store = DatasetStore(tmp_path / "home")
+    exported = layouts.export(mixed(store), store, "simpletuner", tmp_path / "out")
+    entries = {one["id"]: one for one in json.loads((tmp_path / "out" / "multidatabackend.json").read_text())}
+    kinds = {}
+    for entry in entries.values():
+        named = entry.get("conditioning_data", [])
+        for id in named if isinstance(named, list) else [named]:
+            condition = entries[id]
+            assert condition["source_dataset_id"] == entry["id"] and condition["dataset_type"] == "conditioning"
+            pictures = {p.name for p in Path(entry["instance_data_dir"]).iterdir() if p.suffix != ".txt"}
+            assert {p.name for p in Path(condition["instance_data_dir"]).iterdir()} == pictures
+            kinds[id] = condition["conditioning_type"]
+    assert sorted(kinds.values()) == [
+        "mask",
+        "reference_loose",
+        "reference_strict",
+        "reference_strict",
+        "reference_strict",
+    ]
+    assert [loss.items for loss in exported.losses if loss.what == "together"] == [("c.png",)]
+
+
+def test_onetrainer_holds_one_picture_beside_another(tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    exported = layouts.export(mixed(store), store, "onetrainer", tmp_path / "out")
+    assert [loss.items for loss in exported.losses if loss.what == "references"] == [("c.png",)]
+    (tmp_path / "out" / "concepts.json").unlink()
+    there = DatasetStore(tmp_path / "other")
+    back = there.import_source(tmp_path / "out", layout="onetrainer")
+    by_caption = {item.caption: [image.tobytes() for image in there.open_references(item)] for item in back.items}
+    for item in mixed(DatasetStore(tmp_path / "third")).items:
+        kept = [image.tobytes() for image in store.open_references(item)][:1]
+        assert by_caption[item.caption] == kept, item.name
 
 
 def test_musubis_folder_of_controls_is_read(tmp_path: Path) -> None:
