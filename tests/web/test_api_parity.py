@@ -89,6 +89,7 @@ ROUTES = {
     "lora interfere": "POST /api/toolbox/interfere",
     "lora use": "POST /api/toolbox/use",
     **{f"lora {tool}": "POST /api/toolbox/{verb}" for tool in ("convert", "merge", "resize", "scale")},
+    **{f"lora {tool}": "POST /api/toolbox/{verb}" for tool in ("average", "bake", "edit", "extract")},
     "users add": "POST /api/users",
     "users list": "GET /api/users",
     "users password": "PUT /api/users/{name}/password",
@@ -104,10 +105,6 @@ ROUTES = {
 WITHOUT = {
     "bases convert": "opens a pickle of the server's disk in a process without rights; whoever may do that sits there",
     "bases scan": "walks through folders of the server's disk",
-    "lora average": "takes several files of the server's disk",
-    "lora bake": "writes a whole base somewhere on the server's disk",
-    "lora edit": "writes metadata into a file of the server's disk",
-    "lora extract": "reads two whole bases of the server's disk and takes hours; there is no job for it yet",
     "queue fsck": "compares the database with the folders, and makes it anew, while no server uses it",
     "queue run": "a server that answers runs the queue itself",
     "web": "is the server",

@@ -19,6 +19,7 @@ from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.pictures.contract import Frame, PictureTool, ToolError
 from lorasmith.datasets.pictures.geometry import seen_through
+from lorasmith.datasets.pictures.moving import clip_example, clips_after, refuse_clips
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
@@ -88,6 +89,13 @@ def preview_tool(
         frame = frame_of(item, store)
         try:
             refuse_clips(frame.item, tool)
+            if item.clip is not None and not tool.masks_only:
+                refuse_references(frame, store, tool, tool.work(frame))
+                if firsts := clip_example(frame, store, tool):
+                    bytes_before = store.blob_path(item.clip.video).stat().st_size
+                    nothing = (None,) * len(firsts)
+                    shown.append(ToolExample(item.name, frame.image, firsts, nothing, bytes_before, None))
+                continue
             after = tool.work(frame)
             refuse_references(frame, store, tool, after)
         except ToolError as reason:
@@ -261,6 +269,12 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
     frame = frame_of(item, store)
     try:
         refuse_clips(frame.item, tool)
+        if item.clip is not None and not tool.masks_only:
+            first = tool.work(frame)
+            refuse_references(frame, store, tool, first)
+            clips = clips_after(frame, store, tool)
+            beside = _references_after(item, first[0], store, tool) if clips else ()
+            return [replace(new, references=beside) for new in clips] if clips else None
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
             return None
@@ -270,16 +284,6 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
     return [replace(new, references=those) for new, those in zip(stored, references, strict=True)]
-
-
-def refuse_clips(item: Item, tool: PictureTool) -> None:
-    """A clip's picture is its first frame, which must stay that.
-
-    Raises:
-        ToolError: the tool would change it.
-    """
-    if item.clip is not None and not tool.masks_only:
-        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
 
 
 def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool, after: Sequence[Frame]) -> None:
