@@ -14,7 +14,8 @@ from typing import Any, Final
 import yaml
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import Group, groups_of, stems
+from lorasmith.datasets.layouts.clips import clips_made_anew
+from lorasmith.datasets.layouts.naming import Group, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     is_picture,
@@ -50,6 +51,7 @@ _FOLLOWED: Final = frozenset(
 )
 _PLACEHOLDERS: Final = ("[trigger]", "[name]")
 _DEEPEST: Final = 8
+_FPS: Final = 16  # of Wan; nothing else says at which rate clips are to be taken
 _HEAD: Final = "# Written by lorasmith for ai-toolkit: copy 'datasets' into the process of your config.\n"
 
 
@@ -71,11 +73,11 @@ class AiToolkit(Layout):
         return found.reading(self.name, f"{' and '.join(read)} describes datasets as ai-toolkit reads them.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        groups = groups_of(version.items)
+        groups = _groups(version)
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.text_files(version),
             *losing.lines(version, "ai-toolkit takes the lines for one caption with line breaks, not for variants."),
             *losing.loss(
@@ -98,7 +100,7 @@ class AiToolkit(Layout):
                 ("regularisation",),
                 "ai-toolkit knows no {} pictures; they lie in a folder beside, not trained.",
             ),
-            *losing.formats(version, _FORMATS, "ai-toolkit"),
+            *losing.formats(version, _FORMATS, "ai-toolkit", clips=True),
             *losing.origins(version, "ai-toolkit"),
             *losing.names(version, chosen),
         ]
@@ -114,12 +116,12 @@ class AiToolkit(Layout):
     ) -> Exported:
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         blocks: list[dict[str, Any]] = []
-        for group in groups_of(version.items):
+        for group in _groups(version):
             chosen = stems(group.items, flat=True, before=export.names_before)
             masks = f"masks/{group.folder}"
             for item in group.items:
                 stem = chosen[item.name]
-                export.picture(f"{group.folder}/{stem}", item, _FORMATS)
+                export.moving(f"{group.folder}/{stem}", item, _FORMATS)
                 export.caption(f"{group.folder}/{stem}.txt", item)
                 if item.mask is not None and group.role != "validation":
                     export.mask(f"{masks}/{stem}.png", item)
@@ -131,16 +133,23 @@ class AiToolkit(Layout):
         return export.finish(self.losses(version))
 
 
+def _groups(version: DatasetVersion) -> list[Group]:
+    """The program leaves out a control that is not there, and the others would move up: equally many to a folder."""
+    return [part for group in groups_of(version.items) for part in pairs_apart(group)]
+
+
 def _block(group: Group, root: str, masks: str) -> dict[str, Any]:
     block: dict[str, Any] = {"folder_path": f"{root}/{group.folder}", "caption_ext": "txt"}
     if group.masked:
         block["mask_path"] = f"{root}/{masks}"
-    most = max(len(item.references) for item in group.items)
+    most = len(group.items[0].references)
     if most:
         folders = [f"{root}/{_controls(group, number)}" for number in range(most)]
         block["control_path"] = folders if most > 1 else folders[0]
     if group.role == "regularisation":
         block["is_reg"] = True
+    if any(item.clip is not None for item in group.items):  # as many frames as each clip has at that rate
+        block |= {"auto_frame_count": True, "fps": _FPS}
     return {**block, "num_repeats": group.repeats, "resolution": [RESOLUTION]}
 
 
