@@ -100,7 +100,7 @@ def encoded(
     family: Family,
     model: Model,
     prompts: list[str],
-    side: int,
+    side: int | tuple[int, int],
     guidance: float,
     length: int = 1,
     begun: Tensor | None = None,
@@ -110,9 +110,11 @@ def encoded(
     """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
     the family edits and none are given.
 
-    ``begun`` is the clip whose first frame the denoiser is told of, where it is told of one; else that is noise.
+    ``side`` is that of a square, or width and height. ``begun`` is the clip whose first frame the denoiser is told of,
+    where it is told of one; else that is noise.
     """
-    framing = Framing.whole(side, side, length, family.default_fps)
+    width, height = (side, side) if isinstance(side, int) else side
+    framing = Framing.whole(width, height, length, family.default_fps)
     if family.reference_pictures[0] and not references:
         kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
         references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
@@ -136,7 +138,7 @@ def encoded(
         conditioning = family.frame(model, whole, [framing] * len(prompts), guidance)
         if begun is None:
             generator = torch.Generator().manual_seed(11)
-            blank = family.blank_conditions(model, side, side, length)
+            blank = family.blank_conditions(model, width, height, length)
             first = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
         else:
             first = dict(family.encode_conditions(model, begun))
@@ -188,16 +190,17 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
         assert ours == theirs, where
 
 
-def beginning(record: Record) -> tuple[Image.Image, Tensor]:
-    """A picture, and a clip (1, 3, F, H, W) that begins with it."""
-    rough = torch.randint(
-        0, 256, (record.length, record.side, record.side, 3), generator=torch.Generator().manual_seed(4)
-    )
+def beginning(record: Record, size: tuple[int, int] | None = None) -> tuple[Image.Image, Tensor]:
+    """A picture, and a clip (1, 3, F, H, W) that begins with it; ``size`` is width and height."""
+    width, height = size or (record.side, record.side)
+    rough = torch.randint(0, 256, (record.length, height, width, 3), generator=torch.Generator().manual_seed(4))
     picture = Image.fromarray(rough[0].byte().numpy())
     return picture, (rough.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
 
 
-def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:
-    """What the pipeline draws from a seed, in the shape that the family denoises."""
-    shape = family.latent_shape(model, record.side, record.side, record.length)
+def noise_of(
+    record: Record, family: Family, model: Model, seed: int, size: tuple[int, int] | None = None
+) -> Tensor:
+    """What the pipeline draws from a seed, in the shape that the family denoises; ``size`` is width and height."""
+    shape = family.latent_shape(model, *(size or (record.side, record.side)), record.length)
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

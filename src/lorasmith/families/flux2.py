@@ -19,6 +19,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.instructions import left_by_chat
 from lorasmith.families.latents import without_negative
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ class Flux2(Family):
         plain = type(model.extras["pipeline"])._unpatchify_latents(blocks)
         pixels: Tensor = model.vae.decode(plain.to(model.vae.dtype), return_dict=False)[0]
         return pixels.float()
+
+    def tokens_read(self, pipeline: Any) -> int:
+        if hasattr(pipeline, "system_message"):
+            from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+
+            (said,) = format_input([""], pipeline.system_message)
+            return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens)
+        chat = {"add_generation_prompt": True, "enable_thinking": False}
+        return left_by_chat(pipeline.tokenizer, [{"role": "user", "content": ""}], self.max_prompt_tokens, **chat)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         states, _ = model.extras["pipeline"].encode_prompt(list(prompts))

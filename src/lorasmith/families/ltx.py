@@ -30,6 +30,7 @@ _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 _ALL = _SELF + _CROSS + _FEED_FORWARD
 _LICENSE = "LTX-Video Open Weights License"
 _DISTILLED = "distilled to few steps: an adapter trained straight on it undoes that"
+_LATER_TOKENS = 256  # of releases from 0.9.5 on
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 # What its makers decode with where the VAE was trained to be told a noise level.
 _DECODING = {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
@@ -123,10 +124,13 @@ class LTX(Family):
         pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
         return pixels.float()
 
+    def tokens_read(self, pipeline: Any) -> int:
+        return _LATER_TOKENS if _is_later(pipeline) else self.max_prompt_tokens
+
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         pipeline = model.extras["pipeline"]
         states, mask, *_ = pipeline.encode_prompt(
-            list(prompts), do_classifier_free_guidance=False, max_sequence_length=256 if _causal(model) else 128
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.tokens_read(pipeline)
         )
         return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
 
@@ -152,7 +156,11 @@ class LTX(Family):
 
 
 def _causal(model: Model) -> bool:
-    return type(model.extras["pipeline"]).__name__ == "LTXConditionPipeline"
+    return _is_later(model.extras["pipeline"])
+
+
+def _is_later(pipeline: Any) -> bool:
+    return type(pipeline).__name__ == "LTXConditionPipeline"
 
 
 def _places(noisy: Tensor, fps: Tensor) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class StableDiffusion3(Family):
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 1024
     max_prompt_tokens: ClassVar[int] = _TEXT_TOKENS
+    longest_reader: ClassVar[str] = "tokenizer_3"
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
