@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -145,6 +146,22 @@ def encoded(
         return conditioning.joined_with({n: t.expand(len(prompts), *t.shape[1:]) for n, t in first.items()})
 
 
+def with_small_references(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Tell the pipelines of Qwen-Image-Edit to bring references to the area of this side and not of 1024, which takes
+    most of a test's time; what their language model sees stays as large as it is."""
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+
+    side, large = 64, 512
+    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
+        theirs = module.calculate_dimensions
+
+        def smaller(area: int, ratio: float, theirs: Callable[..., Any] = theirs) -> Any:
+            return theirs(side * side if area > large * large else area, ratio)
+
+        monkeypatch.setattr(module, "calculate_dimensions", smaller)
+    return side
+
+
 @dataclass
 class Heard:
     """What a denoiser was called with, its arguments by name."""
@@ -198,9 +215,7 @@ def beginning(record: Record, size: tuple[int, int] | None = None) -> tuple[Imag
     return picture, (rough.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
 
 
-def noise_of(
-    record: Record, family: Family, model: Model, seed: int, size: tuple[int, int] | None = None
-) -> Tensor:
+def noise_of(record: Record, family: Family, model: Model, seed: int, size: tuple[int, int] | None = None) -> Tensor:
     """What the pipeline draws from a seed, in the shape that the family denoises; ``size`` is width and height."""
     shape = family.latent_shape(model, *(size or (record.side, record.side)), record.length)
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

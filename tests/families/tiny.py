@@ -64,6 +64,10 @@ class Record:
     which the tests write there instead; nothing else of it is touched."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
+    compares: bool = True
+    """Whether guidance is the plain comparison of two predictions, without anything done to it afterwards."""
+    asked: int = 1
+    """Rows that the denoiser is asked for in a step of one picture without a comparison."""
     finish: Callable[[Path], None] | None = None
     """What the saved base still needs, to be as the published one is."""
 
@@ -771,7 +775,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"edit_plus": 60 * 12, "edit_2511": 60 * 12},
     ),
     Record(
-        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},
+        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0}, compares=False,
         full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
         wide=build_wide_lumina2,
     ),
@@ -789,7 +793,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         # By this guidance the picture is that of the pass in which the halves do not hear each other.
-        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17,
+        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17, compares=False,
         call={
             "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
             "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,

@@ -42,6 +42,11 @@ class Pretrained:
     license: str
     warning: str = ""
 
+    @property
+    def distilled(self) -> bool:
+        """Whether it paints in few steps, and is no good to train on."""
+        return self.warning.startswith("distilled")
+
 
 @dataclass(frozen=True)
 class Detection:

@@ -19,7 +19,15 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_scaled, encode_scaled, linear_shift, packed, picture_ids, unpacked, without_negative
+from lorasmith.families.latents import (
+    decode_scaled,
+    encode_scaled,
+    linear_shift,
+    packed,
+    picture_ids,
+    unpacked,
+    without_negative,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +50,9 @@ class Flux(Family):
         Pretrained("FLUX.1 dev", "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial License"),
         Pretrained(
             "FLUX.1 schnell", "black-forest-labs/FLUX.1-schnell", "Apache-2.0",
-            "distilled to few steps: an adapter trained straight on it undoes that",
+            "distilled to few steps: train on dev, or with a training adapter",
         ),
+        Pretrained("FLUX.1 Krea dev", "black-forest-labs/FLUX.1-Krea-dev", "FLUX.1 [dev] Non-Commercial License"),
     )  # fmt: skip
     pipelines: ClassVar[frozenset[str]] = frozenset(("FluxPipeline", "FluxImg2ImgPipeline"))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(

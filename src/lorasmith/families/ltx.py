@@ -29,7 +29,7 @@ _CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
 _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 _ALL = _SELF + _CROSS + _FEED_FORWARD
 _LICENSE = "LTX-Video Open Weights License"
-_DISTILLED = "distilled to few steps: an adapter trained straight on it undoes that"
+_DISTILLED = "distilled to few steps: train on dev"
 _LATER_TOKENS = 256  # of releases from 0.9.5 on
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 # What its makers decode with where the VAE was trained to be told a noise level.

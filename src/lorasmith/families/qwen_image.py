@@ -96,9 +96,7 @@ class QwenImage(Family):
         return decode_frames(model.vae, latents)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
-        states, mask = model.extras["pipeline"].encode_prompt(
-            list(prompts), max_sequence_length=self.max_prompt_tokens
-        )
+        states, mask = model.extras["pipeline"].encode_prompt(list(prompts), max_sequence_length=self.max_prompt_tokens)
         mask = states.new_ones(states.shape[:2]) if mask is None else mask
         return Conditioning({"encoder_hidden_states": states, "encoder_hidden_states_mask": mask})
 

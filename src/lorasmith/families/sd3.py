@@ -45,6 +45,12 @@ class StableDiffusion3(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Stable Diffusion 3.5 Medium", "stabilityai/stable-diffusion-3.5-medium", _LICENSE),
         Pretrained("Stable Diffusion 3.5 Large", "stabilityai/stable-diffusion-3.5-large", _LICENSE),
+        Pretrained(
+            "Stable Diffusion 3.5 Large Turbo",
+            "stabilityai/stable-diffusion-3.5-large-turbo",
+            _LICENSE,
+            "distilled to few steps: train on Large",
+        ),
         Pretrained("Stable Diffusion 3 Medium", "stabilityai/stable-diffusion-3-medium-diffusers", _LICENSE),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("StableDiffusion3Pipeline",))
