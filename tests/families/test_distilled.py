@@ -65,7 +65,7 @@ def shapes_of() -> Callable[[str], dict[str, tuple[int, ...]]]:
         ("z_image base_or_turbo", "z_image_turbo", {f"{ANSWER}step_distilled": "base"}, ""),
         ("sd3 3.5_large", "sd3.5_large_turbo", {}, "its file name holds 'turbo'"),
         ("flux2 klein_4b", "flux-2-klein-base-4b", {}, ""),
-        ("ltx 13b", "ltxv-13b-0.9.8-distilled", {}, "its file name holds 'distill'"),
+        ("ltx 13b", "ltxv-13b-0.9.8-distilled", {}, "its file name holds 'distilled'"),
     ],
 )
 def test_what_tells_a_distilled_file(

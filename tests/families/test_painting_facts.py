@@ -1,4 +1,4 @@
-"""What a family says of noise levels, guidance and the length of prompts, held to published numbers and its pipeline."""
+"""What a family says of noise levels, guidance and prompts, held to published numbers and to its own pipeline."""
 
 from __future__ import annotations
 
