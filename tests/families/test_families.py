@@ -83,6 +83,7 @@ def test_a_step_is_what_the_pipeline_asks_its_denoiser(
     begin |= family.reference_arguments(pictures, *WIDE) if pictures else {}
     painted = pipe(prompt=[prompt], output_type="pt", **size, **times, **record.call, **begin)[0]
     assert len(theirs.calls) == record.passes
+    assert model.objective == pipe.scheduler.config.get("prediction_type", "flow")
 
     told = record.call.get("guidance_scale", family.training_guidance)
     pairs, area = ([pictures], side) if pictures else ((), 64)
