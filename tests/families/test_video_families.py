@@ -17,15 +17,19 @@ from lorasmith.adapters.file import write_adapter
 from lorasmith.adapters.module import LoraModule
 from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
+from lorasmith.datasets.manifest import Operation
+from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import BaseError, ConfigError
 from lorasmith.families import Framing
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
 from tests.bases.originals import EXTRA, original
 from tests.families import test_families as contract
+from tests.families.moving import with_clips
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of
 from tests.families.tiny import LTX23, LTX25, RECORDS, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset, quick_config
@@ -215,3 +219,16 @@ def test_guidance_can_be_rescaled_where_a_family_speaks_of_it_too(tiny: Any, tmp
     paint(plain, base, family, home=tmp_path, out=tmp_path / "two", emit=Said(), control=Control)
     one, two = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("one", "two"))
     assert one != two
+
+
+def test_clips_with_sound_are_told_of_where_the_base_sounds_too(tiny: Any, tmp_path: Path) -> None:
+    version = with_clips(tmp_path, make_dataset(tmp_path))
+    heard = {"transforms": ["sound:aac"]}
+    items = [replace(item, provenance=heard) if item.clip else item for item in version.items]
+    version = DatasetStore(tmp_path).commit(version, items, Operation(name="test"))
+    said = [
+        [n.message for n in prepare(version, {"base": str(tiny(name))}, home=tmp_path).notices if "sound" in n.message]
+        for name in ("ltx2", "ltx")
+    ]
+    assert len(said[0]) == 1 and not said[1]
+    assert said[0][0].startswith("4 of 10 items have sound, and of LTX-2 only what is seen is trained")

@@ -164,6 +164,8 @@ class Family(ABC):
     """Whether its clips go on from a picture that is given."""
     may_begin_with_picture: ClassVar[bool] = False
     """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
+    sounds: ClassVar[bool] = False
+    """Whether its bases make sound too, which is not trained here."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
