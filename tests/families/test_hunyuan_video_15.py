@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import HunyuanVideo15Transformer3DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lorasmith.adapters.certificate import certify
 from lorasmith.adapters.file import write_adapter
 from lorasmith.adapters.module import LoraModule
+from lorasmith.adapters.opened import open_adapter
+from lorasmith.adapters.tools.converting import convert
+from lorasmith.adapters.tools.using import Chosen, use
 from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import AdapterError, BaseError
@@ -157,3 +161,25 @@ def test_the_memory_of_a_step_is_told_though_it_depends_on_masks(tiny: Tiny, tmp
         torch.autograd.backward(prediction.square().mean())
     told = footprint(run, run.config)
     assert told.step == pytest.approx(live.peak, rel=0.25)  # prompts differ in length, and it pretends the empty one
+
+
+def test_what_is_said_of_diffusers_is_true_at_the_published_width(tmp_path: Path) -> None:
+    """The file is converted as the text says, and diffusers' transformer then holds every layer of it."""
+    family, path = registered_families()[NAME], tmp_path / "it.safetensors"
+    with torch.device("meta"):
+        meta = HunyuanVideo15Transformer3DModel(num_layers=1, num_refiner_layers=1)
+    generator = torch.Generator().manual_seed(0)
+    layers = targeted(meta, family.target_presets["attention"], family.excluded_targets)
+    trained = {name: _drawn(name, meta.get_submodule(name).weight, generator) for name in layers}
+    write_adapter(path, list(trained.values()), family=family, dtype="fp32", metadata={})
+    assert (open_adapter(path).kind.family, open_adapter(path).kind.variant) == ("hunyuan_video", "1.5")
+    code = use([Chosen(path)]).diffusers
+    assert "lora convert it --dialect peft --only-for diffusers" in code and "pipe.load_lora_weights" not in code
+    convert(path, tmp_path / "it-peft.safetensors", dialect="peft", only_for="diffusers")
+    assert "weight_name='it-peft.safetensors'" in code
+    model = meta.to_empty(device="cpu").requires_grad_(False)
+    model.load_lora_adapter(str(tmp_path), weight_name="it-peft.safetensors", adapter_name="it")
+    found = {name: layer for name, layer in model.named_modules() if "it" in getattr(layer, "lora_A", {})}
+    assert found.keys() == trained.keys()
+    for name, module in trained.items():
+        torch.testing.assert_close(found[name].get_delta_weight("it"), module.delta(), atol=1e-4, rtol=1e-4)

@@ -19,7 +19,7 @@ from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.datasets.manifest import Operation
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import BaseError, ConfigError
+from lorasmith.errors import BaseError, ConfigError, LorasmithError
 from lorasmith.families import Framing
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
@@ -232,3 +232,23 @@ def test_clips_with_sound_are_told_of_where_the_base_sounds_too(tiny: Any, tmp_p
     ]
     assert len(said[0]) == 1 and not said[1]
     assert said[0][0].startswith("4 of 10 items have sound, and of LTX-2 only what is seen is trained")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"width": 72, "height": 64}, "multiples of 32 pixels, and 72 is none"),
+        ({"frames": 16}, "multiple of 8 frames and 1 more"),
+        ({"frames": 1, "first_frame": "a.png"}, "of one frame is its first frame"),
+        ({"first_frame": "none.png"}, "cannot be read"),
+    ],
+)
+def test_what_no_clip_can_be_is_refused_before_anything_is_loaded(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+) -> None:
+    base, family, _ = load(tiny("ltx"))
+    monkeypatch.setattr(type(family), "pipeline", lambda *_, **__: pytest.fail("the base was loaded"))
+    told: dict[str, Any] = {"width": 64, "height": 64, "frames": 17, "device": "cpu", "threads": 1, **change}
+    request = GenerateRequest(base=str(base.path), prompts=("zib",), steps=1, **told)
+    with pytest.raises(LorasmithError, match=said):
+        paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)

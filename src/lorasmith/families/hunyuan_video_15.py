@@ -50,6 +50,7 @@ class HunyuanVideo15(HunyuanVideo):
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "HunyuanVideo15"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1.5": 8.33})
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
+    layer_rules: ClassVar[str] = "hunyuan_video"  # whose blocks of two streams are called alike
     excluded_targets: ClassVar[tuple[str, ...]] = ("context_embedder",)  # what refines the text
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
