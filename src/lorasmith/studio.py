@@ -370,6 +370,16 @@ class Studio:
 
         return find_adapter(str(reference), self.home).absolute()
 
+    def base_place(self, reference: str) -> Path:
+        """Where a base lies, by its name or path, so that it is found from any folder.
+
+        Raises:
+            BaseError: there is none.
+        """
+        from lorasmith.toolbox import locate_base
+
+        return locate_base(reference, self.home)
+
     # Jobs and what lies under them
 
     def jobs(self) -> tuple[Job, ...]:
@@ -470,6 +480,12 @@ class Studio:
         expire_sets(self.uploads)
         return lay_out(self.uploads, ids, owner)
 
+    def release_uploads(self, ready: UploadSet) -> None:
+        """Remove what ``lay_out_uploads`` laid out; the uploads themselves stay."""
+        from lorasmith.sources.upload_sets import release
+
+        release(self.home, [ready.folder])
+
     @property
     def recipes(self) -> Recipes:
         """Values for the training form under names, shared as files."""
@@ -489,7 +505,7 @@ class Studio:
         """LoRA files: look into them, convert, resize, merge, use."""
         from lorasmith.toolbox import Toolbox
 
-        return Toolbox(self.home, self.adapter)
+        return Toolbox(self.home, self.adapter, self.base_place)
 
     @property
     def models(self) -> Models:

@@ -8,6 +8,7 @@ changes a dataset makes a new version and gives it back; what would change can b
     lens_making.py   what a dataset is looked at for, from a base or a family
     looking.py       captions, checks and queries made ready for a version
     by_hand.py       edits that name their pictures
+    pairs.py         references given, changed and swapped
     ignoring.py      checks that somebody does not want to hear of
     page.py          the HTML page about a version, stage by stage
 """
@@ -29,6 +30,7 @@ from lorasmith.datasets.manifest import DatasetVersion, Item, Operation, Role
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lorasmith.curation.pairs import Pairs
     from lorasmith.datasets.captions.bulk import BulkPreview
     from lorasmith.datasets.checks import Finding, RepairPreview
     from lorasmith.datasets.garbage import Garbage
@@ -170,6 +172,13 @@ class Curation(Asking):
         return self._commit(version, parent, made.items, made.operation)
 
     # Pictures and roles
+
+    @property
+    def pairs(self) -> Pairs:
+        """The references of pictures: given, changed, swapped."""
+        from lorasmith.curation.pairs import Pairs
+
+        return Pairs(self._store, self._commit)
 
     def preview_tool(
         self,

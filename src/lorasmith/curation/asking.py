@@ -283,6 +283,7 @@ class Asking:
             resolution=lens.resolution,
             batch_size=lens.batch_size,
             family=lens.family,
+            clips=lens.frames,
             trigger_word=lens.trigger_word,
             originals=originals,
             names=self._scope(version, where, lens),
