@@ -66,7 +66,7 @@ def adaptable(kind: Any, family: Family) -> Any:
             **settings: Any,
         ) -> Any:
             if guidance_scale is not None:
-                self.guider = self.guider.new(guidance_scale=guidance_scale)
+                self.register_modules(guider=self.components["guider"].new(guidance_scale=guidance_scale))
             with heard(self, callback_on_step_end):
                 return super().__call__(*args, **{"return_dict": False, **settings})
 
