@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
-from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, stems
+from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     parent,
@@ -138,8 +138,10 @@ class Musubi(Layout):
 
 
 def _groups(version: DatasetVersion) -> list[Group]:
-    """Groups of pictures, and of clips of one rate and length: a dataset has one of each for all of it."""
-    return [part for group in groups_of(version.items) for part in clips_apart(group, _rate_and_length)]
+    """Groups of pictures with equally many references, and of clips of one rate and length: a dataset has one of each
+    for all of it."""
+    groups = [part for group in groups_of(version.items) for part in pairs_apart(group)]
+    return [part for group in groups for part in clips_apart(group, _rate_and_length)]
 
 
 def _rate_and_length(item: Item) -> str:
