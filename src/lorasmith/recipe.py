@@ -91,6 +91,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     packed = said_of_size(base.header, base.name, config.mixed_precision)
     notices = (
         *([packed] if packed else []),
+        *_base_notices(base, family),
         *_notices(config, version.items, shares),
         *_reference_notices(version.items, family),
     )
@@ -199,6 +200,19 @@ def _notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, fl
                 )
             )
     return tuple(found)
+
+
+def _base_notices(base: Base, family: Family) -> list[Notice]:
+    """That a base is known to be a bad one to train on."""
+    from lorasmith.bases.recognition import recognise
+
+    why = recognise(base.header).distilled
+    if not why:
+        return []
+    plain = " or ".join(known.name for known in family.pretrained if not known.distilled)
+    said = f"{base.name} is distilled to few steps ({why}): an adapter trained straight on it undoes that."
+    hint = f"Train on {plain}, or bake a training adapter into it first with `lorasmith lora bake`."
+    return [Notice(said, hint)]
 
 
 def _mask_notices(config: TrainConfig, items: Sequence[Item], shares: Mapping[str, float]) -> list[Notice]:

@@ -110,9 +110,11 @@ def test_a_step_of_later_ltx_is_what_its_own_pipeline_asks(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("later", [LTX23, LTX25], ids=["2.3", "2.5"])
-def test_later_releases_of_ltx2_keep_the_contract(tmp_path: Path, later: dict[str, Any]) -> None:
+def test_later_releases_of_ltx2_keep_the_contract(
+    tmp_path: Path, later: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make(replace(RECORDS["ltx2"], build=partial(build_ltx2, **later)), tmp_path)
-    contract.test_a_step_is_what_the_pipeline_asks_its_denoiser(lambda name: folder, "ltx2")
+    contract.test_a_step_is_what_the_pipeline_asks_its_denoiser(lambda name: folder, "ltx2", PROMPT, monkeypatch)
     contract.test_a_row_is_the_same_among_others(lambda name: folder, "ltx2")
     contract.test_training_export_certificate_and_a_picture(lambda name: folder, "ltx2", tmp_path)
 

@@ -42,6 +42,11 @@ class Pretrained:
     license: str
     warning: str = ""
 
+    @property
+    def distilled(self) -> bool:
+        """Whether it paints in few steps, and is no good to train on."""
+        return self.warning.startswith("distilled")
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -183,6 +188,9 @@ class Family(ABC):
     """Of a family whose bases may have several denoisers, each for a part of the noise levels: diffusers' name of each
     with the word that ends the names of its files. One job trains all of them, and makes an adapter for each."""
     max_prompt_tokens: ClassVar[int]
+    """Of the text encoder that reads the most; see ``tokens_read``."""
+    longest_reader: ClassVar[str] = "tokenizer"
+    """diffusers' name of that text encoder's tokenizer."""
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
     """The form of the file that diffusers and the user interfaces all read."""
@@ -350,6 +358,11 @@ class Family(ABC):
     def reference_arguments(self, references: Sequence[Image], width: int | None, height: int | None) -> dict[str, Any]:
         """What the pipeline is called with so that it edits these pictures into one of this size."""
         raise NotImplementedError(f"{self.name} takes no reference pictures")
+
+    def tokens_read(self, pipeline: Any) -> int | None:
+        """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
+        what instructions around the prompt take; None where nothing is cut away."""
+        return self.max_prompt_tokens
 
     @abstractmethod
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:

@@ -371,8 +371,11 @@ def _warn_of_cut_prompts(
     pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
 ) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    tokenizer = pipe.components.get("tokenizer") or pipe.processor.tokenizer
-    limit = min(tokenizer.model_max_length, family.max_prompt_tokens)
+    tokenizer = pipe.components.get(family.longest_reader) or pipe.processor.tokenizer
+    read = family.tokens_read(pipe)
+    if read is None:
+        return
+    limit = min(tokenizer.model_max_length, read)
     for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
         length = len(tokenizer(prompt).input_ids)
         if length > limit:
