@@ -163,7 +163,7 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
     for name, class_name in components.items():
         if role_of(name) not in parts:
             continue
-        if name.startswith("tokenizer"):
+        if "tokenizer" in name:
             if not has_vocabulary(folder / name):
                 loaded[name] = _words(base, name, folder)
         elif role_of(name) == "denoiser":
