@@ -49,8 +49,8 @@ def turned(module: Module, read: Read, weight: Array, settings: Mapping[str, Any
 def _lycoris(module: Module, read: Read, base: Array) -> Array:
     """Rows turned block by block; of a butterfly, level by level.
 
-    The skew parts may be as long as ``alpha`` times the rows, by LyCORIS, sd-scripts and A1111; ComfyUI forgets the rows,
-    and the rescaling of a plain OFT, so it shows less than was trained.
+    The skew parts may be as long as ``alpha`` times the rows, by LyCORIS, sd-scripts and A1111; ComfyUI forgets the
+    rows, and the rescaling of a plain OFT, and so shows something else than was trained.
     """
     blocks = read("oft_blocks").astype(np.float64)
     levels = blocks[None] if blocks.ndim == 3 else blocks

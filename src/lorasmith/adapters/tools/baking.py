@@ -31,7 +31,8 @@ class Baked:
     """Tensors of the base that are others now."""
     layers: int
     left_out: tuple[str, ...] = ()
-    """Layers of the LoRAs for which the file has no weight, such as text encoders that lie elsewhere."""
+    """Layers of the LoRAs for which the file has no weight, such as text encoders that lie elsewhere; norms, biases and
+    embeddings."""
     size: int = 0
     sha256: str = ""
 
@@ -83,6 +84,12 @@ def bake(
                 "Name the base it was trained for.",
             )
         adapter.family = weights.family
+    unheld = [name for adapter in adapters for name in adapter.left_out(allowed=True)]
+    if unheld and not allow_missing:
+        raise AdapterError(
+            f"Norms, biases and embeddings are not baked in, and the LoRAs have {len(unheld)}, {unheld[0]} first.",
+            "Say --allow-missing to leave them out.",
+        )
     work = _Work(adapters, ingredients, weights)
     touched, missing = _touched(work)
     if missing and not allow_missing:
@@ -98,7 +105,7 @@ def bake(
     if not dry_run:
         sha = write(out, tensors, metadata, progress=progress, cancelled=cancelled)
     size = sum(planned.size for planned in tensors.values())
-    return Baked(out, weights.family, len(tensors), len(touched), len(work.found), tuple(missing), size, sha)
+    return Baked(out, weights.family, len(tensors), len(touched), len(work.found), (*missing, *unheld), size, sha)
 
 
 def _touched(work: _Work) -> tuple[dict[str, list[LayerName]], list[str]]:

@@ -51,6 +51,8 @@ class Merged:
     """Whether nothing was cut: the file is the weighted sum up to rounding."""
     size: int
     sha256: str = ""
+    left_out: tuple[str, ...] = ()
+    """What is no matrix (norms, biases, embeddings) and is not in the result."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def merge(
     dtype: str = "",
     only_for: str = "",
     base: Weights | None = None,
+    drop_others: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -90,9 +93,11 @@ def merge(
         rank: of the result, the best approximation; left out, a sum keeps the sum of the ranks and is exact.
         density: share of entries that is kept, for all methods but ``sum``.
         seed: of what ``dare`` drops.
+        drop_others: leave out what is no matrix, rather than refuse.
 
     Raises:
-        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense.
+        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense, norms,
+            biases or embeddings without ``drop_others``.
         Stopped: on request; nothing is written.
     """
     way = checked(ingredients, method, rank, density, seed)
@@ -101,6 +106,7 @@ def merge(
     named = common_family(adapters, family)
     target = format_named(dialect, named)
     refuse_unread(target, named, only_for)
+    left_out = tuple(dict.fromkeys(n for adapter in adapters for n in adapter.left_out(allowed=drop_others)))
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
         refuse_idle(one.by_block, names)
@@ -153,6 +159,7 @@ def merge(
         method == "sum" and rank is None,
         output.size,
         sha,
+        left_out,
     )
 
 
