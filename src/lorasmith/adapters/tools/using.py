@@ -103,7 +103,7 @@ def use(
     adapters = [open_adapter(one.path, family=asked) for one in loras]
     named, doubts = _family(adapters, asked)
     like = named or WHOLE[0]
-    kind = family if family and asked == like else _stated(adapters, like)
+    kind = family if asked != family else _stated(adapters, like)
     words = list(dict.fromkeys(word for adapter in adapters for word in _words(adapter)))
     text = ", ".join([*words, *([prompt] if prompt and prompt not in words else [])]) or "a photo"
     tags = " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in loras)
