@@ -92,6 +92,9 @@ class DataConfig(Section):
     cut: Literal["head", "uniform", "chunks"] = "head"
     """What of a clip longer than data.frames is shown: its head; chunks, one after the other; or uniform, as few
     windows as cover all of it, which overlap."""
+    first_frame_conditioning: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the exposures of clips, 0 to 1, in which the first frame is given and the rest is learned from it, for
+    families that paint both from a prompt and from a picture; pictures and clips of one frame are never shown so."""
     prior_loss_weight: Annotated[float, Field(gt=0, le=10)] | None = None
     """Weight of the loss of regularisation pictures (DreamBooth, arXiv:2208.12242), above 0 to 10; 1 is usual. Left
     out: a dataset with such pictures is refused."""
@@ -183,6 +186,9 @@ class SampleConfig(Section):
     """Denoising steps of a preview, 1 to 200."""
     frames: Annotated[int, Field(ge=1, le=1025)] | None = None
     """Frames of a preview, for families of clips. Left out: as many as the longest clip that is trained."""
+    first_frame: bool | None = None
+    """Whether previews go on from the first frame of a clip of the dataset, for families that paint both from a prompt
+    and from a picture. Left out: where at least half of the exposures do (``data.first_frame_conditioning``)."""
     guidance_scale: Annotated[float, Field(ge=0, le=50)] = 5.0
     """Classifier-free guidance of a preview, 0 to 50."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
@@ -313,6 +319,7 @@ ALIASES: dict[str, str] = {
     "shuffle_caption": "data.shuffle_captions",
     "keep_tokens": "data.keep_tokens",
     "caption_dropout_rate": "data.caption_dropout",
+    "first_frame_conditioning_p": "data.first_frame_conditioning",
     "prior_loss_weight": "data.prior_loss_weight",
     "resolution": "data.resolution",
     "rank": "adapter.rank",

@@ -223,32 +223,38 @@ class Enqueue:
         placement: Placement | None = None,
         *,
         thumbnail: Path | None = None,
+        certify: str = "",
     ) -> QueuedJob:
-        """A LoRA file made of others by a tool of ``Studio.toolbox``; it goes into the library under a name of its own.
+        """A LoRA file made of others by a tool of ``Studio.toolbox``; it goes into the library under a name of its own,
+        and what bakes LoRAs into a base makes a base.
 
         Args:
-            verb: resize, merge, convert, scale or edit.
+            verb: resize, merge, convert, scale, edit, average, extract or bake.
             values: as ``adapters.tools.requests`` describes them.
             name: what the result shall be called; a number is put behind it where that is taken.
             placement: where in the queue.
             thumbnail: of ``edit``: a picture to keep inside.
+            certify: a base to load the result into when it is made; empty: none.
 
         Raises:
             ConfigError: no such tool, or values it does not take.
             AdapterError: a file is missing, damaged or no LoRA.
+            BaseError: a base is missing.
         """
         from lorasmith.adapters.tools.requests import request_of
+        from lorasmith.bases.registry import safe_name
         from lorasmith.library import adapter_name
-        from lorasmith.toolbox import THUMBNAIL, locate_base, refuse_early
+        from lorasmith.toolbox import THUMBNAIL, made_by, refuse_early
 
         asked = request_of(verb, values)
-        files = {one: str(self._studio.adapter(one)) for one in asked.files}
-        located = asked.with_files(files)
+        located = self._studio.toolbox.located(asked)
         refuse_early(located)
-        if base := getattr(located, "base", ""):
-            located = located.model_copy(update={"base": str(locate_base(base, self._studio.home))})
-        called = adapter_name(name or f"{Path(files[asked.files[0]]).stem}-{asked.suffix}")
-        payload = {"verb": verb, "request": located.model_dump(mode="json"), "name": called}
+        wanted = name or f"{asked.called_after(located.files)}-{located.suffix}"
+        called = adapter_name(wanted) if made_by(verb) == "adapter" else safe_name(wanted)
+        payload: dict[str, Any] = {"verb": verb, "request": located.model_dump(mode="json"), "name": called}
+        if certify and made_by(verb) == "adapter":
+            self._studio.base_place(certify)
+            payload["certify"] = base_reference(self._studio, certify)
 
         def fill(folder: Path) -> None:
             if thumbnail is not None:

@@ -27,6 +27,8 @@ COMMIT: Final = "commit.json"
 """In a caption job's folder: what to do with its captions."""
 ABOUT: Final = "about.json"
 """In a train job's folder: what its adapter is said to be."""
+FILED: Final = "filed.json"
+"""In the folder of a job that made a base: where that lies now."""
 _KINDS: Final = {"caption": "caption", "train": "train", "generate": "generate"}
 _WORDS: Final = {
     "caption": "captions",
@@ -124,26 +126,20 @@ def collect_ended(studio: Studio, job: Job) -> dict[str, Any] | None:
         LorasmithError: it cannot be filed: an adapter failed its certificate, captions were edited meanwhile.
     """
     made = _filed(studio, job)
-    return made if made is None else made | follow(studio, job, made)
+    return made if made is None else made | follow(studio, job, made) | _proven(studio, job, made)
 
 
 def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
     record, output = job.record(), job.output()
     if record.kind == "train":
-        if "adapter" not in output:
-            return None
-        adapter = studio.collect(job)
-        studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
-        expert = str(output.get("expert", ""))  # both adapters of a pair are called up by the name before its word
-        both = {"called": adapter.stem.removesuffix(f"_{expert}")} if expert else {}
-        return {"adapter": adapter.stem, **both}
+        return _trained(studio, job, output)
     if record.kind == "caption":
         there = (job.folder.path / COMMIT).exists()
         return {"dataset": studio.collect_captions(job).reference} if there else None
     if record.kind == "generate":
         return {"images": [image["path"] for image in output["images"]]}
     if record.kind == "tool":
-        output = {**output, "adapter": _kept(studio, job, str(output["adapter"]))}
+        return _made(studio, job, output)
     if record.kind == "certify":
         studio.models.file_certificate(job)
     if record.kind == "import":
@@ -156,12 +152,52 @@ def _filed(studio: Studio, job: Job) -> dict[str, Any] | None:
         "fetch": ("base", "base"),
         "export": ("folder", "folder"),
         "certify": ("passed", "passed"),
-        "tool": ("adapter", "adapter"),
     }[record.kind]
     return {ours: output[theirs]}
+
+
+def _trained(studio: Studio, job: Job, output: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a training made, by its name in the library."""
+    if "adapter" not in output:
+        return None
+    adapter = studio.collect(job)
+    studio.library.introduce(adapter.stem, read_json(job.folder.path / ABOUT))
+    expert = str(output.get("expert", ""))  # both adapters of a pair are called up by the name before its word
+    both = {"called": adapter.stem.removesuffix(f"_{expert}")} if expert else {}
+    return {"adapter": adapter.stem, **both}
+
+
+def _made(studio: Studio, job: Job, output: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tool made, by its name in the library or among the bases."""
+    if "base" in output:
+        return {"base": _shelved(studio, job, str(output["base"]))}
+    return {"adapter": _kept(studio, job, str(output["adapter"]))}
 
 
 def _kept(studio: Studio, job: Job, made: str) -> str:
     """The name in the library of a LoRA that a tool made."""
     name = str(job.record().payload["name"])
     return studio.library.add(job.folder.path / made, None, name=name, job=job.id).stem
+
+
+def _shelved(studio: Studio, job: Job, made: str) -> str:
+    """The name among the bases of what a tool made."""
+    payload, place, note = job.record().payload, job.folder.path / made, job.folder.path / FILED
+    return studio.bases.move_in(place, note, name=str(payload["name"]), like=str(payload["request"]["base"])).name
+
+
+def _proven(studio: Studio, job: Job, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Queue the certificate that was asked for with a tool; asked twice, once."""
+    base = str(job.record().payload.get("certify", ""))
+    if not base:
+        return {}
+    there = next((row for row in studio.queue.list() if row.parent == job.id and row.kind == "certify"), None)
+    from lorasmith.queue.verbs import Placement
+
+    try:
+        place = Placement(parent=job.id)
+        return {"next": (there or studio.enqueue.certify(str(made["adapter"]), base, place)).id}
+    except LorasmithError as refusal:
+        said = f"It could not be certified: {refusal.message}"
+        job.folder.emit(Notice(said, refusal.hint))
+        return {"next_refused": f"{said} {refusal.hint}".strip()}

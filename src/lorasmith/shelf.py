@@ -136,6 +136,17 @@ class Shelf:
             return add_local(self._registry, wanted, name=name)
         return add_wanted(self._registry, wanted, self._downloads(), name=name, progress=progress, cancel=cancel)
 
+    def move_in(self, weights: Path, note: Path, *, name: str, like: str = "") -> RegisteredBase:
+        """Make weights that were made here, of the base at ``like``, a base; ``note`` keeps where they went, so that
+        asking twice is harmless.
+
+        Raises:
+            BaseError: they cannot be read, or are no base.
+        """
+        from lorasmith.bases.adding import move_in
+
+        return move_in(self._registry, weights, note, name=name, like=like)
+
     def scan(
         self,
         folders: Iterable[Path | str] = (),

@@ -13,16 +13,15 @@ give value types; everything they refuse is a ``LorasmithError``.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorasmith.credentials import redact
-from lorasmith.errors import AdapterError, ConfigError, InputError, JobError
+from lorasmith.errors import ConfigError, InputError
 from lorasmith.events import Event
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from lorasmith.adapters.tools.describing import Description
     from lorasmith.calculator import Calculation
     from lorasmith.captioning import Captioning, Existing
+    from lorasmith.collecting import Rehearsal
     from lorasmith.curation import Curation
     from lorasmith.datasets.checks import Finding
     from lorasmith.datasets.manifest import DatasetVersion
@@ -56,19 +56,6 @@ if TYPE_CHECKING:
     from lorasmith.workbench import Workbench
 
 Watch = Callable[[Event], None]
-_COMMIT = "commit.json"  # in a caption job's folder: what to do with its captions
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """What two real steps said about a run. Seconds and bytes."""
-
-    seconds_per_step: float
-    estimated_seconds: float
-    seconds: dict[str, float]
-    """How long each stage of the rehearsal took."""
-    peak_rss_bytes: int
-    peak_device_bytes: int
 
 
 def default_home() -> Path:
@@ -222,13 +209,14 @@ class Studio:
         """
         from lorasmith.enqueuing import caption_payload, onto
         from lorasmith.files import write_json
+        from lorasmith.sequels import COMMIT
 
         parent = self.dataset(version)
         payload = caption_payload(self, parent, captioner, options, existing, lines, fresh, download, device)
         if existing == "keep" and all(item.caption.strip() for item in parent.items):
             return parent
         job = self._submit("caption", payload, name=parent.dataset)
-        write_json(job.folder.path / _COMMIT, {"existing": existing, "as_line": as_line, "onto": onto(version)})
+        write_json(job.folder.path / COMMIT, {"existing": existing, "as_line": as_line, "onto": onto(version)})
         self._run(job, on_event)
         return self.collect_captions(job)
 
@@ -241,17 +229,9 @@ class Studio:
             JobError: it is no caption job, or it has not succeeded.
             DatasetError: it captioned nothing.
         """
-        from lorasmith.captioning import commit_captions
+        from lorasmith.collecting import captions_of
 
-        job = self.job(job)
-        payload, output = self._payload(job, "caption"), job.output()
-        parent = self.dataset(str(payload["dataset"]))
-        for entry in reversed(self._store.history(parent.dataset)):
-            if entry.operation.arguments.get("job") == job.id:
-                return self.dataset(f"{parent.dataset}@{entry.number}")
-        plan = json.loads((job.folder.path / _COMMIT).read_bytes())
-        arguments = {"captioner": payload["captioner"], "options": payload["options"], "job": job.id}
-        return commit_captions(self._store, parent, output, plan, arguments)
+        return captions_of(self, self._store, self.job(job))
 
     # Training
 
@@ -282,19 +262,14 @@ class Studio:
         Raises:
             LorasmithError: whatever would have stopped the real run later.
         """
+        from lorasmith.collecting import Rehearsal
         from lorasmith.hardware import refuse_what_is_missing
 
         recipe = self.prepare(version, config)
         refuse_what_is_missing(recipe.config)
         payload = recipe.payload() | {"rehearse": True}
         output = self._run(self._submit("train", payload, name="rehearsal"), on_event)
-        return Rehearsal(
-            seconds_per_step=float(output["seconds_per_step"]),
-            estimated_seconds=float(output["estimated_seconds"]),
-            seconds=dict(output["seconds"]),
-            peak_rss_bytes=int(output["peak_rss_bytes"]),
-            peak_device_bytes=int(output["peak_device_bytes"]),
-        )
+        return Rehearsal.of(output)
 
     def train(self, version: str | DatasetVersion, config: Mapping[str, Any], start: bool = True) -> Job:
         """Submit a training job, and start it. Its first events are the notices of ``prepare``.
@@ -331,29 +306,9 @@ class Studio:
             AdapterError: it failed its certificate, or its bytes are not those the worker wrote.
             LorasmithError: the job did not succeed.
         """
-        job = self.job(job)
-        payload = self._payload(job, "train")
-        job.wait()
-        output = job.output()
-        if "adapter" not in output:
-            raise JobError(f"Job {job.id} was a rehearsal and made no adapter.", "Name a train job.")
-        name = str(payload["config"]["output_name"])
-        first, *_ = [self._file_adapter(job, made, name) for made in (output, *output.get("more", ()))]
-        return first
+        from lorasmith.collecting import adapter_of
 
-    def _file_adapter(self, job: Job, made: Mapping[str, Any], name: str) -> Path:
-        """One of the adapters that a job made, in the library; of several experts each under a name of its own."""
-        from lorasmith.files import file_digest
-
-        file = job.folder.path / str(made["adapter"])
-        certificate: Mapping[str, Any] = made["certificate"]
-        if not certificate.get("passed"):
-            reason = next(iter(certificate.get("findings") or ()), "see its certificate")
-            raise AdapterError(f"The adapter of {job.id} failed its certificate: {reason}", f"It is kept at {file}.")
-        if not file.is_file() or file_digest(file) != made["sha256"]:
-            raise AdapterError(f"{file} is missing or not what the worker wrote.", "Train it again from its job.json.")
-        called = f"{name}_{made['expert']}" if made.get("expert") else name
-        return self.library.add(file, certificate, name=called, job=job.id)
+        return adapter_of(self, self.job(job))
 
     def calculate(self, **values: Any) -> Calculation:
         """How often a run shows each picture, in passes, steps and time; values as ``calculator.Question`` takes them.
@@ -414,6 +369,16 @@ class Studio:
         from lorasmith.generation.adapters import find_adapter
 
         return find_adapter(str(reference), self.home).absolute()
+
+    def base_place(self, reference: str) -> Path:
+        """Where a base lies, by its name or path, so that it is found from any folder.
+
+        Raises:
+            BaseError: there is none.
+        """
+        from lorasmith.toolbox import locate_base
+
+        return locate_base(reference, self.home)
 
     # Jobs and what lies under them
 
@@ -515,6 +480,12 @@ class Studio:
         expire_sets(self.uploads)
         return lay_out(self.uploads, ids, owner)
 
+    def release_uploads(self, ready: UploadSet) -> None:
+        """Remove what ``lay_out_uploads`` laid out; the uploads themselves stay."""
+        from lorasmith.sources.upload_sets import release
+
+        release(self.home, [ready.folder])
+
     @property
     def recipes(self) -> Recipes:
         """Values for the training form under names, shared as files."""
@@ -534,7 +505,7 @@ class Studio:
         """LoRA files: look into them, convert, resize, merge, use."""
         from lorasmith.toolbox import Toolbox
 
-        return Toolbox(self.home, self.adapter)
+        return Toolbox(self.home, self.adapter, self.base_place)
 
     @property
     def models(self) -> Models:
@@ -570,13 +541,6 @@ class Studio:
         if self._known_jobs is None:  # one for all calls: it knows the exit codes of the workers it started
             self._known_jobs = Jobs(self.home, self._worker or worker_command)
         return self._known_jobs
-
-    def _payload(self, job: Job, kind: JobKind) -> dict[str, Any]:
-        """The payload of a job of that kind; a ``JobError`` for one of another."""
-        record = job.record()
-        if record.kind != kind:
-            raise JobError(f"Job {job.id} is a {record.kind} job.", f"Name a {kind} job.")
-        return record.payload
 
     def _submit(self, kind: JobKind, payload: Mapping[str, Any], *, name: str = "") -> Job:
         return self._jobs.submit(kind, payload, name=name)

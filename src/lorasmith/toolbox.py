@@ -7,11 +7,12 @@ but the writing.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from lorasmith.adapters.tools.averaging import Averaged
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from lorasmith.adapters.tools.describing import Description
     from lorasmith.adapters.tools.editing import Edited
     from lorasmith.adapters.tools.extracting import Extracted
+    from lorasmith.adapters.tools.foreseeing import Foresight, Products
     from lorasmith.adapters.tools.merging import Merged
-    from lorasmith.adapters.tools.requests import Request
+    from lorasmith.adapters.tools.requests import Merge, Request
     from lorasmith.adapters.tools.resizing import Prospect, Resized
     from lorasmith.adapters.tools.scaling import Scaled
     from lorasmith.adapters.tools.using import Installed, Usage
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from lorasmith.events import Emit
     from lorasmith.jobfolder import Control, JobFolder
 
-    Report = Resized | Merged | Conversion | Scaled | Edited
+    Report = Resized | Merged | Conversion | Scaled | Edited | Averaged | Extracted | Baked
 
 Reference = Path | str
 """A path, or a name in the library."""
@@ -54,13 +56,24 @@ class Watch:
 class Toolbox:
     """The verbs. Cheap to make; nothing is read or written until asked for."""
 
-    def __init__(self, home: Path, find: Callable[[str], Path] | None = None) -> None:
+    def __init__(
+        self, home: Path, find: Callable[[str], Path] | None = None, place: Callable[[str], Path] | None = None
+    ) -> None:
         """
         Args:
             home: whose library and bases names mean.
             find: tells the file of a path or name, if not the library alone; it may refuse.
+            place: tells where a base lies, by name or path; it may refuse.
         """
-        self.home, self._find = home, find
+        self.home, self._find, self._place = home, find, place
+
+    def place(self, base: str) -> Path:
+        """The file or folder of a base, by its name or path.
+
+        Raises:
+            BaseError: there is none.
+        """
+        return self._place(base) if self._place else locate_base(base, self.home)
 
     def path(self, reference: Reference) -> Path:
         """The file that a path or a name in the library means.
@@ -79,9 +92,8 @@ class Toolbox:
             AdapterError, BaseError: there is none, or it is no base.
         """
         from lorasmith.adapters.weights import open_weights
-        from lorasmith.bases.opening import locate
 
-        return open_weights(locate(base, self.home), family=family)
+        return open_weights(self.place(base), family=family)
 
     def inspect(self, lora: Reference, *, deep: bool = False, base: str = "", watch: Watch = Watch()) -> Description:
         """What a file is and says; ``deep`` also measures its matrices, against ``base`` where one is named."""
@@ -131,6 +143,30 @@ class Toolbox:
             found[0] = Ingredient(found[0].path, found[0].weight, by_block)
         return merge(found, out, base=self._base(base), **watch.arguments, **options)
 
+    def products(
+        self, loras: Sequence[Reference], *, family: str = "", base: str = "", watch: Watch = Watch()
+    ) -> Products:
+        """How much every two LoRAs have to do with each other; ``foresee`` of it tells what any weights would make."""
+        from lorasmith.adapters.tools.foreseeing import products
+
+        return products([self.path(one) for one in loras], family=family, base=self._base(base), **watch.arguments)
+
+    def foresee(self, asked: Merge, measured: Products | None = None, watch: Watch = Watch()) -> Foresight:
+        """What the weighted sum of a merge would be like: norms, cancellation, who shows how much; nothing is written.
+
+        Args:
+            asked: the merge.
+            measured: the products of its files, where they are known already.
+            watch: who follows.
+        """
+        from lorasmith.adapters.tools.blocks import refuse_idle
+        from lorasmith.adapters.tools.foreseeing import foresee
+
+        known = measured or self.products(asked.files, family=asked.family, base=asked.base, watch=watch)
+        for one in asked.loras:
+            refuse_idle(one.by_block, list(known.layers))
+        return foresee(known, [one.weight for one in asked.loras], [dict(one.by_block) for one in asked.loras])
+
     def outlook(self, lora: Reference, *, base: str = "", watch: Watch = Watch()) -> tuple[Prospect, ...]:
         """What each way of resizing would leave of a LoRA, from one look at its singular values."""
         from lorasmith.adapters.tools.resizing import outlook
@@ -173,20 +209,24 @@ class Toolbox:
     def extract(self, base: str, tuned: str, out: Path, *, watch: Watch = Watch(), **options: Any) -> Extracted:
         """What a fine-tuned checkpoint changed, as a LoRA."""
         from lorasmith.adapters.tools.extracting import extract
-        from lorasmith.bases.opening import locate
 
-        return extract(locate(base, self.home), locate(tuned, self.home), out, **watch.arguments, **options)
+        return extract(self.place(base), self.place(tuned), out, **watch.arguments, **options)
 
     def bake(
-        self, base: str, loras: Sequence[tuple[Reference, float]], out: Path, *, watch: Watch = Watch(), **options: Any
+        self,
+        base: str,
+        loras: Sequence[tuple[Reference, float] | tuple[Reference, float, Mapping[str, float]]],
+        out: Path,
+        *,
+        watch: Watch = Watch(),
+        **options: Any,
     ) -> Baked:
-        """A base with LoRAs in it for good, as a new file."""
+        """A base with LoRAs in it for good: a new file of a file, a new folder of a folder."""
         from lorasmith.adapters.tools.baking import bake
         from lorasmith.adapters.tools.merging import Ingredient
-        from lorasmith.bases.opening import locate
 
-        found = [Ingredient(self.path(lora), weight) for lora, weight in loras]
-        return bake(locate(base, self.home), found, out, **watch.arguments, **options)
+        found = [Ingredient(self.path(one[0]), one[1], *one[2:]) for one in loras]
+        return bake(self.place(base), found, out, **watch.arguments, **options)
 
     def edit(self, lora: Reference, out: Path | None = None, *, watch: Watch = Watch(), **options: Any) -> Edited:
         """Change what a file says of itself, in place or in a copy, and tell what it leaks."""
@@ -221,6 +261,15 @@ class Toolbox:
 
         return picture(description)
 
+    def located(self, asked: Request) -> Request:
+        """A request with the places of its LoRAs and bases, so that it means the same from any folder.
+
+        Raises:
+            AdapterError, BaseError: there is no such file.
+        """
+        files = {one: str(self.path(one)) for one in asked.files}
+        return asked.with_files(files).with_bases(self.place)
+
     def carry_out(
         self,
         asked: Request,
@@ -235,18 +284,29 @@ class Toolbox:
         Raises:
             AdapterError, BaseError, Stopped: as the tool that it names.
         """
-        from lorasmith.adapters.tools.requests import Convert, Edit, Merge, Scale
+        from lorasmith.adapters.tools.requests import Average, Bake, Convert, Edit, Extract, Merge, Scale
 
         options = asked.model_dump(exclude={"lora", "loras"}) | {"dry_run": dry_run, "watch": watch}
-        if isinstance(asked, Merge):
-            return self.merge([(one.lora, one.weight, dict(one.by_block)) for one in asked.loras], out, **options)
-        if isinstance(asked, Scale):
-            return self.scale(asked.lora, options.pop("factor"), out, **options)
-        if isinstance(asked, Edit):
-            return self.edit(asked.lora, out, thumbnail=thumbnail, **options)
-        if isinstance(asked, Convert):
-            return self.convert(asked.lora, out, **options)
-        return self.resize(asked.files[0], out, **options)
+        made: Report
+        if isinstance(asked, Merge | Bake):
+            parts = [(one.lora, one.weight, dict(one.by_block)) for one in asked.loras]
+            if isinstance(asked, Bake):
+                made = self.bake(options.pop("base"), parts, out, **options)
+            else:
+                made = self.merge(parts, out, **options)
+        elif isinstance(asked, Average):
+            made = self.average(asked.loras, out, **options)
+        elif isinstance(asked, Extract):
+            made = self.extract(options.pop("base"), options.pop("tuned"), out, **options)
+        elif isinstance(asked, Scale):
+            made = self.scale(asked.lora, options.pop("factor"), out, **options)
+        elif isinstance(asked, Edit):
+            made = self.edit(asked.lora, out, thumbnail=thumbnail, **options)
+        elif isinstance(asked, Convert):
+            made = self.convert(asked.lora, out, **options)
+        else:
+            made = self.resize(asked.files[0], out, **options)
+        return made
 
     def _base(self, base: str) -> BaseWeights | None:
         return self.weights(base) if base else None
@@ -255,6 +315,7 @@ class Toolbox:
 THUMBNAIL = "thumbnail"
 """In the folder of a job that edits: the picture to keep inside."""
 _RESULT = "adapter.safetensors"
+_BAKED = "base"
 
 
 def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
@@ -280,14 +341,37 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
             emit(Progress(done, total, unit="layers"))
 
     watch = Watch(show, lambda: control().wanted != "run")
-    picture = folder.path / THUMBNAIL
-    out = folder.path / _RESULT
-    out.unlink(missing_ok=True)  # of an attempt that died between writing and telling
+    toolbox, picture = Toolbox(folder.home), folder.path / THUMBNAIL
+    out = folder.path / result_name(asked)
+    remove(out)  # of an attempt that died between writing and telling
     try:
-        made = Toolbox(folder.home).carry_out(asked, out, thumbnail=picture if picture.exists() else None, watch=watch)
+        made = toolbox.carry_out(asked, out, thumbnail=picture if picture.exists() else None, watch=watch)
     except Stopped:
         return {"complete": False}
-    return {"adapter": _RESULT, "sha256": file_digest(out), "report": told(made)}
+    digest = file_digest(out) if out.is_file() else ""
+    return {made_by(asked.verb): out.name, "sha256": digest, "report": told(made)}
+
+
+def made_by(verb: str) -> Literal["adapter", "base"]:
+    """What a tool makes."""
+    return "base" if verb == "bake" else "adapter"
+
+
+def result_name(asked: Request) -> str:
+    """How the result is called in the folder of its job: a base is a file or a folder as the one it is made of."""
+    from lorasmith.adapters.tools.requests import Bake
+
+    if isinstance(asked, Bake):
+        return _BAKED if Path(asked.base).is_dir() else f"{_BAKED}.safetensors"
+    return _RESULT
+
+
+def remove(path: Path) -> None:
+    """A file or a folder; nothing where there is none."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def told(report: Report) -> dict[str, Any]:
@@ -295,7 +379,15 @@ def told(report: Report) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     plain: dict[str, Any] = TypeAdapter(type(report)).dump_python(report, mode="json")
-    return {name: value for name, value in plain.items() if name != "out"}
+    return _placeless(plain)
+
+
+def _placeless(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _placeless(value) if isinstance(value, Mapping) else value
+        for name, value in plain.items()
+        if name != "out"
+    }
 
 
 def locate_base(base: str, home: Path) -> Path:
@@ -317,12 +409,15 @@ def refuse_early(asked: Request) -> None:
     """
     from lorasmith.adapters.dialects.formats import format_named, refuse_unread
     from lorasmith.adapters.opened import PICKLES, open_adapter
-    from lorasmith.adapters.tools import merging, resizing
+    from lorasmith.adapters.tools import averaging, baking, extracting, merging, resizing
     from lorasmith.adapters.tools.converting import family_of
-    from lorasmith.adapters.tools.requests import Convert, Merge, Resize
+    from lorasmith.adapters.tools.requests import Average, Bake, Convert, Extract, Merge, Resize
 
     if isinstance(asked, Convert) and Path(asked.lora).suffix.lower() in PICKLES:
         return  # it is opened where it can do nothing, by the job
+    if isinstance(asked, Extract):
+        extracting.paired(Path(asked.base), Path(asked.tuned), asked.family, asked.dialect, asked.only_for)
+        return
     family = getattr(asked, "family", "")
     adapters = [open_adapter(Path(one), family=family) for one in asked.files]
     named = ""
@@ -332,6 +427,12 @@ def refuse_early(asked: Request) -> None:
         parts = [merging.Ingredient(Path(one.lora), one.weight, one.by_block) for one in asked.loras]
         merging.checked(parts, asked.method, asked.rank, asked.density, asked.seed)
         named = merging.common_family(adapters, family)
+    if isinstance(asked, Average):
+        merging.common_family(adapters, family)
+        averaging.weighed(adapters, asked.steps, asked.sigma_rel)
+    if isinstance(asked, Bake):
+        parts = [merging.Ingredient(Path(one.lora), one.weight, one.by_block) for one in asked.loras]
+        baking.prepared(Path(asked.base), parts, asked.family, allow_missing=asked.allow_missing)
     if isinstance(asked, Convert):
         named = family_of(adapters[0])
     if isinstance(asked, Merge | Convert):

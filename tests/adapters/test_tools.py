@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -353,8 +354,10 @@ def test_what_is_baked_in_is_extracted_again(tmp_path: Path, flux: Path, fused: 
     assert found.kept == pytest.approx(1, abs=1e-4) and found.unchanged >= 1
     half = {name: delta / 2 for name, delta in deltas_of(flux, "flux").items()}
     assert furthest(half, _without_zeros(deltas_of(again, "flux"))) < 1e-4
-    with pytest.raises(AdapterError, match="do not differ"):
+    with pytest.raises(AdapterError, match="one base twice"):
         extract(base, base, tmp_path / "none.safetensors", family="flux")
+    with pytest.raises(AdapterError, match="do not differ"):
+        extract(base, Path(shutil.copy(base, tmp_path / "copy.safetensors")), tmp_path / "n.safetensors", family="flux")
 
 
 def test_a_sketch_is_close_to_the_best() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lorasmith.families.beginnings import begun
 from lorasmith.training.lora import Lora, attach
 from lorasmith.training.objective import objective_of
 from tests.families.steps import encoded, load
@@ -44,8 +45,9 @@ def recover(
     batch: int = 8,
     held_out: int = 32,
     seed: int = 0,
+    begins: bool = False,
 ) -> Recovery:
-    """Plant, teach, measure. Everything is drawn from ``seed``."""
+    """Plant, teach, measure. Everything is drawn from ``seed``; with ``begins``, clips whose first frame is given."""
     _, family, model = load(weights)
     config = quick_config(
         weights, **{"adapter.targets": family.defaults["adapter"]["targets"], "adapter.dropout": 0.0,
@@ -62,9 +64,13 @@ def recover(
     told = [PROMPTS[n % len(PROMPTS)] for n in range(len(clean))]
     conditioning = encoded(family, model, told, side, family.training_guidance, 1 + family.frame_step)
 
+    if begins:
+        conditioning = conditioning.joined_with(begun(clean[:, :, :1], torch.ones(len(clean))))
+
     def predict(rows: Tensor) -> Tensor:
         chosen = type(conditioning)({n: t[rows] for n, t in conditioning.tensors.items()})
-        return family.denoise(model, noisy[rows], time[rows], chosen)
+        prediction = family.denoise(model, noisy[rows], time[rows], chosen)
+        return prediction[:, :, 1:] if begins else prediction
 
     def all_of(rows: Tensor) -> Tensor:
         with torch.no_grad():

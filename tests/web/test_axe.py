@@ -22,6 +22,8 @@ PAGES: Final = (
     "/datasets/cats",
     "/datasets/cats/edit",
     "/datasets/cats/tools",
+    "/datasets/cats/references",
+    "/datasets/cats/references/item?item=a.png",
     "/datasets/cats/checks?trigger_word=ohwx",
     "/datasets/cats/duplicates",
     "/datasets/cats/arrange?q=tag:1girl",

@@ -338,9 +338,9 @@ def test_addresses_that_name_nothing_answer_in_words(loras: Door, address: str) 
 
 
 def test_verbs_that_are_none_are_not_there(loras: Door) -> None:
-    for path in ("/loras/bake", "/loras/preview/bake", "/loras/__class__"):
+    for path in ("/loras/install", "/loras/preview/install", "/loras/__class__"):
         assert loras.client.get(path).status_code == 404
-    assert loras.client.post("/loras/bake").status_code == 404
+    assert loras.client.post("/loras/install").status_code == 404
     for verb in ("resize", "scale", "convert", "edit"):
         assert "Which LoRA?" in loras.client.get(f"/loras/{verb}").text
 

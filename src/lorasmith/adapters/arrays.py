@@ -210,7 +210,7 @@ def write(
     blank = _stamps("0" * 64, "0" * 8) if stamped else {}
     header = _header(tensors, order, {**metadata, **blank})
     need = len(header) + sum(planned.size for planned in tensors.values())
-    _refuse_without_room(path.parent, need, path.name)
+    refuse_without_room(path.parent, need, path.name)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     digest = hashlib.sha256()
     try:
@@ -294,7 +294,13 @@ def _data(name: str, planned: Planned) -> bytes:
     return data
 
 
-def _refuse_without_room(folder: Path, need: int, name: str) -> None:
+def refuse_without_room(folder: Path, need: int, name: str) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        AdapterError: there is no such folder.
+        OutOfDisk: it has not that many bytes free.
+    """
     import shutil
 
     if not folder.is_dir():

@@ -13,6 +13,7 @@ from lorasmith.bases.recognition import Recognition, recognise
 from lorasmith.bases.registry import BaseRegistry, RegisteredBase, safe_name
 from lorasmith.bases.wanting import Wanted, WantedFile
 from lorasmith.errors import BaseError
+from lorasmith.files import read_json, write_json
 
 KINDS = ("base", "denoiser", "vae", "text_encoder", "image_encoder")
 """What may stand among the bases: a base, or a part of one."""
@@ -60,6 +61,42 @@ def add_local(registry: BaseRegistry, path: Path, *, name: str = "") -> Added:
     _refuse(path.name, found, "")
     base, new = registry.add(header, found, name=name)
     return Added(base, new, _notes(found))
+
+
+def move_in(registry: BaseRegistry, path: Path, note: Path, *, name: str, like: str = "") -> RegisteredBase:
+    """Make weights that were made here a base of this home: they are moved among the others, under a name of their own.
+
+    Args:
+        registry: of the home.
+        path: the file or folder; asked again, it may have been moved.
+        note: where the chosen place is written down first, so that asking again ends with the same base.
+        name: what it shall be called; a number is put behind it where that is taken.
+        like: where the base lies that it was made of: its licence, and what was answered about it, hold for both.
+
+    Raises:
+        BaseError: they cannot be read, or are no base.
+    """
+    place = Path(str(read_json(note).get("place", "")))
+    if not place.name:
+        found = recognise(read_header(path))
+        _refuse(path.name, found, "")
+        place = _place(registry.folder, safe_name(name), path)
+        write_json(note, {"place": str(place)})
+    partial = place.with_name(f".{place.name}.moving")
+    if path.exists():
+        registry.folder.mkdir(parents=True, exist_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        shutil.move(path, partial)  # a copy where the bases lie on a disk of their own
+    if partial.exists():
+        partial.replace(place)
+    header, before = read_header(place), next((one for one in registry if like and one.path == like), None)
+    license = before.license if before is not None else ""
+    called = place.name if place.is_dir() else place.stem
+    made, _ = registry.add(header, recognise(header), name=called, license=license)
+    for question, choice in before.answers.items() if before is not None else ():
+        made = registry.answer(made.name, question, choice, before.questions if before is not None else ())
+    return made
 
 
 def add_wanted(

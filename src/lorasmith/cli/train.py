@@ -15,9 +15,10 @@ from lorasmith.cli.watching import Detached, reporter, watch
 from lorasmith.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lorasmith.collecting import Rehearsal
     from lorasmith.jobs import Job
     from lorasmith.recipe import Recipe
-    from lorasmith.studio import Rehearsal, Studio
+    from lorasmith.studio import Studio
     from lorasmith.training.plan import Plan
 
 _INTERRUPTED = 130

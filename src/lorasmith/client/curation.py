@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from lorasmith.client.asking import Reference, dataset_path, part, reference_of
+from lorasmith.client.pairs import RemotePairs
 from lorasmith.datasets.bucket_plan import BucketPlan
 from lorasmith.datasets.captions.bulk import BulkPreview
 from lorasmith.datasets.checks import Report
@@ -138,6 +139,11 @@ class RemoteCuration:
         """Use an image tool as one new version."""
         path, body = dataset_path(version, f"tools/{part(tool)}"), {"options": dict(options), "where": where}
         return cast("dict[str, Any]", self.studio.line.post(dict[str, Any], path, body, patient=True))
+
+    @property
+    def pairs(self) -> RemotePairs:
+        """The references of pictures."""
+        return RemotePairs(self.studio)
 
     def leave_out(self, version: Reference, names: Collection[str]) -> DatasetVersion:
         """A version without these pictures."""

@@ -68,6 +68,21 @@ class Line:
             raise error_of(answer)
         return answer
 
+    def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+        """Bytes, once.
+
+        Raises:
+            LorasmithError: as the server says, or it does not answer.
+        """
+        try:
+            answer = self._http.request(method, path, content=content, headers=dict(headers), timeout=None)
+        except httpx2.TransportError as cause:
+            place = self._http.base_url.host
+            raise errors.NoAnswer(f"{place} does not answer: {cause}.", "Is lorasmith running there?") from cause
+        if answer.status_code >= 400:
+            raise error_of(answer)
+        return answer
+
     def get(self, kind: Any, path: str, **query: Any) -> Any:
         """A GET whose answer is of that type."""
         return TypeAdapter(kind).validate_json(self.ask("GET", path, **query).content)

@@ -20,8 +20,8 @@ from lorasmith.datasets.manifest import DatasetVersion, Fate, Item
 
 if TYPE_CHECKING:
     from lorasmith.calculator import Calculation
+    from lorasmith.collecting import Rehearsal
     from lorasmith.queue.records import QueuedJob
-    from lorasmith.studio import Rehearsal
     from lorasmith.training.plan import Plan
 
 
@@ -83,7 +83,7 @@ class RemoteStudio:
 
     def rehearse(self, version: Reference, config: Mapping[str, Any]) -> Rehearsal:
         """Go the whole way with two steps, and estimate the real run's time from them."""
-        from lorasmith.studio import Rehearsal
+        from lorasmith.collecting import Rehearsal
 
         return cast(Rehearsal, self.line.post(Rehearsal, "/train/rehearse", run_body(version, config), patient=True))
 

@@ -12,6 +12,7 @@ from lorasmith.client.asking import part
 if TYPE_CHECKING:
     from lorasmith.adapters.tools.comparing import Difference, Interference
     from lorasmith.adapters.tools.converting import DialectChoice
+    from lorasmith.adapters.tools.foreseeing import Foresight
     from lorasmith.adapters.tools.resizing import Prospect
     from lorasmith.adapters.tools.using import Usage
     from lorasmith.bases.catalogue import Catalogue
@@ -121,8 +122,31 @@ class RemoteToolbox:
         """A copy that says something else of itself; a job."""
         return self._make("edit", name, {"lora": lora, **options})
 
+    def average(self, checkpoints: Sequence[str], *, name: str = "", **options: Any) -> QueuedJob:
+        """The average of checkpoints of one run; a job."""
+        return self._make("average", name, {"loras": list(checkpoints), **options})
+
+    def extract(self, base: str, tuned: str, *, name: str = "", **options: Any) -> QueuedJob:
+        """What a fine-tuned checkpoint changed, as a LoRA; a job."""
+        return self._make("extract", name, {"base": base, "tuned": tuned, **options})
+
+    def bake(self, base: str, loras: Sequence[tuple[str, float]], *, name: str = "", **options: Any) -> QueuedJob:
+        """A base with LoRAs in it for good; a job, and for admins alone."""
+        parts = [{"lora": lora, "weight": weight} for lora, weight in loras]
+        return self._make("bake", name, {"base": base, "loras": parts, **options})
+
+    def foresee(self, loras: Sequence[tuple[str, float]], **options: Any) -> Foresight:
+        """What a weighted sum would be like: norms, what cancels, how much of each shows."""
+        from lorasmith.adapters.tools.foreseeing import Foresight
+
+        parts = [{"lora": lora, "weight": weight} for lora, weight in loras]
+        return cast(Foresight, self._ask(Foresight, "foresee", request={"loras": parts, **options}))
+
     def _ask(self, kind: Any, path: str, **body: Any) -> Any:
         return self.studio.line.post(kind, f"/toolbox/{path}", body, patient=True)
 
     def _make(self, verb: str, name: str, request: Mapping[str, Any]) -> QueuedJob:
-        return self.studio.line.submit(f"/toolbox/{verb}", {"request": dict(request), "name": name})
+        """Of the options, ``certify`` (a base to load the result into) is none of the tool's own."""
+        wanted = {key: value for key, value in request.items() if key != "certify"}
+        body = {"request": wanted, "name": name, "certify": str(request.get("certify", ""))}
+        return self.studio.line.submit(f"/toolbox/{verb}", body)

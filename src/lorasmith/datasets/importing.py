@@ -489,7 +489,8 @@ def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) 
         video=original.sha256, frames=measured.frames, fps=measured.fps, width=measured.width, height=measured.height
     )
     background = "#{:02x}{:02x}{:02x}".format(*settings.background)
-    first = next(frames_of(original.path, clip, [0], background))
+    hdr = next((word.partition(":")[2] for word in measured.transforms if word.startswith("hdr:")), "")
+    first = next(frames_of(original.path, clip, [0], background, hdr))
     transforms = (*measured.transforms, *([] if background == WHITE else [f"background:{background}"]))
     seconds = f"{measured.frames} frames, {measured.fps:.4g} a second"
     sentence = (

@@ -10,7 +10,7 @@ Nothing is paired by likeness, and a reference that could be of two pictures is 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -77,8 +77,20 @@ def by_stem(pictures: Iterable[str], candidates: Iterable[str]) -> Pairs:
         else:
             why = "several pictures of that name" if owners else "no picture of that name"
             pairs.orphans[candidate] = f"is a reference, and there {'are' if owners else 'is'} {why}."
-    pairs.references.update({picture: tuple(path for _, path in sorted(those)) for picture, those in found.items()})
+    for picture, those in found.items():
+        _settle(pairs, picture, sorted(those))
     return pairs
+
+
+def _settle(pairs: Pairs, picture: str, those: Sequence[tuple[int, str]]) -> None:
+    """The references of a picture, unless two of them claim one place: which is meant nobody can tell."""
+    claimed = Counter(number for number, _ in those)
+    twice = [path for number, path in those if claimed[number] > 1]
+    if not twice:
+        pairs.references[picture] = tuple(path for _, path in those)
+        return
+    for _, path in those:
+        pairs.orphans[path] = f"is a reference of {picture}, for which {twice[0]} and {twice[1]} claim the same place."
 
 
 def by_folders(files: SourceFiles, folders: Sequence[str]) -> Pairs:
@@ -119,7 +131,8 @@ def by_suffix(files: SourceFiles, start: str, end: str) -> Pairs:
             pairs.orphans[path] = f"is a reference, and there is no picture '{hit[1]}{end}' beside it."
         else:
             found[owner].append((int(hit[2] or -1), path))
-    pairs.references.update({picture: tuple(path for _, path in sorted(those)) for picture, those in found.items()})
+    for picture, those in found.items():
+        _settle(pairs, picture, sorted(those))
     for picture in files.pictures if end else ():
         if not stem(picture).lower().endswith(end) or stem(picture).lower() == end:
             continue

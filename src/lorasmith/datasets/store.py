@@ -13,15 +13,13 @@ A version's header is written last and renamed into place, so that an import or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from PIL import Image
-
 from lorasmith.datasets.accounting import account
 from lorasmith.datasets.archive import open_source
-from lorasmith.datasets.blobs import Blobs
+from lorasmith.datasets.contents import Contents
 from lorasmith.datasets.garbage import Garbage, JobNeed, find_garbage, free, job_needs
 from lorasmith.datasets.head import FILE as HEAD_FILE
 from lorasmith.datasets.head import write_head
@@ -44,7 +42,7 @@ _FROM_ELSEWHERE: Final = ("fetched", "uploads")
 """Folders of a home that hold what was brought to be imported."""
 
 
-class DatasetStore:
+class DatasetStore(Contents):
     """All datasets of a home. Versions that one store object reads share what they have in common in memory."""
 
     def __init__(self, home: Path, *, versions: VersionFiles | None = None) -> None:
@@ -53,9 +51,8 @@ class DatasetStore:
             home: whose datasets.
             versions: of the same home, to share what is in memory of them with other stores; left out, its own.
         """
-        self.home = Path(home)  # nothing below may point back here: what was put is kept as long as this object lives
+        super().__init__(home)
         self._versions = versions or VersionFiles(self.home)
-        self._blobs = Blobs(self.home)
 
     def import_source(
         self,
@@ -363,31 +360,6 @@ class DatasetStore:
         with disk_errors(self.home), self._versions.all_locked():
             return free(garbage, find_garbage(self.home, self._versions, self._blobs.objects))
 
-    def put_image(self, image: Image.Image, mode: Literal["RGB", "L"] = "RGB") -> str:
-        """Store a picture as PNG and give its SHA-256; masks are ``L``. Name it in a ``commit`` of this same store
-        object: until then garbage collection keeps it for as long as this object lives.
-
-        Raises:
-            DatasetError: the picture has transparency or other pixels that ``mode`` cannot hold without loss.
-            OutOfDisk: it does not fit.
-        """
-        with disk_errors(self.home):
-            return self._blobs.put_image(image, mode)
-
-    def put_file(self, path: Path) -> str:
-        """Store the bytes of a file and give their SHA-256; as for ``put_image``, until the next ``commit``.
-
-        Raises:
-            InputError: it cannot be read, or changes while it is.
-            OutOfDisk: it does not fit.
-        """
-        with disk_errors(self.home):
-            return self._blobs.put_file(Path(path))
-
-    def holds(self, sha256: str) -> bool:
-        """Whether the blob is in the store."""
-        return self.blob_path(sha256).is_file()
-
     def names(self) -> list[str]:
         """Names of all datasets that have a version."""
         return self._versions.names()
@@ -395,87 +367,6 @@ class DatasetStore:
     def versions(self, name: str) -> list[int]:
         """The version numbers of a dataset, ascending; none when there is no such dataset."""
         return self._versions.numbers(name)
-
-    def blob_path(self, sha256: str) -> Path:
-        """Where the bytes with this SHA-256 (64 hexadecimal digits) lie."""
-        return self._blobs.path(sha256)
-
-    def open_image(self, item: Item) -> Image.Image:
-        """The picture of an item, RGB, loaded.
-
-        Raises:
-            DatasetError: its blob is missing or damaged.
-        """
-        try:
-            with Image.open(self.blob_path(item.image)) as image:
-                image.load()
-                return image.convert("RGB")
-        except FileNotFoundError as cause:
-            message = f"The picture of '{item.name}' is missing from the store."
-            raise DatasetError(message, "Import its source again.") from cause
-        except (OSError, SyntaxError, ValueError) as cause:
-            message = f"The stored picture of '{item.name}' is damaged: {cause}."
-            raise DatasetError(message, "Import its source again.") from cause
-
-    def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
-        """These frames of an item that is a clip, RGB; ``numbers`` count from its first frame and never go back.
-
-        Raises:
-            DatasetError: it is a picture, or its video is missing or damaged.
-            EnvironmentProblem: there is no ffmpeg, and it takes one.
-        """
-        from lorasmith.datasets.clips.reading import WHITE, frames_of
-
-        if item.clip is None:
-            raise DatasetError(f"'{item.name}' is a picture and no clip.", "Open it as a picture.")
-        path = self.blob_path(item.clip.video)
-        if not path.is_file():
-            raise DatasetError(f"The video of '{item.name}' is missing from the store.", "Import its source again.")
-        said = (str(word) for word in item.provenance.get("transforms", ()))
-        background = next((word.partition(":")[2] for word in said if word.startswith("background:")), WHITE)
-        yield from frames_of(path, item.clip, numbers, background)
-
-    def open_references(self, item: Item) -> tuple[Image.Image, ...]:
-        """The reference pictures of an item in order, RGB, loaded; none when it has none.
-
-        Raises:
-            DatasetError: one of their blobs is missing or damaged.
-        """
-        return tuple(self.open_reference(sha256) for sha256 in item.references)
-
-    def open_reference(self, sha256: str) -> Image.Image:
-        """A reference picture by its hash, RGB, loaded.
-
-        Raises:
-            DatasetError: its blob is missing or damaged.
-        """
-        nameless = Item(name=f"reference {sha256[:12]}", image=sha256, original=sha256, width=1, height=1)
-        return self.open_image(nameless)
-
-    def open_mask(self, item: Item) -> Image.Image:
-        """The mask of an item that has one, L (white counts, black does not), loaded.
-
-        Raises:
-            DatasetError: it has none, or its blob is missing, damaged, or of another size than the picture.
-        """
-        if item.mask is None:
-            raise DatasetError(f"'{item.name}' has no mask.", "Make one with an image tool such as mask_rectangle.")
-        try:
-            with Image.open(self.blob_path(item.mask)) as image:
-                image.load()
-                mask = image.convert("L")
-        except FileNotFoundError as cause:
-            message = f"The mask of '{item.name}' is missing from the store."
-            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
-        except (OSError, SyntaxError, ValueError) as cause:
-            message = f"The stored mask of '{item.name}' is damaged: {cause}."
-            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
-        if mask.size != (item.width, item.height):
-            raise DatasetError(
-                f"'{item.name}' is {item.width} x {item.height} pixels and its mask {mask.width} x {mask.height}.",
-                "Make the mask again, or take it away with the tool remove_mask.",
-            )
-        return mask
 
     # --- inside ----------------------------------------------------------------------------------------------
 

@@ -162,6 +162,8 @@ class Family(ABC):
     """Frames a second that its bases were trained at."""
     begins_with_picture: ClassVar[bool] = False
     """Whether its clips go on from a picture that is given."""
+    may_begin_with_picture: ClassVar[bool] = False
+    """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -412,9 +414,13 @@ class Family(ABC):
         Args:
             frames: of each clip.
             fps: frames a second.
-            first_frame: the picture that clips begin with; None where ``begins_with_picture`` is false.
+            first_frame: the picture that clips begin with, for ``begun_pipeline``; None where there is none.
         """
-        return {"num_frames": frames}
+        return {"num_frames": frames, **({"image": first_frame} if first_frame is not None else {})}
+
+    def begun_pipeline(self, pipeline: Any) -> Any:
+        """The pipeline of the same parts that goes on from a picture; itself where it is one and the same."""
+        return pipeline
 
     def flow_shift(self, width: int, height: int) -> float:
         """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
@@ -491,6 +497,9 @@ def lacking(family: Family) -> dict[str, str]:
         found["data.reference_resolution"] = "it takes no reference pictures"
     if not family.frame_step:
         found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
+    if not family.may_begin_with_picture:
+        why = "every clip begins with its first frame" if family.begins_with_picture else "its clips begin with noise"
+        found |= dict.fromkeys(("data.first_frame_conditioning", "sample.first_frame"), why)
     if not family.text_encoder_targets:
         why = "its text encoder is a large language model that stays as it is"
         found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)

@@ -18,6 +18,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.beginnings import held
 from lorasmith.families.latents import buffered_statistics, linear_shift
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _LICENSE = "LTX-Video Open Weights License"
 _DISTILLED = "distilled to few steps: an adapter trained straight on it undoes that"
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 # What its makers decode with where the VAE was trained to be told a noise level.
+_GRAIN = 0.15  # of a given first frame from 0.9.5 on, what diffusers leaves of noise on it so that it moves
 _DECODING = {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
 
 
@@ -53,6 +55,7 @@ class LTX(Family):
     frame_step: ClassVar[int] = _STEP
     default_frames: ClassVar[int] = 49
     default_fps: ClassVar[float] = 25.0
+    may_begin_with_picture: ClassVar[bool] = True
     default_resolution: ClassVar[int] = 768
     max_prompt_tokens: ClassVar[int] = 128
     text_precision: ClassVar = "bf16"
@@ -70,6 +73,7 @@ class LTX(Family):
             "max_train_steps": 2000,
             "mixed_precision": "bf16",
             "gradient_checkpointing": True,
+            "data": {"first_frame_conditioning": 0.1},
             "adapter": {"rank": 32, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
@@ -100,7 +104,12 @@ class LTX(Family):
         return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
 
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        return {"num_frames": frames, "frame_rate": fps}
+        return {"frame_rate": fps, **super().clip_arguments(frames, fps, first_frame)}
+
+    def begun_pipeline(self, pipeline: Any) -> Any:
+        from diffusers import LTXImageToVideoPipeline, LTXPipeline
+
+        return LTXImageToVideoPipeline(**pipeline.components) if type(pipeline) is LTXPipeline else pipeline
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         told = _DECODING if pipeline.vae.config.timestep_conditioning else {}
@@ -140,10 +149,15 @@ class LTX(Family):
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         told = dict(conditioning.tensors)
         places = _causal_places if _causal(model) else _places
+        begun = held(noisy, time, told, _GRAIN if _causal(model) else 0.0)
+        if begun is not None:
+            noisy, times = begun.latents, begun.times(time, noisy[0, 0, 0].numel())
+        else:
+            times = time[:, None] if _causal(model) else time
         denoiser: Any = model.denoiser
         prediction: Tensor = denoiser(
             hidden_states=noisy.flatten(2).transpose(1, 2),  # (B, f * h * w, C): a token is one position
-            timestep=time[:, None] * 1000 if _causal(model) else time * 1000,
+            timestep=times * 1000,
             return_dict=False,
             **places(noisy, told.pop("fps").float()),
             **told,

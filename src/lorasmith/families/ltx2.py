@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
+from lorasmith.families.beginnings import held
 from lorasmith.families.ltx import LTX
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -39,6 +41,16 @@ class LTX2(LTX):
     def pipeline_class(self, base: Base) -> str:
         return "LTX2Pipeline"
 
+    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        """The picture as it is: its makers compress it as the films they trained on were, for which PyAV is needed."""
+        told = super().clip_arguments(frames, fps, first_frame)
+        return told if first_frame is None else {**told, "image_crf": 0}
+
+    def begun_pipeline(self, pipeline: Any) -> Any:
+        from diffusers import LTX2ImageToVideoPipeline
+
+        return LTX2ImageToVideoPipeline(**pipeline.components)
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "ltx-2/lora", "modelspec.implementation": "diffusers"}
 
@@ -61,13 +73,16 @@ class LTX2(LTX):
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         told = dict(conditioning.tensors)
         count, _, length, height, width = noisy.shape
+        begun, times = held(noisy, time, told), {"timestep": time * 1000}
+        if begun is not None:
+            noisy = begun.latents
+            times = {"timestep": begun.times(time, height * width) * 1000, "audio_timestep": time * 1000}
         denoiser: Any = model.denoiser
         # (B, 3, f * h * w, 2): where each token begins and ends, in seconds and pixels
         places = denoiser.rope.prepare_video_coords(count, length, height, width, noisy.device, fps=1.0)
         places[:, 0] /= told.pop("fps").float().view(-1, 1, 1)
         prediction: Tensor = denoiser(
             hidden_states=noisy.flatten(2).transpose(1, 2),  # (B, f * h * w, C): a token is one position
-            timestep=time * 1000,
             sigma=time * 1000,
             num_frames=length,
             height=height,
@@ -76,6 +91,7 @@ class LTX2(LTX):
             isolate_modalities=True,
             use_cross_timestep=True,
             return_dict=False,
+            **times,
             **_silence(denoiser.config, noisy),
             **told,
         )[0]

@@ -153,17 +153,13 @@ class Wan(Family):
 
     def _ask(self, denoiser: Any, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         prediction: Tensor = denoiser(
-            hidden_states=noisy, timestep=self.timestep(noisy, time), return_dict=False, **conditioning.tensors
+            hidden_states=noisy, timestep=time * 1000, return_dict=False, **conditioning.tensors
         )[0]
         return prediction.float()
 
     def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
         """Its makers' for the pair: experts are chosen by noise level, so the shift says how much each of them sees."""
         return (lambda width, height, frames: self.shift_of_pair) if model.experts else self.clip_shift
-
-    def timestep(self, noisy: Tensor, time: Tensor) -> Tensor:
-        """What the denoiser is told of the time (B,)."""
-        return time * 1000
 
 
 def _task_of(header: Header) -> str:

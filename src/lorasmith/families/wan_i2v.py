@@ -11,7 +11,6 @@ from lorasmith.families.latents import encode_clips
 from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
 _FIRST = "first_frame"
@@ -42,9 +41,6 @@ class WanFromPicture(Wan):
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"attention": _ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
-
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        return {"num_frames": frames, "image": first_frame}
 
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
         """The first frame as the VAE sees it before a film of gray, which of the frames are given, and CLIP's view."""

@@ -40,12 +40,18 @@ def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -
             f"{family.title} paints clips of a multiple of {step} frames and 1 more, not {request.frames}.",
             f"Use {below} or {below + step}.",
         )
-    if family.begins_with_picture != bool(request.first_frame):
-        if request.first_frame:
-            raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
+    may = family.begins_with_picture or family.may_begin_with_picture
+    if request.first_frame and not may:
+        raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
+    if family.begins_with_picture and not request.first_frame:
         raise ConfigError(
             f"{family.title} begins with a picture, and first_frame names none.",
             "Give a picture.",
+        )
+    if family.may_begin_with_picture and request.first_frame and request.frames == 1:
+        raise ConfigError(
+            f"A clip of one frame is its first frame, and nothing of it would be painted by {family.title}.",
+            f"Set frames to {1 + step} or more, or leave first_frame out.",
         )
     side = family.native_resolution(base)
     size = (request.width or side, request.height or side)

@@ -49,6 +49,12 @@ class PictureFacts(Section):
     """(short name, weight, SHA-256 of the tensor bytes) of each."""
     references: tuple[tuple[str, str], ...] = ()
     """(file name, SHA-256) of each picture that was edited."""
+    frames: int = 1
+    """Of a clip."""
+    fps: float | None = None
+    """Frames a second of a clip."""
+    first_frame: tuple[str, str] | None = None
+    """(file name, SHA-256) of the picture that a clip was begun with."""
     precision: str = "fp32"
     version: str = Field(default_factory=lambda: lorasmith.__version__)
 

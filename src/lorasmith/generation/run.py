@@ -88,6 +88,9 @@ def paint(
     if packed is not None:
         emit(packed)
     pipe = family.pipeline(base, dtype=dtype, device=device)
+    if request.first_frame and family.may_begin_with_picture:
+        pipe = family.begun_pipeline(pipe)
+        pipe.set_progress_bar_config(disable=True)
     if request.guidance_rescale and "guidance_rescale" not in inspect.signature(type(pipe).__call__).parameters:
         raise ConfigError(f"{family.title} has no guidance_rescale.", "Leave it out.")
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
@@ -107,11 +110,13 @@ def paint(
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
-    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home)
+    rate = fps if request.frames > 1 else None
+    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
-        for batch in _batches(plan, 1 if family.paints_one_by_one else request.batch_size):
+        alone = family.paints_one_by_one or bool(request.first_frame)  # pipelines disagree on pictures for several
+        for batch in _batches(plan, 1 if alone else request.batch_size):
             for picture, image in zip(batch, painter.paint(batch), strict=True):
                 path = f"{_PICTURES}/{picture.index:05d}.png"
                 told = facts.of(picture, image[0])
@@ -244,8 +249,9 @@ class _FactsWriter:
         adapters: Mapping[str, LoadedAdapter],
         precision: str,
         home: Path,
+        fps: float | None,
     ) -> None:
-        self._home = home
+        self._home, self._fps = home, fps
         self._request, self._base, self._adapters = request, base, adapters
         self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
         self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
@@ -267,10 +273,14 @@ class _FactsWriter:
             base_hash=self._base_hash,
             adapters=tuple((adapter.name, weight, adapter.digest) for adapter, weight in used),
             precision=self._precision,
-            references=tuple(
-                (Path(one).name, file_digest(reference_path(one, self._home))) for one in self._request.references
-            ),
+            references=tuple(map(self._named, self._request.references)),
+            frames=self._request.frames,
+            fps=self._fps,
+            first_frame=self._named(self._request.first_frame) if self._request.first_frame else None,
         )
+
+    def _named(self, reference: str) -> tuple[str, str]:
+        return Path(reference).name, file_digest(reference_path(reference, self._home))
 
     def answer(self, picture: PlannedPicture, image: Image, path: str) -> dict[str, Any]:
         return {

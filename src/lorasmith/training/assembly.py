@@ -27,6 +27,8 @@ from lorasmith.training.validation import Validation
 # The frozen weights' format: half of them saves memory, while adapter and optimizer stay fp32.
 _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+_MOSTLY = 0.5  # of the exposures
+
 
 def device_of(config: TrainConfig) -> torch.device:
     """The device a config means.
@@ -92,6 +94,7 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
         model=model,
         batches=batches,
         device=device,
+        goes_on=family.may_begin_with_picture and _goes_on(config),
     )
     names = [placed.key for placed in plan.validation]
     return Run(
@@ -112,3 +115,9 @@ def assemble(setting: Setting, cache: Cache, out: Path) -> Run:
         checkpoints=Checkpoints(out / "checkpoints", config.checkpoint.keep),
         frames=plan.frames,
     )
+
+
+def _goes_on(config: TrainConfig) -> bool:
+    """Whether previews go on from a first frame: as the config says, else as most of what is trained does."""
+    said = config.sample.first_frame
+    return said if said is not None else config.data.first_frame_conditioning >= _MOSTLY

@@ -13,13 +13,14 @@ from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion
 from lorasmith.errors import DatasetError
 from lorasmith.families import Conditioning, Family, Framing, Model
+from lorasmith.families.beginnings import begun, learned
 from lorasmith.families.references import named
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting
 from lorasmith.training.objective import AnyObjective
 from lorasmith.training.plan import Plan
 from lorasmith.training.references import NOTHING, Shown, read_by_prompt, shown_of, sizing
-from lorasmith.training.sampler import Exposure, wording
+from lorasmith.training.sampler import Exposure, begins, wording
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Batch:
     weight: Tensor | None  # (B,) of each picture's loss; None when all weigh the same
     mask: (
         Tensor | None
-    )  # (B, 1, h, w), of clips (B, 1, 1, h, w): the weight of each position in its picture's loss; None without masks
+    )  # (B, 1, h, w), of clips (B, 1, f or 1, h or 1, w or 1): each position's weight in the loss; None: all alike
 
     def weigh(self, loss: Tensor) -> Tensor:
         """The loss of each picture (B,) times its weight."""
@@ -73,6 +74,12 @@ class Batches:
         placed = self._placed[exposures[0].item]  # all of one bucket
         times = torch.tensor([e.time for e in exposures], dtype=torch.float64)
         timestep = self._objective.timestep(times, (placed.width, placed.height, placed.frames))
+        given = self._given(exposures, latents)
+        masks = self._masks(exposures, latents.shape)
+        if given is not None:
+            conditions |= {n: t.to(self._device) for n, t in begun(latents[:, :, :1], given).items()}
+            weights = learned(given, latents).to(self._device)
+            masks = weights if masks is None else masks * weights
         return Batch(
             latents.to(self._device),
             noise.to(self._device),
@@ -83,8 +90,16 @@ class Batches:
                 shown=[self.shown(e.item, e.flip) for e in exposures],
             ).joined_with(conditions),
             self._weight(exposures),
-            self._masks(exposures, latents.shape),
+            masks,
         )
+
+    def _given(self, exposures: Sequence[Exposure], latents: Tensor) -> Tensor | None:
+        """Which rows begin with their first frame, (B,); None where none does. Of one frame nothing would be left."""
+        share = self._config.data.first_frame_conditioning if self._family.may_begin_with_picture else 0.0
+        if not share or latents.shape[2] == 1:
+            return None
+        given = torch.tensor([begins(exposure, share) for exposure in exposures])
+        return given if given.any() else None
 
     def _weight(self, exposures: Sequence[Exposure]) -> Tensor | None:
         """Regularisation pictures hold on to what the base knows; how strongly is the config's choice."""

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_iter
 from lorasmith.config import TrainConfig
 from lorasmith.datasets.buckets import table_of
 from lorasmith.families import Conditioning
+from lorasmith.families.beginnings import begun
 from lorasmith.training.loop import Run
 
 _WEIGHTS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,6 +75,9 @@ def _step(run: Run, config: TrainConfig) -> int:
         first = run.batches.names()[0]
         sample = run.batches.conditioning([""], [framing], shown=[run.batches.shown(first)]).tensors
         blank = run.family.blank_conditions(run.model, *side, frames)
+        if config.data.first_frame_conditioning and run.family.may_begin_with_picture and frames > 1:
+            still = torch.zeros(1, *shape[1:])[:, :, :1]  # a time for every token takes memory
+            blank = blank | begun(still, torch.ones(1))
         sample = {**sample, **{name: tensor.to(run.device) for name, tensor in blank.items()}}
     live = _Live()
     dtype = _WEIGHTS[config.mixed_precision]

@@ -21,6 +21,8 @@ from lorasmith.config import SampleConfig
 from lorasmith.datasets.clips.writing import animated_webp
 from lorasmith.events import Emit, Phase, Sample
 from lorasmith.families import Family, Framing, Model
+from lorasmith.families.beginnings import FIRST
+from lorasmith.families.beginnings import begun as begun_with
 from lorasmith.files import write_atomically
 from lorasmith.training.batches import Batches
 from lorasmith.training.objective import shifted
@@ -60,6 +62,8 @@ class Preview:
     device: torch.device
     shown: Sequence[Shown] = ()
     """The references of each prompt, for families that edit."""
+    goes_on: bool = False
+    """Whether a family that may begin with a picture does so here."""
     _vae: Any = field(default=None)
 
     @torch.no_grad()
@@ -83,12 +87,19 @@ class Preview:
         """What the preview of that number begins with: nothing, or a picture of the dataset, in its size, where the
         denoiser is told of one."""
         names = self.batches.names()
-        if not self.family.blank_conditions(self.model, self.side, self.side, self.frames):
+        always = bool(self.family.blank_conditions(self.model, self.side, self.side, self.frames))
+        moving = [name for name in names if self.batches.placed(name).frames > 1]
+        among = names if always else moving if self.goes_on and self.frames > 1 else []
+        turned = among[number % len(among) :] + among[: number % len(among)] if among else []
+        found = next((name for name in turned if self.batches.is_cached(name)), None)
+        if found is None:
             return _Beginning(self.side, self.side, self.frames, self.batches.placed(names[0]).fps)
-        turned = names[number % len(names) :] + names[: number % len(names)]
-        placed = self.batches.placed(next(name for name in turned if self.batches.is_cached(name)))
-        conditions = self.batches.conditions([(placed.key, False)])
-        return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
+        placed = self.batches.placed(found)
+        if always:
+            conditions = self.batches.conditions([(placed.key, False)])
+            return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
+        first = begun_with(self.batches.latents(placed.key)[None, :, :1].to(self.device), torch.ones(1))
+        return _Beginning(placed.width, placed.height, self.frames, placed.fps, first)
 
     def _denoise(self, prompt: str, seed: int, begun: _Beginning, shown: Shown) -> Tensor:
         """Latents (1, C, h, w) or (1, C, f, h, w) of a prompt, by the base's own scheduler, guided as the family is."""
@@ -112,9 +123,9 @@ class Preview:
             return without + self.config.guidance_scale * (prompted - without)
 
         shift = self.family.shift_for(self.model)(*size)
-        return (
-            self._flow(latents, predict, shift) if self.model.objective == "flow" else self._discrete(latents, predict)
-        )
+        if self.model.objective != "flow":
+            return self._discrete(latents, predict)
+        return self._flow(latents, predict, shift, begun.conditions.get(FIRST) if self.goes_on else None)
 
     def _discrete(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         scheduler = type(self.model.scheduler).from_config(self.model.scheduler.config)
@@ -127,11 +138,20 @@ class Preview:
             latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
         return latents
 
-    def _flow(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor], shift: float) -> Tensor:
-        """Euler's method from noise to data, over noise levels shifted as the family's are for this size."""
+    def _flow(
+        self, noise: Tensor, predict: Callable[[Tensor, Tensor], Tensor], shift: float, first: Tensor | None = None
+    ) -> Tensor:
+        """Euler's method from noise to data, over noise levels shifted as the family's are for this size.
+
+        ``first`` (1, C, 1, h, w) is what the clip begins with; it goes its straight way and is not painted.
+        """
         levels = shifted(torch.linspace(1, 0, self.config.steps + 1, device=self.device), shift)
+        latents = noise
         for level, following in pairwise(levels):
             latents = latents + (following - level) * predict(latents, level)
+            if first is not None:
+                along = (1 - following) * first + following * noise[:, :, :1]
+                latents = torch.cat([along, latents[:, :, 1:]], dim=2)
         return latents
 
     def _write(self, path: Path, frames: list[Image.Image]) -> None:

@@ -20,7 +20,7 @@ CAPTION_VARIANTS: Final = 16
 """How many shuffled wordings a picture has; few, because each is encoded and cached."""
 
 # Streams of random numbers, so that one decision never shifts another.
-_ORDER, _CHOICES, _STRATA, _NOISE, _WORDING = range(5)
+_ORDER, _CHOICES, _STRATA, _NOISE, _WORDING, _BEGINNING = range(6)
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def wording(caption: str, variant: int | None, *, seed: int, keep_tokens: int) -
     rest = parts[keep_tokens:]
     order = np.random.default_rng((seed, _WORDING, variant)).permutation(len(rest))
     return ", ".join([*parts[:keep_tokens], *(rest[i] for i in order)])
+
+
+def begins(exposure: Exposure, share: float) -> bool:
+    """Whether an exposure of a clip is given its first frame, as that share of them is."""
+    return bool(share) and bool(np.random.default_rng((exposure.noise_seed, _BEGINNING)).random() < share)
 
 
 class Sampler:

@@ -19,13 +19,14 @@ from lorasmith.datasets.recall import Recall
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.enqueuing import Enqueue
-from lorasmith.errors import AdapterError, ConfigError, JobError
+from lorasmith.errors import AdapterError, BaseError, ConfigError, JobError
 from lorasmith.jobfolder import JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.library import About, Deleted, Library
 from lorasmith.queue.records import Happening, QueuedJob
 from lorasmith.queue.states import State
 from lorasmith.queue.verbs import Placement, Queue
+from lorasmith.recipe import SANDBOX
 from lorasmith.sequels import Step
 from lorasmith.studio import Studio
 from lorasmith.web.people import Kind, acting, changing
@@ -355,6 +356,11 @@ class OwnedEnqueue(Enqueue):
             self._rules.require("dataset", known, "change")
         return super().import_dataset(source, name, placement, then, **options)
 
+    def tool(self, verb: str, *arguments: Any, **options: Any) -> QueuedJob:
+        if verb == "bake":  # everybody sees a base, and it fills the disk: whoever may add one may bake one
+            _admins_only()
+        return super().tool(verb, *arguments, **options)
+
     def amend(self, reference: str, changes: Mapping[str, Any], placement: Placement | None = None) -> QueuedJob:
         record = self._studio.job(reference).record()
         payload = {**record.payload, **changes}
@@ -413,6 +419,12 @@ class OwnedStudio(Studio):
             if "/" in name or "\\" in name or name not in library.names():
                 raise AdapterError(f"There is no adapter '{reference}' in the library.", "List those there are.")
         return super().adapter(reference)
+
+    def base_place(self, reference: str) -> Path:
+        """A path is for admins here too."""
+        if not _sees_all() and reference != SANDBOX and reference not in (one.name for one in self.bases.list()):
+            raise BaseError(f"There is no base '{reference}' here.", "Choose one of those on the bases page.")
+        return super().base_place(reference)
 
     @property
     def _store(self) -> DatasetStore:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.opened import open_adapter
+from lorasmith.adapters.opened import OpenAdapter, open_adapter
 from lorasmith.adapters.tools.merging import Ingredient, Merged, merge
 from lorasmith.errors import AdapterError
 
@@ -56,14 +56,7 @@ def average(
     if len(checkpoints) < 2:
         raise AdapterError("An average takes two checkpoints or more.", "Name the files of one run.")
     adapters = [open_adapter(path, family=family) for path in checkpoints]
-    at = list(steps) or [_step(adapter.file.metadata.get("ss_steps", "")) for adapter in adapters]
-    if len(at) != len(checkpoints) or len(set(at)) != len(at) or min(at) < 1:
-        unknown = next((p.name for p, step in zip(checkpoints, at, strict=False) if step < 1), checkpoints[0].name)
-        raise AdapterError(
-            f"The steps of the checkpoints are not all known and different ({unknown}).",
-            "Say them: --steps 500,1000,1500.",
-        )
-    weights = power_weights(at, sigma_rel)
+    at, weights = weighed(adapters, steps, sigma_rel)
     largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
     merged = merge(
         [Ingredient(path, weight) for path, weight in zip(checkpoints, weights, strict=True)],
@@ -72,6 +65,25 @@ def average(
     )  # fmt: skip
     names = (path.name for path in checkpoints)
     return Averaged(merged, tuple(zip(names, at, weights, strict=True)))
+
+
+def weighed(
+    adapters: Sequence[OpenAdapter], steps: Sequence[int], sigma_rel: float | None
+) -> tuple[list[int], list[float]]:
+    """The step of every file, given or its own, and its weight.
+
+    Raises:
+        AdapterError: steps that are unknown or the same, a width that no window has.
+    """
+    at = list(steps) or [_step(adapter.file.metadata.get("ss_steps", "")) for adapter in adapters]
+    if len(at) != len(adapters):
+        raise AdapterError(f"{len(at)} steps are given for {len(adapters)} files.", "Give every file its step.")
+    unknown = next((one.title for one, step in zip(adapters, at, strict=True) if step < 1), "")
+    twice = next((step for step in at if at.count(step) > 1), 0)
+    if sigma_rel is not None and (unknown or twice):
+        what = f"{unknown} does not say its step" if unknown else f"Two files are of step {twice}"
+        raise AdapterError(f"{what}, and late checkpoints count more.", "Say them: --steps 500,1000,1500.")
+    return at, power_weights(at, sigma_rel)
 
 
 def _step(text: str) -> int:

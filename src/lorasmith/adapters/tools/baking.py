@@ -1,23 +1,28 @@
-"""Bake: LoRAs added to a base for good, written as a new base file in the layout and number format of the old one."""
+"""Bake: LoRAs added to a base for good, written as a new base in the layout and number format of the old one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from lorasmith.adapters.arrays import Array, Cancelled, Planned, Progress, TensorFile, write
+from lorasmith.adapters.arrays import Array, Cancelled, Planned, Progress, TensorFile, refuse_without_room, write
 from lorasmith.adapters.dialects.canonical import swapped_halves
 from lorasmith.adapters.opened import LayerName, OpenAdapter, open_adapter
 from lorasmith.adapters.output import metadata_after, refuse_target
-from lorasmith.adapters.tools.blocks import chosen
+from lorasmith.adapters.tools.blocks import chosen, refuse_idle
 from lorasmith.adapters.tools.merging import Ingredient
 from lorasmith.adapters.weights import BaseWeights, Located, open_weights
-from lorasmith.errors import AdapterError
+from lorasmith.errors import AdapterError, OutOfDisk, Stopped
 
 _BAKED = ("F32", "F16", "BF16")
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".msgpack", ".onnx", ".h5")
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,16 @@ class Baked:
 
 
 @dataclass
-class _Work:
+class Work:
+    """A base, what goes into it, and where."""
+
     adapters: list[OpenAdapter]
     ingredients: Sequence[Ingredient]
     weights: BaseWeights
     found: dict[LayerName, Located] = field(default_factory=dict)
+    touched: dict[tuple[Path, str], list[LayerName]] = field(default_factory=dict)
+    """Layers by the tensor they change: its file and key."""
+    missing: list[str] = field(default_factory=list)
 
 
 def bake(
@@ -57,23 +67,60 @@ def bake(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
 ) -> Baked:
-    """Write a base with LoRAs added to its weights.
+    """Write a base with LoRAs added to its weights: of a file a file, of a folder in diffusers layout a folder.
 
     Tensors that no LoRA touches are copied bit for bit; one tensor is in memory at a time. DoRA, OFT and GLoRA take the
-    base's own weights, which is what they were trained for.
+    base's own weights, which is what they were trained for. A folder's other parts come along as they are.
 
     Raises:
-        AdapterError: no base file, another family, layers that the base lacks (unless ``allow_missing``).
+        AdapterError: no base, another family, layers that the base lacks (unless ``allow_missing``).
         Stopped: on request; nothing is written.
     """
     if base.is_dir():
+        refuse_place(out, base)
+    else:
+        refuse_target(out, overwrite=overwrite)
+    work = prepared(base, ingredients, family, allow_missing=allow_missing)
+    plans = {file.path: {key: _planned(work, file, key) for key in file.shapes} for file in work.weights.files}
+    sha, size = "", sum(planned.size for plan in plans.values() for planned in plan.values())
+    if base.is_dir():
+        aside = companions(base, [file.path for file in work.weights.files])
+        size += sum(path.stat().st_size for path in aside)
+        if not dry_run:
+            _write_folder(work, out, plans, aside, size, progress, cancelled)
+    elif not dry_run:
+        (file,) = work.weights.files
+        sha = write(out, plans[file.path], _said(work, file), progress=progress, cancelled=cancelled)
+    return Baked(
+        out, work.weights.family, sum(map(len, plans.values())), len(work.touched), len(work.found),
+        tuple(work.missing), size, sha,
+    )  # fmt: skip
+
+
+def refuse_place(out: Path, base: Path) -> None:
+    """Refuse a place that cannot take the folder.
+
+    Raises:
+        AdapterError: it exists already, or is called as a file is.
+    """
+    if out.suffix.lower() == ".safetensors":
         raise AdapterError(
-            f"{base} is a folder; a LoRA is baked into one file.",
-            "Name its denoiser file, for example unet/*.safetensors.",
+            f"{base.name} is a folder, and so is what is made of it.", f"Name a folder: {out.with_suffix('').name}."
         )
+    if out.exists():
+        raise AdapterError(f"{out} exists already.", "Choose another name.")
+
+
+def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allow_missing: bool) -> Work:
+    """Base and LoRAs, opened, and which layer changes which tensor; headers alone are read.
+
+    Raises:
+        AdapterError: they do not fit each other.
+    """
     if not ingredients:
         raise AdapterError("There is nothing to bake in.", "Name a LoRA file.")
-    refuse_target(out, overwrite=overwrite)
+    if not any(one.weight or any(one.by_block.values()) for one in ingredients):
+        raise AdapterError("All weights are zero; the result would be the same base.", "Give one another weight.")
     weights = open_weights(base, family=family)
     adapters = [open_adapter(one.path, family="") for one in ingredients]
     for adapter in adapters:
@@ -90,39 +137,105 @@ def bake(
             f"Norms, biases and embeddings are not baked in, and the LoRAs have {len(unheld)}, {unheld[0]} first.",
             "Say --allow-missing to leave them out.",
         )
-    work = _Work(adapters, ingredients, weights)
-    touched, missing = _touched(work)
-    if missing and not allow_missing:
-        raise AdapterError(
-            f"{base.name} has no weight for {len(missing)} layers, {missing[0]} first.",
-            "Name the whole checkpoint, or say --allow-missing to leave them out.",
-        )
-    (file,) = weights.files
-    tensors = {key: _planned(work, file, key, touched.get(key, [])) for key in file.shapes}
-    arguments = {"ingredients": [{"file": one.path.name, "weight": one.weight} for one in ingredients]}
-    metadata = metadata_after(file.metadata, "bake", arguments)
-    sha = ""
-    if not dry_run:
-        sha = write(out, tensors, metadata, progress=progress, cancelled=cancelled)
-    size = sum(planned.size for planned in tensors.values())
-    return Baked(out, weights.family, len(tensors), len(touched), len(work.found), (*missing, *unheld), size, sha)
-
-
-def _touched(work: _Work) -> tuple[dict[str, list[LayerName]], list[str]]:
-    """Layers by the tensor they change, and those without one."""
-    touched: dict[str, list[LayerName]] = {}
-    missing: list[str] = []
-    for name in dict.fromkeys(name for adapter in work.adapters for name in adapter.layers):
-        place = work.weights.places.get(name)
+    work = Work(adapters, ingredients, weights)
+    names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
+    for one in ingredients:
+        refuse_idle(one.by_block, names)
+    for name in names:
+        place = weights.places.get(name)
         if place is None:
-            missing.append(f"{name[0]}.{name[1]}")
+            work.missing.append(f"{name[0]}.{name[1]}")
             continue
         work.found[name] = place
-        touched.setdefault(place.key, []).append(name)
-    return touched, missing
+        work.touched.setdefault((place.file.path, place.key), []).append(name)
+    if not work.touched:
+        raise AdapterError(f"No layer of the LoRAs is in {base.name}.", "Name the base they were trained for.")
+    if work.missing and not allow_missing:
+        raise AdapterError(
+            f"{base.name} has no weight for {len(work.missing)} layers, {work.missing[0]} first.",
+            "Name the whole checkpoint, or say --allow-missing to leave them out.",
+        )
+    work.missing += unheld
+    return work
 
 
-def _planned(work: _Work, file: TensorFile, key: str, layers: list[LayerName]) -> Planned:
+def companions(base: Path, weights: Sequence[Path]) -> list[Path]:
+    """What of a folder comes along as it is: the parts that its ``model_index.json`` names, without other forms of the
+    weights that are written anew."""
+    index = base / "model_index.json"
+    if not index.is_file():
+        raise AdapterError(f"{base.name} has no model_index.json.", "Name a folder in diffusers layout, or one file.")
+    try:
+        named = json.loads(index.read_text("utf-8"))
+    except ValueError as cause:
+        raise AdapterError(f"{index} cannot be read.", "Get that file again.") from cause
+    rewritten = {path.parent.name for path in weights}
+    found = [index]
+    for part in sorted(name for name, value in named.items() if isinstance(value, list)):
+        for path in sorted((base / part).rglob("*")) if Path(part).name == part else ():
+            stale = part in rewritten and (path.suffix.lower() in _WEIGHTS or _of_others(path, weights))
+            if path.is_file() and not stale and not path.name.startswith("."):
+                found.append(path)
+    return found
+
+
+def _of_others(path: Path, weights: Sequence[Path]) -> bool:
+    """Whether a file lists pieces of another form of the weights."""
+    if not path.name.endswith(".index.json"):
+        return False
+    pieces = set(json.loads(path.read_text("utf-8")).get("weight_map", {}).values())
+    return not pieces <= {one.name for one in weights if one.parent == path.parent}
+
+
+def _write_folder(
+    work: Work,
+    out: Path,
+    plans: Mapping[Path, Mapping[str, Planned]],
+    aside: Sequence[Path],
+    size: int,
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> None:
+    """The folder appears under its name when all of it is on the disk."""
+    base = work.weights.path
+    total, before = sum(map(len, plans.values())) + len(aside), 0
+    refuse_without_room(out.parent, size, out.name)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+
+    def show(done: int, of: int) -> None:
+        if progress is not None:
+            progress(before + done, total)
+
+    try:
+        for path in aside:
+            if cancelled is not None and cancelled():
+                raise Stopped(f"Stopped; {out.name} was not written.")
+            target = partial / path.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            before += 1
+        for file in work.weights.files:
+            target = partial / file.path.relative_to(base)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target, plans[file.path], _said(work, file), progress=show, cancelled=cancelled)
+            before += len(plans[file.path])
+        partial.replace(out)
+    except OSError as cause:
+        if cause.errno == errno.ENOSPC:
+            raise OutOfDisk(f"No room for {out.name} ({size:,} bytes).", "Free some disk.") from cause
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _said(work: Work, file: TensorFile) -> dict[str, str]:
+    arguments = {"ingredients": [{"file": one.path.name, "weight": one.weight} for one in work.ingredients]}
+    return metadata_after(file.metadata, "bake", arguments)
+
+
+def _planned(work: Work, file: TensorFile, key: str) -> Planned:
+    layers = work.touched.get((file.path, key), [])
     if not layers:
         return Planned(file.shapes[key], file.dtypes[key], lambda: file.raw(key))
     if file.dtypes[key] not in _BAKED:
@@ -130,7 +243,7 @@ def _planned(work: _Work, file: TensorFile, key: str, layers: list[LayerName]) -
     return Planned(file.shapes[key], file.dtypes[key], lambda: _changed(work, file, key, layers))
 
 
-def _changed(work: _Work, file: TensorFile, key: str, layers: list[LayerName]) -> Array:
+def _changed(work: Work, file: TensorFile, key: str, layers: list[LayerName]) -> Array:
     whole = file.read(key).astype(np.float32)
     for name in layers:
         place = work.found[name]

@@ -11,13 +11,13 @@ import numpy as np
 
 from lorasmith.adapters.algebra import dense, relative_difference, sketched, squared_norm
 from lorasmith.adapters.arrays import Cancelled, Progress
-from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
+from lorasmith.adapters.dialects.formats import Format, format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName
 from lorasmith.adapters.output import Output, metadata_after, refuse_target
 from lorasmith.adapters.tools.blocks import chosen
 from lorasmith.adapters.tools.merging import Held
 from lorasmith.adapters.tools.writing import Written, plan
-from lorasmith.adapters.weights import open_weights
+from lorasmith.adapters.weights import BaseWeights, open_weights
 from lorasmith.errors import AdapterError, Stopped
 
 
@@ -69,13 +69,7 @@ def extract(
     if rank < 1:
         raise AdapterError(f"{rank} is no rank.", "A rank is 1 or more.")
     refuse_target(out, overwrite=overwrite)
-    before, after = open_weights(base, family=family), open_weights(tuned, family=family)
-    if before.family != after.family:
-        raise AdapterError(
-            f"{base.name} is of {before.family}, {tuned.name} of {after.family}.", "Name two checkpoints of one family."
-        )
-    target = format_named(dialect, before.family)
-    refuse_unread(target, before.family, only_for)
+    before, after, target = paired(base, tuned, family, dialect, only_for)
     names = [n for n in before if n in after.places and (text_encoders or not n[0].startswith("text"))]
     output = Output(dtype)
     layers: dict[LayerName, Written] = {}
@@ -91,6 +85,8 @@ def extract(
         if not np.isfinite(delta).all():
             raise AdapterError(f"{name[1]} holds NaN or infinite values.", "One of the checkpoints is damaged.")
         norm = float(np.linalg.norm(delta))
+        if progress is not None:
+            progress(done + 1, len(names))
         if norm <= clamp * float(np.linalg.norm(old)):
             unchanged += 1
             continue
@@ -101,8 +97,6 @@ def extract(
         kept = math.sqrt(max(0.0, 1 - gap**2))
         worst = (name[1], kept) if kept < worst[1] or not worst[0] else worst
         layers[name] = Written(wanted, old.shape, Held(thin, dtype, name[1]).take)
-        if progress is not None:
-            progress(done + 1, len(names))
     if not layers:
         raise AdapterError(f"{base.name} and {tuned.name} do not differ.", "There is nothing to extract.")
     refuse_partial(target, before.family, (name for _, name in layers), only_for)
@@ -114,6 +108,26 @@ def extract(
     kept = math.sqrt(max(0.0, 1 - lost / whole)) if whole else 1.0
     left = tuple(dict.fromkeys([*before.unplaced, *(f"{n[0]}.{n[1]}" for n in before if n not in after.places)]))
     return Extracted(out, before.family, target.name, len(layers), unchanged, kept, worst, left, output.size, sha)
+
+
+def paired(
+    base: Path, tuned: Path, family: str = "", dialect: str = "", only_for: str = ""
+) -> tuple[BaseWeights, BaseWeights, Format]:
+    """Both checkpoints, opened, and the names the result is written under; headers alone are read.
+
+    Raises:
+        AdapterError: no bases, the same one twice, different families, names that a program would not read.
+    """
+    if base.resolve() == tuned.resolve():
+        raise AdapterError("That is one base twice.", "Name the fine-tuned checkpoint, and what it was tuned from.")
+    before, after = open_weights(base, family=family), open_weights(tuned, family=family)
+    if before.family != after.family:
+        raise AdapterError(
+            f"{base.name} is of {before.family}, {tuned.name} of {after.family}.", "Name two checkpoints of one family."
+        )
+    target = format_named(dialect, before.family)
+    refuse_unread(target, before.family, only_for)
+    return before, after, target
 
 
 def _gap(norm: float, thin: object) -> float:

@@ -6,6 +6,7 @@ whole ΔW, one layer at a time, and need a rank to come back to.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from lorasmith.adapters.algebra import Factors, joined, leading, sketched, squared_norms
+from lorasmith.adapters.algebra import Factors, inner, joined, leading, sketched, squared_norm, squared_norms
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
@@ -51,8 +52,22 @@ class Merged:
     """Whether nothing was cut: the file is the weighted sum up to rounding."""
     size: int
     sha256: str = ""
+    kept: float = 1.0
+    """Cosine between what was made and the weighted sum; of a sum of lower rank, the share of its norm that is left."""
+    strength: float = 1.0
+    """‖what was made‖ over ‖the weighted sum‖."""
     left_out: tuple[str, ...] = ()
     """What is no matrix (norms, biases, embeddings) and is not in the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """Of one layer, squared: the parts, their sum, what was made of it, and the product of these two."""
+
+    before: float = 0.0
+    after: float = 0.0
+    made: float = 0.0
+    product: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ def merge(
         refuse_idle(one.by_block, names)
     output = Output(dtype or _widest(adapters))
 
-    def merged(name: LayerName) -> tuple[Written, tuple[float, float]] | None:
+    def merged(name: LayerName) -> tuple[Written, _Tally] | None:
         weighted = [
             (adapter, chosen(*name, one.by_block, one.weight))
             for adapter, one in zip(adapters, ingredients, strict=True)
@@ -126,7 +141,8 @@ def merge(
     layers = {name: written for name, (written, _) in made.items()}
     if not layers:
         raise AdapterError("All weights are zero; the result would do nothing.", "Give at least one another weight.")
-    if _cancelled([left for _, left in made.values()]):
+    tally = [left for _, left in made.values()]
+    if _cancelled(tally):
         raise AdapterError("The weights cancel; the result would do nothing.", "Give the files other weights.")
     refuse_empty(layers, out.name)
     refuse_partial(target, named, (name for _, name in layers), only_for)
@@ -159,6 +175,7 @@ def merge(
         method == "sum" and rank is None,
         output.size,
         sha,
+        *_likeness(tally),
         left_out,
     )
 
@@ -242,7 +259,7 @@ def _layer(
     way: _Way,
     base: Weights | None,
     dtype: str,
-) -> tuple[Written, tuple[float, float]]:
+) -> tuple[Written, _Tally]:
     def parts() -> list[Factors]:
         found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
@@ -251,28 +268,40 @@ def _layer(
         return found
 
     if way.method == "sum" and way.rank is None:
-        left = squared_norms(parts()) if any(weight < 0 for _, weight in present) else (0.0, 0.0)
+        left = _Tally(*squared_norms(parts())) if any(weight < 0 for _, weight in present) else _Tally()
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
         return Written(total, layer, lambda: joined(parts())), left
     found = parts()
-    left = squared_norms(found)
+    sums = squared_norms(found)
     whole = joined(found)
     rank = min(way.rank or whole.rank, *_sides(whole))
     if way.method == "sum":
         made = leading(whole, rank)
+        squared = squared_norm(made)
+        tally = _Tally(*sums, squared, squared)  # a projection: what is cut off stands at right angles to it
     else:
         seed = way.seed + zlib.crc32(name[1].encode())
         made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
+        tally = _Tally(*sums, squared_norm(made), inner(made, whole))
     held = Held(made, dtype, name[1])
-    return Written(rank, made.layer, held.take), left
+    return Written(rank, made.layer, held.take), tally
 
 
-def _cancelled(left: Sequence[tuple[float, float]]) -> bool:
+def _cancelled(tally: Sequence[_Tally]) -> bool:
     """Whether nothing is left of what went in, over the layers that were looked at."""
-    before, after = (sum(numbers) for numbers in zip(*left, strict=True))
-    return bool(before > 0 and after <= 1e-9 * before)
+    before, after = sum(one.before for one in tally), sum(one.after for one in tally)
+    return before > 0 and after <= 1e-9 * before
+
+
+def _likeness(tally: Sequence[_Tally]) -> tuple[float, float]:
+    """How like the weighted sum the result is: the cosine between them, and the quotient of their norms."""
+    made, whole = sum(one.made for one in tally), sum(one.after for one in tally)
+    if not made or not whole:
+        return 1.0, 1.0
+    cosine = sum(one.product for one in tally) / math.sqrt(made * whole)
+    return min(1.0, cosine), math.sqrt(made / whole)
 
 
 class Held:

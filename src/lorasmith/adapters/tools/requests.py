@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, ValidationError
@@ -12,6 +13,8 @@ from lorasmith.errors import ConfigError
 
 Lora = Annotated[str, Field(min_length=1, max_length=4000)]
 """A name in the library, or a path."""
+Base = Annotated[str, Field(min_length=1, max_length=4000)]
+"""A name among the bases, or a path."""
 Word = Annotated[str, Field(max_length=1000)]
 Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 Rank = Annotated[int, Field(ge=1, le=4096)]
@@ -23,6 +26,8 @@ class Request(Section):
     """What all have."""
 
     verb: ClassVar[str] = ""
+    bases: ClassVar[tuple[str, ...]] = ("base",)
+    """The fields that name a base."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -37,6 +42,15 @@ class Request(Section):
     def with_files(self, files: Mapping[str, str]) -> Request:
         """The same with other words for its LoRAs."""
         return self.model_copy(update={"lora": files[str(getattr(self, "lora", ""))]})
+
+    def with_bases(self, place: Callable[[str], Path]) -> Request:
+        """The same with the places of its bases, as ``place`` tells them."""
+        named = {field: str(getattr(self, field, "")) for field in self.bases}
+        return self.model_copy(update={field: str(place(name)) for field, name in named.items() if name})
+
+    def called_after(self, places: Sequence[str]) -> str:
+        """What a result that nobody named is called after: its first LoRA, by where that lies."""
+        return _plain(places[0])
 
 
 class Resize(Request):
@@ -168,7 +182,110 @@ class Edit(Request):
         return "clean" if self.strip else "edited"
 
 
-REQUESTS: Final[Mapping[str, type[Request]]] = {one.verb: one for one in (Resize, Merge, Convert, Scale, Edit)}
+class Average(Request):
+    """The average of checkpoints of one run, in the space of their updates."""
+
+    verb: ClassVar[str] = "average"
+    bases: ClassVar[tuple[str, ...]] = ()
+    loras: Annotated[tuple[Lora, ...], Field(min_length=2, max_length=32)]
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=10**9)], ...], Field(max_length=32)] = ()
+    """The step of each file; left out, what the files say."""
+    sigma_rel: Annotated[float, Field(ge=0.001, le=0.288)] | None = 0.1
+    """Width of the window as a share of the run, 0.01 to 0.28: late ones count more. None: all count alike."""
+    rank: Rank | None = None
+    """Of the result; left out, the largest of the files'."""
+    dialect: Word = ""
+    """In which the result is written; otherwise what most programs read."""
+    family: Word = ""
+    """Of the base, where the files leave it open."""
+    dtype: Dtype = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self.loras
+
+    @property
+    def suffix(self) -> str:
+        return "average"
+
+    def with_files(self, files: Mapping[str, str]) -> Request:
+        return self.model_copy(update={"loras": tuple(files[one] for one in self.loras)})
+
+
+class Extract(Request):
+    """What a fine-tuned checkpoint changed of its base, as a LoRA."""
+
+    verb: ClassVar[str] = "extract"
+    bases: ClassVar[tuple[str, ...]] = ("base", "tuned")
+    base: Base
+    """What it was tuned from."""
+    tuned: Base
+    """The fine-tuned checkpoint."""
+    rank: Rank = 32
+    """Of every layer."""
+    by_block: dict[Pattern, Rank] = {}
+    """Another rank for layers whose name fits a pattern."""
+    text_encoders: bool = True
+    """Whether what was changed in them is taken along."""
+    dialect: Word = ""
+    """In which the result is written; otherwise what most programs read."""
+    family: Word = ""
+    """Of the base, where its weights leave it open."""
+    only_for: Word = ""
+    """diffusers, comfyui or any: allow a dialect others do not read."""
+    dtype: Literal["fp32", "fp16", "bf16"] = "bf16"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return ()
+
+    def with_files(self, files: Mapping[str, str]) -> Request:
+        return self
+
+    def called_after(self, places: Sequence[str]) -> str:
+        return _plain(self.tuned)
+
+
+class Bake(Request):
+    """A base with LoRAs in it for good, as a base of its own."""
+
+    verb: ClassVar[str] = "bake"
+    base: Base
+    """Into which; it stays as it is."""
+    loras: Annotated[tuple[Part, ...], Field(min_length=1, max_length=32)]
+    family: Word = ""
+    """Of the base, where its weights leave it open."""
+    allow_missing: bool = False
+    """Leave out layers that the base has no weights of."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(one.lora for one in self.loras)
+
+    @property
+    def suffix(self) -> str:
+        return f"with-{self._first}" if len(self.loras) == 1 else f"with-{len(self.loras)}-loras"
+
+    @property
+    def _first(self) -> str:
+        return _plain(self.loras[0].lora)
+
+    def with_files(self, files: Mapping[str, str]) -> Request:
+        parts = tuple(one.model_copy(update={"lora": files[one.lora]}) for one in self.loras)
+        return self.model_copy(update={"loras": parts})
+
+    def called_after(self, places: Sequence[str]) -> str:
+        return _plain(self.base)
+
+
+REQUESTS: Final[Mapping[str, type[Request]]] = {
+    one.verb: one for one in (Resize, Merge, Convert, Scale, Edit, Average, Extract, Bake)
+}
+
+
+def _plain(reference: str) -> str:
+    """A name, or the last one of a path; dots in it are no ending."""
+    return Path(reference).name.removesuffix(".safetensors")
 
 
 def request_of(verb: str, values: Mapping[str, Any]) -> Request:

@@ -10,27 +10,31 @@ import hashlib
 import io
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from PIL import Image, ImageColor
 
+from lorasmith.datasets.clips.probing import Probed, has_filters, mapped_light, probe
 from lorasmith.datasets.clips.program import Failed, find_ffmpeg, first_sentence, input_of, started
 from lorasmith.datasets.damage import DECODING
 from lorasmith.datasets.magic import PEEK, moving_format, picture_format
 from lorasmith.datasets.manifest import Clip
 from lorasmith.datasets.source import RefusedError
-from lorasmith.errors import DatasetError
+from lorasmith.errors import DatasetError, EnvironmentProblem
 
 WHITE: Final = "#ffffff"
 MOST_FRAMES: Final = 36_000
 """Of one video: twenty minutes at 30 frames a second."""
 _ANIMATED: Final = ("GIF", "WEBP", "PNG")
-_DEMUXERS: Final = {"MP4": "mov", "MKV": "matroska"}
+DEMUXERS: Final[Mapping[str, str]] = MappingProxyType({"MP4": "mov", "MKV": "matroska"})
+"""ffmpeg's reader of each container, as ``magic.moving_format`` calls them."""
+_MAPPING: Final = ("zscale", "tonemap", "setparams")
 _UNEVEN: Final = 0.1  # of the mean duration of a frame: more is no rounding
 _CUT_SHORT: Final = re.compile(
     rb"prematurely|truncat|partial|corrupt|invalid (nal|data)|error while decoding|concealing", re.I
@@ -82,7 +86,9 @@ def measure(path: Path, *, pixel_limit: int) -> Measured:
     return _measure_video(path, kind, pixel_limit) if kind else _measure_animated(path, pixel_limit)
 
 
-def frames_of(path: Path, clip: Clip, numbers: Sequence[int], background: str = WHITE) -> Iterator[Image.Image]:
+def frames_of(
+    path: Path, clip: Clip, numbers: Sequence[int], background: str = WHITE, hdr: str = ""
+) -> Iterator[Image.Image]:
     """These frames of a clip, in their order (which never goes back), RGB.
 
     Args:
@@ -90,19 +96,26 @@ def frames_of(path: Path, clip: Clip, numbers: Sequence[int], background: str = 
         clip: which of its frames are the clip.
         numbers: counted from the clip's first frame, none below the one before.
         background: what shows through transparent frames.
+        hdr: ``pq`` or ``hlg``: its light is mapped to sRGB; empty: it is taken as it is.
 
     Raises:
         DatasetError: the video is damaged, or it ends before the clip does.
-        EnvironmentProblem: there is no ffmpeg, and it takes one.
+        EnvironmentProblem: there is no ffmpeg, or none that can map its light, and it takes one.
     """
     wanted = [clip.start + number for number in numbers]
     with path.open("rb") as stream:
         kind = moving_format(stream.read(PEEK))
-    found = _video_frames(path, kind, clip) if kind else _animated_frames(path, clip, background)
+    found = _video_frames(path, kind, clip, hdr) if kind else _animated_frames(path, clip, background)
     try:
         yield from _picked(found, wanted)
     except (Failed, *DECODING) as cause:
-        raise DatasetError(f"A stored video cannot be read: {cause}.", "Import its source again.") from cause
+        if hdr and isinstance(cause, Failed) and not has_filters(*_MAPPING):
+            raise EnvironmentProblem(
+                "A stored video is HDR, and this ffmpeg cannot map its light to that of a screen.",
+                "Install one with zimg (the filters zscale and tonemap), or: pip install 'lorasmith[video]'.",
+            ) from cause
+        said = cause.said if isinstance(cause, Failed) else cause
+        raise DatasetError(f"A stored video cannot be read: {said}.", "Import its source again.") from cause
 
 
 def _picked(frames: Iterator[Image.Image], wanted: Sequence[int]) -> Iterator[Image.Image]:
@@ -130,6 +143,7 @@ def _measure_video(path: Path, kind: str, pixel_limit: int) -> Measured:
     if find_ffmpeg() is None:
         raise RefusedError("needs_extra", "is a video; to read it, install ffmpeg or: pip install 'lorasmith[video]'.")
     try:
+        said = probe(path, DEMUXERS[kind])
         size, base, rows = _all_frames(path, kind, pixel_limit)
     except Failed as failed:
         if failed.out_of_time:
@@ -147,7 +161,9 @@ def _measure_video(path: Path, kind: str, pixel_limit: int) -> Measured:
     digest = hashlib.sha256(f"{size[0]}x{size[1]};{fps:.3f};".encode())
     digest.update("".join(row[5] for row in rows).encode())
     sentences, transforms = _about_times([step * base for step in steps], fps)
-    return Measured(kind, len(rows), fps, *size, digest.hexdigest(), sentences, transforms)
+    more, words = _about_light(said)
+    told = (*sentences, *more, *(("Its sound is kept in the file and not trained.",) if said.sound else ()))
+    return Measured(kind, len(rows), fps, *size, digest.hexdigest(), told, (*transforms, *said.words, *words))
 
 
 def _all_frames(path: Path, kind: str, pixel_limit: int) -> tuple[tuple[int, int], float, list[list[str]]]:
@@ -156,7 +172,7 @@ def _all_frames(path: Path, kind: str, pixel_limit: int) -> tuple[tuple[int, int
     rows: list[list[str]] = []
     complaints: list[bytes] = []
     decode = ["-map", "0:v:0", "-an", "-sn", "-dn", "-frames:v", str(MOST_FRAMES + 1), "-f", "framecrc", "pipe:1"]
-    with started(["-xerror", *input_of(path, _DEMUXERS[kind]), *decode], said=complaints) as process:
+    with started(["-xerror", *input_of(path, DEMUXERS[kind]), *decode], said=complaints) as process:
         assert process.stdout is not None
         for raw in process.stdout:
             line = raw.decode("ascii", "replace").strip()
@@ -182,10 +198,27 @@ def _all_frames(path: Path, kind: str, pixel_limit: int) -> tuple[tuple[int, int
     return (max(1, round(size[0] * aspect)), size[1]), base, rows
 
 
-def _video_frames(path: Path, kind: str, clip: Clip) -> Iterator[Image.Image]:
+def _about_light(said: Probed) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What there is to say of a video whose light goes beyond that of a screen."""
+    if not said.hdr:
+        return (), ()
+    name = said.hdr.upper()
+    if has_filters(*_MAPPING):
+        return (f"It is HDR ({name}); its light is mapped to sRGB.",), (f"hdr:{said.hdr}",)
+    sentence = f"It is HDR ({name}), which this ffmpeg cannot map to sRGB: it will look gray and flat."
+    return (sentence,), (f"hdr_unmapped:{said.hdr}",)
+
+
+def filters_of(clip: Clip, hdr: str = "") -> str:
+    """The filters that make a video's frames those of its clip: at an even rate, of its size, in the light of sRGB."""
     rate = Fraction(clip.fps).limit_denominator(1001)
-    even = f"fps={rate.numerator}/{rate.denominator},scale={clip.width}:{clip.height}:flags=lanczos"
-    arguments = [*input_of(path, _DEMUXERS[kind]), "-map", "0:v:0", "-an", "-sn", "-dn"]
+    even = f"fps={rate.numerator}/{rate.denominator}"
+    return f"{even},{mapped_light(hdr)}scale={clip.width}:{clip.height}:flags=lanczos"
+
+
+def _video_frames(path: Path, kind: str, clip: Clip, hdr: str) -> Iterator[Image.Image]:
+    even = filters_of(clip, hdr)
+    arguments = [*input_of(path, DEMUXERS[kind]), "-map", "0:v:0", "-an", "-sn", "-dn"]
     size = clip.width * clip.height * 3
     with started([*arguments, "-vf", even, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]) as process:
         assert process.stdout is not None

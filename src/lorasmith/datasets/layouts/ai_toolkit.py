@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
+from lorasmith.datasets.layouts.clips import clips_made_anew
 from lorasmith.datasets.layouts.naming import Group, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
@@ -50,6 +51,7 @@ _FOLLOWED: Final = frozenset(
 )
 _PLACEHOLDERS: Final = ("[trigger]", "[name]")
 _DEEPEST: Final = 8
+_FPS: Final = 16  # of Wan; nothing else says at which rate clips are to be taken
 _HEAD: Final = "# Written by lorasmith for ai-toolkit: copy 'datasets' into the process of your config.\n"
 
 
@@ -75,7 +77,7 @@ class AiToolkit(Layout):
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.text_files(version),
             *losing.lines(version, "ai-toolkit takes the lines for one caption with line breaks, not for variants."),
             *losing.loss(
@@ -98,7 +100,7 @@ class AiToolkit(Layout):
                 ("regularisation",),
                 "ai-toolkit knows no {} pictures; they lie in a folder beside, not trained.",
             ),
-            *losing.formats(version, _FORMATS, "ai-toolkit"),
+            *losing.formats(version, _FORMATS, "ai-toolkit", clips=True),
             *losing.origins(version, "ai-toolkit"),
             *losing.names(version, chosen),
         ]
@@ -119,7 +121,7 @@ class AiToolkit(Layout):
             masks = f"masks/{group.folder}"
             for item in group.items:
                 stem = chosen[item.name]
-                export.picture(f"{group.folder}/{stem}", item, _FORMATS)
+                export.moving(f"{group.folder}/{stem}", item, _FORMATS)
                 export.caption(f"{group.folder}/{stem}.txt", item)
                 if item.mask is not None and group.role != "validation":
                     export.mask(f"{masks}/{stem}.png", item)
@@ -141,6 +143,8 @@ def _block(group: Group, root: str, masks: str) -> dict[str, Any]:
         block["control_path"] = folders if most > 1 else folders[0]
     if group.role == "regularisation":
         block["is_reg"] = True
+    if any(item.clip is not None for item in group.items):  # as many frames as each clip has at that rate
+        block |= {"auto_frame_count": True, "fps": _FPS}
     return {**block, "num_repeats": group.repeats, "resolution": [RESOLUTION]}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
+from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
 from lorasmith.datasets.layouts.naming import Group, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
@@ -25,7 +26,15 @@ from lorasmith.datasets.layouts.reading import (
     text_of,
     unknown_settings,
 )
-from lorasmith.datasets.layouts.settings import RESOLUTION, Found, concept_for, describe_rest, masks_for, toml_lines
+from lorasmith.datasets.layouts.settings import (
+    RESOLUTION,
+    Found,
+    TomlValue,
+    concept_for,
+    describe_rest,
+    masks_for,
+    toml_lines,
+)
 from lorasmith.datasets.layouts.writing import Export
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.datasets.store import DatasetStore
@@ -35,6 +44,7 @@ _FORMATS: Final = frozenset(("BMP", "JPEG", "PNG", "TIFF", "WEBP"))
 _FOLLOWED: Final = frozenset(("path", "mask_path", "num_repeats", "directory"))
 _HEAD: Final = "# Written by lorasmith for diffusion-pipe: {} = '{}' in your main config."
 _CAPTIONS: Final = "captions.json"
+_FPS: Final = 16.0  # of Wan, the slowest it knows: what fits there, fits at any rate
 
 
 class DiffusionPipe(Layout):
@@ -57,7 +67,7 @@ class DiffusionPipe(Layout):
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         in_text = tuple(item for group in groups if not _needs_json(group) for item in group.items)
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.references(version, self.title),
             *losing.text_files(version.model_copy(update={"items": in_text})),
             *losing.outer_space(version.model_copy(update={"items": in_text}), "diffusion-pipe"),
@@ -70,7 +80,7 @@ class DiffusionPipe(Layout):
                 ("validation",),
                 "diffusion-pipe knows no {} pictures; they lie in a folder beside, not trained.",
             ),
-            *losing.formats(version, _FORMATS, "diffusion-pipe"),
+            *losing.formats(version, _FORMATS, "diffusion-pipe", clips=True),
             *losing.origins(version, "diffusion-pipe"),
             *losing.names(version, chosen),
         ]
@@ -104,9 +114,12 @@ def _settings() -> list[str]:
 
 
 def _directory(group: Group, path: str, masks: str) -> list[str]:
-    values: dict[str, str | int] = {"path": path, "num_repeats": group.repeats}
+    values: dict[str, TomlValue] = {"path": path, "num_repeats": group.repeats}
     if masks:
         values["mask_path"] = masks
+    lengths = {window_of(item.clip, _FPS) for item in group.items if item.clip is not None}
+    if lengths:
+        values["frame_buckets"] = tuple(sorted({1} | lengths))
     return ["", "[[directory]]", *toml_lines(values)]
 
 
@@ -115,7 +128,7 @@ def _write_group(export: Export, group: Group) -> None:
     captions: dict[str, list[str]] = {}
     for item in group.items:
         stem = chosen[item.name]
-        picture = export.picture(f"{group.folder}/{stem}", item, _FORMATS)
+        picture = export.moving(f"{group.folder}/{stem}", item, _FORMATS)
         captions[PurePosixPath(picture).name] = _variants(item.caption)
         if item.mask is not None:
             export.mask(f"masks/{group.folder}/{stem}.png", item)

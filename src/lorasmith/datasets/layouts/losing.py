@@ -107,9 +107,9 @@ def roles(version: DatasetVersion, known: Collection[str], sentence: str) -> lis
     return found
 
 
-def formats(version: DatasetVersion, readable: Collection[str], trainer: str) -> list[Loss]:
-    """Pictures in a format the target does not read; they become PNG of the same pixels."""
-    foreign = where(version, lambda item: stored_format(item) not in readable)
+def formats(version: DatasetVersion, readable: Collection[str], trainer: str, *, clips: bool = False) -> list[Loss]:
+    """Pictures in a format the target does not read; they become PNG of the same pixels. ``clips``: it takes videos."""
+    foreign = where(version, lambda i: stored_format(i) not in readable and not (clips and i.clip is not None))
     kinds = ", ".join(sorted({stored_format(item) for item in foreign}))
     return loss("formats", foreign, f"{trainer} does not read {kinds}; they become PNG with the same pixels.")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import groups_of, stems
+from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
+from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     parent,
@@ -24,18 +25,29 @@ from lorasmith.datasets.layouts.reading import (
     text_of,
     unknown_settings,
 )
-from lorasmith.datasets.layouts.settings import RESOLUTION, Found, concept_for, describe_rest, toml_lines
+from lorasmith.datasets.layouts.settings import RESOLUTION, Found, TomlValue, concept_for, describe_rest, toml_lines
 from lorasmith.datasets.layouts.writing import Export
-from lorasmith.datasets.manifest import DatasetVersion
+from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
 _FORMATS: Final = frozenset(("AVIF", "BMP", "JPEG", "PNG", "WEBP"))
 _FOLLOWED: Final = frozenset(
-    ("image_directory", "image_jsonl_file", "num_repeats", "caption_extension", "control_directory")
+    (
+        "image_directory",
+        "image_jsonl_file",
+        "num_repeats",
+        "caption_extension",
+        "control_directory",
+        "video_directory",
+        "video_jsonl_file",
+    )
 )
 _IMPLIED: Final = frozenset(("cache_directory",))
-_PATH_KEYS: Final = ("image_path", "image_path_0")
+_PATH_KEYS: Final = ("image_path", "image_path_0", "video_path")
+_PLACES: Final = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file")
+_FPS: Final = 16.0  # of Wan; what fits there, fits HunyuanVideo at 24 too unless its own rate is below that
+_DIGITS: Final = 3
 _REFERENCE_KEY: Final = re.compile(r"control_path(?:_([0-9]{1,4}))?")
 
 
@@ -62,17 +74,17 @@ class Musubi(Layout):
         return found.reading(self.name, evidence)
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        groups = groups_of(version.items)
+        groups = _groups(version)
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         aside = version.model_copy(update={"items": tuple(i for i in version.items if i.role != "train")})
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.text_files(aside),
             *losing.lines(version, "musubi-tuner takes the lines for one caption with line breaks, not for variants."),
             *losing.masks(version, "musubi-tuner"),
             *losing.folder_concepts(groups),
             *losing.roles(version, (), "musubi-tuner knows no {} pictures; they lie in a folder beside, not trained."),
-            *losing.formats(version, _FORMATS, "musubi-tuner"),
+            *losing.formats(version, _FORMATS, "musubi-tuner", clips=True),
             *losing.origins(version, "musubi-tuner"),
             *losing.names(version, chosen),
         ]
@@ -89,36 +101,57 @@ class Musubi(Layout):
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         toml = ["# Written by lorasmith for musubi-tuner: --dataset_config dataset.toml", "", "[general]"]
         toml += toml_lines({"resolution": (RESOLUTION, RESOLUTION), "enable_bucket": True})
-        for group in groups_of(version.items):
+        for group in _groups(version):
             chosen = stems(group.items, flat=True, before=export.names_before)
             lines: list[str] = []
             for item in group.items:
-                picture = export.picture(f"{group.folder}/{chosen[item.name]}", item, _FORMATS)
+                picture = export.moving(f"{group.folder}/{chosen[item.name]}", item, _FORMATS)
                 if group.role != "train":
                     export.caption(f"{group.folder}/{chosen[item.name]}.txt", item)
-                line = {"image_path": f"{export.root}/{picture}", "caption": item.caption}
-                for number in range(len(item.references)):
+                key = "image_path" if item.clip is None else "video_path"
+                line = {key: f"{export.root}/{picture}", "caption": item.caption}
+                for number in range(len(item.references) if item.clip is None else 0):
                     stem = f"control/{group.folder}/{chosen[item.name]}_{number}"
                     line[f"control_path_{number}"] = f"{export.root}/{export.reference(stem, item, number, _FORMATS)}"
                 lines.append(json.dumps(line, ensure_ascii=False))
             if group.role == "train":
                 listing = export.text(f"{group.folder}.jsonl", "\n".join(lines) + "\n")
                 cache = f"{export.root}/cache/{group.folder.rpartition('/')[2]}"
-                values = {"image_jsonl_file": f"{export.root}/{listing}", "cache_directory": cache}
-                toml += ["", "[[datasets]]", *toml_lines({**values, "num_repeats": group.repeats})]
+                clip = group.items[0].clip
+                place = "image_jsonl_file" if clip is None else "video_jsonl_file"
+                values: dict[str, TomlValue] = {place: f"{export.root}/{listing}", "cache_directory": cache}
+                values["num_repeats"] = group.repeats
+                if clip is not None:  # its own rate: without it, frames are taken as if they had the model's
+                    values |= {"target_frames": (_window(group.items[0]),), "frame_extraction": "head"}
+                    values["source_fps"] = float(round(clip.fps, _DIGITS))
+                toml += ["", "[[datasets]]", *toml_lines(values)]
         export.text("dataset.toml", "\n".join(toml) + "\n")
         return export.finish(self.losses(version))
 
 
+def _groups(version: DatasetVersion) -> list[Group]:
+    """Groups of pictures, and of clips of one rate and length: a dataset has one of each for all of it."""
+    return [part for group in groups_of(version.items) for part in clips_apart(group, _rate_and_length)]
+
+
+def _rate_and_length(item: Item) -> str:
+    assert item.clip is not None
+    return f"{_window(item)}at{round(item.clip.fps, _DIGITS):g}"
+
+
+def _window(item: Item) -> int:
+    return window_of(item.clip, _FPS) if item.clip is not None else 1
+
+
 def _read_toml(found: Found, path: str) -> bool:
     """Describe what a TOML names; False when it is not one of musubi-tuner."""
-    if not found.files.speaks_of(path, "image_directory", "image_jsonl_file"):
+    if not found.files.speaks_of(path, *_PLACES):
         return False
     content = parse_toml(found.files, path)
     if not isinstance(content.get("datasets"), list):
         return False
     datasets = tables(content["datasets"], path, "datasets")
-    if not any({"image_directory", "image_jsonl_file"} & set(dataset) for dataset in datasets):
+    if not any(set(_PLACES) & set(dataset) for dataset in datasets):
         return False
     general = content.get("general", {})
     if not isinstance(general, dict):
@@ -133,7 +166,7 @@ def _read_toml(found: Found, path: str) -> bool:
         concept = concept_for(place or "", [known for known in places if known is not None])
         if place is None:
             found.said.append(f"{where}: what it names is not in this source.")
-        elif "image_jsonl_file" in dataset:
+        elif "image_jsonl_file" in dataset or "video_jsonl_file" in dataset:
             _read_jsonl(found, f"{place}.jsonl", repeats, concept)
         else:
             _read_folder(found, {**general, **dataset}, place, path=path, repeats=repeats, concept=concept)
@@ -142,11 +175,11 @@ def _read_toml(found: Found, path: str) -> bool:
 
 def _place(found: Found, dataset: Mapping[str, Any], path: str) -> str | None:
     """The folder a dataset names, or its JSONL without the suffix."""
-    listing = text_of(dataset, "image_jsonl_file", path)
+    listing = text_of(dataset, "image_jsonl_file", path) or text_of(dataset, "video_jsonl_file", path)
     if listing is not None:
         there = found.files.find([listing], base=parent(path)).get(listing)
         return there.removesuffix(".jsonl") if there is not None and there.endswith(".jsonl") else None
-    folder = text_of(dataset, "image_directory", path)
+    folder = text_of(dataset, "image_directory", path) or text_of(dataset, "video_directory", path)
     return found.files.folder(folder, base=parent(path)) if folder is not None else None
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -15,6 +15,7 @@ ROLE_FOLDERS: Final[Mapping[Role, str]] = {"train": "train", "regularisation": "
 UNNAMED: Final = "images"
 """Stands where a folder needs a concept and there is none."""
 _COUNTED: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
+_CLIPS: Final = re.compile(r"-clips[0-9]+(?:at[0-9.]+)?$")
 _REG_FOLDERS: Final = ("reg", "regularization", "regularisation", "reg_images", "regularization_images")
 _VALIDATION_FOLDERS: Final = ("validation", "valid", "val", "eval", "test", "dev")
 
@@ -56,6 +57,15 @@ def groups_of(items: Iterable[Item], *, apart: bool = False) -> list[Group]:
     return groups
 
 
+def clips_apart(group: Group, key: Callable[[Item], str]) -> list[Group]:
+    """The pictures of a group, and of its clips a group for each ``key`` (such as ``33`` or ``33at16``), in a folder
+    that ends in ``-clips33``: for targets that treat them unlike."""
+    members: dict[str, list[Item]] = {}
+    for item in group.items:
+        members.setdefault("" if item.clip is None else f"-clips{key(item)}", []).append(item)
+    return [replace(group, folder=group.folder + word, items=tuple(items)) for word, items in members.items()]
+
+
 def folder_word(concept: str) -> str:
     """A concept as a part of a folder's name."""
     if not concept:
@@ -68,7 +78,7 @@ def concept_of(folder: str) -> str:
     counted = _COUNTED.fullmatch(folder.rpartition("/")[2])
     if counted is None:
         return ""
-    word = counted[2].removesuffix("-masked")
+    word = _CLIPS.sub("", counted[2]).removesuffix("-masked")
     return "" if word == UNNAMED else word
 
 

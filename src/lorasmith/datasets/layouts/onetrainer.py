@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
+from lorasmith.datasets.layouts.clips import clips_made_anew
 from lorasmith.datasets.layouts.naming import Group, groups_of, stems
 from lorasmith.datasets.layouts.reading import SourceFiles, parent, parse_json, repeats_of, stem, text_of
 from lorasmith.datasets.layouts.settings import Found, describe_rest
@@ -53,7 +54,7 @@ class OneTrainer(Layout):
     def losses(self, version: DatasetVersion) -> list[Loss]:
         chosen = {item.name: name for group in groups_of(version.items) for item, name in _named(group, {})}
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.outer_space(version, "OneTrainer"),
@@ -62,7 +63,7 @@ class OneTrainer(Layout):
                 losing.where(version, lambda item: item.role == "regularisation"),
                 "OneTrainer has no class pictures; as PRIOR_PREDICTION it learns what the base predicts on them.",
             ),
-            *losing.formats(version, _FORMATS, "OneTrainer"),
+            *losing.formats(version, _FORMATS, "OneTrainer", clips=True),
             *losing.origins(version, "OneTrainer"),
             *losing.names(version, chosen),
         ]
@@ -80,7 +81,7 @@ class OneTrainer(Layout):
         concepts: list[dict[str, Any]] = []
         for group in groups_of(version.items):
             for item, name in _named(group, export.names_before):
-                export.picture(f"{group.folder}/{name}", item, _FORMATS)
+                export.moving(f"{group.folder}/{name}", item, _FORMATS)
                 export.caption(f"{group.folder}/{name}.txt", item)
                 if item.mask is not None:
                     export.mask(f"{group.folder}/{name}{_MASK}.png", item)

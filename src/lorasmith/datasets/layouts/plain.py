@@ -34,7 +34,6 @@ class Plain(Layout):
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         return [
-            *losing.clips(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.masks(version, _TITLE),
@@ -57,7 +56,7 @@ class Plain(Layout):
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         names = stems(version.items, flat=False)
         for item in version.items:
-            export.picture(names[item.name], item, EVERY_FORMAT)
+            export.moving(names[item.name], item, EVERY_FORMAT, any_file=True)
             export.caption(f"{names[item.name]}.txt", item)
         return export.finish(self.losses(version))
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from lorasmith.datasets.captions import decode_caption
-from lorasmith.datasets.source import IMAGE_SUFFIXES
+from lorasmith.datasets.source import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from lorasmith.errors import DatasetError
 
 MOST_REPEATS: Final = 10_000
@@ -152,8 +152,8 @@ def flat(path: str) -> str:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a path ends like that of a picture."""
-    return PurePosixPath(flat(path)).suffix.lower() in IMAGE_SUFFIXES
+    """Whether a path ends like that of a picture or of a video."""
+    return PurePosixPath(flat(path)).suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def parent(path: str) -> str:

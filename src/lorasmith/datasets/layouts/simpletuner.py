@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
-from lorasmith.datasets.layouts.naming import Group, groups_of, stems
+from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
+from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, stems
 from lorasmith.datasets.layouts.pictures import stored_format
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
@@ -25,17 +26,17 @@ from lorasmith.datasets.layouts.reading import (
 )
 from lorasmith.datasets.layouts.settings import RESOLUTION, Found, concept_for, describe_rest, masks_for
 from lorasmith.datasets.layouts.writing import Export
-from lorasmith.datasets.manifest import DatasetVersion, Role
+from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.datasets.store import DatasetStore
 
 _FORMATS: Final = frozenset(("BMP", "JPEG", "PNG", "TIFF", "WEBP"))
 _REGULARISATION: Final = ("is_regularisation_data", "is_regularization_data")
 _FOLLOWED: Final = frozenset(
     ("id", "type", "dataset_type", "instance_data_dir", "repeats", "caption_strategy", "instance_prompt",
-     "conditioning_data", "conditioning_type", "source_dataset_id", *_REGULARISATION)
+     "conditioning_data", "conditioning_type", "source_dataset_id", "video", *_REGULARISATION)
 )  # fmt: skip
 _IMPLIED: Final = frozenset(("cache_dir_vae", "metadata_backend"))
-_PICTURES: Final = ("image", "eval")
+_PICTURES: Final = ("image", "eval", "video")
 
 
 class SimpleTuner(Layout):
@@ -54,20 +55,23 @@ class SimpleTuner(Layout):
         return found.reading(self.name, f"{' and '.join(read)} lists data backends, as SimpleTuner reads them.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        groups = groups_of(version.items, apart=True)
+        groups = _groups(version)
         chosen = {name: one for group in groups for name, one in stems(group.items, flat=True).items()}
         masked = losing.where(version, lambda item: item.mask is not None and item.role == "validation")
+        moving = losing.where(version, lambda i: i.clip is not None and (i.mask is not None or i.role == "validation"))
         kept = [
             item for group in groups if _with_masks(group) for item in group.items if stored_format(item) in _FORMATS
         ]
         packed = [item for item in kept if stored_format(item) != "PNG"]
         return [
-            *losing.clips(version),
+            *clips_made_anew(version),
             *losing.references(version, self.title),
             *losing.text_files(version),
             *losing.loss("masks", masked, "SimpleTuner takes no masks for evaluation."),
+            *losing.loss("masks", [i for i in moving if i.mask], "masks of clips are not written."),
+            *losing.loss("role", [i for i in moving if i.role == "validation"], "clips for validation are trained."),
             *losing.folder_concepts(groups),
-            *losing.formats(version, _FORMATS, "SimpleTuner"),
+            *losing.formats(version, _FORMATS, "SimpleTuner", clips=True),
             *losing.loss("formats", packed, "a mask needs its picture's whole file name, so both become PNG."),
             *losing.origins(version, "SimpleTuner"),
             *losing.names(version, chosen),
@@ -84,13 +88,13 @@ class SimpleTuner(Layout):
     ) -> Exported:
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         backends: list[dict[str, Any]] = []
-        for group in groups_of(version.items, apart=True):
+        for group in _groups(version):
             chosen = stems(group.items, flat=True, before=export.names_before)
             masked = _with_masks(group)
             for item in group.items:
                 name = chosen[item.name]
                 # the mask needs the picture's whole name, suffix included, and only a PNG holds it exactly
-                picture = export.picture(f"{group.folder}/{name}", item, {"PNG"} if masked else _FORMATS)
+                picture = export.moving(f"{group.folder}/{name}", item, {"PNG"} if masked else _FORMATS)
                 export.caption(f"{group.folder}/{name}.txt", item)
                 if masked:
                     export.mask(f"masks/{picture}", item)
@@ -101,7 +105,18 @@ class SimpleTuner(Layout):
 
 
 def _with_masks(group: Group) -> bool:
-    return group.masked and group.role != "validation"
+    return group.masked and group.role != "validation" and group.items[0].clip is None
+
+
+def _groups(version: DatasetVersion) -> list[Group]:
+    """Groups of pictures, and of clips that are shown at the same length: an entry has one for all."""
+    groups = groups_of(version.items, apart=True)
+    return [part for group in groups for part in clips_apart(group, lambda item: str(_window(item)))]
+
+
+def _window(item: Item) -> int:
+    """Frames that are trained of a clip: the program takes them as they lie in the file, whatever their rate."""
+    return window_of(item.clip) if item.clip is not None else 1
 
 
 def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
@@ -111,7 +126,7 @@ def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
     entry: dict[str, Any] = {
         "id": name,
         "type": "local",
-        "dataset_type": "eval" if group.role == "validation" else "image",
+        "dataset_type": _kind(group),
         "instance_data_dir": f"{root}/{group.folder}",
         "caption_strategy": "textfile",
         "metadata_backend": "discovery",
@@ -121,6 +136,8 @@ def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
     }
     if group.role == "regularisation":
         entry["is_regularisation_data"] = True
+    if (frames := _window(group.items[0])) > 1:
+        entry["video"] = {"num_frames": frames, "min_frames": frames}
     if not masked:
         return [entry]
     entry["conditioning_data"] = f"{name}-masks"
@@ -134,6 +151,12 @@ def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
         **size,
     }
     return [entry, mask]
+
+
+def _kind(group: Group) -> str:
+    if group.items[0].clip is not None:
+        return "video"
+    return "eval" if group.role == "validation" else "image"
 
 
 def _text_embeds(root: str) -> dict[str, Any]:

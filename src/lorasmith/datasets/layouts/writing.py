@@ -12,9 +12,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
+from lorasmith.datasets.clips.words import why_made_anew
 from lorasmith.datasets.layouts import Exported, Loss, Progress
 from lorasmith.datasets.layouts.losing import converted_loss, plain_text
 from lorasmith.datasets.layouts.pictures import mask_png, needs_png, png_of, suffix_of
@@ -120,6 +122,36 @@ class Export:
             self._add(path, _Planned(item.image, blob.stat().st_size, "", blob, None, (item.name,)))
         self._names[item.name] = path
         return path
+
+    def clip(self, stem: str, item: Item, *, any_file: bool = False) -> str:
+        """Plan an item's video at ``stem`` (a path without suffix): its file as it came, or one made anew where it is
+        not read as it is meant; the path with its suffix. See ``layouts/clips.py``.
+
+        Args:
+            stem: relative to the folder.
+            item: whose clip.
+            any_file: the target is no trainer, so that every file stays as it came, animated pictures too.
+        """
+        from lorasmith.datasets.layouts.clips import made_from, video_suffix, write_clip
+
+        assert item.clip is not None
+        blob = self._blob(item, item.clip.video, "video")
+        if why_made_anew(item) and not any_file:
+            path = f"{stem}.mp4"
+            size = item.clip.width * item.clip.height * item.clip.frames
+            make = partial(write_clip, item, self.store)
+            self._add(path, _Planned("", size, made_from(item.clip), None, make, (item.name,)))
+        else:
+            path = stem + video_suffix(blob)
+            self._add(path, _Planned(item.clip.video, blob.stat().st_size, "", blob, None, (item.name,)))
+        self._names[item.name] = path
+        return path
+
+    def moving(self, stem: str, item: Item, formats: Collection[str], *, any_file: bool = False) -> str:
+        """``clip`` of what moves, ``picture`` of the rest."""
+        if item.clip is not None:
+            return self.clip(stem, item, any_file=any_file)
+        return self.picture(stem, item, formats)
 
     def reference(self, stem: str, item: Item, number: int, formats: Collection[str]) -> str:
         """Plan an item's reference picture at ``stem`` (a path without suffix); the path with the suffix that fits."""

@@ -70,6 +70,11 @@ class PictureTool(Section, ABC):
             ToolError: this picture cannot be worked on.
         """
 
+    def same_on_every_frame(self) -> bool:
+        """Whether it does to every frame of a clip just what it does to the first; tools that look at what is in a
+        picture do not, and refuse clips."""
+        return False
+
     def size_after(self, width: int, height: int) -> tuple[int, int] | None:
         """The size that a picture of ``width`` x ``height`` will have, when its pixels need not be seen to tell."""
         return None

@@ -57,6 +57,9 @@ class Resize(PictureTool):
             raise ValueError(f"{self.mode} needs width and height, and no size")
         return self
 
+    def same_on_every_frame(self) -> bool:
+        return True
+
     def describe(self) -> str:
         target = f"{self.size} pixels" if self.mode in _BY_SIDE else f"{self.width} x {self.height} pixels"
         ways = {
@@ -124,6 +127,9 @@ class ToBucket(PictureTool):
     def _is_a_box(cls, value: Box | None) -> Box | None:
         return value if value is None else _box(value)
 
+    def same_on_every_frame(self) -> bool:
+        return self.window == "center" and self.faces is None
+
     def describe(self) -> str:
         where = "around what stands out" if self.window == "salient" else "around the centre"
         return f"Crop pictures {where} to their buckets at {self.resolution} pixels."
@@ -167,6 +173,9 @@ class Crop(PictureTool):
     def _is_a_box(cls, value: Box) -> Box:
         return _box(value)
 
+    def same_on_every_frame(self) -> bool:
+        return True
+
     def describe(self) -> str:
         left, top, right, bottom = self.box
         return f"Keep the part from {left:.0%} to {right:.0%} of the width and {top:.0%} to {bottom:.0%} of the height."
@@ -195,6 +204,9 @@ class Rotate(PictureTool):
     degrees: Literal[90, 180, 270]
     """Clockwise."""
 
+    def same_on_every_frame(self) -> bool:
+        return True
+
     def describe(self) -> str:
         return f"Turn pictures clockwise by {self.degrees} degrees."
 
@@ -213,6 +225,9 @@ class Flip(PictureTool):
     on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """horizontal swaps left and right, vertical top and bottom."""
+
+    def same_on_every_frame(self) -> bool:
+        return True
 
     def describe(self) -> str:
         sides = "left and right" if self.direction == "horizontal" else "top and bottom"

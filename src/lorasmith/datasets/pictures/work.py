@@ -18,6 +18,7 @@ from PIL import Image
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.pictures.contract import Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.moving import clip_example, clips_after, refuse_clips
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
@@ -88,6 +89,12 @@ def preview_tool(
         try:
             refuse_clips(frame.item, tool)
             refuse_references(frame, store, tool)
+            if item.clip is not None and not tool.masks_only:
+                if firsts := clip_example(frame, store, tool):
+                    bytes_before = store.blob_path(item.clip.video).stat().st_size
+                    nothing = (None,) * len(firsts)
+                    shown.append(ToolExample(item.name, frame.image, firsts, nothing, bytes_before, None))
+                continue
             after = tool.work(frame)
         except ToolError as reason:
             refused[item.name] = str(reason)
@@ -261,6 +268,10 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
     try:
         refuse_clips(frame.item, tool)
         refuse_references(frame, store, tool)
+        if item.clip is not None and not tool.masks_only:
+            clips = clips_after(frame, store, tool)
+            references = _references_after(item, store, tool)
+            return [replace(new, references=references) for new in clips] if clips else None
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
             return None
@@ -269,16 +280,6 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
     return [replace(new, references=references) for new in stored]
-
-
-def refuse_clips(item: Item, tool: PictureTool) -> None:
-    """A clip's picture is its first frame, which must stay that.
-
-    Raises:
-        ToolError: the tool would change it.
-    """
-    if item.clip is not None and not tool.masks_only:
-        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
 
 
 def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> None:
@@ -319,7 +320,7 @@ def _stored(frame: Frame, store: DatasetStore, *, keep_pixels: bool) -> Item:
     item, path = frame.item, PurePosixPath(frame.item.name)
     stem = str(path.with_suffix(""))
     if frame.content is not None:
-        image, name = _put_bytes(store, frame.content), f"{stem}{frame.suffix}"
+        image, name = put_bytes(store, frame.content), f"{stem}{frame.suffix}"
         if path.suffix.lower() in (frame.suffix, *((".jpeg",) if frame.suffix == ".jpg" else ())):
             name = item.name
     elif keep_pixels:
@@ -339,7 +340,8 @@ def _stored(frame: Frame, store: DatasetStore, *, keep_pixels: bool) -> Item:
     )
 
 
-def _put_bytes(store: DatasetStore, content: bytes) -> str:
+def put_bytes(store: DatasetStore, content: bytes) -> str:
+    """Store the bytes of a file as ``DatasetStore.put_file`` does."""
     with tempfile.TemporaryDirectory(prefix="lorasmith-") as folder:
         path = Path(folder) / "file"
         path.write_bytes(content)

@@ -20,6 +20,7 @@ def routers() -> tuple[APIRouter, ...]:
         keeping,
         looking,
         machine,
+        pairing,
         people,
         retouching,
         sources,
@@ -48,5 +49,6 @@ def routers() -> tuple[APIRouter, ...]:
         versions.router,
         looking.router,
         retouching.router,
+        pairing.router,
         datasets.router,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path as SystemPath
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path
@@ -10,7 +11,8 @@ from starlette.responses import Response
 
 from lorasmith.adapters.tools.comparing import Difference, Interference
 from lorasmith.adapters.tools.converting import DialectChoice
-from lorasmith.adapters.tools.requests import REQUESTS, request_of
+from lorasmith.adapters.tools.foreseeing import Foresight
+from lorasmith.adapters.tools.requests import REQUESTS, Bake, Merge, request_of
 from lorasmith.adapters.tools.resizing import Prospect
 from lorasmith.adapters.tools.using import Usage
 from lorasmith.calculator import Calculation, Question
@@ -24,7 +26,9 @@ from lorasmith.web.api.using import AdapterName, named
 router = noun("", "toolbox")
 Lora = Annotated[str, Field(min_length=1, max_length=4000), Clean]
 Word = Annotated[str, Field(max_length=1000), Clean]
-Verb = Annotated[Literal["resize", "merge", "convert", "scale", "edit"], Path(examples=["resize"])]
+Verb = Annotated[
+    Literal["resize", "merge", "convert", "scale", "edit", "average", "extract", "bake"], Path(examples=["resize"])
+]
 _EXAMPLE: Final[dict[str, Any]] = {"request": {"lora": "cats", "rank": 8}}
 
 
@@ -41,6 +45,8 @@ class WorkAsked(Work):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"name": "cats-small"}]})
     name: Annotated[str, Field(max_length=200), Clean] = ""
     """A number is put behind it where it is taken; left out, made of the file's."""
+    certify: Word = ""
+    """A base to load the result into when it is made; its certificate is then a job of its own."""
     place: Place = Place()
 
 
@@ -69,6 +75,15 @@ class Two(Asked):
     base: Word = ""
 
 
+class MergeAsked(Asked):
+    """A merge, as ``POST /api/toolbox/merge`` takes it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"request": {"loras": [{"lora": "cats"}, {"lora": "dogs", "weight": 0.5}]}}]}
+    )
+    request: dict[str, Any]
+
+
 class Strong(Asked):
     """A LoRA with a strength."""
 
@@ -87,14 +102,14 @@ class UseAsked(Asked):
 
 
 class ToolFacts(BaseModel):
-    """A tool that writes a LoRA file, and what it takes."""
+    """A tool that writes a file, and what it takes."""
 
     name: str
     about: str
     fields: list[OneField]
 
 
-@router.get("/toolbox", summary="Tools that write a LoRA file")
+@router.get("/toolbox", summary="Tools that write a file")
 def list_lora_tools() -> list[ToolFacts]:
     """With the fields of each."""
     return [
@@ -134,19 +149,28 @@ def use_adapters(studio: StudioOf, asked: UseAsked) -> Usage:
     return studio.toolbox.use(chosen, family=asked.family, base=asked.base, prompt=asked.prompt, beside=True)
 
 
+@router.post("/toolbox/foresee", summary="What a weighted sum of LoRAs would be like")
+def foresee_merge(studio: StudioOf, asked: MergeAsked) -> Foresight:
+    """Norms, what cancels, and how much of each LoRA shows; nothing is written."""
+    located = studio.toolbox.located(request_of("merge", asked.request))
+    assert isinstance(located, Merge)
+    return studio.toolbox.foresee(located)
+
+
 @router.post("/toolbox/{verb}/preview", summary="What a tool would make")
 def preview_work(studio: StudioOf, verb: Verb, asked: Work) -> dict[str, Any]:
     """All of it but the writing."""
-    wanted = request_of(verb, asked.request)
-    located = wanted.with_files({one: str(studio.adapter(one)) for one in wanted.files})
+    located = studio.toolbox.located(request_of(verb, asked.request))
     out = studio.home / "adapters" / f".preview-{verb}.safetensors"  # never written
+    if isinstance(located, Bake) and SystemPath(located.base).is_dir():
+        out = out.with_suffix("")
     return told(studio.toolbox.carry_out(located, out, dry_run=True))
 
 
-@router.post("/toolbox/{verb}", status_code=202, summary="Make another LoRA file")
+@router.post("/toolbox/{verb}", status_code=202, summary="Make another file of LoRAs or bases")
 def submit_work(studio: StudioOf, verb: Verb, asked: WorkAsked) -> QueuedJob:
-    """A job; its result goes into the library, whose name for it is the job's output."""
-    return studio.enqueue.tool(verb, asked.request, asked.name, asked.place.placement())
+    """A job; its result goes into the library, or among the bases, whose name for it is the job's output."""
+    return studio.enqueue.tool(verb, asked.request, asked.name, asked.place.placement(), certify=asked.certify)
 
 
 @router.get(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lorasmith.collecting import Rehearsal
 from lorasmith.queue.records import QueuedJob
-from lorasmith.studio import Rehearsal
 from lorasmith.web.api.asking import Asked, Clean, StudioOf, noun
 from lorasmith.web.api.placing import Place
 

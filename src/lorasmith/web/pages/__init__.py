@@ -33,6 +33,7 @@ def others() -> tuple[APIRouter, ...]:
         lora_tools,
         loras,
         models,
+        pairing,
         past,
         people,
         picture_editing,
@@ -64,5 +65,5 @@ def others() -> tuple[APIRouter, ...]:
     )
     coming = (imports.router, captioning.router, tags.router)
     looking = (checks.router, duplicates.router, training_views.router, past.router)
-    editing = (arranging.router, tools.router, picture_editing.router)
+    editing = (arranging.router, tools.router, picture_editing.router, pairing.router)
     return (*everywhere, *making, *areas, *coming, *looking, *editing, datasets.router)

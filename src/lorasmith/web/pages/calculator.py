@@ -44,7 +44,8 @@ def calculator(request: Request) -> HTMLResponse:
         return part(request, "calculator/result.html", **context)
     return page(
         request, "calculator/calculator.html", 422 if context["sentence"] else 200, title="Calculator", area="models",
-        datasets=list(studio.datasets()), bases=bases(studio), numbers=_NUMBERS, lengths=LENGTHS, **context,
+        datasets=list(studio.datasets()), bases=[one.name for one in bases(studio)], numbers=_NUMBERS,
+        lengths=LENGTHS, **context,
     )  # fmt: skip
 
 

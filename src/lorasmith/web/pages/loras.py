@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
@@ -50,9 +51,10 @@ def inspect(request: Request, lora: Lora, base: Word = "") -> HTMLResponse:
     studio = studio_of(request)
     found = studio.inspect(lora)
     certificate = studio.library.certificate(lora) if lora in studio.library.names() else None
+    choices = bases(studio, found.kind.candidates)
     return tool(
-        request, "loras/inspect.html", "inspect", lora, found=found, base=base, bases=bases(studio),
-        certificate=certificate, shown_tags=SHOWN_TAGS,
+        request, "loras/inspect.html", "inspect", lora, found=found, base=base, bases=choices,
+        likely=likely_base(found.base, choices), certificate=certificate, shown_tags=SHOWN_TAGS,
         record=json.dumps(dict(found.record), indent=2, ensure_ascii=False),
     )  # fmt: skip
 
@@ -61,16 +63,16 @@ def inspect(request: Request, lora: Lora, base: Word = "") -> HTMLResponse:
 def deep(request: Request, lora: Lora, base: Word = "") -> HTMLResponse:
     """Hashes, ranks, norms, spectra and damage, with a picture."""
     studio = studio_of(request)
-    path = studio.adapter(lora)
+    path, place = studio.adapter(lora), placed(studio, base)
 
     def work(look: Look) -> Any:
-        return studio.toolbox.inspect(path, deep=True, base=base, watch=watch_of(look))
+        return studio.toolbox.inspect(path, deep=True, base=place, watch=watch_of(look))
 
     def shape(found: Any) -> dict[str, Any]:
         drawn = studio.toolbox.picture(found) if found.depth is not None and found.depth.blocks else ""
         return {"found": found, "depth": found.depth, "drawn": drawn}
 
-    return aside(request, "inspect", lora, ("deep", stamp(path), base), work, "loras/deep.html", shape)
+    return aside(request, "inspect", lora, ("deep", stamp(path), place), work, "loras/deep.html", shape)
 
 
 @router.post("/certify")
@@ -89,9 +91,10 @@ def compare(request: Request, lora: Loras = None, first: Lora = "", second: Lora
     for one in chosen:
         studio.adapter(one)
     pair = [*chosen, "", ""][:2]
+    fitting = {family for one in chosen for family in _candidates(studio, one)}
     return page(
         request, "loras/compare.html", title="Compare LoRAs", area="models", first=pair[0], second=pair[1], base=base,
-        names=studio.library.names(), bases=bases(studio),
+        names=studio.library.names(), bases=bases(studio, fitting),
     )  # fmt: skip
 
 
@@ -177,7 +180,7 @@ def aside(
     Args:
         request: of the part or the page.
         tab: which page of the file's it belongs to.
-        lora: the file that the page is about.
+        lora: the file that the page is about; empty where it is about none.
         key: what the answer depends on.
         work: carries it out.
         inner: the part's template.
@@ -202,6 +205,8 @@ def aside(
         inner = "loras/looking.html"
     if wants_part(request):
         return part(request, inner, **context)
+    if not lora:
+        return page(request, "loras/aside.html", status, title=tab, area="models", tab=tab, inner=inner, **context)
     return tool(request, "loras/alone.html", tab, lora, status, inner=inner, **context)
 
 
@@ -215,15 +220,38 @@ def watch_of(look: Look) -> Watch:
     return Watch(look.watch, lambda: look.stopped)
 
 
-def stamp(path: Path) -> tuple[str, int, int]:
-    """A file as it is now."""
-    facts = path.stat()
-    return str(path), facts.st_size, facts.st_mtime_ns
+def stamp(path: Path) -> tuple[Any, ...]:
+    """A file, or the weights of a folder, as they are now."""
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return str(path), *((facts.st_size, facts.st_mtime_ns) for facts in (one.stat() for one in files))
 
 
-def bases(studio: Studio) -> list[str]:
-    """Bases whose weights are here."""
-    return ["sandbox", *(one.name for one in studio.bases.list() if one.kind in ("base", "denoiser") and one.present())]
+@dataclass(frozen=True)
+class BaseChoice:
+    """A base that can be chosen."""
+
+    name: str
+    family: str
+    fits: bool
+    """Whether a LoRA of the families that were asked for can belong to it."""
+
+
+def bases(studio: Studio, families: Collection[str] = ()) -> list[BaseChoice]:
+    """Bases whose weights are here, those of the families first; with no family all fit."""
+    there = [
+        (one.name, one.family) for one in studio.bases.list() if one.kind in ("base", "denoiser") and one.present()
+    ]
+    made = [
+        BaseChoice(name, family, not families or family in families) for name, family in [*there, ("sandbox", "sd")]
+    ]
+    return sorted(made, key=lambda one: not one.fits)
+
+
+def likely_base(said: str, choices: Sequence[BaseChoice]) -> str:
+    """The base of a file's own words, if it is here and fits."""
+    names = {one.name for one in choices if one.fits}
+    plain = said.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")
+    return next((name for name in (said, plain) if name in names), "")
 
 
 def families(studio: Studio) -> list[str]:
@@ -233,18 +261,35 @@ def families(studio: Studio) -> list[str]:
     return sorted({*READ_BY_DIFFUSERS, *(one.name for one in studio.bases.families())})
 
 
+def placed(studio: Studio, base: str) -> str:
+    """Where a base lies, asked before a look begins: a look's own thread is nobody's, and nobody is refused there.
+
+    Raises:
+        BaseError: there is none of that name, or it is a path and whoever asks is no admin.
+    """
+    return str(studio.base_place(base)) if base else ""
+
+
 def _pair(request: Request, verb: str, first: str, second: str, base: str) -> HTMLResponse:
     studio = studio_of(request)
-    here, there = studio.adapter(first), studio.adapter(second)
+    here, there, place = studio.adapter(first), studio.adapter(second), placed(studio, base)
 
     def work(look: Look) -> Any:
         tools = {"diff": studio.toolbox.diff, "interfere": studio.toolbox.interfere}
-        return tools[verb](here, there, base=base, watch=watch_of(look))
+        return tools[verb](here, there, base=place, watch=watch_of(look))
 
     def shape(found: Any) -> dict[str, Any]:
         return {"found": found, "first": first, "second": second, "shown_layers": SHOWN_LAYERS}
 
-    return aside(request, "compare", first, (verb, stamp(here), stamp(there), base), work, f"loras/{verb}.html", shape)
+    return aside(request, "compare", first, (verb, stamp(here), stamp(there), place), work, f"loras/{verb}.html", shape)
+
+
+def _candidates(studio: Studio, lora: str) -> tuple[str, ...]:
+    """The families that a file fits; none where it cannot be read, which its own part says."""
+    try:
+        return studio.inspect(lora).kind.candidates
+    except AdapterError:
+        return ()
 
 
 def _weighed(loras: list[str] | None, weights: list[float] | None) -> list[tuple[str, float]]:

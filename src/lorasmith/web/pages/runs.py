@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -14,6 +16,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Redire
 from lorasmith.chronicle import Chronicle, chronicle_of, config_difference
 from lorasmith.errors import ConfigError, JobError
 from lorasmith.jobs import Job
+from lorasmith.queue.records import QueuedJob
 from lorasmith.studio import Studio
 from lorasmith.web.job_files import DOWNLOADS, file_answer, files_of
 from lorasmith.web.rendering import page, part
@@ -64,7 +67,7 @@ def run_page(request: Request, job_id: str, against: str = "") -> HTMLResponse:
         tips=TIPS, tip=TIPS.get(told.phase if state == "running" else state, ""), sequel=studio.enqueue.sequel(job),
         result=result, matrix=_matrix(told), files=_files(job), certificate=_certificate(job), log=job.log_tail(60),
         parent=parent, differences=differences, config=json.dumps(record.payload, indent=2, ensure_ascii=False),
-        verbs=verbs_of(row), diagnosis=studio.remedies.diagnose(row),
+        verbs=verbs_of(row), diagnosis=studio.remedies.diagnose(row), **_made(studio, row, job),
     )  # fmt: skip
 
 
@@ -185,6 +188,33 @@ def _certificate(job: Job) -> dict[str, Any] | None:
     except ValueError as cause:
         raise JobError(f"The certificate of {job.id} is damaged.", "Certify the file again.") from cause
     return found
+
+
+def _made(studio: Studio, row: QueuedJob, job: Job) -> dict[str, Any]:
+    """What a tool made, as it told it, with the certificate that the library has of it by now."""
+    none: dict[str, Any] = {"made": None, "kept": None}
+    if row.kind != "tool" or row.state != "succeeded":
+        return none
+    payload, report = job.record().payload, job.output().get("report")
+    name = str((row.output or {}).get("adapter", ""))
+    kept = None
+    if name in studio.library.names():
+        kept = {"name": name, "certificate": studio.library.certificate(name)}
+    verb, request = str(payload.get("verb", "")), payload.get("request", {})
+    before = Path(str(request.get("lora", "")))
+    size = before.stat().st_size if before.is_file() else 0
+    return {"made": report, "kept": kept, "verb": verb, "given": Asked(request), "before": size}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job was asked, as the part that shows a preview reads a form."""
+
+    values: Mapping[str, Any]
+
+    def one(self, name: str) -> str:
+        """A value in words; empty when there is none."""
+        return str(self.values.get(name) or "")
 
 
 def _parent(studio: Studio, job: Job, against: str) -> Job | None:

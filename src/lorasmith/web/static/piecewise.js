@@ -40,7 +40,7 @@ async function send(form, button) {
         words.textContent = `${ids.length} of ${files.length} files, ${bytes(before + count)} of ${bytes(total)}`;
       };
       tell(0);
-      ids.push(await sent(file, unlike(names, file.name), tell));
+      ids.push(await sent(file, unlike(names, file.webkitRelativePath || file.name), tell));
       before += file.size;
     }
   } catch (error) {
