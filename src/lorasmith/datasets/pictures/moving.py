@@ -52,7 +52,7 @@ class Cut:
 class ClipTool(PictureTool):
     """A tool that chooses frames. Pictures stay as they are."""
 
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "leave"
     written: Written = "high"
     """high: H.264 at a constant rate factor of 12, hardly told from what it is made from; lossless: every pixel as it
     was, in files many times as large."""
