@@ -41,6 +41,7 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
     "EmptySD3LatentImage": ({"width", "height", "batch_size"}, set()),
     "EmptyFlux2LatentImage": ({"width", "height", "batch_size"}, set()),
     "EmptyHunyuanLatentVideo": ({"width", "height", "length", "batch_size"}, set()),
+    "EmptyHunyuanVideo15Latent": ({"width", "height", "length", "batch_size"}, set()),
     "EmptyLTXVLatentVideo": ({"width", "height", "length", "batch_size"}, set()),
     "Wan22ImageToVideoLatent": ({"vae", "width", "height", "length", "batch_size"}, {"start_image"}),
     "WanImageToVideo": (
@@ -56,7 +57,7 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
 }  # fmt: skip
 _OUTPUTS = {"CheckpointLoaderSimple": 3, "LoraLoader": 2, "WanImageToVideo": 3}
 _CLIP_TYPES = {"stable_diffusion", "ltxv", "lumina2", "wan", "chroma", "qwen_image", "flux2", "krea2"}
-_DUAL_TYPES = {"flux", "hunyuan_video"}
+_DUAL_TYPES = {"flux", "hunyuan_video", "hunyuan_video_15"}
 
 
 @pytest.mark.parametrize("family", sorted(registered_families()))

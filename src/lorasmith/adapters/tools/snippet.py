@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,23 @@ def snippet(loras: Sequence[Loaded], family: str, base: str, prompt: str, *, bes
     else:
         last = [f"image = {call}{'[0]' if modular else '.images[0]'}", 'image.save("picture-painted.png")']
     return "\n".join([*lines, _DEVICE, *last]) + "\n"
+
+
+def through_transformer(loras: Sequence[Loaded], base: str, prompt: str, *, beside: bool) -> str:
+    """For a pipeline that loads no LoRA: its transformer takes a file in diffusers' names, after conversion."""
+    weights = f"{base or 'the base, a folder or repository'!r}"
+    lines = ["# This pipeline of diffusers loads no LoRA; its transformer does, under diffusers' names. First, once:"]
+    lines += [
+        f"#   lorasmith lora convert {shlex.quote(one.path.stem)} --dialect peft --only-for diffusers" for one in loras
+    ]
+    lines += ["import torch", "from diffusers import HunyuanVideo15Pipeline", ""]
+    lines.append(f"pipe = HunyuanVideo15Pipeline.from_pretrained({weights}, torch_dtype=torch.bfloat16)")
+    names = [_identifier(one.path.stem) for one in loras]
+    for one, name in zip(loras, names, strict=True):
+        folder, file = "." if beside else str(one.path.parent), f"{one.path.stem}-peft.safetensors"
+        lines.append(f"pipe.transformer.load_lora_adapter({folder!r}, weight_name={file!r}, adapter_name={name!r})")
+    lines.append(f"pipe.transformer.set_adapters({names!r}, {[one.strength for one in loras]!r})")
+    return "\n".join([*lines, _DEVICE, f"frames = pipe({prompt!r}, num_frames=33).frames[0]"]) + "\n"
 
 
 def _weights(loras: Sequence[Loaded], names: Sequence[str]) -> list[str]:

@@ -51,6 +51,7 @@ _LOADERS: Final[Mapping[str, _Loader]] = {
     "wan_i2v": _Loader(("CLIPLoader", "wan"), "WanImageToVideo", 832, shown="first_frame"),
     "wan_ti2v": _Loader(("CLIPLoader", "wan"), "Wan22ImageToVideoLatent", 832),
     "hunyuan_video": _Loader(("DualCLIPLoader", "hunyuan_video"), "EmptyHunyuanLatentVideo", 832),
+    "hunyuan_video_15": _Loader(("DualCLIPLoader", "hunyuan_video_15"), "EmptyHunyuanVideo15Latent", 848),
     "ltx": _Loader(("CLIPLoader", "ltxv"), "EmptyLTXVLatentVideo", 768),
 }
 _CLIPS: Final = {"TripleCLIPLoader": 3, "DualCLIPLoader": 2, "CLIPLoader": 1}
