@@ -110,7 +110,7 @@ def test_a_job_can_be_gone_on_from(door: Door, tmp_path: Path) -> None:
     job = door.studio.queue.list()[0]
     text = door.client.get("/", params={"from": job.id, "form": "expert"}).text
     assert 'name="max_train_steps" value="4"' in text and 'name="adapter.dropout" value="0.25"' in text
-    assert door.client.get("/", params={"from": "nothing"}).status_code == 409
+    assert door.client.get("/", params={"from": "nothing"}).status_code == 404
 
 
 def test_time_is_what_was_measured_here(door: Door, tmp_path: Path) -> None:
