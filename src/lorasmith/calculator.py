@@ -354,7 +354,7 @@ def _of_version(asked: Question, version: DatasetVersion, lens: Lens) -> _Counte
         return plan_buckets(
             version, family=lens, resolution=lens.resolution, batch_size=asked.batch_size,
             accumulation=asked.accumulation, repeats=asked.repeats, validation_fraction=asked.validation_fraction,
-            steps=steps,
+            steps=steps, frames=lens.frames,
         )  # fmt: skip
 
     planned = plan(1)

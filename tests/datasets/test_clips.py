@@ -318,13 +318,13 @@ def test_pictures_and_clips_lie_in_three_dimensions() -> None:
     assert [(b.frames, len(b.placed)) for b in flat.buckets] == [(1, 2)], "a family of pictures trains first frames"
 
 
-def test_image_tools_leave_clips_alone(folder: Path, store: DatasetStore) -> None:
+def test_tools_that_look_at_what_is_in_a_picture_leave_clips_alone(folder: Path, store: DatasetStore) -> None:
     from lorasmith.datasets.pictures import tool_from
     from lorasmith.datasets.pictures.work import use_tool
 
     write(folder / "a.gif", shades(6))
     shutil.copy(folder / "still.png", folder / "again.png")
-    outcome = use_tool(imported(folder, store), store, tool_from("flip", {}))
+    outcome = use_tool(imported(folder, store), store, tool_from("trim_borders", {}))
     assert list(outcome.refused) == ["a.gif"] and "is a clip" in outcome.refused["a.gif"]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +18,9 @@ from lorasmith.datasets.history import diff
 from lorasmith.datasets.importing import Settings
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.pairing import suffixes
-from lorasmith.datasets.pictures.geometry import Crop, Flip, SplitStrips
+from lorasmith.datasets.pictures.borders import TrimBorders
+from lorasmith.datasets.pictures.contract import PictureTool
+from lorasmith.datasets.pictures.geometry import Crop, Flip, Resize, SplitStrips, ToBucket
 from lorasmith.datasets.pictures.masks import MaskRectangle
 from lorasmith.datasets.pictures.work import preview_tool, use_tool
 from lorasmith.datasets.store import DatasetStore
@@ -190,20 +195,73 @@ def test_tools_take_references_along_or_refuse(paired: tuple[DatasetStore, Datas
     assert all(r.size == (i.width, i.height) for i in cropped.items for r in store.open_references(i))
     masked = use_tool(cropped, store, MaskRectangle(box=(0, 0, 0.5, 0.5))).version
     assert [i.references for i in masked.items] == [i.references for i in cropped.items]
-    strips = use_tool(version, store, SplitStrips(longest=1.1))
-    assert strips.changed == 0 and "reference" in strips.refused["a.png"]
-    assert "reference" in preview_tool(version, store, SplitStrips(longest=1.1)).refused["a.png"]
 
 
-def test_a_crop_of_unlike_shapes_is_refused(paired: tuple[DatasetStore, DatasetVersion]) -> None:
+CUTTING = (
+    Crop(box=(0.1, 0.2, 0.9, 0.7)),
+    ToBucket(resolution=64, multiple=16),
+    TrimBorders(),
+    SplitStrips(longest=1.1, overlap=0.3),
+    Resize(mode="fill", width=40, height=24),
+    Resize(mode="pad", width=100, height=100, background="#123456"),
+)
+
+
+def alike(store: DatasetStore, seeds: int = 4, scale: int = 1) -> DatasetVersion:
+    """A framed picture whose reference shows the same, of the same size or larger by a whole number."""
+    items = []
+    for seed in range(seeds):
+        wide = gradient(96, 60, seed=seed).convert("RGB")
+        framed = Image.new("RGB", (120, 80), (9, 9, 9))
+        framed.paste(wide, (12, 10))
+        larger = framed.resize((120 * scale, 80 * scale), Image.Resampling.NEAREST)
+        image = store.put_image(framed)
+        item = Item(name=f"{seed}.png", image=image, original=image, width=120, height=80)
+        items.append(replace(item, references=(store.put_image(larger),)))
+    return store.create(f"alike{scale}", items, Operation(name="test"))
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_what_cuts_a_picture_cuts_its_reference_to_the_same_pixel(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    done = use_tool(alike(store), store, tool)
+    assert done.changed == 4 and not done.refused
+    for item in done.version.items:
+        (reference,) = store.open_references(item)
+        assert reference.size == (item.width, item.height) and item.image != item.original
+        difference = np.abs(np.asarray(reference).astype(int) - np.asarray(store.open_image(item)).astype(int))
+        assert difference.max() == 0, f"{item.name} and its reference are the same picture still"
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_a_larger_reference_keeps_its_scale(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    done = use_tool(alike(store, 2, scale=3), store, tool)
+    for item in done.version.items:
+        (reference,) = store.open_references(item)
+        assert reference.size == (3 * item.width, 3 * item.height)
+        small = np.asarray(reference.resize((item.width, item.height), Image.Resampling.BOX)).astype(int)
+        assert np.abs(small - np.asarray(store.open_image(item)).astype(int)).mean() < 4
+
+
+def test_a_change_of_size_alone_leaves_references(paired: tuple[DatasetStore, DatasetVersion]) -> None:
     store, version = paired
+    done = use_tool(version, store, Resize(mode="long_side", size=32))
+    assert done.changed == 2 and [i.references for i in done.version.items] == [i.references for i in version.items]
+
+
+@pytest.mark.parametrize("tool", CUTTING, ids=lambda tool: f"{tool.name}-{getattr(tool, 'mode', '')}")
+def test_a_cut_of_unlike_shapes_is_refused(tool: PictureTool, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    version = alike(store, 1)
     square = store.put_image(Image.new("RGB", (30, 30)))
     odd = store.commit(version, [replace(version.items[0], references=(square,))], Operation(name="test"))
-    outcome = use_tool(odd, store, Crop(box=(0, 0, 0.5, 1)))
-    assert outcome.changed == 0 and "not be the same part" in outcome.refused["a.png"]
+    outcome = use_tool(odd, store, tool)
+    assert outcome.changed == 0 and "not be the same part" in outcome.refused["0.png"]
+    assert "not be the same part" in preview_tool(odd, store, tool).refused["0.png"]
 
 
-@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs"])
+@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner"])
 def test_layouts_that_can_hold_pairs_do(name: str, paired: tuple[DatasetStore, DatasetVersion], tmp_path: Path) -> None:
     store, version = paired
     out = layouts.export(version, store, name, tmp_path / "out")
@@ -215,10 +273,98 @@ def test_layouts_that_can_hold_pairs_do(name: str, paired: tuple[DatasetStore, D
     assert {item.caption for item in back.items} == {"edit", ""}
 
 
-@pytest.mark.parametrize("name", sorted(set(layouts.available()) - {"musubi", "ai_toolkit", "pairs"}))
+@pytest.mark.parametrize(
+    "name",
+    sorted(set(layouts.available()) - {"musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner", "onetrainer"}),
+)
 def test_the_others_say_so(name: str, paired: tuple[DatasetStore, DatasetVersion]) -> None:
     told = [loss for loss in layouts.available()[name].losses(paired[1]) if loss.what == "references"]
     assert [len(loss.items) for loss in told] == [2]
+
+
+def mixed(store: DatasetStore) -> DatasetVersion:
+    """Pictures with none, one, one of another shape, and two references, one with a mask."""
+    shas = [store.put_image(gradient(seed=seed).convert("RGB")) for seed in range(8)]
+    square = store.put_image(gradient(30, 30, seed=9).convert("RGB"))
+    mask = store.put_image(Image.linear_gradient("L").resize((40, 24)), "L")
+
+    def item(name: str, image: str, *references: str, **more: Any) -> Item:
+        return Item(name=name, image=image, original=image, width=40, height=24, references=references, **more)
+
+    items = [
+        item("a.png", shas[0], caption="no pair"),
+        item("b.png", shas[1], shas[2], caption="one", mask=mask),
+        item("c.png", shas[3], shas[4], shas[5], caption="two"),
+        item("d.png", shas[6], square, caption="bent", concept="odd", repeats=3),
+    ]
+    return store.create("mixed", items, Operation(name="test"))
+
+
+@pytest.mark.parametrize("name", ["musubi", "ai_toolkit", "pairs", "diffusion_pipe", "simpletuner"])
+def test_mixed_numbers_of_references_go_out_and_come_back(name: str, tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    version = mixed(store)
+    layouts.export(version, store, name, tmp_path / "out")
+    shutil.copytree(tmp_path / "out", tmp_path / "elsewhere")
+    there = DatasetStore(tmp_path / "other")
+    back = there.import_source(tmp_path / "elsewhere", layout=name)
+    by_caption = {item.caption: [image.tobytes() for image in there.open_references(item)] for item in back.items}
+    assert by_caption == {
+        item.caption: [image.tobytes() for image in store.open_references(item)] for item in version.items
+    }
+    assert not [fate for fate in back.ledger if fate.rule == "orphan_reference"]
+
+
+def test_diffusion_pipe_gets_a_control_for_every_picture_of_a_directory(tmp_path: Path) -> None:
+    """Its dataset.py raises where a picture of a directory with controls has none."""
+    store = DatasetStore(tmp_path / "home")
+    layouts.export(mixed(store), store, "diffusion_pipe", tmp_path / "out")
+    told = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
+    counts = {}
+    for directory in told["directory"]:
+        controls = directory.get("control_paths", [directory["control_path"]] if "control_path" in directory else [])
+        stems = {path.stem for path in Path(directory["path"]).iterdir() if path.suffix == ".png"}
+        for folder in controls:
+            assert {path.stem for path in Path(folder).iterdir()} == stems
+        counts[tuple(sorted(stems))] = len(controls)
+    assert counts == {("a",): 0, ("b",): 1, ("c",): 2, ("d",): 1}
+
+
+def test_simpletuner_gets_entries_that_its_own_rules_accept(tmp_path: Path) -> None:
+    """Every conditioning entry names its source, lies under the same whole names, and is loose where shapes differ."""
+    store = DatasetStore(tmp_path / "home")
+    exported = layouts.export(mixed(store), store, "simpletuner", tmp_path / "out")
+    entries = {one["id"]: one for one in json.loads((tmp_path / "out" / "multidatabackend.json").read_text())}
+    kinds = {}
+    for entry in entries.values():
+        named = entry.get("conditioning_data", [])
+        for id in named if isinstance(named, list) else [named]:
+            condition = entries[id]
+            assert condition["source_dataset_id"] == entry["id"] and condition["dataset_type"] == "conditioning"
+            pictures = {p.name for p in Path(entry["instance_data_dir"]).iterdir() if p.suffix != ".txt"}
+            assert {p.name for p in Path(condition["instance_data_dir"]).iterdir()} == pictures
+            kinds[id] = condition["conditioning_type"]
+    assert sorted(kinds.values()) == [
+        "mask",
+        "reference_loose",
+        "reference_strict",
+        "reference_strict",
+        "reference_strict",
+    ]
+    assert [loss.items for loss in exported.losses if loss.what == "together"] == [("c.png",)]
+
+
+def test_onetrainer_holds_one_picture_beside_another(tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "home")
+    exported = layouts.export(mixed(store), store, "onetrainer", tmp_path / "out")
+    assert [loss.items for loss in exported.losses if loss.what == "references"] == [("c.png",)]
+    (tmp_path / "out" / "concepts.json").unlink()
+    there = DatasetStore(tmp_path / "other")
+    back = there.import_source(tmp_path / "out", layout="onetrainer")
+    by_caption = {item.caption: [image.tobytes() for image in there.open_references(item)] for item in back.items}
+    for item in mixed(DatasetStore(tmp_path / "third")).items:
+        kept = [image.tobytes() for image in store.open_references(item)][:1]
+        assert by_caption[item.caption] == kept, item.name
 
 
 def test_musubis_folder_of_controls_is_read(tmp_path: Path) -> None:

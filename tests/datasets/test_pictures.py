@@ -389,7 +389,7 @@ def test_every_tool_says_what_it_does_and_describes_its_options() -> None:
     needed: dict[str, dict[str, Any]] = {
         "resize": {"mode": "fit", "width": 9, "height": 9}, "crop": {"box": (0, 0, 1, 0.5)}, "rotate": {"degrees": 90},
         "convert": {"format": "png"}, "mask_from_files": {"folder": "m"}, "mask_rectangle": {"box": (0, 0, 1, 0.5)},
-        "mask_subject": {"model": "m.onnx"}, "mask_faces": {"model": "m.onnx"},
+        "mask_subject": {"model": "m.onnx"}, "mask_faces": {"model": "m.onnx"}, "trim": {"end": -1},
     }  # fmt: skip
     for name, kind in TOOLS.items():
         assert tool_from(name, needed.get(name, {})).describe().endswith(".")

@@ -678,7 +678,7 @@ def measuring(copies: Door, monkeypatch: pytest.MonkeyPatch) -> tuple[Door, thre
                 progress(2, 6, "b.png")
         return measure(home, store, items, progress)
 
-    monkeypatch.setattr("lorasmith.curation.measure", slow)
+    monkeypatch.setattr("lorasmith.curation.asking.measure", slow)
     return copies, go
 
 

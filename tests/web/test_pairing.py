@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,18 @@ def test_uploads_of_others_are_nobodys(tmp_path: Path) -> None:
         answer = team["cyd"].post(path, json=body)
         assert answer.status_code in (404, 422) and "error" in answer.json()
     assert len(team.studio.uploads.all()) == 1, "and it is still his"
+
+
+def test_a_zip_for_services_holds_pairs_at_its_root_and_comes_back(rooms: Door, tmp_path: Path) -> None:
+    rooms.studio.curate.pairs.give("rooms", tmp_path / "before")
+    answer = rooms.client.get("/api/datasets/rooms/archive?layout=pairs", headers=JSON)
+    (tmp_path / "rooms.zip").write_bytes(answer.content)
+    with zipfile.ZipFile(tmp_path / "rooms.zip") as packed:
+        names = packed.namelist()
+    assert {"a_start.png", "a_end.png", "a.txt", "c_end.png"} <= set(names) and not any("/" in one for one in names)
+    assert not [name for name in names if name.startswith(".") or name.endswith(".json")]
+    back = rooms.studio.import_dataset(tmp_path / "rooms.zip", "again")
+    assert {item.name: len(item.references) for item in back.items} == {"a_end.png": 1, "b_end.png": 1, "c_end.png": 0}
 
 
 def test_a_pair_is_made_in_the_browser(server: Server, browser_page: Any, tmp_path: Path) -> None:

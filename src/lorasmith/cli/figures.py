@@ -146,7 +146,7 @@ def _plan_lines(plan: BucketPlan) -> list[str]:
     lines = [f"{plan.version} at {plan.resolution} pixels, sides in steps of {plan.side_step}."]
     rows = [
         (
-            f"{bucket.width}x{bucket.height}",
+            bucket.title,
             len(bucket.landings),
             bucket.exposures,
             bucket.batches,

@@ -121,6 +121,9 @@ def _seen_lines(seen: Sequence[Seen], found: Sequence[Tally]) -> list[str]:
             if one.fit is not None
             else one.outcome
         )
+        if one.frames:
+            windows = f" in {count(len(one.frames), 'window')}" if len(one.frames) > 1 else ""
+            fit += f"x{len(one.frames[0])}{windows}, frames {one.frames_in_words}"
         lines.append(f"  {visible(one.item)}  {fit}")
         lines += [f"    {note.severity}: {note.sentence}" for note in one.differences]
         lines += [f"    text: {visible(text)}" for text in one.texts[:3]]

@@ -101,14 +101,14 @@ def bucket_plan(version: DatasetVersion, lens: Lens, options: Mapping[str, Any])
 
     length = {"epochs": lens.epochs, "steps": lens.steps} if lens.epochs or lens.steps else {}
     given = {"batch_size": lens.batch_size, "repeats": lens.repeats, **length, **options}
-    return plan_buckets(version, family=lens, resolution=lens.resolution, **given)
+    return plan_buckets(version, family=lens, resolution=lens.resolution, frames=lens.frames, **given)
 
 
 def drawn(
     version: DatasetVersion, store: DatasetStore, trainer: str, name: str, lens: Lens, *, originals: bool, meant: bool
 ) -> bytes:
     """What ``Curation.draw`` gives, with its errors."""
-    from lorasmith.datasets.eyes.seeing import look, render
+    from lorasmith.datasets.eyes.seeing import look, picks, render, strip
 
     seen = look(
         version,
@@ -116,12 +116,16 @@ def drawn(
         trainer,
         resolution=lens.resolution,
         family=lens.family,
+        clips=lens.frames,
         trigger_word=lens.trigger_word,
         originals=originals,
         names=[name],
         counter=lens.counter,
     )
-    picture = render(seen[0], meant=meant)
+    if seen[0].frames and not meant:
+        picture = strip(seen[0], store.open_frames(next(i for i in version.items if i.name == name), picks(seen[0])))
+    else:
+        picture = render(seen[0], meant=meant)
     picture.thumbnail((_DRAWN, _DRAWN))
     stream = io.BytesIO()
     picture.convert("RGB").save(stream, "WEBP", quality=90)

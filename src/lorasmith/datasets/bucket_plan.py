@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from lorasmith.datasets.buckets import Bucket, LeftOut, arrange, crop_box, divide, side_multiple
+from lorasmith.datasets.buckets import Bucket, Frames, LeftOut, arrange, crop_box, divide, side_multiple
 from lorasmith.datasets.dealing import Dealer
 from lorasmith.datasets.manifest import DatasetVersion, Item, Role
 from lorasmith.errors import ConfigError
@@ -43,6 +43,8 @@ class Landing:
     role: Role
     repeats: int
     """How often an epoch shows it: its own repeats times those of the run."""
+    seconds: tuple[float, float] | None = None
+    """Of a window of a clip where it begins and ends in the clip; None for pictures and stills."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class BucketLoad:
     width: int
     height: int
     landings: tuple[Landing, ...]
+    """A clip of several windows has one for each."""
     exposures: int
     """Pictures it shows in one epoch, repeats counted."""
     batches: int
@@ -63,6 +66,14 @@ class BucketLoad:
     """How often the run shows the picture of one repeat that comes last ..."""
     most_shown: int
     """... and the one that comes first; they differ by one at most."""
+    frames: int = 1
+    """How many frames it shows at once; 1 of pictures."""
+
+    @property
+    def title(self) -> str:
+        """``512x512``, and ``512x512x33`` for clips."""
+        size = f"{self.width}x{self.height}"
+        return f"{size}x{self.frames}" if self.frames > 1 else size
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,7 @@ def plan_buckets(
     seed: int = 0,
     epochs: float | None = None,
     steps: int | None = None,
+    frames: Frames | None = None,
 ) -> BucketPlan:
     """Where every picture lands. The arguments are those of ``TrainConfig`` and ``TrainConfig.data``.
 
@@ -156,6 +168,7 @@ def plan_buckets(
         validation_fraction: held out besides the pictures of the role validation, drawn by ``seed`` as training does.
         epochs: how long the run is, in passes; or
         steps: in optimizer steps; neither: one pass, rounded up to whole steps.
+        frames: how clips are shown; None: as pictures of their first frame.
 
     Raises:
         ConfigError: a number that cannot be, or both lengths at once.
@@ -168,7 +181,13 @@ def plan_buckets(
         raise ConfigError("A run has at least one step.", "Give a length above 0.")
     side = resolution or family.default_resolution
     trained, held_out = divide(version.items, validation_fraction, str(seed))
-    options = {"resolution": side, "bucket_multiple": family.bucket_multiple, "buckets": buckets, "upscale": upscale}
+    options = {
+        "frames": frames,
+        "resolution": side,
+        "bucket_multiple": family.bucket_multiple,
+        "buckets": buckets,
+        "upscale": upscale,
+    }
     arrangement, aside = arrange(trained, **options), arrange(held_out, **options)  # type: ignore[arg-type]
     items = {item.name: item for item in version.items}
     loads = [sum(placed.repeats for placed in bucket.placed) * repeats for bucket in arrangement.buckets]
@@ -209,6 +228,7 @@ def _load(
         left_over=left_over,
         least_shown=turns,
         most_shown=turns + (under_way > 0),
+        frames=bucket.frames,
     )
 
 
@@ -216,4 +236,6 @@ def _landings(bucket: Bucket, items: dict[str, Item], repeats: int) -> Iterator[
     for placed in bucket.placed:
         item = items[placed.item]
         box = crop_box(item.width, item.height, placed)
-        yield Landing(item.name, box, placed.scale, placed.crop_loss, item.role, item.repeats * repeats)
+        moves = placed.frames > 1
+        window = (placed.start / placed.fps, (placed.start + placed.frames) / placed.fps) if moves else None
+        yield Landing(item.name, box, placed.scale, placed.crop_loss, item.role, item.repeats * repeats, window)

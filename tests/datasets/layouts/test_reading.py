@@ -140,7 +140,9 @@ def test_onetrainer_old_and_new_concepts() -> None:
     reading = found({**files, "prompts.txt": "one\ntwo", "concepts.json": json.dumps(concepts)})
     assert reading.layout == "onetrainer"
     assert set(reading.described) == {"cat/a b.png", "dog/1.png"}
-    assert reading.described["cat/a b.png"] == Described("a b", 5, "train", "cat", "cat/a b-masklabel.png")
+    assert reading.described["cat/a b.png"] == Described(
+        "a b", 5, "train", "cat", "cat/a b-masklabel.png", ("cat/a b-condlabel.png",)
+    )
     assert reading.described["dog/1.png"] == Described("one\ntwo", 2, "validation", "v")
     said = "\n".join(reading.said)
     assert "switched off" in said and "2.5 is no whole number" in said

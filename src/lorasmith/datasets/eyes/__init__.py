@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal
 
+from lorasmith.datasets.buckets import Frames
 from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.moving import USUAL_RATE, SeenFrames
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
+from lorasmith.datasets.manifest import Clip
 from lorasmith.errors import ConfigError
 
 Severity = Literal["error", "warning", "info"]
@@ -46,7 +49,8 @@ class Note:
     ``id`` is stable: ``orientation``, ``profile``, ``alpha``, ``depth``, ``frames``, ``format``, ``mask_name``,
     ``mask``, ``mask_empty``, ``mask_damaged``, ``crop``, ``random_crop``, ``upscale``, ``aliasing``, ``short_batch``,
     ``caption_missing``, ``caption_empty``, ``caption_encoding``, ``caption_bom``, ``caption_lines``,
-    ``caption_spacing``, ``caption_trigger``, ``caption_borrowed``, ``caption_cut``.
+    ``caption_spacing``, ``caption_trigger``, ``caption_borrowed``, ``caption_cut``, ``clip``, ``clip_short``,
+    ``clip_cut``, ``clip_speed``, ``clip_random``, ``clip_padded``, ``clip_misread``, ``clip_still``.
     """
 
     id: str
@@ -80,7 +84,17 @@ class EyeSettings:
     case_sensitive: bool = True
     """Whether the trainer's file system tells ``a.JPG`` from ``a.jpg``; Windows and macOS do not."""
 
+    clips: Frames | None = None
+    """How the family shows clips; None when it takes pictures alone, or no family is named."""
+    frames: int | None = None
+    """Frames of a window, where the trainer's configuration names one number for all; left out, those that an export
+    writes for each clip."""
+    lengths: tuple[int, ...] = ()
+    """All lengths that an export of the dataset names; ``look`` fills them in."""
+
     def __post_init__(self) -> None:
+        if self.frames is not None and self.frames < 1:
+            raise ConfigError(f"A window of {self.frames} frames cannot be.", "Give 1 or more.")
         if not _LEAST_SIDE <= self.resolution <= _MOST_SIDE:
             hint = f"Give {_LEAST_SIDE} to {_MOST_SIDE}."
             raise ConfigError(f"A resolution of {self.resolution} pixels cannot be looked at.", hint)
@@ -156,6 +170,23 @@ class TrainerEye(ABC):
     @abstractmethod
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         """The text or texts this trainer reads, by its rules of encoding, lines, empty and missing files."""
+
+    moves: ClassVar[bool] = False
+    """Whether it trains clips at all."""
+    rates: ClassVar[Mapping[str, float]] = MappingProxyType({})
+    """Frames a second by the name of our family, where the trainer has a rate of its own."""
+    upright: ClassVar[frozenset[str]] = frozenset()
+    """What it does right by in a video as it came: words of ``moving.misread``."""
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        """Which frames of a video it trains, and how fast they run, for trainers that ``moves``."""
+        sentence = f"{self.title} reads no videos: it is never trained."
+        return SeenFrames((), (Note("clip", "error", sentence),), "skipped")
+
+    def rate(self, settings: EyeSettings) -> float:
+        """Frames a second of the model as this trainer has it."""
+        meant = settings.clips.fps if settings.clips is not None else USUAL_RATE
+        return self.rates.get(settings.family, meant)
 
     def see_picture(self, file: PictureFile, settings: EyeSettings) -> tuple[Outcome, tuple[Note, ...]]:
         """What decoding does that nobody meant, apart from the crop; most of it follows from ``reading``."""

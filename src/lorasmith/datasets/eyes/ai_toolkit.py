@@ -10,8 +10,10 @@ from typing import ClassVar, Final
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit, Size, scaled_then_cut
+from lorasmith.datasets.eyes.moving import USUAL_RATE, SeenFrames, shown
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.text import Undecodable, bom_notes, read_text, stops_on_encoding
+from lorasmith.datasets.manifest import Clip
 
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 _PLACEHOLDERS: Final = ("[trigger]", "[name]")
@@ -24,9 +26,7 @@ class AiToolkit(TrainerEye):
     title: ClassVar[str] = "ai-toolkit"
     commit: ClassVar[str] = "ostris/ai-toolkit 27a03a91, 2026-08-21"
     default_step: ClassVar[int] = 16
-    steps: ClassVar = MappingProxyType(
-        {"flux": 32, "flux-schnell": 32, "sd3": 32, "qwen-image": 32, "chroma": 32, "ltx2": 32}
-    )
+    steps: ClassVar = MappingProxyType({"flux": 32, "sd3": 32, "qwen_image": 32, "chroma": 32, "ltx2": 32})
     facts: ClassVar[tuple[Fact, ...]] = (
         Fact("jpg, jpeg, png and webp only, in any case of the suffix; hidden files are passed over.",
              "toolkit/data_loader.py AiToolkitDataset"),
@@ -43,6 +43,13 @@ class AiToolkit(TrainerEye):
         Fact("Steps are twice the model's: 16 for SD and SDXL, 32 for FLUX and SD3, set by the model and not by "
              "bucket_tolerance.", "toolkit/stable_diffusion_model.py get_bucket_divisibility"),
         Fact("Bicubic, cut in the middle.", "toolkit/dataloader_mixins.py load_and_process_image"),
+        Fact("With auto_frame_count, as an export writes it, a clip gives as many frames as it has at fps, brought to "
+             "the step of the VAE and 1 more, from its beginning; there is no most.",
+             "toolkit/dataloader_mixins.py get_auto_frame_count, load_and_process_video"),
+        Fact("With num_frames the whole clip is squeezed into that many frames, or stretched to them, unless "
+             "shrink_video_to_frames is off.", "the same"),
+        Fact("Videos are decoded by OpenCV, which turns them by their rotation and does not look at times or the shape "
+             "of pixels.", "the same; OpenCV's CAP_PROP_ORIENTATION_AUTO"),
     )  # fmt: skip
 
     def refuses(self, name: str, settings: EyeSettings) -> Note | None:
@@ -72,6 +79,24 @@ class AiToolkit(TrainerEye):
             return scaled_then_cut((width, height), scaled, target, "bicubic")
 
         return fit if settings.buckets else square
+
+    moves: ClassVar[bool] = True
+    upright: ClassVar[frozenset[str]] = frozenset({"turned"})
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        last = clip.frames - 1
+        if settings.frames:
+            gap = last / (settings.frames - 1) if settings.frames > 1 else 0.0
+            squeezed = [min(last, round(number * gap)) for number in range(settings.frames)]
+            return shown(clip, [squeezed], self.rate(settings))
+        step = settings.clips.step if settings.clips is not None else 4
+        count = max(0, int(clip.frames / clip.fps * USUAL_RATE) - 1) // step * step + 1
+        found = [min(last, round(number * clip.fps / USUAL_RATE)) for number in range(count)]
+        notes: tuple[Note, ...] = ()
+        if settings.clips is not None and count > settings.clips.most:
+            sentence = f"All its {count} frames are trained at once, which takes memory; cut it into windows first."
+            notes = (Note("clip", "warning", sentence),)
+        return shown(clip, [found], self.rate(settings), notes)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         text = ""

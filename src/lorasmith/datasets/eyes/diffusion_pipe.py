@@ -10,8 +10,11 @@ from typing import ClassVar, Final
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, Outcome, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit, Size
+from lorasmith.datasets.eyes.moving import USUAL_RATE, SeenFrames, dropped, shown
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.text import whole_stripped
+from lorasmith.datasets.layouts.clips import window_of
+from lorasmith.datasets.manifest import Clip
 
 _NO_PICTURES: Final = (".txt", ".npz", ".json", ".parquet", ".bak", ".db", ".tar")
 _VIDEOS: Final = (".gif", ".GIF")
@@ -42,6 +45,12 @@ class DiffusionPipe(TrainerEye):
              "video models).", "utils/dataset.py, examples/dataset.toml"),
         Fact("Cut in the middle, then scaled bicubic.", "models/base.py, PIL.ImageOps.fit"),
         Fact("Batches that a bucket does not fill are left out.", "utils/dataset.py _make_divisible_by"),
+        Fact("A clip goes into the longest of frame_buckets that it fills at the model's rate (Wan 16, HunyuanVideo "
+             "and LTX-2 24, LTX 25); one that fills none but 1 is passed over, with a line in the log.",
+             "utils/dataset.py _metadata_map_fn, _find_closest_ar_bucket"),
+        Fact("Frames are spread evenly over the whole clip at that rate, its first and last among them, and the first "
+             "of them are shown (video_clip_mode single_beginning), one window of each clip; 4 n + 1 of them, 8 n + 1 "
+             "for LTX.", "models/base.py PreprocessMediaFile.convert_framerate, extract_clips"),
         Fact("Prompts longer than CLIP's window are read in further windows for SDXL.", "models/sdxl.py"),
     )  # fmt: skip
 
@@ -77,6 +86,25 @@ class DiffusionPipe(TrainerEye):
             return Fit((width, height), target, _middle((width, height), target), "bicubic")
 
         return fit
+
+    moves: ClassVar[bool] = True
+    rates: ClassVar = MappingProxyType(
+        {"wan": 16.0, "wan_i2v": 16.0, "wan_ti2v": 24.0, "hunyuan_video": 24.0, "ltx": 25.0, "ltx2": 24.0}
+    )
+    upright: ClassVar[frozenset[str]] = frozenset({"turned"})
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        rate = self.rate(settings)
+        count = int(clip.frames * rate / clip.fps)
+        named = (settings.frames,) if settings.frames else settings.lengths or (window_of(clip, USUAL_RATE),)
+        bucket = max((length for length in {1, *named} if length <= count), default=0)
+        if bucket <= 1:
+            least = min((length for length in named if length > 1), default=0)
+            needs = f", fewer than the {least} of its shortest bucket" if least else ""
+            return dropped(f"It gives {count} frames at {rate:g} a second{needs}: {self.title} passes over it.")
+        spread = [number * (clip.frames - 1) // (count - 1) for number in range(count)]
+        step = 8 if settings.family in ("ltx", "ltx2") else 4
+        return shown(clip, [spread[: (bucket - 1) // step * step + 1]], rate)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

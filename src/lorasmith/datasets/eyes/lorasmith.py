@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import ClassVar, Final
 
-from lorasmith.datasets.buckets import crop_box, nearest_shape, place_in, table_of
+from lorasmith.datasets.buckets import crop_box, nearest_shape, place_in, table_of, windows_of
 from lorasmith.datasets.captions import decode_caption
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.moving import SeenFrames, shown
 from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, Reading
-from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.manifest import Clip, Item
 
 _SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 _NO_BLOB: Final = "0" * 64
@@ -32,6 +33,8 @@ class Lorasmith(TrainerEye):
         Fact("The whole caption is trained, all its lines as one; a missing one is empty.", "training/sampler.py"),
         Fact("Buckets keep the area; nearest in the logarithm of the ratio; Lanczos of the middle.",
              "datasets/buckets.py, training/precompute.py"),
+        Fact("Of a clip windows of frames at the family's rate are shown, of each moment the one that is there then; "
+             "data.cut says which. A family of pictures trains its first frame.", "training/windows.py"),
         Fact("A mask goes the way of its picture; the loss is the mean over what it lets through.",
              "training/masks.py, training/objective.py"),
     )  # fmt: skip
@@ -58,6 +61,18 @@ class Lorasmith(TrainerEye):
             return Fit((width, height), shape, crop_box(width, height, placed), "lanczos")
 
         return fit
+
+    moves: ClassVar[bool] = True
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        if settings.clips is None:
+            sentence = "Its first frame is trained as a picture." if settings.family else (
+                "Without a family of clips its first frame is trained as a picture.")  # fmt: skip
+            return SeenFrames((), (Note("clip_still", "warning", sentence),))
+        item = Item(name="", image=_NO_BLOB, original=_NO_BLOB, width=clip.width, height=clip.height, clip=clip)
+        table = ((clip.width, clip.height),)
+        windows = [placed.numbers(clip) for placed in windows_of(item, place_in(item, table[0]), settings.clips)]
+        return shown(clip, windows, settings.clips.fps)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

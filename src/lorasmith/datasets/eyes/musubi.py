@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit, Size, cut_down, nearest_ratio, scaled_then_cut
+from lorasmith.datasets.eyes.moving import USUAL_RATE, SeenFrames, dropped, shown
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.sd_scripts import refuses_by_glob
 from lorasmith.datasets.eyes.text import whole_stripped
+from lorasmith.datasets.layouts.clips import window_of
+from lorasmith.datasets.manifest import Clip
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")
 
@@ -32,6 +36,13 @@ class Musubi(TrainerEye):
              "enable_bucket is off unless it is set.", "src/musubi_tuner/dataset/bucket.py BucketSelector"),
         Fact("Reduced with OpenCV's INTER_AREA, enlarged with Lanczos, cut in the middle.",
              "src/musubi_tuner/dataset/media_utils.py resize_image_to_bucket"),
+        Fact("Videos are decoded frame by frame, by PyAV: times, rotation and the shape of pixels are not looked at.",
+             "src/musubi_tuner/dataset/media_utils.py load_video"),
+        Fact("With source_fps frames are passed over until the model's rate is reached (Wan 16, HunyuanVideo 24), and "
+             "none is repeated; without it all are taken as if they had that rate.", "the same"),
+        Fact("target_frames are brought to 4 n + 1. Of a clip with fewer frames no window is made, and nothing is "
+             "said; with the extraction head a clip is shown once for each of target_frames that it fills.",
+             "src/musubi_tuner/dataset/image_video_dataset.py VideoDataset.retrieve_latent_cache_batches"),
     )  # fmt: skip
 
     def refuses(self, name: str, settings: EyeSettings) -> Note | None:
@@ -56,6 +67,34 @@ class Musubi(TrainerEye):
             return scaled_then_cut((width, height), scaled, target, "lanczos" if scale > 1 else "area")
 
         return fit
+
+    moves: ClassVar[bool] = True
+    rates: ClassVar = MappingProxyType({"wan": 16.0, "wan_i2v": 16.0, "hunyuan_video": 24.0})
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        rate = self.rate(settings)
+        told = clip.fps >= USUAL_RATE  # slower ones are exported without source_fps: they would all be left out
+        wanted = settings.frames or window_of(clip, USUAL_RATE if told else None)
+        wanted = (wanted - 1) // 4 * 4 + 1
+        kept: list[int] = []
+        position, last = 0.0, -1
+        for number in range(clip.frames):  # as it decodes: positions are added up, and the head ends by position
+            target = int(position)
+            position += rate / clip.fps if told else 1.0
+            if target == last:
+                continue
+            last = target
+            if target >= wanted:
+                break
+            kept.append(number)
+        if len(kept) < wanted:
+            slow = " Its own rate is below that of the model, and no frame is repeated." if clip.fps < rate else ""
+            at = f" at {rate:g} a second" if told else ""
+            return dropped(
+                f"It gives {len(kept)} frames{at} where {wanted} are asked for: {self.title} leaves it out and does "
+                f"not say so.{slow}"
+            )
+        return shown(clip, [kept[:wanted]], rate)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

@@ -10,11 +10,14 @@ from typing import ClassVar, Final
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit, Size, scaled_then_cut
+from lorasmith.datasets.eyes.moving import SeenFrames, shown
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.text import Undecodable, bom_notes, read_text, stops_on_encoding
+from lorasmith.datasets.manifest import Clip
 
 _SUFFIXES: Final = (".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
 _RATIOS: Final = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0)  # long side / short side
+_FRAMES: Final = 25  # its setting "frames", unless it is changed
 _BESIDE: Final = ("-masklabel", "-condlabel")
 
 
@@ -41,6 +44,11 @@ class OneTrainer(TrainerEye):
              "2.x), nearest by height / width.", "mgds src/mgds/pipelineModules/AspectBucketing.py"),
         Fact("Bilinear with antialiasing, cut in the middle; crop_jitter draws the place.",
              "mgds src/mgds/pipelineModules/ScaleCropImage.py"),
+        Fact("Videos are read for HunyuanVideo alone.", "modules/dataLoader/HunyuanVideoBaseDataLoader.py"),
+        Fact("A place in the clip is drawn, the frame there is passed over, and the next ones are taken as they lie, "
+             "whatever their rate: as many as the setting frames says (25); where the clip ends its last frame is "
+             "repeated. Rotation and the shape of pixels are not looked at.",
+             "mgds src/mgds/pipelineModules/LoadVideo.py"),
         Fact("Pictures that fill no batch of their bucket are left out of the epoch.",
              "mgds src/mgds/pipelineModules/AspectBatchSorting.py"),
     )  # fmt: skip
@@ -72,6 +80,26 @@ class OneTrainer(TrainerEye):
             return scaled_then_cut((width, height), scaled, target, "bilinear")
 
         return fit
+
+    moves: ClassVar[bool] = True
+    rates: ClassVar = MappingProxyType({"hunyuan_video": 24.0})
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        if settings.family and settings.family != "hunyuan_video":
+            sentence = f"{self.title} reads videos for HunyuanVideo alone: it is never trained."
+            return SeenFrames((), (Note("clip", "error", sentence),), "skipped")
+        count, last = settings.frames or _FRAMES, clip.frames - 1
+        found = [min(last, number + 1) for number in range(count)]
+        notes: tuple[Note, ...] = ()
+        if count > last:
+            sentence = (
+                f"It ends {count - last} frames before the {count} that are asked for; its last one stands still."
+            )
+            notes = (Note("clip_padded", "warning", sentence),)
+        else:
+            sentence = f"Which {count} of its {clip.frames} frames are shown is drawn; here they begin with the second."
+            notes = (Note("clip_random", "info", sentence),)
+        return shown(clip, [found], self.rates["hunyuan_video"], notes)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

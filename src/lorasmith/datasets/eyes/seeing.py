@@ -6,7 +6,9 @@ meant; ``render`` draws the very pixels, so that people can look instead of read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 from PIL import Image
 
+from lorasmith.datasets.buckets import Frames
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Note, Outcome, SeenCaption, Severity, TrainerEye, eye_of
 from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.moving import USUAL_RATE, misread
 from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, Reading, decode, examine
+from lorasmith.datasets.layouts.clips import window_of
+from lorasmith.datasets.magic import VIDEO_SUFFIX_OF
 from lorasmith.datasets.masked_area import averaged, lets_nothing_through
 from lorasmith.errors import DatasetError, InputError
 
@@ -32,6 +38,11 @@ _BAD_CROP: Final = 0.30
 _LATENT: Final = 8  # pixels of a latent position's side, where the mask is looked at
 _DARK: Final = 0.25  # of the light is left where a mask keeps out
 _CAPTION_SUFFIX: Final = ".txt"
+_PICKED: Final = 4
+_GAP: Final = 8  # pixels between frames
+_GROUND: Final = (128, 128, 128)
+_TOLD: Final = 4  # frames by number, before the last
+_SETTLED: Final = ("turned", "pixels", "hdr", "frame_rate")  # by our own import
 _ORDER: Final = ("info", "warning", "error")
 
 
@@ -67,8 +78,21 @@ class Seen:
     differences: tuple[Note, ...]
     """The difference to what is meant, worst first."""
 
+    frames: tuple[tuple[int, ...], ...] = ()
+    """Of each window of a clip the frames that are shown, from 0; none for pictures."""
     mask: Path | None = None
     """The file whose black parts the trainer does not learn from; None when it learns from all of the picture."""
+
+    @property
+    def frames_in_words(self) -> str:
+        """Which frames the first window shows, counted from 1: ``1 to 33``, ``1, 3, 5 ... 65``; empty for pictures."""
+        if not self.frames:
+            return ""
+        window = [number + 1 for number in self.frames[0]]
+        if len(window) == 1 or window == list(range(window[0], window[-1] + 1)):
+            return f"{window[0]} to {window[-1]}" if len(window) > 1 else str(window[0])
+        few = ", ".join(map(str, window[:_TOLD]))
+        return few if len(window) <= _TOLD else f"{few} ... {window[-1]}"
 
     @property
     def severity(self) -> Severity | None:
@@ -116,6 +140,7 @@ def look(
     resolution: int,
     batch_size: int = 1,
     family: str = "",
+    clips: Frames | None = None,
     trigger_word: str = "",
     originals: bool = False,
     names: Collection[str] | None = None,
@@ -132,6 +157,7 @@ def look(
         resolution: side in pixels of the square whose area buckets keep.
         batch_size: pictures per batch; buckets with fewer are named where the trainer drops them.
         family: name of the base's family, for the step of buckets and the length of captions; empty: no token cut.
+        clips: how that family shows clips; None when it takes pictures alone.
         trigger_word: as set in that trainer's configuration.
         originals: look at the files as they came, as if they were put before the trainer without an import, and not at
             what an export writes.
@@ -147,10 +173,19 @@ def look(
     eye = eye_of(trainer)
     base = settings or EyeSettings()
     base = replace(base, resolution=resolution, family=family, trigger_word=trigger_word or base.trigger_word)
+    moving = [item.clip for item in version.items if item.clip is not None]
+    base = replace(
+        base, clips=clips or base.clips, lengths=tuple(sorted({window_of(clip, USUAL_RATE) for clip in moving}))
+    )
     viewer = _Viewer(eye, base, _cutter(eye, family, counter))
     wanted = _items(version, names)
     seen: list[Seen] = []
     for item in wanted:
+        if item.clip is not None and (not originals or item.provenance.get("format") in VIDEO_SUFFIX_OF):
+            seen.append(viewer.see_clip(item, store.blob_path(item.image), originals=originals))
+            if progress is not None:
+                progress(len(seen), len(wanted), item.name)
+            continue
         sha256 = item.original if originals else item.image
         name = _name_on_disk(item, eye, base, originals)
         caption = CaptionFile(item.caption.encode() or eye.empty_export, PurePath(name).name)
@@ -230,6 +265,30 @@ def render(seen: Seen, *, meant: bool = False) -> Image.Image:
     return whole.resize((max(1, round(whole.width * scale)), max(1, round(whole.height * scale))))
 
 
+def picks(seen: Seen) -> list[int]:
+    """A few frames of the first window of a clip, its first and last among them."""
+    window = sorted(seen.frames[0])
+    count = min(_PICKED, len(window))
+    return [window[number * (len(window) - 1) // max(1, count - 1)] for number in range(count)]
+
+
+def strip(seen: Seen, frames: Iterable[Image.Image]) -> Image.Image:
+    """Frames of a clip (of ``picks``) as they would be trained, two in a row.
+
+    Raises:
+        DatasetError: the trainer never trains it.
+    """
+    if seen.fit is None:
+        return render(seen)  # which says why there is nothing
+    trained = [seen.fit.apply(frame) for frame in frames]
+    width, height = (side + _GAP for side in seen.fit.target)
+    across = min(2, len(trained))
+    sheet = Image.new("RGB", (across * width - _GAP, math.ceil(len(trained) / across) * height - _GAP), _GROUND)
+    for number, frame in enumerate(trained):
+        sheet.paste(frame, (number % across * width, number // across * height))
+    return sheet
+
+
 class _Viewer:
     """One eye with its settings; remembers what the trainer's bucketing remembers."""
 
@@ -270,6 +329,44 @@ class _Viewer:
             texts=texts,
             cut=cut,
             differences=_worst_first(notes + more),
+        )
+
+    def see_clip(self, item: Item, picture: Path, *, originals: bool) -> Seen:
+        """An item that moves; ``picture`` is its first frame, upright."""
+        clip, eye, settings = item.clip, self._eye, self._settings
+        assert clip is not None
+        if not eye.moves or (settings.family and settings.clips is None and not eye.reads_masks):
+            what = "videos" if not eye.moves else "clips with a model of pictures"
+            note = Note("clip", "error", f"{eye.title} reads no {what}: it is never trained.")
+            return self._unseen(item.name, picture, "skipped", (note,))
+        found = eye.see_clip(clip, settings)
+        words = [str(word) for word in item.provenance.get("transforms", ())] if originals else []
+        notes = (*found.notes, *misread(words, eye.upright | (frozenset(_SETTLED) if eye.reads_masks else frozenset()),
+                                        eye.title))  # fmt: skip
+        text = eye.see_caption(CaptionFile(item.caption.encode() or eye.empty_export, f"{item.name}.mp4"), settings)
+        texts, cut, more = self._cut(text)
+        outcome = max(found.outcome, text.outcome, key=("read", "skipped", "stops").index)
+        fitted = self._fit(item.width, item.height) if outcome == "read" else "not trained"
+        if isinstance(fitted, str):
+            outcome = max(outcome, "skipped", key=("read", "skipped", "stops").index)
+            fit, notes = None, notes if found.outcome != "read" else (*notes, Note("crop", "error", fitted))
+        else:
+            fit, notes = fitted, (*notes, *_fit_notes(fitted))
+        notes = _worst_first((*notes, *text.notes, *more))
+        size = (item.width, item.height)
+        return Seen(
+            item.name,
+            eye.name,
+            outcome,
+            picture,
+            size,
+            1,
+            MEANT if fit else None,
+            fit,
+            texts,
+            cut,
+            notes,
+            found.windows,
         )
 
     def _unseen(self, item: str, path: Path, outcome: Outcome, notes: tuple[Note, ...]) -> Seen:
@@ -337,22 +434,28 @@ def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list
     """Say of which buckets pictures are left out of every epoch, for trainers that drop batches not full."""
     if not eye.drops_short_batches or batch_size == 1:
         return seen
-    counts: dict[tuple[int, int], int] = {}
-    for one in seen:
-        if one.fit is not None:
-            counts[one.fit.target] = counts.get(one.fit.target, 0) + 1
+    counts: Counter[tuple[int, ...]] = Counter(_bucket(one) for one in seen if one.fit is not None)
     found: list[Seen] = []
     for one in seen:
-        count = counts[one.fit.target] if one.fit is not None else 0
+        count = counts[_bucket(one)]
         left = count % batch_size
         if one.fit is None or not left:
             found.append(one)
             continue
         which = "none is trained" if count < batch_size else f"{left} of them sit out each epoch"
-        sentence = f"Its bucket {_by(one.fit.target)} has {count} pictures for batches of {batch_size}: {which}."
+        sentence = (
+            f"Its bucket {'x'.join(map(str, _bucket(one)))} has {count} pictures for batches of {batch_size}: {which}."
+        )
         note = Note("short_batch", "error" if count < batch_size else "info", sentence)
         found.append(replace(one, differences=_worst_first((*one.differences, note))))
     return found
+
+
+def _bucket(seen: Seen) -> tuple[int, ...]:
+    """Width and height of what is trained, and for clips how many frames."""
+    if seen.fit is None:
+        return ()
+    return (*seen.fit.target, len(seen.frames[0])) if seen.frames else seen.fit.target
 
 
 def _cutter(eye: TrainerEye, family: str, counter: TokenCutter | None) -> TokenCutter | None:

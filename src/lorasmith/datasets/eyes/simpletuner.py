@@ -11,8 +11,11 @@ from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit, Size, scaled_then_cut
+from lorasmith.datasets.eyes.moving import SeenFrames, dropped, shown
 from lorasmith.datasets.eyes.picture_file import PictureFile, Reading
 from lorasmith.datasets.eyes.text import Undecodable, bom_notes, read_text, stops_on_encoding
+from lorasmith.datasets.layouts.clips import window_of
+from lorasmith.datasets.manifest import Clip
 
 _PILLOW_ONLY: Final = ("AVIF",)  # what its decoder trainingsample does not know goes through Pillow
 _EXTRAS: Final = (".heic", ".heif")  # known here when an extra of ours is installed, which it does not have
@@ -43,6 +46,9 @@ class SimpleTuner(TrainerEye):
         Fact("Scaled between the four nearest pixels, without smoothing what is reduced. Measured with trainingsample "
              "0.3.2, whose batch_resize_images equals OpenCV's INTER_LINEAR.",
              "simpletuner/helpers/image_manipulation/training_sample.py resize"),
+        Fact("The first num_frames frames of a clip are shown as they lie in its file, whatever their rate; a clip of "
+             "fewer than min_frames is left out, and said in the log of debugging only.",
+             "simpletuner/helpers/image_manipulation/load.py load_video, caching/vae.py, metadata/backends/base.py"),
         Fact("Cut at a random place unless crop_style says center.",
              "simpletuner/helpers/image_manipulation/training_sample.py, cropping.py"),
     )  # fmt: skip
@@ -87,6 +93,14 @@ class SimpleTuner(TrainerEye):
             return _cut((width, height), scaled, target)
 
         return fit if settings.buckets else square
+
+    moves: ClassVar[bool] = True
+
+    def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
+        count = settings.frames or window_of(clip)
+        if clip.frames < count:
+            return dropped(f"It has {clip.frames} frames where {count} are asked for: {self.title} leaves it out.")
+        return shown(clip, [range(count)], self.rate(settings))
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

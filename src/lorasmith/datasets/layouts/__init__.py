@@ -85,6 +85,8 @@ class Layout(ABC):
     title: ClassVar[str]
     rank: ClassVar[int] = 50
     """Where several layouts recognise a source, the highest rank speaks: a file of settings outranks mere names."""
+    archived_flat: ClassVar[bool] = False
+    """Whether a ZIP holds its files at the root and nothing else, as services want it; else the folder they lie in."""
 
     @abstractmethod
     def read(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:

@@ -15,7 +15,7 @@ import yaml
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.clips import clips_made_anew
-from lorasmith.datasets.layouts.naming import Group, groups_of, stems
+from lorasmith.datasets.layouts.naming import Group, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     is_picture,
@@ -73,7 +73,7 @@ class AiToolkit(Layout):
         return found.reading(self.name, f"{' and '.join(read)} describes datasets as ai-toolkit reads them.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        groups = groups_of(version.items)
+        groups = _groups(version)
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         unmasked = losing.where(version, lambda item: item.role == "validation" and item.mask is not None)
         return [
@@ -116,7 +116,7 @@ class AiToolkit(Layout):
     ) -> Exported:
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         blocks: list[dict[str, Any]] = []
-        for group in groups_of(version.items):
+        for group in _groups(version):
             chosen = stems(group.items, flat=True, before=export.names_before)
             masks = f"masks/{group.folder}"
             for item in group.items:
@@ -133,11 +133,16 @@ class AiToolkit(Layout):
         return export.finish(self.losses(version))
 
 
+def _groups(version: DatasetVersion) -> list[Group]:
+    """The program leaves out a control that is not there, and the others would move up: equally many to a folder."""
+    return [part for group in groups_of(version.items) for part in pairs_apart(group)]
+
+
 def _block(group: Group, root: str, masks: str) -> dict[str, Any]:
     block: dict[str, Any] = {"folder_path": f"{root}/{group.folder}", "caption_ext": "txt"}
     if group.masked:
         block["mask_path"] = f"{root}/{masks}"
-    most = max(len(item.references) for item in group.items)
+    most = len(group.items[0].references)
     if most:
         folders = [f"{root}/{_controls(group, number)}" for number in range(most)]
         block["control_path"] = folders if most > 1 else folders[0]

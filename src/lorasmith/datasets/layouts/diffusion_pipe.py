@@ -2,7 +2,9 @@
 
 How it reads (utils/dataset.py): a .txt whole and stripped, decoded by the machine's locale; a ``captions.json`` of
 lists instead of every .txt of its folder. So a folder whose captions are more than ASCII, or have several lines,
-gets the JSON, which is written in ASCII and keeps the lines apart as captions of their own.
+gets the JSON, which is written in ASCII and keeps the lines apart as captions of their own. Where a directory has
+a ``control_path`` (one reference) or ``control_paths`` (several, in order), each must hold one of the same stem for
+every picture, so pictures with unlike numbers of references get directories of their own.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
-from lorasmith.datasets.layouts.naming import Group, groups_of, stems
+from lorasmith.datasets.layouts.naming import Group, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     flat,
@@ -41,7 +43,7 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
 _FORMATS: Final = frozenset(("BMP", "JPEG", "PNG", "TIFF", "WEBP"))
-_FOLLOWED: Final = frozenset(("path", "mask_path", "num_repeats", "directory"))
+_FOLLOWED: Final = frozenset(("path", "mask_path", "num_repeats", "directory", "control_path", "control_paths"))
 _HEAD: Final = "# Written by lorasmith for diffusion-pipe: {} = '{}' in your main config."
 _CAPTIONS: Final = "captions.json"
 _FPS: Final = 16.0  # of Wan, the slowest it knows: what fits there, fits at any rate
@@ -63,12 +65,11 @@ class DiffusionPipe(Layout):
         return found.reading(self.name, f"{' and '.join(read)} lists directories, as diffusion-pipe reads them.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
-        groups = groups_of(version.items)
+        groups = _groups(version)
         chosen = {name: stem for group in groups for name, stem in stems(group.items, flat=True).items()}
         in_text = tuple(item for group in groups if not _needs_json(group) for item in group.items)
         return [
             *clips_made_anew(version),
-            *losing.references(version, self.title),
             *losing.text_files(version.model_copy(update={"items": in_text})),
             *losing.outer_space(version.model_copy(update={"items": in_text}), "diffusion-pipe"),
             *losing.lines(
@@ -96,10 +97,9 @@ class DiffusionPipe(Layout):
     ) -> Exported:
         export = Export(self.name, version, store, folder, force=force, progress=progress)
         tomls: dict[Role, list[str]] = {}
-        for group in groups_of(version.items):
+        for group in _groups(version):
             _write_group(export, group)
-            masks = f"{export.root}/masks/{group.folder}" if group.masked else ""
-            tomls.setdefault(group.role, []).extend(_directory(group, f"{export.root}/{group.folder}", masks))
+            tomls.setdefault(group.role, []).extend(_directory(group, export.root))
         for role, name, key in (("train", "dataset", "dataset"), ("validation", "eval_dataset", "eval_datasets")):
             if role in tomls:
                 path = f"{export.root}/{name}.toml"
@@ -113,10 +113,23 @@ def _settings() -> list[str]:
     return toml_lines({"resolutions": (RESOLUTION,), **ratios})
 
 
-def _directory(group: Group, path: str, masks: str) -> list[str]:
-    values: dict[str, TomlValue] = {"path": path, "num_repeats": group.repeats}
-    if masks:
-        values["mask_path"] = masks
+def _groups(version: DatasetVersion) -> list[Group]:
+    return [part for group in groups_of(version.items) for part in pairs_apart(group)]
+
+
+def _controls(group: Group, number: int) -> str:
+    return f"control_{number + 1}/{group.folder}"
+
+
+def _directory(group: Group, root: str) -> list[str]:
+    values: dict[str, TomlValue] = {"path": f"{root}/{group.folder}", "num_repeats": group.repeats}
+    if group.masked:
+        values["mask_path"] = f"{root}/masks/{group.folder}"
+    controls = [f"{root}/{_controls(group, number)}" for number in range(len(group.items[0].references))]
+    if len(controls) == 1:
+        values["control_path"] = controls[0]
+    elif controls:
+        values["control_paths"] = controls
     lengths = {window_of(item.clip, _FPS) for item in group.items if item.clip is not None}
     if lengths:
         values["frame_buckets"] = tuple(sorted({1} | lengths))
@@ -132,6 +145,8 @@ def _write_group(export: Export, group: Group) -> None:
         captions[PurePosixPath(picture).name] = _variants(item.caption)
         if item.mask is not None:
             export.mask(f"masks/{group.folder}/{stem}.png", item)
+        for number in range(len(item.references)):
+            export.reference(f"{_controls(group, number)}/{stem}", item, number, _FORMATS)
         if not _needs_json(group):
             export.caption(f"{group.folder}/{stem}.txt", item)
     if _needs_json(group):
@@ -191,6 +206,7 @@ def _read_directory(
     masks = found.use_masks(masks_for(found.files, pictures, masks_in) if masks_in is not None else {})
     if named is not None and masks_in is None:
         found.said.append(f"{where}: the masks in {named} are not in this source.")
+    references = found.use_references(pictures, _control_folders(found, directory, path=path, where=where))
     captions = _captions(found, folder)
     repeats = repeats_of(directory.get("num_repeats"), found.said, where)
     for picture in pictures:
@@ -202,8 +218,25 @@ def _read_directory(
                 role=role,
                 concept=concept,
                 mask=masks.get(picture),
+                references=references.get(picture, ()),
             ),
         )
+
+
+def _control_folders(found: Found, directory: Mapping[str, Any], *, path: str, where: str) -> list[str]:
+    """Folders of references that are there, in order."""
+    several = directory.get("control_paths")
+    named = [text_of(directory, "control_path", path), *(several if isinstance(several, list) else [several])]
+    folders: list[str] = []
+    for name in named:
+        if name is None:
+            continue
+        place = found.files.folder(name, base=parent(path)) if isinstance(name, str) else None
+        if place is None:
+            found.said.append(f"{where}: the references in {name} are not in this source.")
+        else:
+            folders.append(place)
+    return folders
 
 
 def _captions(found: Found, folder: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
-from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, stems
+from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
     parent,
@@ -79,6 +79,11 @@ class Musubi(Layout):
         aside = version.model_copy(update={"items": tuple(i for i in version.items if i.role != "train")})
         return [
             *clips_made_anew(version),
+            *losing.loss(
+                "rate",
+                losing.where(version, lambda item: item.clip is not None and item.clip.fps < _FPS),
+                "slower than 16 frames a second, which musubi-tuner cannot fill up: they run faster; set_rate helps.",
+            ),
             *losing.text_files(aside),
             *losing.lines(version, "musubi-tuner takes the lines for one caption with line breaks, not for variants."),
             *losing.masks(version, "musubi-tuner"),
@@ -121,8 +126,11 @@ class Musubi(Layout):
                 place = "image_jsonl_file" if clip is None else "video_jsonl_file"
                 values: dict[str, TomlValue] = {place: f"{export.root}/{listing}", "cache_directory": cache}
                 values["num_repeats"] = group.repeats
-                if clip is not None:  # its own rate: without it, frames are taken as if they had the model's
+                if clip is not None:
                     values |= {"target_frames": (_window(group.items[0]),), "frame_extraction": "head"}
+                if clip is not None and clip.fps >= _FPS:
+                    # Without it frames are taken as if they had the model's rate, and with it clips that are slower
+                    # than the model are left out, for no frame is repeated.
                     values["source_fps"] = float(round(clip.fps, _DIGITS))
                 toml += ["", "[[datasets]]", *toml_lines(values)]
         export.text("dataset.toml", "\n".join(toml) + "\n")
@@ -130,8 +138,10 @@ class Musubi(Layout):
 
 
 def _groups(version: DatasetVersion) -> list[Group]:
-    """Groups of pictures, and of clips of one rate and length: a dataset has one of each for all of it."""
-    return [part for group in groups_of(version.items) for part in clips_apart(group, _rate_and_length)]
+    """Groups of pictures with equally many references, and of clips of one rate and length: a dataset has one of each
+    for all of it."""
+    groups = [part for group in groups_of(version.items) for part in pairs_apart(group)]
+    return [part for group in groups for part in clips_apart(group, _rate_and_length)]
 
 
 def _rate_and_length(item: Item) -> str:
@@ -140,7 +150,9 @@ def _rate_and_length(item: Item) -> str:
 
 
 def _window(item: Item) -> int:
-    return window_of(item.clip, _FPS) if item.clip is not None else 1
+    if item.clip is None:
+        return 1
+    return window_of(item.clip, _FPS if item.clip.fps >= _FPS else None)
 
 
 def _read_toml(found: Found, path: str) -> bool:

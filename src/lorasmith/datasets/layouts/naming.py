@@ -16,6 +16,7 @@ UNNAMED: Final = "images"
 """Stands where a folder needs a concept and there is none."""
 _COUNTED: Final = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _CLIPS: Final = re.compile(r"-clips[0-9]+(?:at[0-9.]+)?$")
+_PAIRS: Final = re.compile(r"-pairs[0-9]+$")
 _REG_FOLDERS: Final = ("reg", "regularization", "regularisation", "reg_images", "regularization_images")
 _VALIDATION_FOLDERS: Final = ("validation", "valid", "val", "eval", "test", "dev")
 
@@ -66,6 +67,18 @@ def clips_apart(group: Group, key: Callable[[Item], str]) -> list[Group]:
     return [replace(group, folder=group.folder + word, items=tuple(items)) for word, items in members.items()]
 
 
+def pairs_apart(group: Group) -> list[Group]:
+    """The pictures of a group without references, and those with one, two ... each in a folder that ends in
+    ``-pairs2``: for targets that want a reference for every picture of a folder or for none."""
+    members: dict[int, list[Item]] = {}
+    for item in group.items:
+        members.setdefault(len(item.references), []).append(item)
+    return [
+        replace(group, folder=f"{group.folder}-pairs{count}" if count else group.folder, items=tuple(items))
+        for count, items in members.items()
+    ]
+
+
 def folder_word(concept: str) -> str:
     """A concept as a part of a folder's name."""
     if not concept:
@@ -78,7 +91,7 @@ def concept_of(folder: str) -> str:
     counted = _COUNTED.fullmatch(folder.rpartition("/")[2])
     if counted is None:
         return ""
-    word = _CLIPS.sub("", counted[2]).removesuffix("-masked")
+    word = _CLIPS.sub("", _PAIRS.sub("", counted[2])).removesuffix("-masked")
     return "" if word == UNNAMED else word
 
 

@@ -1,7 +1,8 @@
 """OneTrainer: a ``concepts.json`` of folders, captions as .txt whose lines are variants, masks as ``-masklabel.png``.
 
 Its fields stand in modules/util/config/ConceptConfig.py; files named ``-masklabel`` and ``-condlabel`` are no pictures
-of their own to it (modules/dataLoader/mixin/DataLoaderText2ImageMixin.py).
+of their own to it (modules/dataLoader/mixin/DataLoaderText2ImageMixin.py). The ``-condlabel.png`` is the one
+picture it can be given beside another, if its custom conditioning image is switched on; it trains no base that edits.
 """
 
 from __future__ import annotations
@@ -42,20 +43,26 @@ class OneTrainer(Layout):
         found = Found(SourceFiles(paths, open_bytes))
         read = [path for path in found.files.with_suffix(".json") if _read_concepts(found, path)]
         labels = _labels(found)
-        if not read and not any(stem(path).endswith(_MASK) for path in labels):
+        if not read and not labels:
             return None
         describe_rest(found, read[0] if read else "the folder")
-        _attach_masks(found, labels)
+        _attach_labels(found, labels)
         if not read:
             found.said.clear()  # without a concepts.json every picture is named by its folder alone
-        named = f"{' and '.join(read)} lists concepts" if read else "masks are named -masklabel.png"
+        named = (
+            f"{' and '.join(read)} lists concepts" if read else "pictures are named -masklabel.png or -condlabel.png"
+        )
         return found.reading(self.name, f"{named}, as OneTrainer reads them.")
 
     def losses(self, version: DatasetVersion) -> list[Loss]:
         chosen = {item.name: name for group in groups_of(version.items) for item, name in _named(group, {})}
         return [
             *clips_made_anew(version),
-            *losing.references(version, self.title),
+            *losing.loss(
+                "references",
+                losing.where(version, lambda item: len(item.references) > 1),
+                "OneTrainer holds one picture beside another; the first of several is written.",
+            ),
             *losing.text_files(version),
             *losing.outer_space(version, "OneTrainer"),
             *losing.loss(
@@ -85,6 +92,8 @@ class OneTrainer(Layout):
                 export.caption(f"{group.folder}/{name}.txt", item)
                 if item.mask is not None:
                     export.mask(f"{group.folder}/{name}{_MASK}.png", item)
+                if item.references:
+                    export.reference(f"{group.folder}/{name}{_CONDITION}", item, 0, {"PNG"})
             concepts.append(_concept(group, f"{export.root}/{group.folder}"))
         export.text("concepts.json", json.dumps(concepts, ensure_ascii=False, indent=4) + "\n")
         return export.finish(self.losses(version))
@@ -127,16 +136,21 @@ def _labels(found: Found) -> list[str]:
     return labels
 
 
-def _attach_masks(found: Found, labels: Sequence[str]) -> None:
-    masks = {(parent(path), stem(path)): path for path in labels}
+def _attach_labels(found: Found, labels: Sequence[str]) -> None:
+    """Masks and conditions to the pictures they are named after."""
+    named = {(parent(path), stem(path)): path for path in labels}
     for picture, described in list(found.described.items()):
         if picture in found.used:
             del found.described[picture]
             continue
-        mask = masks.get((parent(picture), stem(picture) + _MASK))
+        mask = named.get((parent(picture), stem(picture) + _MASK))
+        condition = named.get((parent(picture), stem(picture) + _CONDITION))
         if mask is not None:
             found.used[mask] = f"is the mask of {picture}."
-            found.described[picture] = replace(described, mask=mask)
+        if condition is not None:
+            found.used[condition] = f"is a reference of {picture}."
+        references = (condition,) if condition is not None else ()
+        found.described[picture] = replace(described, mask=mask, references=references)
 
 
 def _read_concepts(found: Found, path: str) -> bool:

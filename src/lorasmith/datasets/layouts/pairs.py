@@ -32,6 +32,7 @@ class PairsLayout(Layout):
     name = "pairs"
     title = "pairs (NAME_start, NAME_end)"
     rank = 20
+    archived_flat = True
 
     def read(self, paths: Sequence[str], open_bytes: Callable[[str], bytes]) -> Reading | None:
         from lorasmith.datasets.pairing import by_suffix, read_captions

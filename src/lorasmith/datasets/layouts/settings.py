@@ -15,7 +15,7 @@ from lorasmith.errors import DatasetError
 RESOLUTION = 1024
 """Written where a trainer's file must name one; what most bases of today are trained at."""
 
-TomlValue = str | int | float | bool | Sequence[int]
+TomlValue = str | int | float | bool | Sequence[int] | Sequence[str]
 
 
 @dataclass
@@ -85,7 +85,7 @@ def toml_value(value: TomlValue) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (int, float)):
         return str(value)
-    return "[" + ", ".join(str(entry) for entry in value) + "]"
+    return "[" + ", ".join(toml_value(entry) for entry in value) + "]"
 
 
 def masks_for(files: SourceFiles, pictures: Iterable[str], folder: str) -> dict[str, str]:

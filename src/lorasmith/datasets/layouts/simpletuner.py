@@ -1,19 +1,24 @@
 """SimpleTuner: ``multidatabackend.json``, a folder for each entry, every line of a .txt a caption of its own.
 
 Its ``repeats`` count from 0 (documentation/DATALOADER.md): 9 means ten times. A mask is a picture of the same name in
-a folder of its own, an entry of type ``conditioning``; an entry with masks needs one for every picture.
+a folder of its own, an entry of type ``conditioning``; an entry with masks needs one for every picture. References are
+such entries too, one for each place, and are found by the picture's whole name (multiaspect/sampler.py):
+``reference_strict`` where they have its shape and are cut with it, else ``reference_loose``.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
+
 from lorasmith.datasets.layouts import Described, Exported, Layout, Loss, Progress, Reading, losing
 from lorasmith.datasets.layouts.clips import clips_made_anew, window_of
-from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, stems
+from lorasmith.datasets.layouts.naming import Group, clips_apart, groups_of, pairs_apart, stems
 from lorasmith.datasets.layouts.pictures import stored_format
 from lorasmith.datasets.layouts.reading import (
     SourceFiles,
@@ -36,6 +41,9 @@ _FOLLOWED: Final = frozenset(
      "conditioning_data", "conditioning_type", "source_dataset_id", "video", *_REGULARISATION)
 )  # fmt: skip
 _IMPLIED: Final = frozenset(("cache_dir_vae", "metadata_backend"))
+_STRICT, _LOOSE = "reference_strict", "reference_loose"
+_SAME_SHAPE: Final = 0.02
+"""Of the logarithms of two aspect ratios: a pixel or two of rounding."""
 _PICTURES: Final = ("image", "eval", "video")
 
 
@@ -60,19 +68,30 @@ class SimpleTuner(Layout):
         masked = losing.where(version, lambda item: item.mask is not None and item.role == "validation")
         moving = losing.where(version, lambda i: i.clip is not None and (i.mask is not None or i.role == "validation"))
         kept = [
-            item for group in groups if _with_masks(group) for item in group.items if stored_format(item) in _FORMATS
+            item for group in groups if _by_whole_name(group) for item in group.items if stored_format(item) in _FORMATS
         ]
         packed = [item for item in kept if stored_format(item) != "PNG"]
         return [
             *clips_made_anew(version),
-            *losing.references(version, self.title),
+            *losing.loss(
+                "references",
+                losing.where(version, lambda item: item.role == "validation" and bool(item.references)),
+                "SimpleTuner takes no references for evaluation here.",
+            ),
+            *losing.loss(
+                "together",
+                losing.where(version, lambda item: item.role != "validation" and len(item.references) > 1),
+                "SimpleTuner shows several at once with --conditioning_multidataset_sampling=combined alone.",
+            ),
             *losing.text_files(version),
             *losing.loss("masks", masked, "SimpleTuner takes no masks for evaluation."),
             *losing.loss("masks", [i for i in moving if i.mask], "masks of clips are not written."),
             *losing.loss("role", [i for i in moving if i.role == "validation"], "clips for validation are trained."),
             *losing.folder_concepts(groups),
             *losing.formats(version, _FORMATS, "SimpleTuner", clips=True),
-            *losing.loss("formats", packed, "a mask needs its picture's whole file name, so both become PNG."),
+            *losing.loss(
+                "formats", packed, "a mask or a reference needs its picture's whole file name, so both become PNG."
+            ),
             *losing.origins(version, "SimpleTuner"),
             *losing.names(version, chosen),
         ]
@@ -90,15 +109,17 @@ class SimpleTuner(Layout):
         backends: list[dict[str, Any]] = []
         for group in _groups(version):
             chosen = stems(group.items, flat=True, before=export.names_before)
-            masked = _with_masks(group)
+            # what lies beside needs the picture's whole name, suffix included, and only a PNG holds it exactly
+            formats = {"PNG"} if _by_whole_name(group) else _FORMATS
             for item in group.items:
                 name = chosen[item.name]
-                # the mask needs the picture's whole name, suffix included, and only a PNG holds it exactly
-                picture = export.moving(f"{group.folder}/{name}", item, {"PNG"} if masked else _FORMATS)
+                picture = export.moving(f"{group.folder}/{name}", item, formats)
                 export.caption(f"{group.folder}/{name}.txt", item)
-                if masked:
+                if _with_masks(group):
                     export.mask(f"masks/{picture}", item)
-            backends += _backends(group, export.root, masked=masked)
+                for number in range(_references_of(group)):
+                    export.reference(f"references_{number + 1}/{group.folder}/{name}", item, number, {"PNG"})
+            backends += _backends(group, export.root, _kind_of_references(group, store))
         backends.append(_text_embeds(export.root))
         export.text("multidatabackend.json", json.dumps(backends, ensure_ascii=False, indent=2) + "\n")
         return export.finish(self.losses(version))
@@ -108,9 +129,29 @@ def _with_masks(group: Group) -> bool:
     return group.masked and group.role != "validation" and group.items[0].clip is None
 
 
+def _references_of(group: Group) -> int:
+    """How many references each picture of a group has that are written."""
+    return 0 if group.role == "validation" else len(group.items[0].references)
+
+
+def _by_whole_name(group: Group) -> bool:
+    return _with_masks(group) or _references_of(group) > 0
+
+
+def _kind_of_references(group: Group, store: DatasetStore) -> str:
+    """Whether all references of a group have the shape of their pictures, so that both can be cut alike."""
+    for item in group.items:
+        for sha256 in item.references:
+            with Image.open(store.blob_path(sha256)) as image:
+                if abs(math.log(image.width * item.height / (image.height * item.width))) > _SAME_SHAPE:
+                    return _LOOSE
+    return _STRICT
+
+
 def _groups(version: DatasetVersion) -> list[Group]:
-    """Groups of pictures, and of clips that are shown at the same length: an entry has one for all."""
-    groups = groups_of(version.items, apart=True)
+    """Groups of pictures with equally many references, and of clips that are shown at the same length: an entry has one
+    for all."""
+    groups = [part for group in groups_of(version.items, apart=True) for part in pairs_apart(group)]
     return [part for group in groups for part in clips_apart(group, lambda item: str(_window(item)))]
 
 
@@ -119,8 +160,8 @@ def _window(item: Item) -> int:
     return window_of(item.clip) if item.clip is not None else 1
 
 
-def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
-    """The entry of a group, and that of its masks."""
+def _backends(group: Group, root: str, kind: str) -> list[dict[str, Any]]:
+    """The entry of a group, and those of its masks and references."""
     name = group.folder.replace("/", "-")
     size = {"resolution": RESOLUTION, "resolution_type": "pixel_area", "crop": True, "crop_aspect": "preserve"}
     entry: dict[str, Any] = {
@@ -138,19 +179,25 @@ def _backends(group: Group, root: str, *, masked: bool) -> list[dict[str, Any]]:
         entry["is_regularisation_data"] = True
     if (frames := _window(group.items[0])) > 1:
         entry["video"] = {"num_frames": frames, "min_frames": frames}
-    if not masked:
-        return [entry]
-    entry["conditioning_data"] = f"{name}-masks"
-    mask = {
-        "id": f"{name}-masks",
-        "type": "local",
-        "dataset_type": "conditioning",
-        "conditioning_type": "mask",
-        "source_dataset_id": name,
-        "instance_data_dir": f"{root}/masks/{group.folder}",
-        **size,
-    }
-    return [entry, mask]
+    beside = [("masks", "mask")] if _with_masks(group) else []
+    beside += [(f"references_{number + 1}", kind) for number in range(_references_of(group))]
+    if beside:
+        ids = [f"{name}-{folder}" for folder, _ in beside]
+        entry["conditioning_data"] = ids if len(ids) > 1 else ids[0]
+    conditions = [
+        {
+            "id": f"{name}-{folder}",
+            "type": "local",
+            "dataset_type": "conditioning",
+            "conditioning_type": what,
+            "source_dataset_id": name,
+            "instance_data_dir": f"{root}/{folder}/{group.folder}",
+            **({} if what == "mask" else {"cache_dir_vae": f"{root}/cache/vae/{name}-{folder}"}),
+            **size,
+        }
+        for folder, what in beside
+    ]
+    return [entry, *conditions]
 
 
 def _kind(group: Group) -> str:
@@ -183,9 +230,9 @@ def _read_backends(found: Found, path: str) -> bool:
         if place is None:
             found.said.append(f"{where}: {entry.get('instance_data_dir', 'its data')} is not in this source.")
             continue
-        masks = _masks(found, entry, conditions, place, path=path, where=where)
+        masks, references = _beside(found, entry, conditions, place, path=path, where=where)
         concept = concept_for(place, [known for known in places if known is not None])
-        _read_entry(found, entry, place, masks, path=path, where=where, concept=concept)
+        _read_entry(found, entry, place, masks, references, path=path, where=where, concept=concept)
     return True
 
 
@@ -194,21 +241,29 @@ def _place(found: Found, entry: Mapping[str, Any], path: str) -> str | None:
     return found.files.folder(named, base=parent(path)) if named is not None else None
 
 
-def _masks(
+def _beside(
     found: Found, entry: Mapping[str, Any], conditions: Mapping[str, Any], folder: str, *, path: str, where: str
-) -> Mapping[str, str]:
+) -> tuple[Mapping[str, str], Mapping[str, tuple[str, ...]]]:
+    """The masks and the references of an entry's pictures, by their paths."""
     named = entry.get("conditioning_data")
+    masks: Mapping[str, str] = {}
+    folders: list[str] = []
+    pictures = found.files.below(folder)
     for one in named if isinstance(named, list) else [named]:
         condition = conditions.get(one) if isinstance(one, str) else None
         if condition is None:
             continue
-        place = _place(found, condition, path)
-        if condition.get("conditioning_type") == "mask" and place is not None:
-            return found.use_masks(masks_for(found.files, found.files.below(folder), place))
-        found.said.append(f"{where}: {one} is no folder of masks in this source, so it is not taken.")
-        if place is not None:
-            found.used.update(dict.fromkeys(found.files.below(place), "is a conditioning picture, not one to train."))
-    return {}
+        place, what = _place(found, condition, path), condition.get("conditioning_type")
+        if place is not None and what == "mask":
+            masks = found.use_masks(masks_for(found.files, pictures, place))
+        elif place is not None and what in (_STRICT, _LOOSE):
+            folders.append(place)
+        else:
+            found.said.append(f"{where}: {one} is no folder of masks or references in this source, so it is not taken.")
+            if place is not None:
+                beside = found.files.below(place)
+                found.used.update(dict.fromkeys(beside, "is a conditioning picture, not one to train."))
+    return masks, found.use_references(pictures, folders) if folders else {}
 
 
 def _read_entry(
@@ -216,6 +271,7 @@ def _read_entry(
     entry: Mapping[str, Any],
     folder: str,
     masks: Mapping[str, str],
+    references: Mapping[str, tuple[str, ...]],
     *,
     path: str,
     where: str,
@@ -234,7 +290,15 @@ def _read_entry(
             continue
         caption = {"filename": stem(picture).replace("_", " "), "instanceprompt": prompt}.get(strategy)
         found.described.setdefault(
-            picture, Described(caption=caption, repeats=repeats, role=role, concept=concept, mask=masks.get(picture))
+            picture,
+            Described(
+                caption=caption,
+                repeats=repeats,
+                role=role,
+                concept=concept,
+                mask=masks.get(picture),
+                references=references.get(picture, ()),
+            ),
         )
 
 

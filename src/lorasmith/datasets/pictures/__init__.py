@@ -1,4 +1,5 @@
-"""Image tools: resize, crop, turn, convert, compress, mask. Each use of one makes a new version that can be undone."""
+"""Image tools: resize, crop, turn, convert, compress, mask; trim and cut clips, set their rate. Each use of one makes a
+new version that can be undone."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from lorasmith.datasets.pictures.encoding import Compress, Convert, StripMetadat
 from lorasmith.datasets.pictures.faces import MaskFaces
 from lorasmith.datasets.pictures.geometry import Crop, Flip, Resize, Rotate, SplitStrips, ToBucket
 from lorasmith.datasets.pictures.masks import MaskFromAlpha, MaskFromFiles, MaskRectangle, MaskSubject, RemoveMask
+from lorasmith.datasets.pictures.moving import ClipTool, CutScenes, CutWindows, SetRate, Trim
 from lorasmith.errors import ConfigError
 from lorasmith.plugins import choose
 
 _ALL: Final[tuple[type[PictureTool], ...]] = (
     Resize, ToBucket, Crop, Rotate, Flip, TrimBorders, SplitStrips, Convert, Compress, StripMetadata,
     MaskFromAlpha, MaskFromFiles, MaskRectangle, MaskSubject, MaskFaces, RemoveMask,
+    Trim, CutWindows, CutScenes, SetRate,
 )  # fmt: skip
 
 TOOLS: Final[Mapping[str, type[PictureTool]]] = MappingProxyType({tool.name: tool for tool in _ALL})
@@ -50,4 +53,4 @@ def _explain(kind: type[PictureTool], error: ValidationError) -> tuple[str, str]
     return f"{kind.name}: {option} {said}.".replace(":  ", ": "), "Change it and try again."
 
 
-__all__ = ["TOOLS", "Box", "Frame", "PictureTool", "ToolError", "tool_from"]
+__all__ = ["TOOLS", "Box", "ClipTool", "Frame", "PictureTool", "ToolError", "tool_from"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ class TrimBorders(PictureTool):
     """Cut off letterbox bars and plain frames."""
 
     name: ClassVar[str] = "trim_borders"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "cut"
     tolerance: Annotated[int, Field(ge=0, le=64)] = 16
     """How far from the bar's colour a value of a pixel may be, 0 to 64 of 255."""
     least: Annotated[float, Field(ge=0, le=0.5)] = 0.01

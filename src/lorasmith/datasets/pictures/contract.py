@@ -22,6 +22,16 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of width and height, 0 to 1."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """Which part of a picture is left of it."""
+
+    box: Box
+    """Below 0 and above 1 where there is canvas around it."""
+    fill: tuple[int, int, int] = (255, 255, 255)
+    """The colour of that canvas."""
+
+
 class ToolError(Exception):
     """One picture cannot be worked on: a sentence that goes on where its name ends ("has no ...")."""
 
@@ -45,6 +55,8 @@ class Frame:
     """Which piece of a picture that was split, from 1; 0 for a whole one."""
     notes: tuple[str, ...] = field(default=())
     """Stable words for the item's transforms, e.g. ``resize:512x768``."""
+    window: Window | None = None
+    """The part of the picture that it shows; None for all of it, however large. Its references are cut alike."""
 
 
 class PictureTool(Section, ABC):
@@ -54,9 +66,10 @@ class PictureTool(Section, ABC):
     masks_only: ClassVar[bool] = False
     """Whether the pixels stay as they are, so that only the mask is stored anew."""
 
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "refuse"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "refuse"
     """What becomes of the references of a picture: they stay as they are, because nothing in it moves; they go the
-    same way; or it is refused, because they would not fit it any more. Masks alone move nothing."""
+    same way; they are cut to the ``window`` that was chosen for the picture; or it is refused, because they would not
+    fit it any more. Masks alone move nothing."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -69,6 +82,11 @@ class PictureTool(Section, ABC):
         Raises:
             ToolError: this picture cannot be worked on.
         """
+
+    def same_on_every_frame(self) -> bool:
+        """Whether it does to every frame of a clip just what it does to the first; tools that look at what is in a
+        picture do not, and refuse clips."""
+        return False
 
     def size_after(self, width: int, height: int) -> tuple[int, int] | None:
         """The size that a picture of ``width`` x ``height`` will have, when its pixels need not be seen to tell."""

@@ -28,7 +28,7 @@ class Convert(PictureTool):
     """Store pictures in another format."""
 
     name: ClassVar[str] = "convert"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "leave"
     format: Format
     """jpeg and webp lose a little, png nothing."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
@@ -52,7 +52,7 @@ class Compress(PictureTool):
     """Make files smaller: to a quality, or to the best quality that stays within a size."""
 
     name: ClassVar[str] = "compress"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "leave"
     format: Literal["jpeg", "webp"] = "jpeg"
     """The format of the smaller file."""
     quality: Annotated[int, Field(ge=_WORST, le=100)] = 90
@@ -100,7 +100,7 @@ class StripMetadata(PictureTool):
     """Remove EXIF, GPS positions, prompts, comments and thumbnails from stored files; not one pixel changes."""
 
     name: ClassVar[str] = "strip_metadata"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "leave"
 
     def describe(self) -> str:
         return "Remove metadata (EXIF, GPS, prompts, comments) from the stored files; pixels stay as they are."

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lorasmith.datasets.buckets import nearest_shape, table_of
 from lorasmith.datasets.images import parse_background
-from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.contract import Box, Frame, PictureTool, ToolError, Window
 from lorasmith.datasets.pictures.faces import around, faces
 from lorasmith.datasets.pictures.saliency import best_window
 from lorasmith.errors import ConfigError
@@ -27,7 +27,7 @@ class Resize(PictureTool):
     """Make pictures larger or smaller."""
 
     name: ClassVar[str] = "resize"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "leave"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "cut"
     mode: Literal["fit", "fill", "pad", "short_side", "long_side"] = "fit"
     """fit: inside width x height, nothing cut; fill: exactly that size, the rest cut around the centre; pad: exactly
     that size, the rest filled with ``background``; short_side, long_side: that side becomes ``size``."""
@@ -56,6 +56,9 @@ class Resize(PictureTool):
         elif self.width is None or self.height is None or self.size is not None:
             raise ValueError(f"{self.mode} needs width and height, and no size")
         return self
+
+    def same_on_every_frame(self) -> bool:
+        return True
 
     def describe(self) -> str:
         target = f"{self.size} pixels" if self.mode in _BY_SIDE else f"{self.width} x {self.height} pixels"
@@ -106,6 +109,7 @@ class ToBucket(PictureTool):
     """Crop and scale pictures to the bucket that training would put them in, so that nothing is cut later."""
 
     name: ClassVar[str] = "to_bucket"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "cut"
     resolution: Annotated[int, Field(ge=64, le=8192)] = 1024
     """Side in pixels of the square whose area buckets keep."""
     multiple: Annotated[int, Field(ge=8, le=256)] = 64
@@ -123,6 +127,9 @@ class ToBucket(PictureTool):
     @classmethod
     def _is_a_box(cls, value: Box | None) -> Box | None:
         return value if value is None else _box(value)
+
+    def same_on_every_frame(self) -> bool:
+        return self.window == "center" and self.faces is None
 
     def describe(self) -> str:
         where = "around what stands out" if self.window == "salient" else "around the centre"
@@ -158,7 +165,7 @@ class Crop(PictureTool):
     """Keep one box of every picture."""
 
     name: ClassVar[str] = "crop"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "cut"
     box: Box
     """Left, top, right, bottom: shares of width and height, 0 to 1."""
 
@@ -166,6 +173,9 @@ class Crop(PictureTool):
     @classmethod
     def _is_a_box(cls, value: Box) -> Box:
         return _box(value)
+
+    def same_on_every_frame(self) -> bool:
+        return True
 
     def describe(self) -> str:
         left, top, right, bottom = self.box
@@ -191,9 +201,12 @@ class Rotate(PictureTool):
     """Turn pictures by quarter turns."""
 
     name: ClassVar[str] = "rotate"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "along"
     degrees: Literal[90, 180, 270]
     """Clockwise."""
+
+    def same_on_every_frame(self) -> bool:
+        return True
 
     def describe(self) -> str:
         return f"Turn pictures clockwise by {self.degrees} degrees."
@@ -210,9 +223,12 @@ class Flip(PictureTool):
     """Mirror pictures. Writing and everything that has a side is mirrored too."""
 
     name: ClassVar[str] = "flip"
-    on_references: ClassVar[Literal["leave", "along", "refuse"]] = "along"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "along"
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """horizontal swaps left and right, vertical top and bottom."""
+
+    def same_on_every_frame(self) -> bool:
+        return True
 
     def describe(self) -> str:
         sides = "left and right" if self.direction == "horizontal" else "top and bottom"
@@ -231,6 +247,7 @@ class SplitStrips(PictureTool):
     """Cut very long pictures, such as webtoon pages and panoramas, into pieces that a bucket can hold."""
 
     name: ClassVar[str] = "split_strips"
+    on_references: ClassVar[Literal["leave", "along", "cut", "refuse"]] = "cut"
     longest: Annotated[float, Field(gt=1, le=100)] = 2.0
     """Pictures whose long side is more than this many times the short one are cut."""
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.1
@@ -269,7 +286,8 @@ def scaled(frame: Frame, factor: float) -> Frame:
 def cropped(frame: Frame, box: tuple[int, int, int, int], note: str) -> Frame:
     """The frame cut to a box in pixels."""
     mask = frame.mask.crop(box) if frame.mask is not None else None
-    return replace(frame, image=frame.image.crop(box), mask=mask, notes=_noted(frame, note))
+    window = _window(box, frame.image.size)
+    return replace(frame, image=frame.image.crop(box), mask=mask, notes=_noted(frame, note), window=window)
 
 
 def covered(frame: Frame, target: tuple[int, int], anchor: tuple[float, float], note: str) -> Frame:
@@ -281,7 +299,8 @@ def covered(frame: Frame, target: tuple[int, int], anchor: tuple[float, float], 
     box = (left, top, min(width, left + target[0] / factor), min(height, top + target[1] / factor))
     image = frame.image.resize(target, Image.Resampling.LANCZOS, box=box)
     mask = frame.mask.resize(target, Image.Resampling.BILINEAR, box=box) if frame.mask is not None else None
-    return replace(frame, image=image, mask=mask, notes=_noted(frame, note))
+    window = _window(box, frame.image.size)
+    return replace(frame, image=image, mask=mask, notes=_noted(frame, note), window=window)
 
 
 def padded(frame: Frame, target: tuple[int, int], color: tuple[int, int, int], note: str) -> Frame:
@@ -295,7 +314,39 @@ def padded(frame: Frame, target: tuple[int, int], color: tuple[int, int, int], n
     if frame.mask is not None:
         mask = Image.new("L", target, 0)
         mask.paste(frame.mask, at)
-    return replace(frame, image=canvas, mask=mask, notes=_noted(frame, note))
+    width, height = frame.image.size
+    window = _window((-at[0], -at[1], target[0] - at[0], target[1] - at[1]), (width, height), color)
+    return replace(frame, image=canvas, mask=mask, notes=_noted(frame, note), window=window)
+
+
+def seen_through(image: Image.Image, window: Window, size: tuple[int, int]) -> Image.Image:
+    """Another picture of the same shape through the window of one, brought to ``size``."""
+    left, top, right, bottom = (share * side for share, side in zip(window.box, image.size * 2, strict=True))
+    inside = (max(0.0, left), max(0.0, top), min(float(image.width), right), min(float(image.height), bottom))
+    across, down = size[0] / (right - left), size[1] / (bottom - top)
+    at = (round((inside[0] - left) * across), round((inside[1] - top) * down))
+    part = (
+        min(size[0] - at[0], max(1, round((inside[2] - inside[0]) * across))),
+        min(size[1] - at[1], max(1, round((inside[3] - inside[1]) * down))),
+    )
+    whole = tuple(round(edge) for edge in inside)
+    if part == (whole[2] - whole[0], whole[3] - whole[1]):  # not scaled, so not resampled either
+        seen = image.crop((whole[0], whole[1], whole[2], whole[3]))
+    else:
+        seen = image.resize(part, Image.Resampling.LANCZOS, box=inside)
+    if part == size:
+        return seen
+    canvas = Image.new("RGB", size, window.fill)
+    canvas.paste(seen, at)
+    return canvas
+
+
+def _window(
+    box: tuple[float, float, float, float], size: tuple[int, int], fill: tuple[int, int, int] = (255, 255, 255)
+) -> Window:
+    """A box in pixels as shares."""
+    width, height = size
+    return Window((box[0] / width, box[1] / height, box[2] / width, box[3] / height), fill)
 
 
 def _resized(frame: Frame, size: tuple[int, int], note: str) -> Frame:

@@ -18,6 +18,8 @@ from PIL import Image
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.pictures.contract import Frame, PictureTool, ToolError
+from lorasmith.datasets.pictures.geometry import seen_through
+from lorasmith.datasets.pictures.moving import clip_example, clips_after, refuse_clips
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
 
@@ -87,8 +89,15 @@ def preview_tool(
         frame = frame_of(item, store)
         try:
             refuse_clips(frame.item, tool)
-            refuse_references(frame, store, tool)
+            if item.clip is not None and not tool.masks_only:
+                refuse_references(frame, store, tool, tool.work(frame))
+                if firsts := clip_example(frame, store, tool):
+                    bytes_before = store.blob_path(item.clip.video).stat().st_size
+                    nothing = (None,) * len(firsts)
+                    shown.append(ToolExample(item.name, frame.image, firsts, nothing, bytes_before, None))
+                continue
             after = tool.work(frame)
+            refuse_references(frame, store, tool, after)
         except ToolError as reason:
             refused[item.name] = str(reason)
             continue
@@ -260,39 +269,35 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
     frame = frame_of(item, store)
     try:
         refuse_clips(frame.item, tool)
-        refuse_references(frame, store, tool)
+        if item.clip is not None and not tool.masks_only:
+            first = tool.work(frame)
+            refuse_references(frame, store, tool, first)
+            clips = clips_after(frame, store, tool)
+            beside = _references_after(item, first[0], store, tool) if clips else ()
+            return [replace(new, references=beside) for new in clips] if clips else None
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
             return None
-        references = _references_after(item, store, tool)
+        refuse_references(frame, store, tool, after)
+        references = [_references_after(item, new, store, tool) for new in after]
     except ToolError as reason:
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
-    return [replace(new, references=references) for new in stored]
+    return [replace(new, references=those) for new, those in zip(stored, references, strict=True)]
 
 
-def refuse_clips(item: Item, tool: PictureTool) -> None:
-    """A clip's picture is its first frame, which must stay that.
-
-    Raises:
-        ToolError: the tool would change it.
-    """
-    if item.clip is not None and not tool.masks_only:
-        raise ToolError("is a clip, of which an image tool would change the first frame alone; edit the video instead")
-
-
-def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> None:
+def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool, after: Sequence[Frame]) -> None:
     """A picture must not part from its references.
 
     Raises:
-        ToolError: the tool would move what is in it, and not in them.
+        ToolError: the tool would move what is in it, and could not move the same in them.
     """
     if not frame.item.references or tool.masks_only or tool.on_references == "leave":
         return
+    if tool.on_references == "cut" and all(new.window is None for new in after):
+        return
     if tool.on_references == "refuse":
-        raise ToolError(
-            "has reference pictures, which would not fit it any more; crop, flip and rotate take them along"
-        )
+        raise ToolError("has reference pictures, which would not fit it any more; use a tool that takes them along")
     sides = frame.image.width / frame.image.height
     for image in store.open_references(frame.item):
         if abs(math.log(image.width / image.height / sides)) > _SAME_SHAPE:
@@ -302,12 +307,19 @@ def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool) -> N
             raise ToolError(f"is {sizes}: the same cut would not be the same part of both")
 
 
-def _references_after(item: Item, store: DatasetStore, tool: PictureTool) -> tuple[str, ...]:
-    """The references of a picture, gone the same way as it."""
-    if not item.references or tool.masks_only or tool.on_references != "along":
+def _references_after(item: Item, new: Frame, store: DatasetStore, tool: PictureTool) -> tuple[str, ...]:
+    """The references of a picture, gone the same way as it: each at its own scale."""
+    if not item.references or tool.masks_only or tool.on_references in ("leave", "refuse"):
+        return item.references
+    if tool.on_references == "cut" and new.window is None:
         return item.references
     gone = []
     for sha256, image in zip(item.references, store.open_references(item), strict=True):
+        if new.window is not None and tool.on_references == "cut":
+            scale = image.width / item.width, image.height / item.height
+            size = max(1, round(new.image.width * scale[0])), max(1, round(new.image.height * scale[1]))
+            gone.append(store.put_image(seen_through(image, new.window, size), "RGB"))
+            continue
         frame = Frame(replace(item, image=sha256, references=()), image)
         (after,) = tool.work(frame)
         gone.append(sha256 if after is frame else store.put_image(after.image, "RGB"))

@@ -64,7 +64,9 @@ def gather(
         OutOfDisk, EnvironmentProblem: thumbnails cannot be kept in the home.
     """
     stages = stages or Stages()
-    plan = plan_buckets(version, family=lens, resolution=lens.resolution, batch_size=lens.batch_size)
+    plan = plan_buckets(
+        version, family=lens, resolution=lens.resolution, batch_size=lens.batch_size, frames=lens.frames
+    )
     findings = worst_first(report.findings, version, store, plan)
     counts = Counter((fate.fate, fate.rule) for fate in version.ledger)
     left_out = [fate for fate in version.ledger if fate.fate == "left_out"]

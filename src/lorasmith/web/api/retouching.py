@@ -15,6 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
 from lorasmith.datasets.layouts import Loss, available
+from lorasmith.datasets.layouts.record import RECORD_NAME
 from lorasmith.datasets.manifest import Role
 from lorasmith.datasets.pictures import TOOLS
 from lorasmith.fields import OneField, fields_of
@@ -233,8 +234,10 @@ def download_archive(
         studio.curate.export(version, layout.replace("-", "_"), folder)
         archive = FilePath(place) / f"{version.dataset}-{layout}.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:  # pictures are packed already
+            flat = available()[layout.replace("-", "_")].archived_flat
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                packed.write(file, file.relative_to(folder.parent))
+                if not flat or file.name != RECORD_NAME:
+                    packed.write(file, file.relative_to(folder if flat else folder.parent))
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise

@@ -40,6 +40,10 @@ TITLES: Final[Mapping[str, str]] = {
     "mask_subject": "Mask the subject",
     "mask_faces": "Face detection: masks of faces",
     "remove_mask": "Remove masks",
+    "trim": "Clips: trim",
+    "cut_windows": "Clips: cut into windows",
+    "cut_scenes": "Clips: cut into scenes",
+    "set_rate": "Clips: frame rate",
 }
 
 

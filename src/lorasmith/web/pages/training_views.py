@@ -41,7 +41,7 @@ def training(request: Request, name: str, through: Lensed, bucket: str = "") -> 
 
     def shape(plan: BucketPlan) -> dict[str, Any]:
         items, enlarged = {item.name: item for item in version.items}, plan.enlarged()
-        wanted = [one for one in plan.buckets if bucket in ("", f"{one.width}x{one.height}")]
+        wanted = [one for one in plan.buckets if bucket in ("", one.title)]
         if not wanted and bucket:
             raise ConfigError(f"There is no bucket {bucket}.", "Look at all of them.")
         return {
