@@ -729,7 +729,6 @@ def test_a_query_that_measures_never_holds_the_api_up(measuring: tuple[Door, thr
     go.set()
     asking.join(30)
     assert answers == [door.studio.curate.select("cats", "blur:>0")] and len(answers[0]) == 6
-    assert door.client.get("/api/datasets/cats/items", params={"where": "blur:>0"}).json()["total"] == 6
     far.close()
 
 
