@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.families.tiny import RECORDS, make
+from tests.families.variants import EVERY
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,9 +20,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a family's tiny base, made when first asked for."""
+    """The folder of the tiny base of a family or variant, made when first asked for."""
     root = tmp_path_factory.mktemp("families")
-    return cache(lambda name: make(RECORDS[name], root))
+    return cache(lambda name: make(EVERY[name], root / "variants" / name if name not in RECORDS else root))
 
 
 @pytest.fixture(autouse=True)

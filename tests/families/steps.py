@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
@@ -100,7 +101,7 @@ def encoded(
     family: Family,
     model: Model,
     prompts: list[str],
-    side: int,
+    side: int | tuple[int, int],
     guidance: float,
     length: int = 1,
     begun: Tensor | None = None,
@@ -110,9 +111,11 @@ def encoded(
     """Prompts as training sees them: encoded one by one, cached, joined, framed; with a small reference for each where
     the family edits and none are given.
 
-    ``begun`` is the clip whose first frame the denoiser is told of, where it is told of one; else that is noise.
+    ``side`` is that of a square, or width and height. ``begun`` is the clip whose first frame the denoiser is told of,
+    where it is told of one; else that is noise.
     """
-    framing = Framing.whole(side, side, length, family.default_fps)
+    width, height = (side, side) if isinstance(side, int) else side
+    framing = Framing.whole(width, height, length, family.default_fps)
     if family.reference_pictures[0] and not references:
         kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
         references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
@@ -136,11 +139,27 @@ def encoded(
         conditioning = family.frame(model, whole, [framing] * len(prompts), guidance)
         if begun is None:
             generator = torch.Generator().manual_seed(11)
-            blank = family.blank_conditions(model, side, side, length)
+            blank = family.blank_conditions(model, width, height, length)
             first = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in blank.items()}
         else:
             first = dict(family.encode_conditions(model, begun))
         return conditioning.joined_with({n: t.expand(len(prompts), *t.shape[1:]) for n, t in first.items()})
+
+
+def with_small_references(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Tell the pipelines of Qwen-Image-Edit to bring references to the area of this side and not of 1024, which takes
+    most of a test's time; what their language model sees stays as large as it is."""
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+
+    side, large = 64, 512
+    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
+        theirs = module.calculate_dimensions
+
+        def smaller(area: int, ratio: float, theirs: Callable[..., Any] = theirs) -> Any:
+            return theirs(side * side if area > large * large else area, ratio)
+
+        monkeypatch.setattr(module, "calculate_dimensions", smaller)
+    return side
 
 
 @dataclass
@@ -188,16 +207,15 @@ def assert_alike(ours: Any, theirs: Any, where: str) -> None:
         assert ours == theirs, where
 
 
-def beginning(record: Record) -> tuple[Image.Image, Tensor]:
-    """A picture, and a clip (1, 3, F, H, W) that begins with it."""
-    rough = torch.randint(
-        0, 256, (record.length, record.side, record.side, 3), generator=torch.Generator().manual_seed(4)
-    )
+def beginning(record: Record, size: tuple[int, int] | None = None) -> tuple[Image.Image, Tensor]:
+    """A picture, and a clip (1, 3, F, H, W) that begins with it; ``size`` is width and height."""
+    width, height = size or (record.side, record.side)
+    rough = torch.randint(0, 256, (record.length, height, width, 3), generator=torch.Generator().manual_seed(4))
     picture = Image.fromarray(rough[0].byte().numpy())
     return picture, (rough.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
 
 
-def noise_of(record: Record, family: Family, model: Model, seed: int) -> Tensor:
-    """What the pipeline draws from a seed, in the shape that the family denoises."""
-    shape = family.latent_shape(model, record.side, record.side, record.length)
+def noise_of(record: Record, family: Family, model: Model, seed: int, size: tuple[int, int] | None = None) -> Tensor:
+    """What the pipeline draws from a seed, in the shape that the family denoises; ``size`` is width and height."""
+    shape = family.latent_shape(model, *(size or (record.side, record.side)), record.length)
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))

@@ -64,6 +64,12 @@ class Record:
     which the tests write there instead; nothing else of it is touched."""
     modules: dict[str, int] = field(default_factory=dict)
     """By variant: layers of the default preset at full size, counted from the published structure."""
+    compares: bool = True
+    """Whether guidance is the plain comparison of two predictions, without anything done to it afterwards."""
+    asked: int = 1
+    """Rows that the denoiser is asked for in a step of one picture without a comparison."""
+    finish: Callable[[Path], None] | None = None
+    """What the saved base still needs, to be as the published one is."""
 
 
 def make(record: Record, folder: Path) -> Path:
@@ -73,9 +79,11 @@ def make(record: Record, folder: Path) -> Path:
         torch.manual_seed(0)
         pipe = record.build(folder / "tokenizers")
         for name, part in pipe.components.items():
-            if name in ("transformer", "unet"):
+            if name in ("transformer", "transformer_2", "unet") and part is not None:
                 _wake(part)
     pipe.save_pretrained(str(base))
+    if record.finish is not None:
+        record.finish(base)
     return base
 
 
@@ -119,7 +127,13 @@ def small_clip(kind: str, width: int, tokenizer: Any, **changes: Any) -> Any:
     return getattr(transformers, kind)(transformers.CLIPTextConfig(**(config | changes)))
 
 
-def build_sdxl(folder: Path) -> Any:
+_BETAS: dict[str, Any] = {
+    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "clip_sample": False,
+    "set_alpha_to_one": False,
+}  # fmt: skip
+
+
+def build_sdxl(folder: Path, **schedule: Any) -> Any:
     from diffusers import DDIMScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
     first, second = clip_tokenizer(folder), clip_tokenizer(folder, pad_token="!")
@@ -145,8 +159,29 @@ def build_sdxl(folder: Path) -> Any:
         tokenizer=first,
         tokenizer_2=second,
         unet=unet,
-        scheduler=DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1),
+        scheduler=DDIMScheduler(**{**_BETAS, **schedule}),
         add_watermarker=False,
+    )
+
+
+def build_sd(folder: Path, cross_attention_dim: int = 32, **schedule: Any) -> Any:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    words = clip_tokenizer(folder)
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, attention_head_dim=4, norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=cross_attention_dim,
+    )  # fmt: skip
+    return StableDiffusionPipeline(
+        vae=small_vae(4, scaling_factor=0.18215),
+        text_encoder=small_clip("CLIPTextModel", cross_attention_dim, words),
+        tokenizer=words,
+        unet=unet,
+        scheduler=DDIMScheduler(**{**_BETAS, **schedule}),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
@@ -182,14 +217,14 @@ def small_language_model(kind: str, tokenizer: Any, layers: int = 3, width: int 
     return getattr(transformers, kind)(config)
 
 
-def build_sd3(folder: Path) -> Any:
+def build_sd3(folder: Path, **changes: Any) -> Any:
     from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
     clip, t5 = clip_tokenizer(folder), t5_tokenizer(folder)
     transformer = SD3Transformer2DModel(
         sample_size=16, num_layers=3, attention_head_dim=8, num_attention_heads=4, joint_attention_dim=64,
-        caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=24, dual_attention_layers=(0,),
-        qk_norm="rms_norm",
+        caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=24,
+        **{"dual_attention_layers": (0,), "qk_norm": "rms_norm", **changes},
     )  # fmt: skip
     return StableDiffusion3Pipeline(
         transformer=transformer,
@@ -209,17 +244,17 @@ _FLUX_VAE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def build_flux(folder: Path) -> Any:
+def build_flux(folder: Path, guidance_embeds: bool = True) -> Any:
     from diffusers import FluxPipeline, FluxTransformer2DModel
 
     clip, t5 = clip_tokenizer(folder), t5_tokenizer(folder)
     transformer = FluxTransformer2DModel(
         num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
-        pooled_projection_dim=32, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
+        pooled_projection_dim=32, guidance_embeds=guidance_embeds, axes_dims_rope=(4, 6, 6),
     )  # fmt: skip
     return FluxPipeline(
         transformer=transformer,
-        scheduler=_dynamic(),
+        scheduler=_dynamic() if guidance_embeds else _flow(),
         vae=small_vae(16, **_FLUX_VAE),
         text_encoder=small_clip("CLIPTextModel", 32, clip),
         tokenizer=clip,
@@ -262,7 +297,7 @@ def build_z_image(folder: Path) -> Any:
     )
 
 
-def build_qwen_image(folder: Path) -> Any:
+def build_qwen_image(folder: Path, **changes: Any) -> Any:
     from diffusers import AutoencoderKLQwenImage, QwenImagePipeline, QwenImageTransformer2DModel
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -274,8 +309,9 @@ def build_qwen_image(folder: Path) -> Any:
     }  # fmt: skip
     vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     transformer = QwenImageTransformer2DModel(
-        num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32, axes_dims_rope=(4, 6, 6)
-    )
+        num_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32, axes_dims_rope=(4, 6, 6),
+        **changes,
+    )  # fmt: skip
     return QwenImagePipeline(
         transformer=transformer,
         scheduler=_dynamic(max_shift=0.9, max_image_seq_len=8192, shift=1.0, shift_terminal=0.02),
@@ -305,7 +341,7 @@ def build_flux_kontext(folder: Path) -> Any:
     return FluxKontextPipeline(**build_flux(folder).components)
 
 
-def _edit_parts(folder: Path) -> dict[str, Any]:
+def _edit_parts(folder: Path, **changes: Any) -> dict[str, Any]:
     """Those of Qwen-Image, with a text encoder that sees."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -324,7 +360,7 @@ def _edit_parts(folder: Path) -> dict[str, Any]:
         text_config=text, vision_config=vision, image_token_id=known["image_pad"], video_token_id=known["video_pad"],
         vision_start_token_id=known["vision_start"], vision_end_token_id=known["vision_end"],
     )  # fmt: skip
-    plain = build_qwen_image(folder).components
+    plain = build_qwen_image(folder, **changes).components
     return {
         **plain,
         "text_encoder": Qwen2_5_VLForConditionalGeneration(config),
@@ -339,10 +375,10 @@ def build_qwen_image_edit(folder: Path) -> Any:
     return QwenImageEditPipeline(**_edit_parts(folder))
 
 
-def build_qwen_image_edit_plus(folder: Path) -> Any:
+def build_qwen_image_edit_plus(folder: Path, **changes: Any) -> Any:
     from diffusers import QwenImageEditPlusPipeline
 
-    return QwenImageEditPlusPipeline(**_edit_parts(folder))
+    return QwenImageEditPlusPipeline(**_edit_parts(folder, **changes))
 
 
 def build_lumina2(folder: Path, config: dict[str, Any] = _LUMINA2) -> Any:
@@ -489,6 +525,46 @@ def build_hunyuan_video(folder: Path) -> Any:
     )
 
 
+def build_hunyuan_video_15(folder: Path) -> Any:
+    from diffusers import AutoencoderKLHunyuanVideo15, HunyuanVideo15Pipeline, HunyuanVideo15Transformer3DModel
+    from diffusers.guiders import ClassifierFreeGuidance
+    from transformers import ByT5Tokenizer, Qwen2_5_VLTextConfig, Qwen2_5_VLTextModel, T5Config, T5EncoderModel
+
+    words = qwen_tokenizer(folder)
+    text = Qwen2_5_VLTextConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0,
+        rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    )  # fmt: skip
+    glyphs = T5Config(vocab_size=384, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2, num_refiner_layers=1,
+        text_embed_dim=32, text_embed_2_dim=32, image_embed_dim=16, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return HunyuanVideo15Pipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=5.0),
+        vae=AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(16,) * 5, layers_per_block=1),
+        text_encoder=Qwen2_5_VLTextModel(text),
+        tokenizer=words,
+        text_encoder_2=T5EncoderModel(glyphs),
+        tokenizer_2=ByT5Tokenizer(),
+        guider=ClassifierFreeGuidance(guidance_scale=6.0),
+    )
+
+
+def without_tokens_that_say_nothing(call: dict[str, Any]) -> dict[str, Any]:
+    """Masked tokens of the prompt and of what is to be written, and all of a picture that is not there."""
+    call = dict(call)
+    for states, mask in (
+        ("encoder_hidden_states", "encoder_attention_mask"), ("encoder_hidden_states_2", "encoder_attention_mask_2")
+    ):  # fmt: skip
+        kept = call[mask][0].bool()
+        call |= {states: call[states][:, kept], mask: call[mask][:, kept]}
+    assert not call["image_embeds"].any()
+    return call | {"image_embeds": call["image_embeds"][:, :0]}
+
+
 def build_wan_ti2v(folder: Path) -> Any:
     from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 
@@ -511,14 +587,15 @@ def build_wan_ti2v(folder: Path) -> Any:
     )
 
 
-def build_wan_i2v(folder: Path) -> Any:
+def build_wan_i2v(folder: Path, sees: bool = True) -> Any:
+    """``sees``: through CLIP too, as 2.1 does and 2.2 does not."""
     from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanTransformer3DModel
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     words = t5_tokenizer(folder)
     transformer = WanTransformer3DModel(
         num_attention_heads=2, attention_head_dim=16, text_dim=32, freq_dim=16, ffn_dim=48, num_layers=2,
-        in_channels=36, out_channels=16, image_dim=32, added_kv_proj_dim=32,
+        in_channels=36, out_channels=16, **({"image_dim": 32, "added_kv_proj_dim": 32} if sees else {}),
     )  # fmt: skip
     eye = CLIPVisionConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=2,
@@ -529,18 +606,20 @@ def build_wan_i2v(folder: Path) -> Any:
         vae=AutoencoderKLWan(base_dim=8, num_res_blocks=1),
         text_encoder=small_t5("UMT5EncoderModel", words),
         tokenizer=words,
-        image_encoder=CLIPVisionModel(eye),
-        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        image_encoder=CLIPVisionModel(eye) if sees else None,
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+        if sees
+        else None,
     )
 
 
-def build_flux2(folder: Path) -> Any:
+def build_flux2(folder: Path, guidance_embeds: bool = False) -> Any:
     from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline, Flux2Transformer2DModel
 
     words = qwen_tokenizer(folder)
     transformer = Flux2Transformer2DModel(
         num_layers=1, num_single_layers=2, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=96,
-        timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+        timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=guidance_embeds,
     )  # fmt: skip
     vae = AutoencoderKLFlux2(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)
     vae.bn.running_mean.normal_(std=0.3)
@@ -656,6 +735,10 @@ _XL: dict[str, Any] = {
     "projection_class_embeddings_input_dim": 2816,
 }
 
+_SD1: dict[str, Any] = {"cross_attention_dim": 768}
+_SD2: dict[str, Any] = {
+    "attention_head_dim": (5, 10, 20, 20), "cross_attention_dim": 1024, "use_linear_projection": True
+}  # fmt: skip
 _SD3: dict[str, Any] = {
     "num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pooled_projection_dim": 2048,
     "pos_embed_max_size": 192,
@@ -682,6 +765,11 @@ _KLEIN9: dict[str, Any] = {
 
 # Layers of the default preset are written as blocks times layers in a block.
 _ALL_RECORDS: tuple[Record, ...] = (
+    Record(
+        "sd", "StableDiffusionPipeline", build_sd, call={"guidance_scale": 1.0},
+        full={"sd1": ("UNet2DConditionModel", _SD1), "sd2": ("UNet2DConditionModel", _SD2)},
+        modules={"sd1": 16 * 8, "sd2": 16 * 8},
+    ),
     Record(
         "sdxl", "StableDiffusionXLPipeline", build_sdxl, call={"guidance_scale": 1.0},
         full={"base": ("UNet2DConditionModel", _XL)}, modules={"base": 70 * 8},
@@ -727,7 +815,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"edit_plus": 60 * 12, "edit_2511": 60 * 12},
     ),
     Record(
-        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0},
+        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0}, compares=False,
         full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
         wide=build_wide_lumina2,
     ),
@@ -745,7 +833,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         # By this guidance the picture is that of the pass in which the halves do not hear each other.
-        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17,
+        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17, compares=False,
         call={
             "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
             "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,
@@ -762,6 +850,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
         call={"guidance_scale": 2.5, "num_frames": 9},
         full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
+    ),
+    Record(
+        "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, frames=True, length=9,
+        call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
+        full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
     ),
     Record(
         "wan_ti2v", "WanPipeline", build_wan_ti2v, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True,

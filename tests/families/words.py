@@ -56,6 +56,21 @@ def qwen_vision_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+_INSTRUCTED = (
+    "{% for message in messages %}{% for part in message['content'] %}[{{ message['role'] }}]{{ part['text'] }}"
+    "[/{{ message['role'] }}]{% endfor %}{% endfor %}"
+)
+
+
+def mistral_tokenizer(folder: Path) -> Any:
+    """Every byte a token, and instructions in the manner of Mistral: each turn is a list of parts."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2TokenizerFast
+
+    vocab = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    return Qwen2TokenizerFast(vocab=vocab, merges=[], model_max_length=131072, chat_template=_INSTRUCTED)
+
+
 def gemma_tokenizer(folder: Path) -> Any:
     from transformers import GemmaTokenizerFast
 

@@ -62,6 +62,8 @@ class Recognition:
     """Parts of a base that are there: ``denoiser``, ``vae``, ``text_encoder``."""
     parameters: int = 0
     """Of the denoiser, or of all there is."""
+    distilled: str = ""
+    """What says that it is distilled to few steps; empty when nothing does."""
 
     @property
     def is_base(self) -> bool:
@@ -179,7 +181,19 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
         quantisation=packed,
         holds=holds,
         parameters=parameters(header, body.prefix),
+        distilled=rule.distilled or _distilled({name: (said[name], "its owner says so") for name in said}, questions),
     )
+
+
+def _distilled(answers: Mapping[str, tuple[str, str]], questions: Iterable[Question]) -> str:
+    """What says that it is distilled: an answer with its reason, else a name that makes one likely."""
+    likely = {q.name: (q.suggestion, q.because) for q in questions}
+    found = (why for name, (answer, why) in {**likely, **answers}.items() if answer in _means_distilled(name))
+    return next(found, "")
+
+
+def _means_distilled(question: str) -> tuple[str, ...]:
+    return ASKS[question].distilled if question in ASKS else ()
 
 
 def _folder(header: Header, body: _Body, found: _Match | None) -> Recognition:
@@ -209,9 +223,11 @@ def _folder(header: Header, body: _Body, found: _Match | None) -> Recognition:
     evidence = (says, *told.evidence, *(f"{name}: {why}" for name, (_, why) in answered.items()))
     holds = tuple(sorted({key.partition("/")[0] for key in header.shapes}))
     confidence = told.confidence if told.confidence == THIN else OPEN if open_questions else PROVED
+    settled = any(_means_distilled(name) for name in answered)
+    distilled = _distilled(answered, ()) if settled else told.distilled
     return Recognition(
         "base", told.family, variant, title, evidence, confidence, open_questions, told.quantisation, holds,
-        told.parameters,
+        told.parameters, distilled,
     )  # fmt: skip
 
 

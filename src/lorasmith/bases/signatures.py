@@ -32,6 +32,8 @@ class Rule:
     asks: tuple[str, ...] = ()
     width: tuple[str, int] | None = None
     """Key and axis of the number that is given as evidence when no shape is tested."""
+    distilled: str = ""
+    """Why its shape alone says that it is distilled to few steps."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Ask:
     words: tuple[tuple[str, str], ...] = ()
     variants: tuple[tuple[str, str], ...] = ()
     """Answers that make it another variant than the rule's."""
+    distilled: tuple[str, ...] = ()
+    """Answers that say that it is distilled to few steps."""
 
 
 ASKS: dict[str, Ask] = {
@@ -65,12 +69,20 @@ ASKS: dict[str, Ask] = {
     "step_distilled": Ask(
         "Is it the base, or distilled to few steps? Train on the base.",
         ("base", "distilled"),
-        (("turbo", "distilled"), ("distill", "distilled"), ("lightning", "distilled"), ("base", "base")),
+        (
+            ("turbo", "distilled"),
+            ("distilled", "distilled"),
+            ("distill", "distilled"),
+            ("lightning", "distilled"),
+            ("base", "base"),
+        ),
+        distilled=("distilled",),
     ),
     "sd35_large": Ask(
         "Is it 3.5 Large, or Large Turbo, distilled to few steps? Train on Large.",
         ("large", "large-turbo"),
         (("turbo", "large-turbo"),),
+        distilled=("large-turbo",),
     ),
     "wan_expert": Ask(
         "Is it Wan 2.1, or one of the two experts of Wan 2.2 A14B (high noise, low noise)? Their tensors are alike.",
@@ -174,7 +186,15 @@ def _flux1(marks: tuple[str, ...], img: str, guidance: str) -> tuple[Rule, ...]:
             ((img, 1, 128),),
             asks=("flux1_control",),
         ),
-        Rule("flux", "schnell", "FLUX.1 schnell", (*marks, img), ((img, 1, 64),), (guidance,)),
+        Rule(
+            "flux",
+            "schnell",
+            "FLUX.1 schnell",
+            (*marks, img),
+            ((img, 1, 64),),
+            (guidance,),
+            distilled="it has no guidance built in, as schnell",
+        ),
     )
 
 

@@ -4,7 +4,8 @@ CLIP is counted exactly with the vocabulary beside this file. Other tokenizers a
 machine and the ``tokenizers`` library (it comes with the extra ``train``) can read it; else they are estimated, and the
 counter's name begins with ``~``. Nothing is downloaded.
 
-Limits are those of the families' pipelines in diffusers 0.42, less the tokens that mark start and end.
+Limits are those of the families' pipelines in diffusers 0.42, less the tokens that mark start and end and the
+instructions that a pipeline writes before a caption; those of FLUX.2 dev and Lumina are counted by their words.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Reader:
 
     title: str
     limit: int
-    """Tokens of a caption that it reads; what its own chat template takes is not counted."""
+    """Tokens of a caption that it reads; what instructions before it take is left out."""
     repositories: tuple[str, ...] = ()
     """Hugging Face repositories that hold its tokenizer, looked for in the local cache."""
     note: str = ""
@@ -46,6 +47,7 @@ class Reader:
 
 _T5: Final = ("google/t5-v1_1-xxl",)
 _FLUX1: Final = "black-forest-labs/FLUX.1-"
+_HUNYUAN15: Final = "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-"
 _ALSO_CLIP: Final = "Its CLIP encoder reads the first 75 CLIP tokens only."
 READERS: Final[dict[str, Reader]] = {
     "sd": Reader("CLIP", CLIP_LIMIT),
@@ -61,15 +63,15 @@ READERS: Final[dict[str, Reader]] = {
     "flux-kontext": Reader("T5-XXL", 511, (_FLUX1 + "Kontext-dev", *_T5), _ALSO_CLIP, "tokenizer_2"),
     "flux-schnell": Reader("T5-XXL", 255, (_FLUX1 + "schnell", *_T5), _ALSO_CLIP, "tokenizer_2"),
     "chroma": Reader("T5-XXL", 511, ("lodestones/Chroma1-HD", *_T5)),
-    "flux2": Reader("Mistral 3", 512, ("black-forest-labs/FLUX.2-dev",)),
-    "flux2-klein": Reader("Qwen3", 512, ("Qwen/Qwen3-4B", "Qwen/Qwen3-8B")),
+    "flux2": Reader("Mistral 3", 475, ("black-forest-labs/FLUX.2-dev",)),
+    "flux2-klein": Reader("Qwen3", 509, ("Qwen/Qwen3-4B", "Qwen/Qwen3-8B")),
     "qwen-image": Reader("Qwen2.5-VL", 512, ("Qwen/Qwen-Image", "Qwen/Qwen2.5-VL-7B-Instruct")),
     "qwen-image-edit": Reader("Qwen2.5-VL", 1024, ("Qwen/Qwen-Image-Edit", "Qwen/Qwen2.5-VL-7B-Instruct")),
     "qwen-image-edit-plus": Reader("Qwen2.5-VL", 1024, ("Qwen/Qwen-Image-Edit-2509", "Qwen/Qwen2.5-VL-7B-Instruct")),
     "qwen-image-21": Reader("Qwen3-VL", 1024, ("Qwen/Qwen-Image-2.1",)),
-    "z-image": Reader("Qwen3", 512, ("Tongyi-MAI/Z-Image-Turbo", "Qwen/Qwen3-4B")),
-    "krea2": Reader("Qwen3-VL", 512, ("Qwen/Qwen3-VL-4B-Instruct",)),
-    "lumina2": Reader("Gemma 2", 256, ("Alpha-VLLM/Lumina-Image-2.0", "google/gemma-2-2b")),
+    "z-image": Reader("Qwen3", 509, ("Tongyi-MAI/Z-Image-Turbo", "Qwen/Qwen3-4B")),
+    "krea2": Reader("Qwen3-VL", 507, ("Qwen/Qwen3-VL-4B-Instruct",)),
+    "lumina2": Reader("Gemma 2", 224, ("Alpha-VLLM/Lumina-Image-2.0", "google/gemma-2-2b")),
     "wan": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "google/umt5-xxl")),
     "wan_i2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers", "google/umt5-xxl")),
     "wan_ti2v": Reader("UMT5-XXL", 511, ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "google/umt5-xxl")),
@@ -77,6 +79,12 @@ READERS: Final[dict[str, Reader]] = {
     "ltx": Reader("T5-XXL", 127, ("Lightricks/LTX-Video", *_T5)),
     "ltx2": Reader("Gemma 3", 1024, ("Lightricks/LTX-2", "google/gemma-3-12b-it")),
     "hunyuan-video": Reader("LLaMA 3", 256, ("hunyuanvideo-community/HunyuanVideo",)),
+    "hunyuan-video-15": Reader(
+        "Qwen2.5-VL",
+        1000,
+        (_HUNYUAN15 + "480p_t2v", _HUNYUAN15 + "720p_t2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
+    ),
 }
 """By family name."""
 

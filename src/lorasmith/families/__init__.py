@@ -42,6 +42,11 @@ class Pretrained:
     license: str
     warning: str = ""
 
+    @property
+    def distilled(self) -> bool:
+        """Whether it paints in few steps, and is no good to train on."""
+        return self.warning.startswith("distilled")
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -164,6 +169,8 @@ class Family(ABC):
     """Whether its clips go on from a picture that is given."""
     may_begin_with_picture: ClassVar[bool] = False
     """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
+    sounds: ClassVar[bool] = False
+    """Whether its bases make sound too, which is not trained here."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -183,6 +190,9 @@ class Family(ABC):
     """Of a family whose bases may have several denoisers, each for a part of the noise levels: diffusers' name of each
     with the word that ends the names of its files. One job trains all of them, and makes an adapter for each."""
     max_prompt_tokens: ClassVar[int]
+    """Of the text encoder that reads the most; see ``tokens_read``."""
+    longest_reader: ClassVar[str] = "tokenizer"
+    """diffusers' name of that text encoder's tokenizer."""
     task: ClassVar[str] = "text to image"
     file_form: ClassVar[FileForm] = "kohya"
     """The form of the file that diffusers and the user interfaces all read."""
@@ -260,9 +270,7 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        pipe = load_pipeline(
-            base, self.pipeline_class(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts
-        )
+        pipe = load_pipeline(base, self.pipeline_kind(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts)
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
@@ -306,6 +314,12 @@ class Family(ABC):
     def pipeline_class(self, base: Base) -> str:
         """diffusers' name of the pipeline of these weights."""
         raise NotImplementedError(f"{self.name} must name its pipeline")
+
+    def pipeline_kind(self, base: Base) -> Any:
+        """The class that is called so; where it lacks what the others have, one that has it (``adaptable``)."""
+        import diffusers
+
+        return getattr(diffusers, self.pipeline_class(base))
 
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
@@ -351,6 +365,11 @@ class Family(ABC):
         """What the pipeline is called with so that it edits these pictures into one of this size."""
         raise NotImplementedError(f"{self.name} takes no reference pictures")
 
+    def tokens_read(self, pipeline: Any) -> int | None:
+        """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
+        what instructions around the prompt take; None where nothing is cut away."""
+        return self.max_prompt_tokens
+
     @abstractmethod
     def denoise(self, model: Model, noisy: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
         """The denoiser's raw prediction (noise or velocity, see ``Model.objective``), fp32 (B, C, h, w).
@@ -362,9 +381,7 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(
-            base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts
-        )
+        pipe = load_pipeline(base, self.pipeline_kind(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 

@@ -19,7 +19,15 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_scaled, encode_scaled, linear_shift, packed, picture_ids, unpacked
+from lorasmith.families.latents import (
+    decode_scaled,
+    encode_scaled,
+    linear_shift,
+    packed,
+    picture_ids,
+    unpacked,
+    without_negative,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +50,9 @@ class Flux(Family):
         Pretrained("FLUX.1 dev", "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial License"),
         Pretrained(
             "FLUX.1 schnell", "black-forest-labs/FLUX.1-schnell", "Apache-2.0",
-            "distilled to few steps: an adapter trained straight on it undoes that",
+            "distilled to few steps: train on dev, or with a training adapter",
         ),
+        Pretrained("FLUX.1 Krea dev", "black-forest-labs/FLUX.1-Krea-dev", "FLUX.1 [dev] Non-Commercial License"),
     )  # fmt: skip
     pipelines: ClassVar[frozenset[str]] = frozenset(("FluxPipeline", "FluxImg2ImgPipeline"))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -57,6 +66,7 @@ class Flux(Family):
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 1024
     max_prompt_tokens: ClassVar[int] = _TEXT_TOKENS
+    longest_reader: ClassVar[str] = "tokenizer_2"
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"
@@ -111,9 +121,8 @@ class Flux(Family):
         return "embedded" if _config(model).guidance_embeds else "none"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
-        from lorasmith.families.latents import without_negative
-
-        return without_negative(self.title, negative_prompt, scale)
+        told = without_negative(self.title, negative_prompt, scale)
+        return told | {"max_sequence_length": self.tokens_read(pipeline)}
 
     def flow_shift(self, width: int, height: int) -> float:
         return linear_shift(width * height // 256)
@@ -126,6 +135,9 @@ class Flux(Family):
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
+
+    def tokens_read(self, pipeline: Any) -> int:
+        return _TEXT_TOKENS if _has_guidance(pipeline) else _SCHNELL_TOKENS
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         schnell = model.base.header.configs.get("transformer", {}).get("guidance_embeds") is False
@@ -168,6 +180,10 @@ def predict(
         **tensors,
     )[0]
     return unpacked(prediction[:, : own.shape[1]], noisy).float()
+
+
+def _has_guidance(pipeline: Any) -> bool:
+    return bool(pipeline.transformer.config.guidance_embeds)
 
 
 def _config(model: Model) -> Any:

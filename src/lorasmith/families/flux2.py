@@ -19,6 +19,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.instructions import left_by_chat
 from lorasmith.families.latents import without_negative
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _TEXT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_o
 _FEED_FORWARD = ("ff.linear_in", "ff.linear_out", "ff_context.linear_in", "ff_context.linear_out")
 _SINGLE = ("attn.to_qkv_mlp_proj", "attn.to_out")
 _ALL = _STREAMS + _TEXT + _FEED_FORWARD + _SINGLE
+_DISTILLED = "distilled to few steps: train on its base model, whose LoRAs it takes"
 _STEPS = 50  # the schedule whose shift training takes; its makers' shift depends on the number of steps
 
 
@@ -41,6 +43,8 @@ class Flux2(Family):
         Pretrained("FLUX.2 dev", "black-forest-labs/FLUX.2-dev", "FLUX [dev] Non-Commercial License"),
         Pretrained("FLUX.2 klein base 4B", "black-forest-labs/FLUX.2-klein-base-4B", "Apache-2.0"),
         Pretrained("FLUX.2 klein base 9B", "black-forest-labs/FLUX.2-klein-base-9B", "FLUX Non-Commercial License"),
+        Pretrained("FLUX.2 klein 4B", "black-forest-labs/FLUX.2-klein-4B", "Apache-2.0", _DISTILLED),
+        Pretrained("FLUX.2 klein 9B", "black-forest-labs/FLUX.2-klein-9B", "FLUX Non-Commercial License", _DISTILLED),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("Flux2Pipeline", "Flux2KleinPipeline"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
@@ -114,6 +118,15 @@ class Flux2(Family):
         plain = type(model.extras["pipeline"])._unpatchify_latents(blocks)
         pixels: Tensor = model.vae.decode(plain.to(model.vae.dtype), return_dict=False)[0]
         return pixels.float()
+
+    def tokens_read(self, pipeline: Any) -> int:
+        if hasattr(pipeline, "system_message"):
+            from diffusers.pipelines.flux2.pipeline_flux2 import format_input
+
+            (said,) = format_input([""], pipeline.system_message)
+            return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens)
+        chat = {"add_generation_prompt": True, "enable_thinking": False}
+        return left_by_chat(pipeline.tokenizer, [{"role": "user", "content": ""}], self.max_prompt_tokens, **chat)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         states, _ = model.extras["pipeline"].encode_prompt(list(prompts))

@@ -30,7 +30,8 @@ _CROSS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
 _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 _ALL = _SELF + _CROSS + _FEED_FORWARD
 _LICENSE = "LTX-Video Open Weights License"
-_DISTILLED = "distilled to few steps: an adapter trained straight on it undoes that"
+_DISTILLED = "distilled to few steps: train on dev"
+_LATER_TOKENS = 256  # of releases from 0.9.5 on
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 # What its makers decode with where the VAE was trained to be told a noise level.
 _GRAIN = 0.15  # of a given first frame from 0.9.5 on, what diffusers leaves of noise on it so that it moves
@@ -132,10 +133,13 @@ class LTX(Family):
         pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
         return pixels.float()
 
+    def tokens_read(self, pipeline: Any) -> int:
+        return _LATER_TOKENS if _is_later(pipeline) else self.max_prompt_tokens
+
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         pipeline = model.extras["pipeline"]
         states, mask, *_ = pipeline.encode_prompt(
-            list(prompts), do_classifier_free_guidance=False, max_sequence_length=256 if _causal(model) else 128
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.tokens_read(pipeline)
         )
         return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
 
@@ -166,7 +170,11 @@ class LTX(Family):
 
 
 def _causal(model: Model) -> bool:
-    return type(model.extras["pipeline"]).__name__ == "LTXConditionPipeline"
+    return _is_later(model.extras["pipeline"])
+
+
+def _is_later(pipeline: Any) -> bool:
+    return type(pipeline).__name__ == "LTXConditionPipeline"
 
 
 def _places(noisy: Tensor, fps: Tensor) -> dict[str, Any]:

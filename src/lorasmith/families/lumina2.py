@@ -17,6 +17,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.instructions import left_by
 from lorasmith.families.latents import decode_scaled, encode_scaled
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ class Lumina2(Family):
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
+
+    def tokens_read(self, pipeline: Any) -> int:
+        return left_by(pipeline.tokenizer, f"{pipeline.system_prompt} <Prompt Start> ", self.max_prompt_tokens)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         states, mask, *_ = model.extras["pipeline"].encode_prompt(list(prompts), do_classifier_free_guidance=False)

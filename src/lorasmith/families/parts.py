@@ -42,14 +42,12 @@ def role_of(component: str) -> str:
     return "vae" if component in _DECODERS else ""
 
 
-def load_pipeline(
-    base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()
-) -> Any:
+def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()) -> Any:
     """The pipeline with the components of ``parts``; the others are None. On the CPU.
 
     Args:
         base: whose pipeline.
-        pipeline_class: diffusers' name of it.
+        kind: its class.
         parts: of ``WHOLE``.
         dtype: torch's, of the weights.
         picture_parts: components that belong to the VAE, for they look at pictures too.
@@ -57,9 +55,6 @@ def load_pipeline(
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
     """
-    import diffusers
-
-    kind = getattr(diffusers, pipeline_class)
     folder = base.path if base.layout == "folder" else base.config_folder
     if folder is None:
         raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")
@@ -74,7 +69,8 @@ def load_pipeline(
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
         given |= _own_scheduler(base)
-    given |= _processors(folder, components)
+    readers = _readers(folder, components) if "text_encoders" in parts else {}
+    given |= _processors(folder, components) | dict.fromkeys(readers)
     variants = {
         weight_variant(folder / n) for n in components if n not in given and any((folder / n).glob("*.safetensors"))
     }
@@ -85,8 +81,30 @@ def load_pipeline(
         pipe = kind.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, variant=variant, **given
         )
+    if readers:
+        pipe.register_modules(**readers)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _readers(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
+    """Of processors that stand where a tokenizer does, the tokenizer: nobody shows them pictures here, for which some
+    of them would need torchvision."""
+    from transformers import AutoTokenizer
+
+    names = [n for n, kind in components.items() if n.startswith("tokenizer") and kind.endswith("Processor")]
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            found[name] = AutoTokenizer.from_pretrained(folder / name, local_files_only=True, trust_remote_code=False)
+        except (ImportError, OSError, ValueError) as cause:
+            raise _unreadable(folder, name, cause) from cause
+    return found
+
+
+def _unreadable(folder: Path, name: str, cause: Exception) -> BaseError:
+    reason = " ".join(str(cause).split())[:200]
+    return BaseError(f"The {name} of {folder} cannot be opened: {reason}.", f"Get the folder {name} of the base again.")
 
 
 def _processors(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
@@ -95,15 +113,14 @@ def _processors(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     for name, class_name in components.items():
+        if name.startswith("tokenizer") or not class_name.endswith("Processor"):
+            continue
         known = getattr(transformers, class_name, None)
-        if class_name.endswith("Processor") and "video_processor" in getattr(known, "get_attributes", list)():
+        if "video_processor" in getattr(known, "get_attributes", list)():
             try:
                 found[name] = still_processor(folder / name, known)
             except (ImportError, OSError, ValueError) as cause:
-                reason = " ".join(str(cause).split())[:200]
-                raise BaseError(
-                    f"The {name} of {folder} cannot be opened: {reason}.", f"Get the folder {name} of the base again."
-                ) from cause
+                raise _unreadable(folder, name, cause) from cause
     return found
 
 

@@ -95,6 +95,9 @@ class QwenImage21(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_frames(model.vae, latents)[:, :3]
 
+    def tokens_read(self, pipeline: Any) -> int | None:
+        return None
+
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         states, mask, _ = model.extras["pipeline"].encode_prompt(list(prompts))
         return Conditioning({"states": states, "mask": states.new_ones(states.shape[:2]) if mask is None else mask})

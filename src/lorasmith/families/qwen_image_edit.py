@@ -38,6 +38,7 @@ class QwenImageEdit(QwenImage):
     reference_pictures: ClassVar[tuple[int, int]] = (1, 1)
     prompts_see_references: ClassVar[bool] = True
     paints_one_by_one: ClassVar[bool] = True
+    max_prompt_tokens: ClassVar[int] = 1024  # its pipeline cuts nothing; instructions longer than this are none
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"edit": 20.43})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
 
@@ -46,6 +47,9 @@ class QwenImageEdit(QwenImage):
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-edit/lora", "modelspec.implementation": "diffusers"}
+
+    def tokens_read(self, pipeline: Any) -> int | None:
+        return None
 
     def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:
         return area_size(width, height, side or _SIDE, _MULTIPLE)

@@ -34,8 +34,14 @@ class StableDiffusion(Family):
     title: ClassVar[str] = "Stable Diffusion 1.x and 2.x"
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Stable Diffusion 1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M"),
-        Pretrained("Stable Diffusion 2.1", "stabilityai/stable-diffusion-2-1", "CreativeML OpenRAIL++-M"),
-    )
+        Pretrained(
+            "Stable Diffusion 2.1", "stabilityai/stable-diffusion-2-1", "CreativeML OpenRAIL++-M", "predicts velocity"
+        ),
+        Pretrained(
+            "Stable Diffusion 2.1 base", "stabilityai/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M",
+            "for 512 px; predicts noise",
+        ),
+    )  # fmt: skip
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(_OBJECTIVES.values())
     bucket_multiple: ClassVar[int] = 64
     least_multiple: ClassVar[int] = 8
@@ -43,6 +49,7 @@ class StableDiffusion(Family):
     max_prompt_tokens: ClassVar[int] = 77
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"512 px": (3.4, 2.8)})
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
+    billions: ClassVar[Mapping[str, float]] = MappingProxyType({"sd1": 0.860, "sd2": 0.866})
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
             "max_train_steps": 1500,

@@ -45,6 +45,12 @@ class StableDiffusion3(Family):
     pretrained: ClassVar[tuple[Pretrained, ...]] = (
         Pretrained("Stable Diffusion 3.5 Medium", "stabilityai/stable-diffusion-3.5-medium", _LICENSE),
         Pretrained("Stable Diffusion 3.5 Large", "stabilityai/stable-diffusion-3.5-large", _LICENSE),
+        Pretrained(
+            "Stable Diffusion 3.5 Large Turbo",
+            "stabilityai/stable-diffusion-3.5-large-turbo",
+            _LICENSE,
+            "distilled to few steps: train on Large",
+        ),
         Pretrained("Stable Diffusion 3 Medium", "stabilityai/stable-diffusion-3-medium-diffusers", _LICENSE),
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("StableDiffusion3Pipeline",))
@@ -52,6 +58,7 @@ class StableDiffusion3(Family):
     bucket_multiple: ClassVar[int] = 64
     default_resolution: ClassVar[int] = 1024
     max_prompt_tokens: ClassVar[int] = _TEXT_TOKENS
+    longest_reader: ClassVar[str] = "tokenizer_3"
     text_encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2", "text_encoder_3")
     text_precision: ClassVar = "bf16"
     denoiser_part: ClassVar[str] = "transformer"

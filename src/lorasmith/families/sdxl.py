@@ -30,6 +30,7 @@ class SDXL(Family):
         Pretrained(
             "Illustrious XL", "OnomaAIResearch/Illustrious-xl-early-release-v0", "Fair AI Public License 1.0-SD"
         ),
+        Pretrained("Pony Diffusion V6 XL", "https://civitai.com/models/257749", "Fair AI Public License 1.0-SD"),
         Pretrained(
             "NoobAI XL v-pred", "Laxhar/noobai-XL-Vpred-1.0", "Fair AI Public License 1.0-SD", "predicts velocity"
         ),

@@ -17,6 +17,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.instructions import left_by_chat
 from lorasmith.families.latents import decode_scaled, encode_scaled, linear_shift
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class ZImage(Family):
 
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
+
+    def tokens_read(self, pipeline: Any) -> int:
+        said = [{"role": "user", "content": ""}]
+        chat = {"add_generation_prompt": True, "enable_thinking": True}
+        return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens, **chat)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         from torch import ones

@@ -83,6 +83,7 @@ def paint(
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
     pictures = open_references(request, family, home)
+    clips = clips_of(request, base, family, home)
     words = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     packed = said_of_size(base.header, base.name, words[dtype])
     if packed is not None:
@@ -106,7 +107,7 @@ def paint(
         family,
         pipe,
         adapters,
-        clips_of(request, base, family, home),
+        clips,
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
@@ -371,8 +372,11 @@ def _warn_of_cut_prompts(
     pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
 ) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    tokenizer = pipe.components.get("tokenizer") or pipe.processor.tokenizer
-    limit = min(tokenizer.model_max_length, family.max_prompt_tokens)
+    tokenizer = pipe.components.get(family.longest_reader) or pipe.processor.tokenizer
+    read = family.tokens_read(pipe)
+    if read is None:
+        return
+    limit = min(tokenizer.model_max_length, read)
     for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
         length = len(tokenizer(prompt).input_ids)
         if length > limit:

@@ -1,0 +1,162 @@
+"""What a family says of noise levels, guidance and prompts, held to published numbers and to its own pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lorasmith.bases.detection import registered_families
+from lorasmith.families import TimeSampling
+from tests.families.steps import Heard, encoded, load, noise_of, picture_of, with_small_references
+from tests.families.variants import EVERY
+
+Tiny = Callable[[str], Path]
+PROMPT = "zib, a large red star"
+SCALE = 3.0
+
+# Width, height, frames: the shift. Sources: the schedulers of the published bases (flux to krea2: a line in the number
+# of tokens, its two ends), the makers' own training or inference code where a shift depends on the size alone.
+SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
+    "flux": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15), (1024, 512, 1): 2.2330},
+    "flux_kontext": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+    "chroma": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+    "z_image": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+    "qwen_image_21": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+    "qwen_image": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9), (1024, 1024, 1): 2.0129},
+    "qwen_image_edit": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
+    "qwen_image_edit_plus": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
+    "krea2": {(256, 256, 1): math.exp(0.5), (1280, 1280, 1): math.exp(1.15), (1024, 1024, 1): 2.5},
+    # its makers' fit over tokens and steps, at 50 of these: between 0.00016927 n + 0.45666666 at 200 steps and
+    # 0.0000873809524 n + 1.89833333 at 10
+    "flux2": {(1024, 1024, 1): 7.564, (512, 512, 1): 5.4847},
+    "sd3": {(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
+    "lumina2": {(512, 512, 1): 6.0, (1024, 1024, 1): 6.0},
+    "anima": {(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
+    "wan": {(832, 480, 1): 3.0, (832, 480, 81): 3.0, (1280, 720, 81): 5.0},
+    "wan_i2v": {(832, 480, 81): 3.0, (1280, 720, 81): 5.0},
+    "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
+    "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
+    # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
+    "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
+    "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
+}
+UNIFORM = {"lumina2", "wan", "wan_i2v", "wan_ti2v"}
+PAIRS = {"wan": 12.0, "wan_i2v": 5.0}
+"""Of Wan 2.2's two experts, which are chosen by the noise level: what its makers paint with."""
+
+
+def test_every_flow_family_is_in_the_table() -> None:
+    assert set(SHIFTS) == {name for name, family in registered_families().items() if family.objectives == {"flow"}}
+
+
+@pytest.mark.parametrize("name", list(SHIFTS))
+def test_noise_levels_are_those_its_makers_use(name: str) -> None:
+    family = registered_families()[name]
+    for (width, height, frames), shift in SHIFTS[name].items():
+        assert family.clip_shift(width, height, frames) == pytest.approx(shift, rel=0.01), (width, height, frames)
+        assert family.clip_shift(height, width, frames) == pytest.approx(shift, rel=0.01)
+    density = "uniform" if name in UNIFORM else "logit_normal"
+    assert family.time_sampling == TimeSampling(density, 0.0, 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_the_shift_of_a_pair_is_its_makers(name: str) -> None:
+    family: Any = registered_families()[name]
+    both, one = (type("Model", (), {"experts": experts})() for experts in ({"transformer_2": object()}, {}))
+    assert family.shift_for(both)(832, 480, 81) == PAIRS[name]
+    assert family.shift_for(one)(832, 480, 81) == family.clip_shift(832, 480, 81)
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_guidance_is_as_it_is_said(tiny: Tiny, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called as the family has it called, the pipeline compares two prompts, or tells its denoiser a number, or does
+    neither; with a scale of 1 it never compares. What a preview makes of it is what the pipeline paints."""
+    record = EVERY[name]
+    with_small_references(monkeypatch)
+    base, family, model = load(tiny(name))
+    pipe = family.pipeline(base, dtype=torch.float32, device="cpu")
+    part = getattr(pipe, family.denoiser_part)
+    flow = model.objective == "flow"
+    times: dict[str, Any] = {"sigmas": [0.6]} if flow and record.sigmas else {"num_inference_steps": 1}
+    frames = {"num_frames": record.length} if family.frame_step else {}
+    pictures = [picture_of(n, 96, 64) for n in range(record.references)] if family.reference_pictures[1] else []
+    begin = family.reference_arguments(pictures, 64, 64) if pictures else {}
+    begin |= {"image": picture_of(9)} if record.begins else {}
+    rows: list[int] = []
+    for scale in (1.0, SCALE):
+        theirs = Heard.on(part)
+        arguments = family.sampling_arguments(pipe, [""], scale)
+        against = list(arguments.get("negative_prompt", [""]))  # some pipelines write into the list they are given
+        seed = torch.Generator().manual_seed(3)
+        size = {"width": 64, "height": 64, "generator": seed, "output_type": "latent" if record.begins else "pt"}
+        painted = pipe(prompt=[PROMPT], **size, **times, **frames, **begin, **arguments)[0]
+        rows.append(sum(_rows(call) for call in theirs.calls))
+    kind = family.guidance(model)
+    assert rows == [record.asked, record.asked * (2 if kind == "classifier_free" else 1)]
+    told = [call["guidance"] for call in theirs.calls if "guidance" in call]
+    assert bool(told) == (kind == "embedded")
+    if not (record.compares and flow) or pictures or record.begins:
+        return
+    prompts = [*against, PROMPT] if kind == "classifier_free" else [PROMPT]
+    conditioning = encoded(family, model, prompts, 64, SCALE, record.length)
+    noisy = noise_of(record, family, model, 3)
+    level = pipe.scheduler.sigmas[0].expand(len(prompts))
+    with torch.no_grad():
+        rows_of_noise = noisy.expand(len(prompts), *noisy.shape[1:])
+        without, prompted = family.denoise(model, rows_of_noise, level, conditioning)[[0, -1]].split(1)
+        guided = without + SCALE * (prompted - without) if len(prompts) > 1 else prompted
+        pixels = family.decode_latents(model, noisy - level[0] * guided)
+    painted = painted.movedim(-4, -3) if family.frame_step else painted
+    painted = painted.reshape(-1, *painted.shape[-len(pixels.shape[1:]) :])[:, :3]
+    torch.testing.assert_close((pixels / 2 + 0.5).clamp(0, 1), painted.float(), atol=2e-3, rtol=1e-3)
+
+
+def _rows(call: dict[str, Any]) -> int:
+    """How many rows a denoiser was asked for in one call."""
+    first = next(call[name] for name in ("hidden_states", "sample", "x") if name in call)
+    return len(first)
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+def test_the_limit_of_prompts_is_where_reading_ends(tiny: Tiny, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last token that counts changes what is learned, the one after it does not."""
+    _, family, model = load(tiny(name))
+    pipe = model.extras.get("pipeline")
+    limit = family.tokens_read(pipe)
+    named = {**model.tokenizers, "tokenizer": model.tokenizers.get("tokenizer")}
+    tokenizer = named.get(family.longest_reader) or pipe.processor.tokenizer  # type: ignore[union-attr]
+    _cut_where_instructions_end(pipe, tokenizer, monkeypatch)
+    read = min(limit or family.max_prompt_tokens, tokenizer.model_max_length)
+    whole = "b" * (read + 10 - len(tokenizer("b" * 10).input_ids))
+    assert len(tokenizer(whole).input_ids) == read
+    pictures = [[picture_of(0)]] if family.reference_pictures[0] else []
+    told: dict[str, dict[str, Any]] = {}
+    with torch.no_grad():
+        for end, prompt in {"b": whole, "c": whole[:-1] + "c", "bc": whole + "c", "bd": whole + "d"}.items():
+            told[end] = encoded(family, model, [prompt], 64, 1.0, references=pictures).tensors
+
+    def alike(one: str, other: str) -> bool:
+        ours, theirs = told[one], told[other]
+        return all(ours[key].shape == theirs[key].shape and torch.equal(ours[key], theirs[key]) for key in ours)
+
+    assert not alike("b", "c"), "the last token within the limit is read"
+    assert alike("bc", "bd") is (limit is not None), "the first beyond it is not, unless nothing is cut"
+
+
+def _cut_where_instructions_end(pipe: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelines that cut their instructions away by number know how many tokens they are to published tokenizers; here
+    they are told how many they are to the tiny one."""
+    from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video as hunyuan
+
+    if hasattr(pipe, "prompt_template_encode_start_idx"):
+        before = getattr(pipe, "prompt_template_encode_prefix", None) or pipe.prompt_template_encode.partition("{}")[0]
+        pipe.prompt_template_encode_start_idx = len(tokenizer(before).input_ids)
+    elif type(pipe).__name__ == "HunyuanVideoPipeline":
+        before = hunyuan.DEFAULT_PROMPT_TEMPLATE["template"].partition("{}")[0]
+        count = len(tokenizer(before, add_special_tokens=False).input_ids)
+        monkeypatch.setitem(hunyuan.DEFAULT_PROMPT_TEMPLATE, "crop_start", count)
