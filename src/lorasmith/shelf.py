@@ -204,13 +204,13 @@ class Shelf:
 
         Args:
             folders: where to look; left out, at the usual places of those programs.
-            add: whether to remember the bases found.
+            add: whether to remember the bases found, and the parts of which bases are put together.
             progress: called with the number of files and the name of each.
 
         Raises:
             BaseError: a folder is not there.
         """
-        from lorasmith.bases.scanning import Place, places_of, scan, usual_places
+        from lorasmith.bases.scanning import Place, places_of, scan, usual_places, worth_keeping
 
         places: list[Place] = []
         for folder in folders:
@@ -224,7 +224,7 @@ class Shelf:
         sightings = tuple(scan(places, progress))
         added: list[RegisteredBase] = []
         for sighting in sightings if add else ():
-            if sighting.header is not None and sighting.found is not None and sighting.found.is_base:
+            if sighting.header is not None and sighting.found is not None and worth_keeping(sighting.found):
                 record, new = self._registry.add(sighting.header, sighting.found, name=sighting.name)
                 added += [record] if new else []
         return ScanResult(tuple(place.path for place in places), sightings, tuple(added))
