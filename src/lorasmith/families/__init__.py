@@ -359,9 +359,10 @@ class Family(ABC):
         """What the pipeline is called with so that it edits these pictures into one of this size."""
         raise NotImplementedError(f"{self.name} takes no reference pictures")
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
-        what instructions around the prompt take; None where nothing is cut away."""
+        what instructions around the prompt take; None where nothing is cut away. Of the pipeline the text encoders may be
+        all that is loaded."""
         return self.max_prompt_tokens
 
     @abstractmethod

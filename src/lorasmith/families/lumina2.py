@@ -108,7 +108,7 @@ class Lumina2(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         return left_by(pipeline.tokenizer, f"{pipeline.system_prompt} <Prompt Start> ", self.max_prompt_tokens)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:

@@ -100,7 +100,7 @@ class ZImage(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         said = [{"role": "user", "content": ""}]
         chat = {"add_generation_prompt": True, "enable_thinking": True}
         return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens, **chat)

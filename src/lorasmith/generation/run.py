@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lorasmith.bases.quantised import said_of_size
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.families.instructions import unread
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
 from lorasmith.generation.clips import clips_of, write_clip
@@ -96,7 +97,7 @@ def paint(
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
     references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))
     adapters = load_adapters(pipe, family, references, home)
-    _warn_of_cut_prompts(pipe, family, plan, request.negative_prompt, emit)
+    _warn_of_cut_prompts(pipe, base, family, plan, request.negative_prompt, emit)
     (out / _PICTURES).mkdir(parents=True, exist_ok=True)
 
     emit(Phase("generating"))
@@ -368,20 +369,9 @@ def _base_hash(base: Base) -> str:
 
 
 def _warn_of_cut_prompts(
-    pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
+    pipe: Any, base: Base, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
 ) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    tokenizer = pipe.components.get(family.longest_reader) or pipe.processor.tokenizer
-    read = family.tokens_read(pipe)
-    if read is None:
-        return
-    limit = min(tokenizer.model_max_length, read)
-    for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
-        length = len(tokenizer(prompt).input_ids)
-        if length > limit:
-            emit(
-                Notice(
-                    f"The prompt '{prompt[:60]}…' has {length} tokens; the last {length - limit} are not read.",
-                    "Shorten it.",
-                )
-            )
+    prompts = [*(picture.prompt for picture in plan), negative_prompt]
+    for prompt, (length, beyond) in unread(family, base, pipe, pipe.components, prompts).items():
+        emit(Notice(f"The prompt '{prompt[:60]}…' has {length} tokens; the last {beyond} are not read.", "Shorten it."))
