@@ -85,7 +85,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
     refuse_idle(who, family, own, config, family.lacks_of(base))
-    refuse_uneven(config.data.resolution, config.data.buckets, family)
+    refuse_uneven(config.data.resolution or family.default_resolution, config.data.buckets, family)
     refuse_unweighed(version, config)
     refuse_unpaired(version, family)
     frames_of(config, family)

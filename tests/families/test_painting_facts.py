@@ -66,6 +66,23 @@ PAIRS = {"wan": 12.0, "wan_i2v": 5.0}
 """Of Wan 2.2's two experts, which are chosen by the noise level: what its makers paint with."""
 
 
+# What bases are painted with when nobody says otherwise, by their model cards and pipelines; where a pipeline adds the
+# difference on top of the prompted prediction (Z-Image, Krea 2) it is told one less.
+GUIDANCE = {
+    "sd": 7.0, "sdxl": 7.0, "sd3": 4.5, "flux": 3.5, "flux_kontext": 2.5, "chroma": 5.0, "flux2": 4.0, "z_image": 5.0,
+    "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
+    "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
+    "hunyuan_video": 6.0,
+}  # fmt: skip
+
+
+def test_bases_are_painted_with_what_their_makers_use() -> None:
+    families = registered_families()
+    assert {name: family.painting_guidance() for name, family in families.items()} == GUIDANCE
+    for name, family in families.items():  # previews in training too, where the family says so
+        assert family.defaults.get("sample", {}).get("guidance_scale", GUIDANCE[name]) == GUIDANCE[name]
+
+
 def test_every_flow_family_is_in_the_table() -> None:
     assert set(SHIFTS) == {name for name, family in registered_families().items() if family.objectives == {"flow"}}
 

@@ -14,12 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from lorasmith.bases.header import Header, Layout
 from lorasmith.config import layer
 from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
+from lorasmith.families.gaps import lacking as lacking
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +32,9 @@ FileForm = Literal["kohya", "peft"]
 folded into the numbers, because programs that read such names read no alpha beside them."""
 Guidance = Literal["classifier_free", "embedded", "none"]
 """How a base is made to follow a prompt: by comparing with another prompt, by being told a number, or not at all."""
+
+
+_USUAL_GUIDANCE: Final = 7.0
 
 
 @dataclass(frozen=True)
@@ -361,8 +365,8 @@ class Family(ABC):
 
     def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
-        what instructions around the prompt take; None where nothing is cut away. Of the pipeline the text encoders may be
-        all that is loaded."""
+        what instructions around the prompt take; None where nothing is cut away. Of the pipeline only the text encoders
+        may be loaded."""
         return self.max_prompt_tokens
 
     @abstractmethod
@@ -417,6 +421,10 @@ class Family(ABC):
             ConfigError: there is a negative prompt and this base cannot take one.
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def painting_guidance(self) -> float:
+        """The scale that its bases are painted with when nobody says otherwise."""
+        return float(self.defaults.get("sample", {}).get("guidance_scale", _USUAL_GUIDANCE))
 
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
@@ -491,30 +499,3 @@ class Family(ABC):
     def defaults_for(self, base: Base) -> dict[str, Any]:
         """``defaults`` as they are right for these weights, the native resolution among them."""
         return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
-
-
-def lacking(family: Family) -> dict[str, str]:
-    """Config keys that a family does not use, with the reason: its own, and those of the objectives it has not."""
-    found: dict[str, str] = {}
-    if family.objectives == {"flow"}:
-        why = "it learns by flow matching, whose noise levels have no such weight"
-        found |= {
-            "objective.min_snr_gamma": why,
-            "objective.noise_offset": "its noise must stay plain: it is part of the target",
-        }
-    if "flow" not in family.objectives:
-        why = "only flow families have it"
-        found |= dict.fromkeys(
-            ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
-        )
-    if not family.reference_pictures[1]:
-        found["data.reference_resolution"] = "it takes no reference pictures"
-    if not family.frame_step:
-        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
-    if not family.may_begin_with_picture:
-        why = "every clip begins with its first frame" if family.begins_with_picture else "its clips begin with noise"
-        found |= dict.fromkeys(("data.first_frame_conditioning", "sample.first_frame"), why)
-    if not family.text_encoder_targets:
-        why = "its text encoder is a large language model that stays as it is"
-        found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
-    return found | dict(family.lacks)

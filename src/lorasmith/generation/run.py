@@ -80,6 +80,7 @@ def paint(
     import torch
 
     started = time.monotonic()
+    scale = family.painting_guidance() if request.guidance_scale is None else request.guidance_scale
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
@@ -105,6 +106,7 @@ def paint(
     painter = _Painter(
         request,
         family,
+        scale,
         pipe,
         adapters,
         clips_of(request, base, family, home),
@@ -112,7 +114,7 @@ def paint(
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
     rate = fps if request.frames > 1 else None
-    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
+    facts = _FactsWriter(request, scale, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
@@ -151,6 +153,7 @@ class _Painter:
 
     request: GenerateRequest
     family: Family
+    scale: float
     pipe: Any
     adapters: dict[str, LoadedAdapter]
     clips: Mapping[str, Any]
@@ -170,9 +173,7 @@ class _Painter:
         self.clock.begin(len(batch))
         try:
             with torch.inference_mode():
-                guided = self.family.sampling_arguments(
-                    self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
-                )
+                guided = self.family.sampling_arguments(self.pipe, [request.negative_prompt] * len(batch), self.scale)
                 if request.guidance_rescale:
                     guided["guidance_rescale"] = request.guidance_rescale
                 pixels = self.pipe(
@@ -245,6 +246,7 @@ class _FactsWriter:
     def __init__(
         self,
         request: GenerateRequest,
+        scale: float,
         base: Base,
         pipe: Any,
         adapters: Mapping[str, LoadedAdapter],
@@ -252,7 +254,7 @@ class _FactsWriter:
         home: Path,
         fps: float | None,
     ) -> None:
-        self._home, self._fps = home, fps
+        self._home, self._fps, self._scale = home, fps, scale
         self._request, self._base, self._adapters = request, base, adapters
         self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
         self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
@@ -265,7 +267,7 @@ class _FactsWriter:
             negative_prompt=self._request.negative_prompt,
             seed=picture.seed,
             steps=self._request.steps,
-            guidance_scale=self._request.guidance_scale,
+            guidance_scale=self._scale,
             guidance_rescale=self._request.guidance_rescale,
             scheduler=self._scheduler,
             width=image.width,
