@@ -81,6 +81,13 @@ def test_musubi_repeats_no_frame_of_a_slow_clip(store: DatasetStore) -> None:
     assert seen.outcome == "skipped" and "below that of the model" in notes(seen)["clip_short"]
 
 
+def test_musubi_takes_a_clip_below_16_frames_as_it_lies(store: DatasetStore) -> None:
+    (seen,) = see(store, "musubi", moving("a.gif", 18, 12.0))
+    assert seen.frames == (tuple(range(17)),) and "1.3 times as fast" in notes(seen)["clip_speed"]
+    (still,) = see(store, "musubi", moving("b.mp4", 3, 16.0))
+    assert "nothing of its motion" in notes(still)["clip_short"] and "clip_cut" not in notes(still)
+
+
 def test_diffusion_pipe_takes_the_longest_bucket_it_fills(store: DatasetStore) -> None:
     long, short = see(store, "diffusion_pipe", moving("a.mp4", 60, 30.0), moving("b.mp4", 6, 30.0),
                       settings=EyeSettings(frames=17))  # fmt: skip
@@ -181,8 +188,9 @@ def test_a_strip_shows_the_frames_that_are_trained(shades: tuple[DatasetStore, I
     (seen,) = see(store, "musubi", item, resolution=64)
     assert picks(seen) == [0, 10, 21, 32]
     sheet = strip(seen, store.open_frames(item, picks(seen)))
-    assert sheet.size == (4 * 64 + 3 * 8, 64)
-    assert [int(np.asarray(sheet)[32, 32 + 72 * n, 0]) for n in range(4)] == [0, 60, 126, 192]
+    assert sheet.size == (2 * 64 + 8, 2 * 64 + 8)
+    places = [(32, 32), (32, 104), (104, 32), (104, 104)]
+    assert [int(np.asarray(sheet)[place][0]) for place in places] == [0, 60, 126, 192]
     (dropped,) = see(store, "musubi", item, resolution=64, settings=EyeSettings(frames=81))
     with pytest.raises(DatasetError, match="nothing to draw"):
         strip(dropped, iter(()))

@@ -95,7 +95,9 @@ def _lora(module: Module, read: Read, weight: Array | None) -> Factors:
         mid = read("mid")
         down = np.tensordot(mid, down.reshape(down.shape[0], -1), axes=([1], [0])).transpose(0, 3, 1, 2)
     flat = np.ascontiguousarray(down.reshape(down.shape[0], -1), dtype=np.float32)
-    return Factors((up * np.float32(scale_of(module, read))).astype(np.float32), flat, layer)
+    scale = scale_of(module, read)
+    scaled = up if scale == 1 else up * np.float32(scale)
+    return Factors(scaled.astype(np.float32, copy=False), flat, layer)
 
 
 def _loha(module: Module, read: Read, weight: Array | None) -> Factors:

@@ -18,7 +18,8 @@ _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
 INDEXES = ("model_index.json", "modular_model_index.json")
 """Names of the index of a diffusers folder; the second of modular pipelines."""
-_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor")
+_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor", "guider")
+_OF_BYTES = "ByT5Tokenizer"  # whose words are the 256 bytes
 
 
 def read_header(path: Path) -> Header:
@@ -62,7 +63,8 @@ def _read_folder(path: Path) -> Header:
             raise BaseError(
                 f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it."
             )
-        if "tokenizer" in part and not has_vocabulary(folder):
+        of_bytes = configs.get(part, {}).get("tokenizer_class") == _OF_BYTES
+        if "tokenizer" in part and not of_bytes and not has_vocabulary(folder):
             raise BaseError(
                 f"'{part}' of {path.name} has no vocabulary.",
                 "Download its vocab.json and merges.txt, or tokenizer.json.",

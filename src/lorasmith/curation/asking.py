@@ -171,6 +171,10 @@ class Asking:
         found = ThumbnailStore(self.home).of([sha256], self._store.blob_path, side)
         return base64.b64decode(found[sha256].data) if sha256 in found else None
 
+    def holds_picture(self, sha256: str) -> bool:
+        """Whether the bytes of a picture are here, by their SHA-256."""
+        return self._store.holds(sha256)
+
     def picture(self, sha256: str) -> Path:
         """Where the bytes of a picture lie, by their SHA-256.
 
@@ -181,6 +185,22 @@ class Asking:
         if not path.is_file():
             raise DatasetError(f"There is no picture {sha256[:12]}.", "Look at the dataset's pictures again.")
         return path
+
+    def shown_clip(self, version: Reference, name: str) -> Path:
+        """A small WebM of a clip that every browser plays, as far as 30 seconds; it is kept in the home.
+
+        Raises:
+            DatasetError: it is no clip or an animated picture, or its video is missing or damaged.
+            EnvironmentProblem: there is no ffmpeg.
+        """
+        from lorasmith.datasets.clips.showing import shown_clip
+        from lorasmith.datasets.clips.words import how_to_read
+
+        item = next((item for item in self.version(version).items if item.name == name), None)
+        if item is None or item.clip is None:
+            raise DatasetError(f"There is no clip '{name}'.", "Look at the dataset again.")
+        path = self.picture(item.clip.video)
+        return shown_clip(path, item.clip, self.home / "shown", how_to_read(item)[1])
 
     def statistics(self, version: Reference, lens: Lens | None = None) -> Statistics:
         """Counts, lengths, tags, shapes and files in figures."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorasmith.datasets.headers import DamagedHeaderError, read_header
+from lorasmith.datasets.manifest import blobs_of
 from lorasmith.datasets.objects import DamagedObjectError
 from lorasmith.datasets.pieces import items_of, names_in
 from lorasmith.datasets.versions import VersionFiles
@@ -83,8 +84,7 @@ class Holders:
                 pieces = [one for one in names_in(self._files.pieces.read(header.root)) if one not in known.pieces]
                 for piece in pieces:
                     for item in items_of(self._files.pieces.read(piece)):
-                        found = (item.image, item.original, item.mask)
-                        known.pictures.update(bytes.fromhex(one) for one in found if one)
+                        known.pictures.update(bytes.fromhex(one) for one in blobs_of(item))
                 known.pieces.update(pieces)
             except (DamagedHeaderError, DamagedObjectError, ValueError, OSError):
                 continue  # nobody sees what cannot be read; whoever opens it is told so

@@ -173,6 +173,8 @@ class Family(ABC):
     """Whether its clips go on from a picture that is given."""
     may_begin_with_picture: ClassVar[bool] = False
     """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
+    sounds: ClassVar[bool] = False
+    """Whether its bases make sound too, which is not trained here."""
     default_resolution: ClassVar[int]
     defaults: ClassVar[Mapping[str, Any]]
     """A tree laid under the user's ``TrainConfig`` values."""
@@ -272,9 +274,7 @@ class Family(ABC):
         """
         from lorasmith.families.parts import load_pipeline
 
-        pipe = load_pipeline(
-            base, self.pipeline_class(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts
-        )
+        pipe = load_pipeline(base, self.pipeline_kind(base), parts=parts, dtype=dtype, picture_parts=self.picture_parts)
         for part in pipe.components.values():
             if hasattr(part, "requires_grad_"):
                 part.requires_grad_(False).eval().to(device=device)
@@ -318,6 +318,12 @@ class Family(ABC):
     def pipeline_class(self, base: Base) -> str:
         """diffusers' name of the pipeline of these weights."""
         raise NotImplementedError(f"{self.name} must name its pipeline")
+
+    def pipeline_kind(self, base: Base) -> Any:
+        """The class that is called so; where it lacks what the others have, one that has it (``adaptable``)."""
+        import diffusers
+
+        return getattr(diffusers, self.pipeline_class(base))
 
     @abstractmethod
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
@@ -380,9 +386,7 @@ class Family(ABC):
         """The diffusers pipeline of these weights, plain and whole, for previews, generation and certificates."""
         from lorasmith.families.parts import WHOLE, load_pipeline
 
-        pipe = load_pipeline(
-            base, self.pipeline_class(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts
-        )
+        pipe = load_pipeline(base, self.pipeline_kind(base), parts=WHOLE, dtype=dtype, picture_parts=self.picture_parts)
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)
 

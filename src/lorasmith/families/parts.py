@@ -42,14 +42,12 @@ def role_of(component: str) -> str:
     return "vae" if component in _DECODERS else ""
 
 
-def load_pipeline(
-    base: Base, pipeline_class: str, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()
-) -> Any:
+def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, picture_parts: Sequence[str] = ()) -> Any:
     """The pipeline with the components of ``parts``; the others are None. On the CPU.
 
     Args:
         base: whose pipeline.
-        pipeline_class: diffusers' name of it.
+        kind: its class.
         parts: of ``WHOLE``.
         dtype: torch's, of the weights.
         picture_parts: components that belong to the VAE, for they look at pictures too.
@@ -57,9 +55,6 @@ def load_pipeline(
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
     """
-    import diffusers
-
-    kind = getattr(diffusers, pipeline_class)
     folder = base.path if base.layout == "folder" else base.config_folder
     if folder is None:
         raise BaseError(f"No configs are known for {base.path.name}.", "Open it with lorasmith.bases.open_base.")

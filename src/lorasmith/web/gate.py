@@ -42,8 +42,9 @@ OPEN: Final = frozenset({"/enter", "/login", "/health"})
 SHOWN: Final = ("/shared/", "/public/")
 """Paths below these are answered to nobody in particular, who sees what a link or its owner lets everybody see."""
 POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
 )
 UPLOADS: Final = ("/api/uploads", "/import", "/models/import")
 """Paths below these take files and have limits of their own."""

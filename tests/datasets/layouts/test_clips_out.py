@@ -113,6 +113,17 @@ def test_musubi_is_told_rate_and_length_of_each(home: tuple[DatasetStore, Datase
     assert len(lines) == 4 and "images" not in {key for one in videos for key in one}
 
 
+def test_musubi_is_told_no_rate_that_it_would_drop_a_clip_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/slow.webp").write_bytes(animated_webp(shades(18), 12.0))
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", name="slow", clips=True)
+    exported = layouts.export(version, store, "musubi", tmp_path / "out")
+    (dataset,) = tomllib.loads((tmp_path / "out/dataset.toml").read_text("utf-8"))["datasets"]
+    assert "source_fps" not in dataset and dataset["target_frames"] == [17]
+    assert any(loss.what == "rate" and "set_rate helps" in loss.sentence for loss in exported.losses)
+
+
 def test_the_others_get_their_settings(home: tuple[DatasetStore, DatasetVersion], tmp_path: Path) -> None:
     store, version = home
     for name in TRAINERS:

@@ -15,7 +15,16 @@ from typing import Literal
 
 import numpy as np
 
-from lorasmith.adapters.algebra import Factors, inner, joined, leading, sketched, squared_norm, squared_norms
+from lorasmith.adapters.algebra import (
+    Factors,
+    grams_of,
+    inner,
+    joined,
+    leading,
+    sketched,
+    squared_norm,
+    squared_norms,
+)
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
@@ -253,30 +262,34 @@ def _layer(
     base: Weights | None,
     dtype: str,
 ) -> tuple[Written, _Tally]:
+    weights = [weight for _, weight in present]
+
     def parts() -> list[Factors]:
-        found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
+        found = [adapter.layer_factors(adapter.layers[name], base) for adapter, _ in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
         if len(shapes) > 1:
             raise AdapterError(f"{name[1]} has another shape in each file: {sorted(shapes)}.", "Their bases differ.")
         return found
 
     if way.method == "sum" and way.rank is None:
-        left = _Tally(*squared_norms(parts())) if any(weight < 0 for _, weight in present) else _Tally()
+        left = _Tally(*squared_norms(parts(), weights)) if min(weights) < 0 else _Tally()
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
-        return Written(total, layer, lambda: joined(parts())), left
+        return Written(total, layer, lambda: joined(parts(), weights)), left
     found = parts()
-    sums = squared_norms(found)
-    whole = joined(found)
+    whole = joined(found, weights)
+    grams = grams_of(whole)
+    sums = squared_norms(found, weights, whole, grams)
     rank = min(way.rank or whole.rank, *_sides(whole))
     if way.method == "sum":
-        made = leading(whole, rank)
-        squared = squared_norm(made)
+        made = leading(whole, rank, grams)
+        squared = squared_norms([made])[1]
         tally = _Tally(*sums, squared, squared)  # a projection: what is cut off stands at right angles to it
     else:
         seed = way.seed + zlib.crc32(name[1].encode())
-        made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
+        deltas = [part.scaled(weight).product() for part, weight in zip(found, weights, strict=True)]
+        made = sketched(_pruned(deltas, way, seed), whole.layer, rank)
         tally = _Tally(*sums, squared_norm(made), inner(made, whole))
     held = Held(made, dtype, name[1])
     return Written(rank, made.layer, held.take), tally

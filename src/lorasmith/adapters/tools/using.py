@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ _COMFYUI: Final[dict[str, _Loader]] = {
     "ltx": _Loader(_clip("ltxv"), "EmptyLTXVLatentVideo", 768),
 }
 _WHOLE: Final = ("sd", "sdxl")
+_FAMILY_KEY: Final = "lorasmith.family"
+_NO_LOADER, _UNLOADED = ("hunyuan_video", "1.5"), "hunyuan_video_15"
 _A1111: Final = ("sd", "sdxl")
 
 
@@ -141,7 +144,11 @@ def use(
     text = ", ".join([*words, *([prompt] if prompt and prompt not in words else [])]) or "a photo"
     tags = " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in loras)
     a1111 = f"{text} {tags}" if like in _A1111 else ""
-    code = _diffusers(loras, named, base, text, beside)
+    code = (
+        _through_transformer(loras, base, text, beside)
+        if any(map(_into_transformer, adapters))
+        else _diffusers(loras, named, base, text, beside)
+    )
     return Usage(
         family=named,
         prompt=text,
@@ -253,6 +260,29 @@ def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str, bes
         "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")'])
         + "\n"
     )
+
+
+def _into_transformer(adapter: OpenAdapter) -> bool:
+    """Whether it is of HunyuanVideo 1.5, whose pipeline in diffusers 0.42 loads no LoRA."""
+    kind = adapter.kind
+    return (kind.family, kind.variant) == _NO_LOADER or adapter.file.metadata.get(_FAMILY_KEY, "") == _UNLOADED
+
+
+def _through_transformer(loras: Sequence[Chosen], base: str, prompt: str, beside: bool) -> str:
+    """The pipeline's transformer takes a file in diffusers' names, after conversion."""
+    weights = f"{base or 'the base, a folder or repository'!r}"
+    lines = ["# This pipeline of diffusers loads no LoRA; its transformer does, under diffusers' names. First, once:"]
+    lines += [
+        f"#   lorasmith lora convert {shlex.quote(one.path.stem)} --dialect peft --only-for diffusers" for one in loras
+    ]
+    lines += ["import torch", "from diffusers import HunyuanVideo15Pipeline", ""]
+    lines.append(f"pipe = HunyuanVideo15Pipeline.from_pretrained({weights}, torch_dtype=torch.bfloat16)")
+    names = [_identifier(one.path.stem) for one in loras]
+    for one, name in zip(loras, names, strict=True):
+        folder, file = "." if beside else str(one.path.parent), f"{one.path.stem}-peft.safetensors"
+        lines.append(f"pipe.transformer.load_lora_adapter({folder!r}, weight_name={file!r}, adapter_name={name!r})")
+    lines.append(f"pipe.transformer.set_adapters({names!r}, {[one.strength for one in loras]!r})")
+    return "\n".join([*lines, 'pipe.to("cuda")', f"frames = pipe({prompt!r}, num_frames=33).frames[0]"]) + "\n"
 
 
 def _identifier(name: str) -> str:

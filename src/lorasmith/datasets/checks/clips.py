@@ -1,4 +1,4 @@
-"""V1-V6: clips, and what of them a family of clips shows."""
+"""V1-V7: clips, and what of them a family of clips shows."""
 
 from __future__ import annotations
 
@@ -80,6 +80,11 @@ def _stills(context: CheckContext) -> Iterator[Found]:
     yield from found(names, "{n} {is a clip|are clips}, of which {word} trains the first frame.", word=word)
 
 
+def _heard(context: CheckContext) -> Iterator[Found]:
+    names = with_transform(context, "sound")
+    yield from found(names, "{n} {has|have} sound, which stays in {its|their} file and is not trained.")
+
+
 CHECKS: Final = (
     Check(
         "V1", "warning", "clips too short to move",
@@ -113,5 +118,11 @@ CHECKS: Final = (
         "V6", "info", "clips for a family of pictures",
         "What moves is not learned.", "The family takes no frames.",
         "Choose a family of clips, such as Wan, if they shall move.", _stills,
+    ),
+    Check(
+        "V7", "info", "clips with sound",
+        "What is heard is not learned, of a family that sounds (LTX-2) either: its adapter changes what is seen alone.",
+        "The ledger of the import.",
+        "Nothing, if the picture is what matters; captions need not say what is heard.", _heard,
     ),
 )  # fmt: skip

@@ -72,12 +72,7 @@ class Lorasmith(TrainerEye):
         item = Item(name="", image=_NO_BLOB, original=_NO_BLOB, width=clip.width, height=clip.height, clip=clip)
         table = ((clip.width, clip.height),)
         windows = [placed.numbers(clip) for placed in windows_of(item, place_in(item, table[0]), settings.clips)]
-        notes: tuple[Note, ...] = ()
-        if len(windows[0]) == 1:
-            notes = (
-                Note("clip_short", "warning", "It is too short for two positions of latents: a still is trained."),
-            )
-        return shown(clip, windows, settings.clips.fps, notes)
+        return shown(clip, windows, settings.clips.fps)
 
     def see_caption(self, file: CaptionFile, settings: EyeSettings) -> SeenCaption:
         if file.content is None:

@@ -46,6 +46,11 @@ def dropped(sentence: str) -> SeenFrames:
 def shown(clip: Clip, windows: Sequence[Sequence[int]], rate: float, notes: Sequence[Note] = ()) -> SeenFrames:
     """A clip of which these windows are trained by a model of ``rate`` frames a second, with what follows from it."""
     found = tuple(tuple(window) for window in windows)
+    if all(len(window) == 1 for window in found):
+        from lorasmith.datasets.eyes import Note
+
+        still = Note("clip_short", "warning", "One frame of it is shown at once: nothing of its motion is learned.")
+        return SeenFrames(found, (*notes, still))
     return SeenFrames(found, (*notes, *_unseen(clip, found), *_speed(clip, found, rate)))
 
 

@@ -73,13 +73,14 @@ class Musubi(TrainerEye):
 
     def see_clip(self, clip: Clip, settings: EyeSettings) -> SeenFrames:
         rate = self.rate(settings)
-        wanted = settings.frames or window_of(clip, USUAL_RATE)
+        told = clip.fps >= USUAL_RATE  # slower ones are exported without source_fps: they would all be left out
+        wanted = settings.frames or window_of(clip, USUAL_RATE if told else None)
         wanted = (wanted - 1) // 4 * 4 + 1
         kept: list[int] = []
         position, last = 0.0, -1
         for number in range(clip.frames):  # as it decodes: positions are added up, and the head ends by position
             target = int(position)
-            position += rate / clip.fps
+            position += rate / clip.fps if told else 1.0
             if target == last:
                 continue
             last = target
@@ -88,9 +89,10 @@ class Musubi(TrainerEye):
             kept.append(number)
         if len(kept) < wanted:
             slow = " Its own rate is below that of the model, and no frame is repeated." if clip.fps < rate else ""
+            at = f" at {rate:g} a second" if told else ""
             return dropped(
-                f"It gives {len(kept)} frames at {rate:g} a second where {wanted} are asked for: {self.title} leaves "
-                f"it out and does not say so.{slow}"
+                f"It gives {len(kept)} frames{at} where {wanted} are asked for: {self.title} leaves it out and does "
+                f"not say so.{slow}"
             )
         return shown(clip, [kept[:wanted]], rate)
 

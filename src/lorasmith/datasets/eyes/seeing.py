@@ -6,6 +6,7 @@ meant; ``render`` draws the very pixels, so that people can look instead of read
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -265,14 +266,14 @@ def render(seen: Seen, *, meant: bool = False) -> Image.Image:
 
 
 def picks(seen: Seen) -> list[int]:
-    """A few frames of the first window of a clip, its first and last among them, to be put side by side."""
+    """A few frames of the first window of a clip, its first and last among them."""
     window = sorted(seen.frames[0])
     count = min(_PICKED, len(window))
     return [window[number * (len(window) - 1) // max(1, count - 1)] for number in range(count)]
 
 
 def strip(seen: Seen, frames: Iterable[Image.Image]) -> Image.Image:
-    """Frames of a clip (of ``picks``) as they would be trained, side by side.
+    """Frames of a clip (of ``picks``) as they would be trained, two in a row.
 
     Raises:
         DatasetError: the trainer never trains it.
@@ -280,10 +281,11 @@ def strip(seen: Seen, frames: Iterable[Image.Image]) -> Image.Image:
     if seen.fit is None:
         return render(seen)  # which says why there is nothing
     trained = [seen.fit.apply(frame) for frame in frames]
-    width, height = seen.fit.target
-    sheet = Image.new("RGB", (len(trained) * (width + _GAP) - _GAP, height), _GROUND)
+    width, height = (side + _GAP for side in seen.fit.target)
+    across = min(2, len(trained))
+    sheet = Image.new("RGB", (across * width - _GAP, math.ceil(len(trained) / across) * height - _GAP), _GROUND)
     for number, frame in enumerate(trained):
-        sheet.paste(frame, (number * (width + _GAP), 0))
+        sheet.paste(frame, (number % across * width, number // across * height))
     return sheet
 
 

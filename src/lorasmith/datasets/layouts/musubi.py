@@ -79,6 +79,11 @@ class Musubi(Layout):
         aside = version.model_copy(update={"items": tuple(i for i in version.items if i.role != "train")})
         return [
             *clips_made_anew(version),
+            *losing.loss(
+                "rate",
+                losing.where(version, lambda item: item.clip is not None and item.clip.fps < _FPS),
+                "slower than 16 frames a second, which musubi-tuner cannot fill up: they run faster; set_rate helps.",
+            ),
             *losing.text_files(aside),
             *losing.lines(version, "musubi-tuner takes the lines for one caption with line breaks, not for variants."),
             *losing.masks(version, "musubi-tuner"),
@@ -121,8 +126,11 @@ class Musubi(Layout):
                 place = "image_jsonl_file" if clip is None else "video_jsonl_file"
                 values: dict[str, TomlValue] = {place: f"{export.root}/{listing}", "cache_directory": cache}
                 values["num_repeats"] = group.repeats
-                if clip is not None:  # its own rate: without it, frames are taken as if they had the model's
+                if clip is not None:
                     values |= {"target_frames": (_window(group.items[0]),), "frame_extraction": "head"}
+                if clip is not None and clip.fps >= _FPS:
+                    # Without it frames are taken as if they had the model's rate, and with it clips that are slower
+                    # than the model are left out, for no frame is repeated.
                     values["source_fps"] = float(round(clip.fps, _DIGITS))
                 toml += ["", "[[datasets]]", *toml_lines(values)]
         export.text("dataset.toml", "\n".join(toml) + "\n")
@@ -142,7 +150,9 @@ def _rate_and_length(item: Item) -> str:
 
 
 def _window(item: Item) -> int:
-    return window_of(item.clip, _FPS) if item.clip is not None else 1
+    if item.clip is None:
+        return 1
+    return window_of(item.clip, _FPS if item.clip.fps >= _FPS else None)
 
 
 def _read_toml(found: Found, path: str) -> bool:
