@@ -70,7 +70,8 @@ def bake(
     """Write a base with LoRAs added to its weights: of a file a file, of a folder in diffusers layout a folder.
 
     Tensors that no LoRA touches are copied bit for bit; one tensor is in memory at a time. DoRA, OFT and GLoRA take the
-    base's own weights, which is what they were trained for. A folder's other parts come along as they are.
+    base's own weights, which is what they were trained for. A folder's other parts come along as they are. Of a packed
+    base the new one is in bf16.
 
     Raises:
         AdapterError: no base, another family, layers that the base lacks (unless ``allow_missing``).
