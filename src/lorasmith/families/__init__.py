@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from lorasmith.bases.header import Header, Layout
+from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
@@ -75,6 +76,7 @@ class Base:
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
     denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
+    parts: Mapping[str, Path] = field(default_factory=dict)  # files that hold a component each, by diffusers' names
 
 
 @dataclass
@@ -218,7 +220,7 @@ class Family(ABC):
     paints_one_by_one: ClassVar[bool] = False
     """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.unused``."""
     billions: ClassVar[Mapping[str, float]] = {}
     """Published sizes of the denoiser, in billions of parameters, by variant."""
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -437,10 +439,7 @@ class Family(ABC):
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
-        Args:
-            frames: of each clip.
-            fps: frames a second.
-            first_frame: the picture that clips begin with, for ``begun_pipeline``; None where there is none.
+        ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.
         """
         return {"num_frames": frames, **({"image": first_frame} if first_frame is not None else {})}
 
@@ -486,6 +485,10 @@ class Family(ABC):
 
     def lacks_of(self, base: Base) -> Mapping[str, str]:
         """Config keys that mean nothing for these weights, though other bases of the family use them, with reasons."""
+        return {}
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
         return {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
