@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lorasmith.config import Precision, Section
 from lorasmith.errors import ConfigError
+from lorasmith.generation.lent import Lending
 from lorasmith.generation.prompt import WEIGHT_LIMIT, parse_prompt, write_mention
 from lorasmith.generation.schedulers import AS_THE_BASE, SCHEDULERS
 
@@ -56,8 +57,9 @@ class GenerateRequest(Section):
     """Pictures per prompt, 1 to 1000."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 30
     """Denoising steps, 1 to 1000."""
-    guidance_scale: Annotated[float, Field(ge=0, le=50)] = 7.0
-    """Classifier-free guidance, 0 to 50; up to 1 switches it, and the negative prompt, off."""
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] | None = None
+    """Classifier-free guidance, 0 to 50; up to 1 switches it, and the negative prompt, off. Left out: what bases of the
+    family are painted with."""
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Pulls the contrast of guided pictures back, 0 to 1 (arXiv:2305.08891, section 3.4)."""
     scheduler: str = AS_THE_BASE
@@ -121,14 +123,16 @@ def is_hash(reference: str) -> bool:
 
 
 def reference_path(reference: str, home: Path) -> Path:
-    """Where a picture to edit lies: a path, or the hash of a picture that the home holds."""
+    """Where a picture to edit lies: a path, or the hash of a picture of a dataset, or of one that was lent."""
     if is_hash(reference):
-        return home / "blobs" / reference[:2] / reference[2:]
+        blob = home / "blobs" / reference[:2] / reference[2:]
+        lent = Lending(home).path(reference)
+        return lent if not blob.is_file() and lent.is_file() else blob
     return Path(reference).expanduser()
 
 
 def refuse_paths(references: Iterable[str]) -> None:
-    """Of a request that came over the network: its references must be pictures of datasets.
+    """Of a request that came over the network: its references must be hashes of pictures.
 
     Raises:
         ConfigError: one of them is a path, which would be a file of the server.
@@ -136,7 +140,8 @@ def refuse_paths(references: Iterable[str]) -> None:
     strangers = [reference for reference in references if not is_hash(str(reference))]
     if strangers:
         raise ConfigError(
-            "A reference is not the SHA-256 of a picture.", "Import the picture into a dataset and name its hash."
+            "A reference is not the SHA-256 of a picture.",
+            "Send the picture first, or name the hash of one of a dataset.",
         )
 
 
