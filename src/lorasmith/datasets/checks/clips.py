@@ -1,4 +1,4 @@
-"""V1-V6: clips, and what of them a family of clips shows."""
+"""V1-V8: clips, and what of them a family of clips shows."""
 
 from __future__ import annotations
 
@@ -80,6 +80,16 @@ def _stills(context: CheckContext) -> Iterator[Found]:
     yield from found(names, "{n} {is a clip|are clips}, of which {word} trains the first frame.", word=word)
 
 
+def _unmapped(context: CheckContext) -> Iterator[Found]:
+    flat = with_transform(context, "hdr_unmapped")
+    yield from found(flat, "{n} {is|are} HDR, and this ffmpeg could not map {its|their} light: gray and flat.")
+
+
+def _sound(context: CheckContext) -> Iterator[Found]:
+    heard = with_transform(context, "sound")
+    yield from found(heard, "{n} {has|have} sound, which no family here is trained on.")
+
+
 CHECKS: Final = (
     Check(
         "V1", "warning", "clips too short to move",
@@ -113,5 +123,17 @@ CHECKS: Final = (
         "V6", "info", "clips for a family of pictures",
         "What moves is not learned.", "The family takes no frames.",
         "Choose a family of clips, such as Wan, if they shall move.", _stills,
+    ),
+    Check(
+        "V7", "warning", "HDR that is not mapped",
+        "PQ and HLG say brightness beyond that of a screen; read as if they were sRGB, all of it is pale.",
+        "The ledger of the import; ITU-R BT.2100.",
+        "Install an ffmpeg with zimg (pip install 'lorasmith[video]') and import again, or convert them to SDR.",
+        _unmapped,
+    ),
+    Check(
+        "V8", "info", "clips with sound",
+        "Frames are trained, sound is not; it stays in the files that are copied.", "The ledger of the import.",
+        "Nothing, unless the sound matters.", _sound,
     ),
 )  # fmt: skip
