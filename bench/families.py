@@ -2,6 +2,8 @@
 
     python bench/families.py [FAMILY ...] [--steps N] [--out FILE]
 
+Families that paint from a picture too are asked twice, the second time about clips whose first frame is given.
+
 A random LoRA of rank 4 on the default targets makes the targets; a student that starts from nothing is trained on them
 alone and measured on inputs it never saw. The bars: excess loss down by 90 % or more, cosine of the change of the
 prediction 0.95 or more. The cosine of the weights' updates has no bar: what no input excites cannot be found.
@@ -29,6 +31,7 @@ EXCESS, COSINE = 0.10, 0.95
 def main() -> None:
     import torch
 
+    from lorasmith.bases.detection import registered_families
     from tests.families.teacher import recover
     from tests.families.tiny import RECORDS, make
 
@@ -41,12 +44,19 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for name in given.families or RECORDS:
+    families = registered_families()
+    asked = [
+        (name, begins)
+        for name in given.families or RECORDS
+        for begins in ((False, True) if families[name].may_begin_with_picture else (False,))
+    ]
+    for name, begins in asked:
         with tempfile.TemporaryDirectory() as folder:
             weights, began = make(RECORDS[name], Path(folder)), time.perf_counter()
-            found = recover(weights, steps=given.steps, inputs=given.inputs, rate=given.rate)
+            found = recover(weights, steps=given.steps, inputs=given.inputs, rate=given.rate, begins=begins)
         held = found.excess_loss <= EXCESS and found.cosine >= COSINE
-        rows.append({"family": name, **asdict(found), "seconds": round(time.perf_counter() - began, 1), "holds": held})
+        told = {"family": name, **({"first_frame": "given"} if begins else {})}
+        rows.append({**told, **asdict(found), "seconds": round(time.perf_counter() - began, 1), "holds": held})
         sys.stdout.write(json.dumps(rows[-1]) + "\n")
         sys.stdout.flush()
     if given.out:

@@ -94,6 +94,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         *_base_notices(base, family),
         *_notices(config, version.items, shares),
         *_reference_notices(version.items, family),
+        *_sound_notices(version.items, family),
     )
     return Recipe(config, version, base, family, notices)
 
@@ -119,7 +120,7 @@ def refuse_idle(
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
     """
-    from lorasmith.families import lacking
+    from lorasmith.families.unused import lacking
 
     if not trainer.supports(family):
         raise ConfigError(
@@ -248,6 +249,21 @@ def _reference_notices(items: Sequence[Item], family: Family) -> list[Notice]:
         return []
     said = f"{len(names)} of {len(items)} pictures have references, which {family.title} does not use: {_some(names)}."
     return [Notice(said, "Choose a base that edits pictures to learn from pairs.")]
+
+
+def _sound_notices(items: Sequence[Item], family: Family) -> list[Notice]:
+    """That what is heard is not learned, where one could think it is."""
+    names = [item.name for item in items if any(str(t).startswith("sound:") for t in _transforms(item))]
+    if not (names and family.sounds):
+        return []
+    said = f"{len(names)} of {len(items)} items have sound, and of {family.title} only what is seen is trained here"
+    return [Notice(f"{said}: {_some(names)}.", "Nothing is to be done; what it sounds like stays the base's.")]
+
+
+def _transforms(item: Item) -> Sequence[object]:
+    """What was done to its pixels, or found in its file, when it came."""
+    found = item.provenance.get("transforms", ())
+    return found if isinstance(found, list | tuple) else ()
 
 
 def _some(names: Sequence[str]) -> str:

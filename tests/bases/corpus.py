@@ -155,7 +155,7 @@ MODELS: tuple[Model, ...] = (
     Model("ltx 2", "ltx2", "2", "LTX2VideoTransformer3DModel", {}, "ltx2", pipeline="LTX2Pipeline"),
     Model("hunyuan video", "hunyuan_video", "1", "HunyuanVideoTransformer3DModel", {}, "hunyuan_video", pipeline="HunyuanVideoPipeline"),
     Model("hunyuan i2v", "hunyuan_video", "i2v", "HunyuanVideoTransformer3DModel", {"in_channels": 33}, "hunyuan_video", pipeline="HunyuanVideoImageToVideoPipeline"),
-    Model("hunyuan 1.5", "hunyuan_video", "1.5", "HunyuanVideo15Transformer3DModel", asks=_ask({"hunyuan15"}), pipeline="HunyuanVideo15Pipeline"),
+    Model("hunyuan 1.5", "hunyuan_video", "1.5", "HunyuanVideo15Transformer3DModel", {}, "hunyuan_video_15", asks=_ask({"hunyuan15"}), pipeline="HunyuanVideo15Pipeline"),
     Model("hunyuan image", "hunyuan_image", "2.1", "HunyuanImageTransformer2DModel", pipeline="HunyuanImagePipeline"),
     Model("framepack", "hunyuan_video", "framepack", "HunyuanVideoFramepackTransformer3DModel", {"has_image_proj": True, "image_proj_dim": 1152, "has_clean_x_embedder": True}),
     Model("auraflow", "auraflow", "1", "AuraFlowTransformer2DModel", {"num_mmdit_layers": 4, "num_single_dit_layers": 32}, "auraflow", pipeline="AuraFlowPipeline"),

@@ -61,6 +61,8 @@ HOSTILE: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "empty key": ({"": entry(0, 2, 1)}, 2, "no name of a tensor"),
     "long key": ({"k" * 501: entry(0, 2, 1)}, 2, "no name of a tensor"),
     "control characters": ({"a\x1b[31m": entry(0, 2, 1)}, 2, "no name of a tensor"),
+    "metadata twice": (b'{"__metadata__":{"a":"1","a":"2"},"b":' + ONE + b"}", 2, "'a' stands twice"),
+    "text in a shape": ({"a": {"dtype": "F16", "shape": ["1"], "data_offsets": [0, 2]}}, 2, "the shape of 'a'"),
     "metadata of numbers": ({"__metadata__": {"a": 1}}, 0, "no table of texts"),
     "NaN": (b'{"a":{"dtype":"F16","shape":[NaN],"data_offsets":[0,2]}}', 2, "NaN"),
     "deep": (b"[" * 20_000, 0, "no table of tensors"),
@@ -139,3 +141,10 @@ def test_turned_bytes_are_read_or_refused(tmp_path: Path) -> None:
             refused += 1
             assert refusal.hint
     assert refused > 150
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 2]}', "\\", '\\"', '"', '\\\\"{', 'x\\\\\\"}]:,', "\u2028 \x7f"])
+def test_texts_with_brackets_quotes_and_backslashes_are_texts(tmp_path: Path, text: str) -> None:
+    table = {"__metadata__": {"said": text, f"name {text}": "x"}, "a": entry(0, 2, 1)}
+    _, _, metadata = read_safetensors_header(write(tmp_path / "good.safetensors", table, 2))
+    assert metadata == table["__metadata__"]

@@ -41,6 +41,7 @@ SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
     "wan_i2v": {(832, 480, 81): 3.0, (1280, 720, 81): 5.0},
     "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
     "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
+    "hunyuan_video_15": {(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
     # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
     "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
     "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
@@ -153,7 +154,11 @@ def _cut_where_instructions_end(pipe: Any, tokenizer: Any, monkeypatch: pytest.M
     they are told how many they are to the tiny one."""
     from diffusers.pipelines.hunyuan_video import pipeline_hunyuan_video as hunyuan
 
-    if hasattr(pipe, "prompt_template_encode_start_idx"):
+    if hasattr(pipe, "system_message"):
+        turns = [{"role": "system", "content": pipe.system_message}, {"role": "user", "content": "{}"}]
+        before = tokenizer.apply_chat_template(turns, tokenize=False).partition("{}")[0]
+        pipe.prompt_template_encode_start_idx = len(tokenizer(before).input_ids)
+    elif hasattr(pipe, "prompt_template_encode_start_idx"):
         before = getattr(pipe, "prompt_template_encode_prefix", None) or pipe.prompt_template_encode.partition("{}")[0]
         pipe.prompt_template_encode_start_idx = len(tokenizer(before).input_ids)
     elif type(pipe).__name__ == "HunyuanVideoPipeline":

@@ -17,15 +17,19 @@ from lorasmith.adapters.file import write_adapter
 from lorasmith.adapters.module import LoraModule
 from lorasmith.bases import open_base
 from lorasmith.bases.detection import registered_families
-from lorasmith.errors import BaseError, ConfigError
+from lorasmith.datasets.manifest import Operation
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import BaseError, ConfigError, LorasmithError
 from lorasmith.families import Framing
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
 from lorasmith.training.lora import targeted
 from lorasmith.training.plan import plan
 from tests.bases.originals import EXTRA, original
 from tests.families import test_families as contract
+from tests.families.moving import with_clips
 from tests.families.steps import Heard, assert_alike, encoded, load, noise_of
 from tests.families.tiny import LTX23, LTX25, RECORDS, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset, quick_config
@@ -217,3 +221,36 @@ def test_guidance_can_be_rescaled_where_a_family_speaks_of_it_too(tiny: Any, tmp
     paint(plain, base, family, home=tmp_path, out=tmp_path / "two", emit=Said(), control=Control)
     one, two = (next((tmp_path / name).rglob("*.png")).read_bytes() for name in ("one", "two"))
     assert one != two
+
+
+def test_clips_with_sound_are_told_of_where_the_base_sounds_too(tiny: Any, tmp_path: Path) -> None:
+    version = with_clips(tmp_path, make_dataset(tmp_path))
+    heard = {"transforms": ["sound:aac"]}
+    items = [replace(item, provenance=heard) if item.clip else item for item in version.items]
+    version = DatasetStore(tmp_path).commit(version, items, Operation(name="test"))
+    said = [
+        [n.message for n in prepare(version, {"base": str(tiny(name))}, home=tmp_path).notices if "sound" in n.message]
+        for name in ("ltx2", "ltx")
+    ]
+    assert len(said[0]) == 1 and not said[1]
+    assert said[0][0].startswith("4 of 10 items have sound, and of LTX-2 only what is seen is trained")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"width": 72, "height": 64}, "multiples of 32 pixels, and 72 is none"),
+        ({"frames": 16}, "multiple of 8 frames and 1 more"),
+        ({"frames": 1, "first_frame": "a.png"}, "of one frame is its first frame"),
+        ({"first_frame": "none.png"}, "cannot be read"),
+    ],
+)
+def test_what_no_clip_can_be_is_refused_before_anything_is_loaded(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+) -> None:
+    base, family, _ = load(tiny("ltx"))
+    monkeypatch.setattr(type(family), "pipeline", lambda *_, **__: pytest.fail("the base was loaded"))
+    told: dict[str, Any] = {"width": 64, "height": 64, "frames": 17, "device": "cpu", "threads": 1, **change}
+    request = GenerateRequest(base=str(base.path), prompts=("zib",), steps=1, **told)
+    with pytest.raises(LorasmithError, match=said):
+        paint(request, base, family, home=tmp_path, out=tmp_path, emit=Said(), control=Control)

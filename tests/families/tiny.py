@@ -525,6 +525,46 @@ def build_hunyuan_video(folder: Path) -> Any:
     )
 
 
+def build_hunyuan_video_15(folder: Path) -> Any:
+    from diffusers import AutoencoderKLHunyuanVideo15, HunyuanVideo15Pipeline, HunyuanVideo15Transformer3DModel
+    from diffusers.guiders import ClassifierFreeGuidance
+    from transformers import ByT5Tokenizer, Qwen2_5_VLTextConfig, Qwen2_5_VLTextModel, T5Config, T5EncoderModel
+
+    words = qwen_tokenizer(folder)
+    text = Qwen2_5_VLTextConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0,
+        rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    )  # fmt: skip
+    glyphs = T5Config(vocab_size=384, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2, num_refiner_layers=1,
+        text_embed_dim=32, text_embed_2_dim=32, image_embed_dim=16, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return HunyuanVideo15Pipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=5.0),
+        vae=AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(16,) * 5, layers_per_block=1),
+        text_encoder=Qwen2_5_VLTextModel(text),
+        tokenizer=words,
+        text_encoder_2=T5EncoderModel(glyphs),
+        tokenizer_2=ByT5Tokenizer(),
+        guider=ClassifierFreeGuidance(guidance_scale=6.0),
+    )
+
+
+def without_tokens_that_say_nothing(call: dict[str, Any]) -> dict[str, Any]:
+    """Masked tokens of the prompt and of what is to be written, and all of a picture that is not there."""
+    call = dict(call)
+    for states, mask in (
+        ("encoder_hidden_states", "encoder_attention_mask"), ("encoder_hidden_states_2", "encoder_attention_mask_2")
+    ):  # fmt: skip
+        kept = call[mask][0].bool()
+        call |= {states: call[states][:, kept], mask: call[mask][:, kept]}
+    assert not call["image_embeds"].any()
+    return call | {"image_embeds": call["image_embeds"][:, :0]}
+
+
 def build_wan_ti2v(folder: Path) -> Any:
     from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 
@@ -810,6 +850,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
         call={"guidance_scale": 2.5, "num_frames": 9},
         full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
+    ),
+    Record(
+        "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, frames=True, length=9,
+        call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
+        full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
     ),
     Record(
         "wan_ti2v", "WanPipeline", build_wan_ti2v, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True,

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lorasmith.adapters.arrays import Array
+from lorasmith.adapters.strongest import Grams, strongest
 
 _NEGLIGIBLE = 3e-8
 """Of the largest: directions of a thin matrix this weak are rounding of fp32, and of fp64 once squared."""
-
-_DEPENDENT = 3e-3
-"""Of the largest pivot: below it Gram matrices summed in fp32 leave too few digits for an inverse."""
 
 _CANCELLING = 1e-3
 
@@ -86,29 +85,26 @@ def truncated(factors: Factors, found: Spectrum, rank: int) -> Factors:
     return Factors(_padded(up, rank, 1), _padded(down, rank, 0), factors.layer)
 
 
-def leading(factors: Factors, rank: int) -> Factors:
+def grams_of(factors: Factors, width: type[np.floating[Any]] = np.float32) -> Grams:
+    """The Gram matrices of both factors, summed in numbers of a width."""
+    up, down = factors.up.astype(width, copy=False), factors.down.astype(width, copy=False)
+    return up.T @ up, down @ down.T
+
+
+def leading(factors: Factors, rank: int, grams: Grams | None = None) -> Factors:
     """The best approximation of a rank far below that of the factors: several LoRAs side by side, cut down.
 
-    Only the wanted directions are carried to their end. With down downᵀ = L Lᵀ (Cholesky), the eigenvectors of
-    Lᵀ (upᵀ up) L are the right singular vectors of ΔW in the basis L⁻¹ down; one eigendecomposition in place of three.
-    Where the rows of ``down`` depend on each other L does not exist, and the long way is gone.
+    Only the wanted directions are carried to their end, see ``strongest``, from Gram matrices in fp32 (``grams``, where
+    they are known already) and where those have too few digits in fp64. Where they have too few too, all three
+    decompositions of ``spectrum`` are made.
     """
     if factors.rank <= 2 * rank:
         return truncated(factors, spectrum(factors), rank)
-    inside = (factors.down @ factors.down.T).astype(np.float64)
-    try:
-        lower = np.linalg.cholesky(inside)
-    except np.linalg.LinAlgError:
+    found = strongest(*(grams or grams_of(factors)), rank) or strongest(*grams_of(factors, np.float64), rank)
+    if found is None:
         return truncated(factors, spectrum(factors), rank)
-    diagonal = np.diagonal(lower)
-    if diagonal.min() <= _DEPENDENT * diagonal.max():
-        return truncated(factors, spectrum(factors), rank)
-    squares, vectors = np.linalg.eigh(lower.T @ (factors.up.T @ factors.up).astype(np.float64) @ lower)
-    values = np.sqrt(np.maximum(squares[: -rank - 1 : -1], 0.0))
-    kept = vectors[:, : -rank - 1 : -1][:, values > _NEGLIGIBLE * (values.max(initial=0.0) or 1.0)]
-    roots = np.sqrt(values[: kept.shape[1]])
-    up = factors.up @ (lower @ (kept / roots)).astype(np.float32)
-    down = (np.linalg.solve(lower.T, kept) * roots).T.astype(np.float32) @ factors.down
+    up = factors.up @ found.outside.astype(np.float32)
+    down = found.inside.astype(np.float32) @ factors.down
     return Factors(_padded(up, rank, 1), _padded(down, rank, 0), factors.layer)
 
 
@@ -122,13 +118,15 @@ def _padded(matrix: Array, rank: int, axis: int) -> Array:
     return np.pad(matrix, widths)
 
 
-def joined(parts: Sequence[Factors]) -> Factors:
-    """The exact sum: factors side by side, rank the sum of the ranks."""
-    return Factors(
-        np.concatenate([part.up for part in parts], axis=1),
-        np.concatenate([part.down for part in parts], axis=0),
-        parts[0].layer,
-    )
+def joined(parts: Sequence[Factors], weights: Sequence[float] = ()) -> Factors:
+    """The exact sum: factors side by side, rank the sum of the ranks; each times its weight where there are some."""
+    up = np.concatenate([part.up for part in parts], axis=1)
+    begin = 0
+    for part, weight in zip(parts, weights, strict=bool(weights)):
+        if weight != 1:
+            up[:, begin : begin + part.rank] *= np.float32(weight)
+        begin += part.rank
+    return Factors(up, np.concatenate([part.down for part in parts], axis=0), parts[0].layer)
 
 
 def dense(delta: Array, layer: tuple[int, ...]) -> Factors:
@@ -166,10 +164,19 @@ def squared_norm(factors: Factors) -> float:
     return inner(factors, factors)
 
 
-def squared_norms(parts: Sequence[Factors]) -> tuple[float, float]:
-    """The sum of the parts' ‖ΔW‖² and ‖sum of the parts‖²: how much of them is left when they are added."""
-    whole = joined(parts)
-    products = (whole.up.T @ whole.up) * (whole.down @ whole.down.T)
+def squared_norms(
+    parts: Sequence[Factors],
+    weights: Sequence[float] = (),
+    whole: Factors | None = None,
+    grams: Grams | None = None,
+) -> tuple[float, float]:
+    """The sum of the parts' ‖ΔW‖² and ‖sum of the parts‖²: how much of them is left when they are added.
+
+    ``whole`` and ``grams``, their sum and its Gram matrices, where they are known already.
+    """
+    whole = whole or joined(parts, weights)
+    up, down = grams or grams_of(whole)
+    products = up * down
     together, separate, begin = float(products.sum(dtype=np.float64)), 0.0, 0
     for part in parts:
         inside = slice(begin, begin + part.rank)
@@ -208,6 +215,17 @@ def angles(one: Factors, other: Factors) -> tuple[Array, Array]:
     written = _cosines(one.up, other.up)
     read = _cosines(one.down.T, other.down.T)
     return written, read
+
+
+def held_by(one: Factors, other: Factors) -> float:
+    """‖P ΔW₁ Q‖²: what of an update lies where another one writes (P) and reads (Q)."""
+    _, back_up = _triangular(other.up.T)
+    _, back_down = _triangular(other.down)
+    if not back_up.size or not back_down.size:
+        return 0.0
+    written = (other.up.astype(np.float64) @ back_up).T @ one.up.astype(np.float64)
+    read = one.down.astype(np.float64) @ (back_down.T @ other.down.astype(np.float64)).T
+    return float(((written @ read) ** 2).sum())
 
 
 def _cosines(one: Array, other: Array) -> Array:

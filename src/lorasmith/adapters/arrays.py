@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lorasmith.bases.header import read_safetensors_header
+from lorasmith.bases.header import read_tensor_table
 from lorasmith.errors import AdapterError, BaseError, OutOfDisk, Stopped
 from lorasmith.files import sync_folder
 
@@ -61,12 +61,10 @@ class TensorFile:
         if not path.is_file():
             raise AdapterError(f"There is no file at {path}.", "Check the path.")
         try:
-            shapes, dtypes, metadata = read_safetensors_header(path)
+            table = read_tensor_table(path)
         except BaseError as cause:
             raise AdapterError(cause.message, cause.hint) from cause
-        with path.open("rb") as stream:
-            length = struct.unpack("<Q", stream.read(8))[0]
-        return cls(path, shapes, dtypes, metadata, _offsets(shapes, dtypes, path, length), 8 + length)
+        return cls(path, table.shapes, table.dtypes, table.metadata, table.spans, table.data_start)
 
     def read(self, key: str) -> Array:
         """One tensor in fp32, or as integers where it holds integers."""
@@ -98,15 +96,6 @@ class TensorFile:
         """The one number of a tensor; None when it holds another count, or is not finite."""
         values = self.read(key).reshape(-1)
         return float(values[0]) if values.size == 1 and np.isfinite(values[0]) else None
-
-
-def _offsets(
-    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], path: Path, length: int
-) -> dict[str, tuple[int, int]]:
-    with path.open("rb") as stream:
-        stream.seek(8)
-        table: dict[str, Any] = json.loads(stream.read(length))
-    return {key: (table[key]["data_offsets"][0], table[key]["data_offsets"][1]) for key in shapes}
 
 
 def decoded(raw: bytes, dtype: str) -> Array:

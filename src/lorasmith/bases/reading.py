@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lorasmith.bases.four_bits import unpacked_header
 from lorasmith.bases.gguf import read_gguf_header
 from lorasmith.bases.header import Header, read_safetensors_header
+from lorasmith.bases.packing import unpacked_header
 from lorasmith.errors import BaseError
 
 MAX_CONFIG_BYTES = 1_000_000  # the largest real config of a part is a few kilobytes
@@ -18,7 +18,8 @@ _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _CONFIG_NAMES = ("config.json", "scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
 INDEXES = ("model_index.json", "modular_model_index.json")
 """Names of the index of a diffusers folder; the second of modular pipelines."""
-_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor")
+_WEIGHTLESS_PARTS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor", "guider")
+_OF_BYTES = "ByT5Tokenizer"  # whose words are the 256 bytes
 
 
 def read_header(path: Path) -> Header:
@@ -41,7 +42,7 @@ def read_header(path: Path) -> Header:
     if suffix == ".gguf":
         return read_gguf_header(path)
     shapes, dtypes, metadata = read_safetensors_header(path)
-    shapes, dtypes = unpacked_header(path, shapes, dtypes)
+    shapes, dtypes = unpacked_header(path, shapes, dtypes, metadata)
     return Header(path, "single_file", shapes, dtypes, metadata)
 
 
@@ -62,7 +63,8 @@ def _read_folder(path: Path) -> Header:
             raise BaseError(
                 f"model_index.json of {path.name} names '{part}', but that folder is missing.", "Download it."
             )
-        if "tokenizer" in part and not has_vocabulary(folder):
+        of_bytes = configs.get(part, {}).get("tokenizer_class") == _OF_BYTES
+        if "tokenizer" in part and not of_bytes and not has_vocabulary(folder):
             raise BaseError(
                 f"'{part}' of {path.name} has no vocabulary.",
                 "Download its vocab.json and merges.txt, or tokenizer.json.",

@@ -32,6 +32,9 @@ def no_images(source: Source, fates: Sequence[Fate], captions: int) -> DatasetEr
     files = f"{total} file{'s' if total != 1 else ''}"
     inside = f"of its {files}: {', '.join(found)}" if total else "it holds no file at all"
     example = next((f" For example, {f.path} {f.detail}" for f in fates if f.rule not in ("system_file", "hidden")), "")
+    if counts and set(counts) - {"system_file", "hidden"} == {"video"}:
+        hint = "Import it once more as clips: with --clips, in the browser with the option for clips."
+        return DatasetError(f"No images found in {source.word} '{source.name}'; {inside}.", hint)
     return DatasetError(
         f"No images found in {source.word} '{source.name}'; {inside}.{example}",
         "Put pictures (JPG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC) into its root or a folder in it, "

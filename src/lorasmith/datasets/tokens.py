@@ -47,6 +47,7 @@ class Reader:
 
 _T5: Final = ("google/t5-v1_1-xxl",)
 _FLUX1: Final = "black-forest-labs/FLUX.1-"
+_HUNYUAN15: Final = "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-"
 _ALSO_CLIP: Final = "Its CLIP encoder reads the first 75 CLIP tokens only."
 READERS: Final[dict[str, Reader]] = {
     "sd": Reader("CLIP", CLIP_LIMIT),
@@ -78,6 +79,12 @@ READERS: Final[dict[str, Reader]] = {
     "ltx": Reader("T5-XXL", 127, ("Lightricks/LTX-Video", *_T5)),
     "ltx2": Reader("Gemma 3", 1024, ("Lightricks/LTX-2", "google/gemma-3-12b-it")),
     "hunyuan-video": Reader("LLaMA 3", 256, ("hunyuanvideo-community/HunyuanVideo",)),
+    "hunyuan-video-15": Reader(
+        "Qwen2.5-VL",
+        1000,
+        (_HUNYUAN15 + "480p_t2v", _HUNYUAN15 + "720p_t2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
+    ),
 }
 """By family name."""
 

@@ -70,9 +70,9 @@ class HunyuanVideo(Family):
             "i2v": "it begins from a picture, which cannot be trained here yet",
             "skyreels": "it begins from a picture, which cannot be trained here yet",
             "framepack": "it goes on from frames it has made, which cannot be trained here",
-            "1.5": "diffusers has no way yet to load an adapter into its pipeline",
         }
     )
+    left_to_others: ClassVar[frozenset[str]] = frozenset(("1.5",))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
     frame_step: ClassVar[int] = 4

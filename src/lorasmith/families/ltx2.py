@@ -31,6 +31,7 @@ class LTX2(LTX):
     task: ClassVar[str] = "text to video, without sound"
     pipelines: ClassVar[frozenset[str]] = frozenset(("LTX2Pipeline", "LTX2ImageToVideoPipeline"))
     default_fps: ClassVar[float] = 24.0
+    sounds: ClassVar[bool] = True
     max_prompt_tokens: ClassVar[int] = 1024
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "LTXAV"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 18.88})

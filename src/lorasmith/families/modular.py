@@ -55,7 +55,7 @@ def called_plainly(kind: Any) -> Any:
             against = negative_prompt if isinstance(negative_prompt, str | None) else list(negative_prompt)
             against = [against or ""] * len(texts) if not isinstance(against, list) else against
             self.update_components(guider=self.guider.new(guidance_scale=guidance_scale))
-            with _heard(self, callback_on_step_end):
+            with heard(self, callback_on_step_end):
                 return (super().__call__(prompt=texts, negative_prompt=against, output="images", **settings),)
 
         def disable_lora(self) -> None:
@@ -76,8 +76,8 @@ def _adapted(pipe: Any) -> list[Any]:
 
 
 @contextmanager
-def _heard(pipe: Any, step_end: StepEnd | None) -> Iterator[None]:
-    """Tell of every step of the scheduler: modular pipelines call nobody back."""
+def heard(pipe: Any, step_end: StepEnd | None) -> Iterator[None]:
+    """Inside, every step of the scheduler is told: some pipelines call nobody back."""
     if step_end is None:
         yield
         return

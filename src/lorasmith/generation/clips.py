@@ -25,7 +25,8 @@ def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -
     """What the pipeline of a family of clips is called with; nothing for the others.
 
     Raises:
-        ConfigError: the family paints pictures alone, cannot take so many frames, or lacks or was given a first frame.
+        ConfigError: the family paints pictures alone, cannot take so many frames or such sides, or lacks or was given a
+            first frame.
         InputError: the first frame is missing or no picture.
     """
     step = family.frame_step
@@ -55,6 +56,14 @@ def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -
         )
     side = family.native_resolution(base)
     size = (request.width or side, request.height or side)
+    uneven = next((one for one in size if one % family.least_multiple), 0)
+    if uneven:
+        below = uneven // family.least_multiple * family.least_multiple
+        raise ConfigError(
+            f"{family.title} paints clips whose sides are multiples of {family.least_multiple} pixels, and {uneven} "
+            "is none.",
+            f"Use {below or family.least_multiple} or {below + family.least_multiple}.",
+        )
     first = _first_frame(reference_path(request.first_frame, home), size) if request.first_frame else None
     fps = request.fps or family.default_fps
     return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}

@@ -83,6 +83,7 @@ def paint(
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
     pictures = open_references(request, family, home)
+    clips = clips_of(request, base, family, home)
     words = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     packed = said_of_size(base.header, base.name, words[dtype])
     if packed is not None:
@@ -106,7 +107,7 @@ def paint(
         family,
         pipe,
         adapters,
-        clips_of(request, base, family, home),
+        clips,
         _Clock(len(plan), request.steps, emit, control),
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -142,13 +142,31 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known: set[int] = set()
+        self._turned: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        settled = self._settled(func, args)
+        result = settled if settled is not None else func(*args, **(kwargs or {}))
         for value in tree_iter(result):
             if isinstance(value, Tensor):
                 self._count(value)
         return result
+
+    def _settled(self, func: Any, args: Any) -> Any:
+        """What depends on numbers that are not there: masks are taken to let everything through, so that what they
+        are turned into lets nothing through, and a question to one number is answered with yes."""
+        if not any(isinstance(one, FakeTensor) for one in tree_iter(args)):
+            return None
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].dtype == torch.bool:
+            return True
+        if func is torch.ops.aten.index.Tensor and len(args[1]) == 1 and args[1][0].dtype == torch.bool:
+            turned = any(args[1][0] is one for one in self._turned)
+            return torch.ops.aten.slice.Tensor(args[0], 0, 0, 0 if turned else args[0].shape[0])
+        if func is torch.ops.aten.bitwise_not.default and args[0].dtype == torch.bool:
+            result = func(*args)
+            self._turned.append(result)
+            return result
+        return None
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -7,6 +7,7 @@ beside any of them. Spellings are those of diffusers, peft, kohya, LyCORIS and o
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, Literal
 
@@ -33,6 +34,23 @@ _ENDING: Final = re.compile(
 
 def split(key: str) -> tuple[str, Kind, str] | None:
     """``(stem, kind, piece)`` of a key; None when it ends like no piece of an update."""
+    # Nothing that ends like a piece begins before the first ".lora_", so that the few endings of a file are told once.
+    place = key.find(".lora_")
+    if place < 0 and key.endswith(".alpha"):
+        place = len(key) - len(".alpha")
+    if place > 0 and (told := _told(key[place:])) is not None:
+        return key[:place], *told
+    return _searched(key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _told(ending: str) -> tuple[Kind, str] | None:
+    """Kind and piece of an ending that is one from its first letter on."""
+    found = _searched(f"x{ending}")
+    return found[1:] if found is not None and found[0] == "x" else None
+
+
+def _searched(key: str) -> tuple[str, Kind, str] | None:
     found = _ENDING.search(key)
     if found is None or not found.start():
         return _bare_weight(key)
@@ -54,7 +72,7 @@ def split(key: str) -> tuple[str, Kind, str] | None:
 
 def _bare_weight(key: str) -> tuple[str, Kind, str] | None:
     """IA3 of LyCORIS has a plain ``.weight`` behind a flat name; a control LoRA brings the norms it replaces."""
-    if key.startswith("lora_") and key.endswith(".weight") and key.count(".") == 1:
+    if key.startswith(("lora_", "lycoris_")) and key.endswith(".weight") and key.count(".") == 1:
         return key.removesuffix(".weight"), "ia3", "weight"
     if key.endswith("_norm.scale"):
         return key.removesuffix(".scale"), "set", "set_weight"

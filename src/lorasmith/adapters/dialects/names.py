@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 
 from lorasmith.adapters.dialects.stems import Stem
-from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, numbers, opened, table
+from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, opened, table, taken_apart
 
 FLAT_PART = re.compile(r"\.(qkv|linear1)\.[0-3]$")
 _XLABS = (
@@ -50,13 +49,24 @@ def resolve_name(stem: Stem) -> Named:
     return Named(name)
 
 
-def layout_of(stem: Stem) -> Layout | None:
-    """Whose names a stem uses; None when the table knows it in no layout. ``diffusers`` where both are alike."""
-    return _layout(opened(resolve_name(stem).text))
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A stem's layer as it is looked up: made once of every stem."""
+
+    named: Named
+    open: str
+    """The name as it is compared."""
+    numbers: tuple[int, ...]
 
 
-@functools.cache
-def _layout(name: str) -> Layout | None:
+def resolved(stem: Stem) -> Resolved:
+    """The layer's name, ready to be looked up."""
+    named = resolve_name(stem)
+    return Resolved(named, *taken_apart(named.text))
+
+
+def layout_of(name: str) -> Layout | None:
+    """Whose names an open name is; None when the table knows it in no layout. ``diffusers`` where both are alike."""
     found = {layout for _, layout in table().index.get(name, ())}
     return None if not found else "diffusers" if "diffusers" in found else "original"
 
@@ -74,17 +84,17 @@ class LayerGroup:
     known: bool = False
 
     @staticmethod
-    def add(groups: MutableMapping[tuple[str, Shape | None], LayerGroup], named: Named, shape: Shape | None) -> None:
+    def add(groups: MutableMapping[tuple[str, Shape | None], LayerGroup], place: Resolved, shape: Shape | None) -> None:
         """Count one more module."""
+        named, values = place.named, place.numbers
         whole = shape if named.part is None and not named.rows else None
-        key = (opened(named.text), whole)
-        values = numbers(named.text)
+        key = (place.open, whole)
         group = groups.get(key)
         if group is None:
             group = groups[key] = LayerGroup(key[0], whole, list(values), list(values), named.text)
         else:
-            group.least = [min(a, b) for a, b in zip(group.least, values, strict=True)]
-            group.largest = [max(a, b) for a, b in zip(group.largest, values, strict=True)]
+            group.least = list(map(min, group.least, values))
+            group.largest = list(map(max, group.largest, values))
         group.count += 1
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lorasmith.adapters.dialects.gathering import UPDATES, Gathered, Module, Shape, gather
-from lorasmith.adapters.dialects.names import FLAT_PART, LayerGroup, fitting, layout_of, resolve_name
+from lorasmith.adapters.dialects.names import FLAT_PART, LayerGroup, Resolved, fitting, layout_of, resolved
 from lorasmith.adapters.dialects.stated import stated_family
 from lorasmith.adapters.dialects.stems import DENOISER, Dialect
 from lorasmith.adapters.dialects.table import Layout
@@ -71,23 +71,26 @@ def recognise_adapter(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) 
 def recognise_gathered(gathered: Gathered, metadata: Mapping[str, str], keys: int) -> AdapterKind:
     """The same for keys that are gathered already."""
     modules = gathered.modules
-    updates = [module for module in modules.values() if module.kind in UPDATES and _has_update(module)]
+    traits = _all_traits(modules)
+    updates = [module for module in modules.values() if module.kind in UPDATES and traits[module.stem.text].updates]
     strangers = len(gathered.leftover) + sum(len(m.pieces) for m in modules.values() if m.kind == "any")
-    if not updates or strangers * 4 > keys or not all(_plausible(module) for module in updates):
+    if not updates or strangers * 4 > keys or not all(traits[module.stem.text].plausible for module in updates):
         return _not_an_adapter(gathered)
-    dialects = _dialects(updates)
+    places = {module.stem.text: resolved(module.stem) for module in updates if module.stem.part.startswith(DENOISER)}
+    dialects = _dialects(updates, places)
     dialect, layout = max(dialects, key=lambda pair: len(dialects[pair]))
     alike = [pair for pair in dialects if _compatible(pair[0], dialect)]
     foreign = [key for pair, found in dialects.items() if pair not in alike for m in found for key in m.pieces.values()]
-    family, variant, candidates, confidence, evidence = _family(updates, metadata)
-    ranks = Counter(module.rank for module in updates if module.rank)
+    family, variant, candidates, confidence, evidence = _family(updates, places, traits, metadata)
+    told = [traits[module.stem.text] for module in updates]
+    ranks = Counter(trait.rank for trait in told if trait.rank)
     return AdapterKind(
         is_adapter=True,
         dialect=dialect,
         layout=layout,
         kinds=dict(Counter(module.kind for module in modules.values() if module.kind != "any").most_common()),
-        dora=sum(module.weighted for module in updates),
-        convolutions=sum(_convolution(module.layer) for module in updates),
+        dora=sum(trait.weighted for trait in told),
+        convolutions=sum(_convolution(trait.layer) for trait in told),
         family=family,
         variant=variant,
         candidates=candidates,
@@ -95,12 +98,48 @@ def recognise_gathered(gathered: Gathered, metadata: Mapping[str, str], keys: in
         ranks=dict(sorted(ranks.items())),
         parts=dict(Counter(module.stem.part for module in updates)),
         embeddings=tuple(gathered.embeddings),
-        alphas=sum("alpha" in module.pieces for module in updates),
+        alphas=sum(trait.alpha for trait in told),
         evidence=tuple(evidence),
         foreign=tuple(foreign),
-        incomplete=tuple(stem for stem, module in modules.items() if module.kind != "any" and not module.complete),
+        incomplete=tuple(
+            stem for stem, module in modules.items() if module.kind != "any" and not traits[stem].complete
+        ),
         leftover=(*gathered.leftover, *(k for m in modules.values() if m.kind == "any" for k in m.pieces.values())),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What follows from a module's kind and pieces: alike for the many modules of a file that are alike."""
+
+    updates: bool
+    plausible: bool
+    complete: bool
+    weighted: bool
+    alpha: bool
+    rank: int | None
+    layer: Shape | None
+
+
+def _all_traits(modules: Mapping[str, Module]) -> dict[str, _Traits]:
+    """The traits of every module by its stem, worked out once for those that are alike."""
+    known: dict[tuple[str, tuple[tuple[str, Shape], ...]], _Traits] = {}
+    found: dict[str, _Traits] = {}
+    for stem, module in modules.items():
+        key = (module.kind, tuple(module.shapes.items()))
+        trait = known.get(key)
+        if trait is None:
+            trait = known[key] = _Traits(
+                _has_update(module),
+                _plausible(module),
+                module.complete,
+                module.weighted,
+                "alpha" in module.pieces,
+                module.rank,
+                module.layer,
+            )
+        found[stem] = trait
+    return found
 
 
 def _has_update(module: Module) -> bool:
@@ -125,10 +164,16 @@ def _not_an_adapter(gathered: Gathered) -> AdapterKind:
     return AdapterKind(False, "unknown", None, {}, 0, 0, "", "", (), UNKNOWN, {}, {}, (), 0, (seen,))
 
 
-def _dialects(modules: Iterable[Module]) -> dict[tuple[Dialect, Layout | None], list[Module]]:
+def _dialects(
+    modules: Iterable[Module], places: Mapping[str, Resolved]
+) -> dict[tuple[Dialect, Layout | None], list[Module]]:
     found: dict[tuple[Dialect, Layout | None], list[Module]] = {}
+    layouts: dict[str, Layout | None] = {}
     for module in modules:
-        layout = layout_of(module.stem) if module.stem.part.startswith(DENOISER) else None
+        place = places.get(module.stem.text)
+        if place is not None and place.open not in layouts:
+            layouts[place.open] = layout_of(place.open)
+        layout = layouts[place.open] if place is not None else None
         found.setdefault((dialect_of(module, layout), layout), []).append(module)
     return found
 
@@ -139,7 +184,7 @@ def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR09
     example = next(iter(module.pieces.values()))
     if ".processor." in stem.name and "_lora" in example:
         return "xlabs" if stem.name.startswith(("double_blocks", "single_blocks")) else "diffusers_old"
-    if beginning in ("lora_unet_", "lora_unet__", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"):
+    if beginning in ("lora_unet_", "lora_unet__", "oft_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"):
         return "kohya"
     if beginning in ("lora_transformer_", "lora_transformer_2_", "lora_prior_unet_"):
         return "onetrainer"
@@ -176,12 +221,18 @@ def _compatible(one: Dialect, other: Dialect) -> bool:
 Told = tuple[str, str, tuple[str, ...], float, list[str]]
 
 
-def _family(modules: Iterable[Module], metadata: Mapping[str, str]) -> Told:
+def _family(
+    modules: Iterable[Module],
+    places: Mapping[str, Resolved],
+    traits: Mapping[str, _Traits],
+    metadata: Mapping[str, str],
+) -> Told:
     """Family, variant, candidates, certainty and evidence."""
     groups: dict[tuple[str, Shape | None], LayerGroup] = {}
     for module in modules:
-        if module.stem.part.startswith(DENOISER):
-            LayerGroup.add(groups, resolve_name(module.stem), module.layer if module.kind != "norm" else None)
+        if (place := places.get(module.stem.text)) is not None:
+            layer = traits[module.stem.text].layer if module.kind != "norm" else None
+            LayerGroup.add(groups, place, layer)
     stated, statements = stated_family(metadata)
     exact, by_name, known = fitting(groups.values())
     if not groups:

@@ -18,6 +18,7 @@ Layout = Literal["diffusers", "original"]
 Shape = tuple[int, ...]
 
 _DIGITS = re.compile(r"\d+")
+_RUNS = re.compile(r"(\d+)")
 _OPEN = re.compile(r"\{\d\}|\d+")
 
 
@@ -89,6 +90,12 @@ def opened(name: str) -> str:
 def numbers(name: str) -> tuple[int, ...]:
     """The numbers of a name, in order."""
     return tuple(map(int, _DIGITS.findall(name)))
+
+
+def taken_apart(name: str) -> tuple[str, tuple[int, ...]]:
+    """Both at once: a name as it is compared, and its numbers."""
+    pieces = _RUNS.split(name)
+    return "#".join(pieces[::2]).replace(".", "_"), tuple(map(int, pieces[1::2]))
 
 
 def filled(row_name: str, values: Sequence[int]) -> str:

@@ -15,7 +15,16 @@ from typing import Literal
 
 import numpy as np
 
-from lorasmith.adapters.algebra import Factors, inner, joined, leading, sketched, squared_norm, squared_norms
+from lorasmith.adapters.algebra import (
+    Factors,
+    grams_of,
+    inner,
+    joined,
+    leading,
+    sketched,
+    squared_norm,
+    squared_norms,
+)
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
@@ -56,6 +65,8 @@ class Merged:
     """Cosine between what was made and the weighted sum; of a sum of lower rank, the share of its norm that is left."""
     strength: float = 1.0
     """‖what was made‖ over ‖the weighted sum‖."""
+    left_out: tuple[str, ...] = ()
+    """What is no matrix (norms, biases, embeddings) and is not in the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ def merge(
     dtype: str = "",
     only_for: str = "",
     base: Weights | None = None,
+    drop_others: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -105,9 +117,11 @@ def merge(
         rank: of the result, the best approximation; left out, a sum keeps the sum of the ranks and is exact.
         density: share of entries that is kept, for all methods but ``sum``.
         seed: of what ``dare`` drops.
+        drop_others: leave out what is no matrix, rather than refuse.
 
     Raises:
-        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense.
+        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense, norms,
+            biases or embeddings without ``drop_others``.
         Stopped: on request; nothing is written.
     """
     way = checked(ingredients, method, rank, density, seed)
@@ -116,6 +130,7 @@ def merge(
     named = common_family(adapters, family)
     target = format_named(dialect, named)
     refuse_unread(target, named, only_for)
+    left_out = tuple(dict.fromkeys(n for adapter in adapters for n in adapter.left_out(allowed=drop_others)))
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
         refuse_idle(one.by_block, names)
@@ -170,6 +185,7 @@ def merge(
         output.size,
         sha,
         *_likeness(tally),
+        left_out,
     )
 
 
@@ -253,30 +269,34 @@ def _layer(
     base: Weights | None,
     dtype: str,
 ) -> tuple[Written, _Tally]:
+    weights = [weight for _, weight in present]
+
     def parts() -> list[Factors]:
-        found = [adapter.layer_factors(adapter.layers[name], base).scaled(weight) for adapter, weight in present]
+        found = [adapter.layer_factors(adapter.layers[name], base) for adapter, _ in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
         if len(shapes) > 1:
             raise AdapterError(f"{name[1]} has another shape in each file: {sorted(shapes)}.", "Their bases differ.")
         return found
 
     if way.method == "sum" and way.rank is None:
-        left = _Tally(*squared_norms(parts())) if any(weight < 0 for _, weight in present) else _Tally()
+        left = _Tally(*squared_norms(parts(), weights)) if min(weights) < 0 else _Tally()
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
-        return Written(total, layer, lambda: joined(parts())), left
+        return Written(total, layer, lambda: joined(parts(), weights)), left
     found = parts()
-    sums = squared_norms(found)
-    whole = joined(found)
+    whole = joined(found, weights)
+    grams = grams_of(whole)
+    sums = squared_norms(found, weights, whole, grams)
     rank = min(way.rank or whole.rank, *_sides(whole))
     if way.method == "sum":
-        made = leading(whole, rank)
-        squared = squared_norm(made)
+        made = leading(whole, rank, grams)
+        squared = squared_norms([made])[1]
         tally = _Tally(*sums, squared, squared)  # a projection: what is cut off stands at right angles to it
     else:
         seed = way.seed + zlib.crc32(name[1].encode())
-        made = sketched(_pruned([part.product() for part in found], way, seed), whole.layer, rank)
+        deltas = [part.scaled(weight).product() for part, weight in zip(found, weights, strict=True)]
+        made = sketched(_pruned(deltas, way, seed), whole.layer, rank)
         tally = _Tally(*sums, squared_norm(made), inner(made, whole))
     held = Held(made, dtype, name[1])
     return Written(rank, made.layer, held.take), tally

@@ -80,14 +80,14 @@ def _stills(context: CheckContext) -> Iterator[Found]:
     yield from found(names, "{n} {is a clip|are clips}, of which {word} trains the first frame.", word=word)
 
 
+def _heard(context: CheckContext) -> Iterator[Found]:
+    names = with_transform(context, "sound")
+    yield from found(names, "{n} {has|have} sound, which stays in {its|their} file and is not trained.")
+
+
 def _unmapped(context: CheckContext) -> Iterator[Found]:
     flat = with_transform(context, "hdr_unmapped")
     yield from found(flat, "{n} {is|are} HDR, and this ffmpeg could not map {its|their} light: gray and flat.")
-
-
-def _sound(context: CheckContext) -> Iterator[Found]:
-    heard = with_transform(context, "sound")
-    yield from found(heard, "{n} {has|have} sound, which no family here is trained on.")
 
 
 CHECKS: Final = (
@@ -101,23 +101,24 @@ CHECKS: Final = (
         "V2", "info", "unlike frame rates",
         "Clips are shown at one rate; frames of the others are repeated or passed over, which stutters.",
         "Each moment shows the frame that is there then; nothing is blended.",
-        "Bring them to one rate with a video program, the family's if you can.", _mixed_rates,
+        "Bring them to one rate with the tool set_rate, the family's if you can.", _mixed_rates,
     ),
     Check(
         "V3", "info", "lengths that do not fit",
         "A window has n steps of frames and one more.", "The temporal step of the family's VAE.",
-        "Cut the clips to such a length if their end matters.", _odd_lengths,
+        "Trim the clips to such a length (the tools trim and cut_windows) if their end matters.", _odd_lengths,
     ),
     Check(
         "V4", "info", "clips longer than what is shown",
         "Of a clip longer than data.frames the head alone is trained unless data.cut says otherwise.",
         "The defaults of the family.",
-        "Set data.cut to chunks or uniform, raise data.frames if memory allows, or cut them into scenes.", _cut_away,
+        "Set data.cut to chunks or uniform, raise data.frames if memory allows, or use cut_windows or cut_scenes.",
+        _cut_away,
     ),
     Check(
         "V5", "info", "uneven frame rates",
         "Motion in them is slower here and faster there than it was.", "The ledger of the import.",
-        "Record or convert them at a constant frame rate.", _uneven,
+        "Record them at a constant frame rate; the tool set_rate makes them even.", _uneven,
     ),
     Check(
         "V6", "info", "clips for a family of pictures",
@@ -125,15 +126,16 @@ CHECKS: Final = (
         "Choose a family of clips, such as Wan, if they shall move.", _stills,
     ),
     Check(
-        "V7", "warning", "HDR that is not mapped",
+        "V7", "info", "clips with sound",
+        "What is heard is not learned, of a family that sounds (LTX-2) either: its adapter changes what is seen alone.",
+        "The ledger of the import.",
+        "Nothing, if the picture is what matters; captions need not say what is heard.", _heard,
+    ),
+    Check(
+        "V8", "warning", "HDR that is not mapped",
         "PQ and HLG say brightness beyond that of a screen; read as if they were sRGB, all of it is pale.",
         "The ledger of the import; ITU-R BT.2100.",
         "Install an ffmpeg with zimg (pip install 'lorasmith[video]') and import again, or convert them to SDR.",
         _unmapped,
-    ),
-    Check(
-        "V8", "info", "clips with sound",
-        "Frames are trained, sound is not; it stays in the files that are copied.", "The ledger of the import.",
-        "Nothing, unless the sound matters.", _sound,
     ),
 )  # fmt: skip

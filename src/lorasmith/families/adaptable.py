@@ -1,0 +1,124 @@
+"""Pipelines of diffusers that load no adapters and call nobody back, made to do both as all the others do.
+
+The adapter goes through diffusers all the same: into the denoiser, which can load one where its pipeline cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from lorasmith.families.modular import StepEnd, heard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lorasmith.families import Family
+
+_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
+
+
+def adaptable(kind: Any, family: Family) -> Any:
+    """The class with ``load_lora_weights``, ``callback_on_step_end`` and ``guidance_scale``, for a family whose files
+    are in the form ``peft``; it can also be made without a VAE, to encode prompts alone."""
+    part = family.denoiser_part
+
+    class Adaptable(kind):  # type: ignore[misc]
+        def __init__(
+            self,
+            text_encoder: Any,
+            tokenizer: Any,
+            transformer: Any,
+            vae: Any,
+            scheduler: Any,
+            text_encoder_2: Any,
+            tokenizer_2: Any,
+            guider: Any,
+        ) -> None:
+            parts = {"text_encoder": text_encoder, "tokenizer": tokenizer, "transformer": transformer}
+            parts |= {"text_encoder_2": text_encoder_2, "tokenizer_2": tokenizer_2, "guider": guider}
+            super().__init__(vae=_NoVae() if vae is None else vae, scheduler=scheduler, **parts)
+            self.register_modules(vae=vae)
+
+        def load_lora_weights(
+            self, source: str | Path | Mapping[str, Tensor], weight_name: str = "", adapter_name: str | None = None
+        ) -> None:
+            from safetensors.torch import load_file
+
+            tensors = source if isinstance(source, Mapping) else load_file(Path(source) / weight_name)
+            denoiser = self.components[part]
+            state = taken_apart(tensors, family, {n: m for n, m in denoiser.named_modules() if _is_layer(m)})
+            denoiser.load_lora_adapter(state, prefix=part, adapter_name=adapter_name)
+
+        def disable_lora(self) -> None:
+            self.components[part].disable_lora()
+
+        def enable_lora(self) -> None:
+            self.components[part].enable_lora()
+
+        def __call__(
+            self,
+            *args: Any,
+            guidance_scale: float | None = None,
+            callback_on_step_end: StepEnd | None = None,
+            **settings: Any,
+        ) -> Any:
+            if guidance_scale is not None:
+                self.register_modules(guider=self.components["guider"].new(guidance_scale=guidance_scale))
+            with heard(self, callback_on_step_end):
+                return super().__call__(*args, **{"return_dict": False, **settings})
+
+    Adaptable.__name__, Adaptable.__module__ = kind.__name__, kind.__module__  # both are written into files
+    return Adaptable
+
+
+class _NoVae:
+    """What a pipeline asks of a VAE when it is made."""
+
+    config = SimpleNamespace(latent_channels=32)
+    temporal_compression_ratio, spatial_compression_ratio = 4, 16
+
+
+def _is_layer(module: Any) -> bool:
+    from torch import nn
+
+    return isinstance(module, nn.Linear) or hasattr(module, "base_layer")
+
+
+def taken_apart(tensors: Mapping[str, Tensor], family: Family, layers: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A file's tensors under diffusers' names, each layer by itself; ``layers`` are those of the denoiser, by name.
+
+    Raises:
+        ValueError: a key names no layer, lacks its other half, or has other rows than the layers it is made of.
+    """
+    part, state = family.denoiser_part, dict[str, Any]()
+    meant = _meant(family, list(layers))
+    for key, down in tensors.items():
+        if not key.endswith((_DOWN, _UP)):
+            raise ValueError(f"{key} is no matrix of a LoRA in the form lora_A, lora_B")
+        stem = key.removesuffix(_DOWN)
+        if key.endswith(_UP):
+            if key.removesuffix(_UP) + _DOWN not in tensors:
+                raise ValueError(f"{key} has no lora_A")
+            continue
+        if stem not in meant or stem + _UP not in tensors:
+            raise ValueError(f"{stem} names no layer" if stem not in meant else f"{key} has no lora_B")
+        up, first = tensors[stem + _UP], 0
+        for name in meant[stem]:
+            rows = int(getattr(layers[name], "base_layer", layers[name]).out_features)
+            state[f"{part}.{name}{_DOWN}"], state[f"{part}.{name}{_UP}"] = down, up[first : first + rows].contiguous()
+            first += rows
+        if first != up.shape[0]:
+            raise ValueError(f"{stem} has {up.shape[0]} rows, its layers have {first}")
+    return state
+
+
+def _meant(family: Family, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """By stem: the layers that it is; diffusers' own name means that layer alone."""
+    part = family.denoiser_part
+    found: dict[str, tuple[str, ...]] = {}
+    for name in (name.removesuffix(".base_layer") for name in names):
+        found[family.key_names(part, name)] = family.fused(part, name) or (name,)
+    return {f"{part}.{name}": (name,) for name in names} | found
