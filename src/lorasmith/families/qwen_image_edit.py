@@ -55,7 +55,7 @@ class QwenImageEdit(QwenImage):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-edit/lora", "modelspec.implementation": "diffusers"}
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         return None
 
     def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:

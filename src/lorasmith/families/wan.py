@@ -89,6 +89,7 @@ class Wan(Family):
             "adapter": {"rank": 32, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
