@@ -159,7 +159,7 @@ def test_pictures_are_shown_as_they_come(door: Door, tmp_path: Path) -> None:
     assert sent.headers["content-type"] == "image/png" and sent.headers["content-security-policy"] == "sandbox"
     for missing in (f"/generate/{job}/1.png", f"/generate/{job}/9.png", f"/generate/{job}/..%2f.png"):
         assert door.client.get(missing).status_code >= 400
-    assert door.client.get("/generate/nobody/0.png").status_code == 409
+    assert door.client.get("/generate/nobody/0.png").status_code == 404
     assert PAYLOAD not in door.client.get(f"/generate?job={job}").text
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
 from lorasmith.families.predicting import picture_tokens, seen_tokens, with_references
 from lorasmith.families.qwen_image import QwenImage, predict
@@ -53,13 +54,19 @@ class QwenImageEdit(QwenImage):
         },
     )
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            **super().made_of(variant),
+            "processor": Component("qwen2.5_vl_pictures", "Qwen2VLProcessor"),
+        }
+
     def pipeline_class(self, base: Base) -> str:
         return "QwenImageEditPipeline"
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-edit/lora", "modelspec.implementation": "diffusers"}
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         return None
 
     def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:
