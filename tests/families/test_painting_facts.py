@@ -73,7 +73,7 @@ GUIDANCE = {
     "sd": 7.0, "sdxl": 7.0, "sd3": 4.5, "flux": 3.5, "flux_kontext": 2.5, "chroma": 5.0, "flux2": 4.0, "z_image": 5.0,
     "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
     "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
-    "hunyuan_video": 6.0,
+    "hunyuan_video": 6.0, "hunyuan_video_15": 6.0,
 }  # fmt: skip
 
 
