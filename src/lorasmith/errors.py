@@ -16,6 +16,7 @@
     │   ├── OutOfDisk             6
     │   └── OutOfMemory           6
     ├── JobError                  7   a job that is running elsewhere, unknown, damaged or failed
+    │   ├── UnknownJob            7   no job of that name
     │   ├── NonFiniteLoss         7
     │   └── CheckpointError       7
     └── Stopped                 130   stopped on request; nothing was changed
@@ -152,6 +153,10 @@ class JobError(LorasmithError):
     """A job that is running elsewhere, unknown, damaged or failed."""
 
     exit_code = 7
+
+
+class UnknownJob(JobError):
+    """There is no job of that name."""
 
 
 class NonFiniteLoss(JobError):

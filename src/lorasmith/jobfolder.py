@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorasmith import events
 from lorasmith.credentials import redact
-from lorasmith.errors import JobError
+from lorasmith.errors import JobError, UnknownJob
 from lorasmith.files import write_atomically
 
 JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather", "tool"]
@@ -87,7 +87,7 @@ class JobFolder:
         try:
             return JobRecord.model_validate_json((self.path / "job.json").read_bytes())
         except FileNotFoundError as cause:
-            raise JobError(f"There is no job at {self.path}.", "Run `lorasmith jobs` for the list.") from cause
+            raise UnknownJob(f"There is no job at {self.path}.", "Run `lorasmith jobs` for the list.") from cause
         except ValueError as cause:
             raise JobError(f"The job.json of {self.path.name} is damaged.", "Submit the job again.") from cause
 

@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 
 from lorasmith import errors, processes
 from lorasmith.credentials import refuse_to_write
-from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError
+from lorasmith.errors import EnvironmentProblem, JobError, LorasmithError, UnknownJob
 from lorasmith.events import Event
 from lorasmith.files import read_json, write_atomically, write_json
 from lorasmith.jobfolder import Control, JobFolder, JobKind, JobRecord, Result
@@ -122,7 +122,7 @@ class Jobs:
             )
         near = difflib.get_close_matches(reference, ids, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else "Run `lorasmith jobs` for the list."
-        raise JobError(f"There is no job '{reference}' in {self.folder}.", hint)
+        raise UnknownJob(f"There is no job '{reference}'.", hint)
 
     def list(self) -> tuple[Job, ...]:
         """All jobs, oldest first."""

@@ -120,7 +120,7 @@ def refuse_idle(
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
     """
-    from lorasmith.families import lacking
+    from lorasmith.families.unused import lacking
 
     if not trainer.supports(family):
         raise ConfigError(

@@ -17,6 +17,7 @@ _PLACES: Final[tuple[tuple[str, str, tuple[str, ...], str], ...]] = (
     ("bases", "Bases", ("bases",), "Weights that were downloaded; those of other programs lie with them."),
     ("cache", "What can be made again", ("signals.db", "thumbnails.db", "answers", "cache"),
      "Measurements, thumbnails, answers of captioners."),
+    ("lent", "Pictures to edit", ("lent",), "Given to be edited, in no dataset; gone a week after nothing names them."),
     ("arriving", "Arriving", ("fetched", "uploads", "incoming", "registering"), "What is not imported yet."),
 )  # fmt: skip
 

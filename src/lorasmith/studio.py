@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lorasmith.easel import Easel
     from lorasmith.enqueuing import Enqueue
     from lorasmith.gathering import Gathering
+    from lorasmith.generation.lent import Lending
     from lorasmith.generation.request import GeneratedImage
     from lorasmith.jobfolder import JobKind
     from lorasmith.jobs import Command, Job, Jobs
@@ -485,6 +486,13 @@ class Studio:
         from lorasmith.sources.upload_sets import release
 
         release(self.home, [ready.folder])
+
+    @property
+    def lending(self) -> Lending:
+        """Pictures that were given to be edited and are in no dataset."""
+        from lorasmith.generation.lent import Lending
+
+        return Lending(self.home)
 
     @property
     def recipes(self) -> Recipes:

@@ -122,7 +122,7 @@ def test_modes_cancel_and_going_on(shapes: Door) -> None:
     assert after == {name: f"mine, {caption}" for name, caption in first.items()}
     for bad in ({"existing": "x"}, {"lines": "0"}, {"lines": "x"}, {"o.general_threshold": "2"}, {"captioner": "x"}):
         assert shapes.client.post("/datasets/shapes/captioning", data=FORM | bad).status_code == 422, bad
-    assert shapes.client.get("/datasets/shapes/captioning/jobs/nothing").status_code == 409
+    assert shapes.client.get("/datasets/shapes/captioning/jobs/nothing").status_code == 404
 
 
 def test_thresholds_are_previewed_and_applied_as_one_version(tagged: Door) -> None:

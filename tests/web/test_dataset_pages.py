@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lorasmith.client import connect
 from lorasmith.datasets.duplicates import DuplicateGroup
 from lorasmith.datasets.pictures import TOOLS
 from lorasmith.errors import Stopped
 from lorasmith.studio import Studio
 from lorasmith.web.pages.places import TASKS
 from lorasmith.web.sessions import COOKIE, Actor
-from tests.web.conftest import Door, Server, client_of
+from tests.web.conftest import NAME, Door, Server, client_of
+from tests.web.test_client import Through
 from tests.web.test_datasets import CAPTIONS, PAYLOAD, fill
 
 HERE = "/datasets/cats"
@@ -676,7 +678,7 @@ def measuring(copies: Door, monkeypatch: pytest.MonkeyPatch) -> tuple[Door, thre
                 progress(2, 6, "b.png")
         return measure(home, store, items, progress)
 
-    monkeypatch.setattr("lorasmith.curation.measure", slow)
+    monkeypatch.setattr("lorasmith.curation.asking.measure", slow)
     return copies, go
 
 
@@ -710,6 +712,24 @@ def test_a_query_that_measures_never_holds_the_gallery_up(measuring: tuple[Door,
     names = door.studio.curate.select("cats", q)
     assert names and shown.count("data-item=") == len(names) and "Measuring" not in shown
     assert door.client.get(f"{HERE}/names", params={"q": q}).json() == names
+
+
+def test_a_query_that_measures_never_holds_the_api_up(measuring: tuple[Door, threading.Event]) -> None:
+    door, go = measuring
+    for path in ("select", "items"):
+        answer = door.client.get(f"/api/datasets/cats/{path}", params={"where": "blur:>0"})
+        assert answer.status_code == 202 and answer.headers["retry-after"] == "1", path
+        assert answer.json() == {"done": 2, "total": 6}
+    assert door.client.get("/api/datasets/cats/select", params={"where": "name:*.png"}).status_code == 200
+    assert door.client.get("/api/datasets/cats/select", params={"where": "blur:>"}).status_code == 422
+    far = connect(f"http://{NAME}", (door.studio.home / "web-key").read_text(), transport=Through(door))
+    answers: list[list[str]] = []
+    asking = threading.Thread(target=lambda: answers.append(far.curate.select("cats", "blur:>0")))
+    asking.start()
+    go.set()
+    asking.join(30)
+    assert answers == [door.studio.curate.select("cats", "blur:>0")] and len(answers[0]) == 6
+    far.close()
 
 
 def test_a_measuring_query_that_was_stopped_says_so_and_begins_anew(measuring: tuple[Door, threading.Event]) -> None:

@@ -120,7 +120,7 @@ def test_what_cannot_be_is_said(door: Door, tmp_path: Path) -> None:
     unfinished = announce(door.client).rpartition("/")[2]
     assert "not whole" in door.client.post("/datasets/new", data={"uploads": json.dumps([unfinished])}).text
     assert list(door.studio.datasets()) == ["cats"]
-    assert door.client.get("/datasets/imports/nothing").status_code == 409
+    assert door.client.get("/datasets/imports/nothing").status_code == 404
 
 
 def test_an_import_that_failed_says_why_and_can_be_tried_again(door: Door) -> None:

@@ -119,7 +119,7 @@ def test_a_verb_that_cannot_be_is_a_sentence(door: Door) -> None:
     folder = told(door.studio)
     assert door.client.post(f"/jobs/{folder.path.name}/do", data={"verb": "save"}).status_code == 409
     assert door.client.post(f"/jobs/{folder.path.name}/do", data={"verb": "explode"}).status_code == 422
-    assert door.client.get("/jobs/nothing").status_code == 409
+    assert door.client.get("/jobs/nothing").status_code == 404
 
 
 def stream(server: Server, cookie: str, path: str, after: int | None) -> list[tuple[int, str]]:

@@ -39,6 +39,14 @@ def test_with_nothing_there_the_sandbox_is_one_click_away(door: Door) -> None:
     assert door.client.post("/sandbox", data={"steps": "0"}).status_code == 422
 
 
+def test_an_impossible_number_takes_back_what_was_foreseen(door: Door, tmp_path: Path) -> None:
+    dots(door.studio, tmp_path / "dots")
+    whole = ready(door, dataset="dots").partition('data-part="plan"')[2]
+    assert "<dt>steps</dt>" in whole
+    plan = ready(door, dataset="dots", **{"adapter.rank": "5000"}).partition('data-part="plan"')[2]
+    assert "Nothing can be foreseen yet" in plan and "<dt>steps</dt>" not in plan and "less than" in plan
+
+
 def test_reasons_are_a_list_and_each_leads_to_its_cure(door: Door, tmp_path: Path) -> None:
     text = ready(door, dataset="", max_train_steps="0", **{"adapter.rank": "5000"})
     assert text.count("<li>") == 3 and "disabled" in text
@@ -110,7 +118,7 @@ def test_a_job_can_be_gone_on_from(door: Door, tmp_path: Path) -> None:
     job = door.studio.queue.list()[0]
     text = door.client.get("/", params={"from": job.id, "form": "expert"}).text
     assert 'name="max_train_steps" value="4"' in text and 'name="adapter.dropout" value="0.25"' in text
-    assert door.client.get("/", params={"from": "nothing"}).status_code == 409
+    assert door.client.get("/", params={"from": "nothing"}).status_code == 404
 
 
 def test_time_is_what_was_measured_here(door: Door, tmp_path: Path) -> None:

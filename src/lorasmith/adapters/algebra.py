@@ -217,6 +217,17 @@ def angles(one: Factors, other: Factors) -> tuple[Array, Array]:
     return written, read
 
 
+def held_by(one: Factors, other: Factors) -> float:
+    """‖P ΔW₁ Q‖²: what of an update lies where another one writes (P) and reads (Q)."""
+    _, back_up = _triangular(other.up.T)
+    _, back_down = _triangular(other.down)
+    if not back_up.size or not back_down.size:
+        return 0.0
+    written = (other.up.astype(np.float64) @ back_up).T @ one.up.astype(np.float64)
+    read = one.down.astype(np.float64) @ (back_down.T @ other.down.astype(np.float64)).T
+    return float(((written @ read) ** 2).sum())
+
+
 def _cosines(one: Array, other: Array) -> Array:
     """Singular values of Q₁ᵀ Q₂ (Björck and Golub 1973)."""
     first, second = one.astype(np.float64), other.astype(np.float64)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 One = TypeVar("One")
 _PIECE: Final = 1000
 _TRIES: Final = 3
+ACCEPTED: Final = 202
 
 
 class Line:
@@ -100,10 +101,13 @@ class Line:
         return cast(QueuedJob, self.post(QueuedJob, path, body))
 
     def whole(self, kind: type[One], path: str, **query: Any) -> Iterator[One]:
-        """All pieces of a list."""
+        """All pieces of a list; while the server measures what is asked for, it is asked again."""
         made, offset = TypeAdapter(list[kind]), 0  # type: ignore[valid-type]
         while True:
             answer = self.ask("GET", path, limit=_PIECE, offset=offset, **query)
+            if answer.status_code == ACCEPTED:
+                time.sleep(float(answer.headers.get("retry-after", 1)))
+                continue
             told = answer.json()
             yield from made.validate_python(told["items"])
             offset += _PIECE

@@ -171,6 +171,10 @@ class Asking:
         found = ThumbnailStore(self.home).of([sha256], self._store.blob_path, side)
         return base64.b64decode(found[sha256].data) if sha256 in found else None
 
+    def holds_picture(self, sha256: str) -> bool:
+        """Whether the bytes of a picture are here, by their SHA-256."""
+        return self._store.holds(sha256)
+
     def picture(self, sha256: str) -> Path:
         """Where the bytes of a picture lie, by their SHA-256.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lorasmith.bases.header import Header, Layout
+from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
@@ -71,6 +72,7 @@ class Base:
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
     denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
+    parts: Mapping[str, Path] = field(default_factory=dict)  # files that hold a component each, by diffusers' names
 
 
 @dataclass
@@ -214,7 +216,7 @@ class Family(ABC):
     paints_one_by_one: ClassVar[bool] = False
     """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.unused``."""
     billions: ClassVar[Mapping[str, float]] = {}
     """Published sizes of the denoiser, in billions of parameters, by variant."""
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -428,10 +430,7 @@ class Family(ABC):
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
-        Args:
-            frames: of each clip.
-            fps: frames a second.
-            first_frame: the picture that clips begin with, for ``begun_pipeline``; None where there is none.
+        ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.
         """
         return {"num_frames": frames, **({"image": first_frame} if first_frame is not None else {})}
 
@@ -479,6 +478,10 @@ class Family(ABC):
         """Config keys that mean nothing for these weights, though other bases of the family use them, with reasons."""
         return {}
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
+        return {}
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
         return {}
@@ -494,30 +497,3 @@ class Family(ABC):
     def defaults_for(self, base: Base) -> dict[str, Any]:
         """``defaults`` as they are right for these weights, the native resolution among them."""
         return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
-
-
-def lacking(family: Family) -> dict[str, str]:
-    """Config keys that a family does not use, with the reason: its own, and those of the objectives it has not."""
-    found: dict[str, str] = {}
-    if family.objectives == {"flow"}:
-        why = "it learns by flow matching, whose noise levels have no such weight"
-        found |= {
-            "objective.min_snr_gamma": why,
-            "objective.noise_offset": "its noise must stay plain: it is part of the target",
-        }
-    if "flow" not in family.objectives:
-        why = "only flow families have it"
-        found |= dict.fromkeys(
-            ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
-        )
-    if not family.reference_pictures[1]:
-        found["data.reference_resolution"] = "it takes no reference pictures"
-    if not family.frame_step:
-        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
-    if not family.may_begin_with_picture:
-        why = "every clip begins with its first frame" if family.begins_with_picture else "its clips begin with noise"
-        found |= dict.fromkeys(("data.first_frame_conditioning", "sample.first_frame"), why)
-    if not family.text_encoder_targets:
-        why = "its text encoder is a large language model that stays as it is"
-        found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
-    return found | dict(family.lacks)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -103,6 +104,15 @@ class Flux(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "FluxPipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("clip_l", "CLIPTextModel"),
+            "tokenizer": Component("clip", "CLIPTokenizer"),
+            "text_encoder_2": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer_2": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         kind = "schnell" if detection.variant == "schnell" else "dev"

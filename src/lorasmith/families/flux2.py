@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -83,6 +84,16 @@ class Flux2(Family):
     def pipeline_class(self, base: Base) -> str:
         stated = str(base.header.configs.get("model_index", {}).get("_class_name", ""))
         return stated if stated in self.pipelines else "Flux2Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant not in ("klein_4b", "klein_9b"):
+            return {}  # dev reads Mistral's words through Pixtral's processor, of which no file holds the settings
+        return {
+            "text_encoder": Component("qwen3_4b" if variant == "klein_4b" else "qwen3_8b", "Qwen3ForCausalLM"),
+            "tokenizer": Component("qwen3", "Qwen2Tokenizer"),
+            "vae": Component("vae_flux2", "AutoencoderKLFlux2"),
+            "scheduler": Component("schedule_flux2", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         kind = detection.variant.replace("_", "-") or "dev"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -78,6 +79,14 @@ class Lumina2(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "Lumina2Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("gemma2_2b", "Gemma2Model"),
+            "tokenizer": Component("gemma2", "GemmaTokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+            "scheduler": Component("schedule_flow_6", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "lumina-2/lora", "modelspec.implementation": "diffusers"}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
 from lorasmith.families.qwen_image import QwenImage, predict
 from lorasmith.families.references import area_size, in_groups, resized
@@ -41,6 +42,12 @@ class QwenImageEdit(QwenImage):
     max_prompt_tokens: ClassVar[int] = 1024  # its pipeline cuts nothing; instructions longer than this are none
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"edit": 20.43})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            **super().made_of(variant),
+            "processor": Component("qwen2.5_vl_pictures", "Qwen2VLProcessor"),
+        }
 
     def pipeline_class(self, base: Base) -> str:
         return "QwenImageEditPipeline"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -93,6 +94,18 @@ class StableDiffusion3(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "StableDiffusion3Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("clip_l", "CLIPTextModelWithProjection"),
+            "tokenizer": Component("clip", "CLIPTokenizer"),
+            "text_encoder_2": Component("clip_g", "CLIPTextModelWithProjection"),
+            "tokenizer_2": Component("clip_padded", "CLIPTokenizer"),
+            "text_encoder_3": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer_3": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_sd3"),
+            "scheduler": Component("schedule_flow_3", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         architecture = _ARCHITECTURES.get(detection.variant, "stable-diffusion-3")

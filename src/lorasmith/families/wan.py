@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.parts import Component
 from lorasmith.bases.recognition import recognise
 from lorasmith.families import (
     Base,
@@ -105,6 +106,14 @@ class Wan(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return next(iter(self.pipelines))
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("umt5_xxl", "UMT5EncoderModel"),
+            "tokenizer": Component("umt5", "T5TokenizerFast"),
+            "vae": Component("vae_wan", "AutoencoderKLWan", "vae_wan2.1"),
+            "scheduler": Component("schedule_wan", "UniPCMultistepScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import Conditioning, Model, Pretrained
 from lorasmith.families.latents import as_pictures, encode_clips
 from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
@@ -41,6 +42,9 @@ class WanFromPicture(Wan):
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"attention": _ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {}
 
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
         """The first frame as the VAE sees it before a film of gray, which of the frames are given, and CLIP's view."""

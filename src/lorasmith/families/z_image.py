@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -83,6 +84,14 @@ class ZImage(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "ZImagePipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("qwen3_4b", "Qwen3Model"),
+            "tokenizer": Component("qwen3", "Qwen2Tokenizer"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+            "scheduler": Component("schedule_flow_3", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "z-image/lora", "modelspec.implementation": "diffusers"}

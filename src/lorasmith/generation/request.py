@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lorasmith.config import Precision, Section
 from lorasmith.errors import ConfigError
+from lorasmith.generation.lent import Lending
 from lorasmith.generation.prompt import WEIGHT_LIMIT, parse_prompt, write_mention
 from lorasmith.generation.schedulers import AS_THE_BASE, SCHEDULERS
 
@@ -121,14 +122,16 @@ def is_hash(reference: str) -> bool:
 
 
 def reference_path(reference: str, home: Path) -> Path:
-    """Where a picture to edit lies: a path, or the hash of a picture that the home holds."""
+    """Where a picture to edit lies: a path, or the hash of a picture of a dataset, or of one that was lent."""
     if is_hash(reference):
-        return home / "blobs" / reference[:2] / reference[2:]
+        blob = home / "blobs" / reference[:2] / reference[2:]
+        lent = Lending(home).path(reference)
+        return lent if not blob.is_file() and lent.is_file() else blob
     return Path(reference).expanduser()
 
 
 def refuse_paths(references: Iterable[str]) -> None:
-    """Of a request that came over the network: its references must be pictures of datasets.
+    """Of a request that came over the network: its references must be hashes of pictures.
 
     Raises:
         ConfigError: one of them is a path, which would be a file of the server.
@@ -136,7 +139,8 @@ def refuse_paths(references: Iterable[str]) -> None:
     strangers = [reference for reference in references if not is_hash(str(reference))]
     if strangers:
         raise ConfigError(
-            "A reference is not the SHA-256 of a picture.", "Import the picture into a dataset and name its hash."
+            "A reference is not the SHA-256 of a picture.",
+            "Send the picture first, or name the hash of one of a dataset.",
         )
 
 

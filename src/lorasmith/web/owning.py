@@ -19,7 +19,7 @@ from lorasmith.datasets.recall import Recall
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.enqueuing import Enqueue
-from lorasmith.errors import AdapterError, BaseError, ConfigError, JobError
+from lorasmith.errors import AdapterError, BaseError, ConfigError, JobError, UnknownJob
 from lorasmith.jobfolder import JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.library import About, Deleted, Library
@@ -138,7 +138,7 @@ class OwnedJobs(Jobs):
         if reference == "last":
             mine = self.list()
             if not mine:
-                raise JobError("There is no job 'last'.", "List the jobs for those there are.")
+                raise UnknownJob("There is no job 'last'.", "List the jobs for those there are.")
             reference = max(mine, key=lambda job: job.record().created).id
         try:
             job = super().get(reference)

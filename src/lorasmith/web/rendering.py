@@ -22,6 +22,7 @@ from lorasmith.markup import visible
 from lorasmith.web import vendoring
 from lorasmith.web.forms import shown
 from lorasmith.web.people import YOU
+from lorasmith.web.wording import guided, plainly
 
 ROOT: Final = Path(__file__).parent
 AREAS: Final = (
@@ -70,6 +71,7 @@ def environment() -> Environment:
     made.globals |= {"static": static, "vendor": lambda name: static(vendoring.address(name)), "version": __version__}
     made.globals |= {"shown": shown, "pairs": lambda names: [(name, name) for name in names]}
     made.filters |= {"bytes": bytes_in_words, "ago": ago, "duration": duration, "visible": visible}
+    made.filters |= {"guided": guided, "plainly": plainly}
     return made
 
 

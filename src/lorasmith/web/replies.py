@@ -18,12 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from lorasmith.credentials import redact
-from lorasmith.errors import ConflictError, ConsentNeeded, FetchError, LorasmithError
+from lorasmith.errors import ConflictError, ConsentNeeded, FetchError, LorasmithError, UnknownJob
 from lorasmith.web.rendering import page, part, wants_part
+from lorasmith.web.wording import plainly
 
 _log = logging.getLogger(__name__)
 _STATUS: Final = {1: 500, 2: 422, 3: 422, 4: 422, 5: 422, 6: 503, 7: 409, 130: 409}
 """HTTP status by exit code: what was asked cannot be, this machine lacks something, a job stands differently."""
+_KINDS: Final = ((ConflictError, 409), (UnknownJob, 404))
+"""What its class tells more of than its exit code."""
 _SENTENCES: Final = {
     404: ("There is nothing at this address.", "Go back, or start from the workspace."),
     400: ("This cannot be read.", "Send it as it is documented."),
@@ -44,7 +47,7 @@ def install(app: FastAPI) -> None:
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, LorasmithError)
-    status = 409 if isinstance(error, ConflictError) else _STATUS.get(error.exit_code, 500)
+    status = next((one for kind, one in _KINDS if isinstance(error, kind)), _STATUS.get(error.exit_code, 500))
     if status >= 500:
         _log.warning("%s %s: %s", request.method, request.url.path, redact(str(error)), exc_info=error)
     extra: dict[str, Any] = {"kind": type(error).__name__}
@@ -99,9 +102,10 @@ def _without_places(request: Request, text: str) -> str:
 
 def _answer(request: Request, status: int, sentence: str, hint: str, extra: dict[str, Any]) -> Response:
     sentence, hint = _without_places(request, redact(sentence)), _without_places(request, redact(hint))
-    if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", "*/*").replace(
-        "*/*", "text/html"
-    ):
+    program = request.url.path.startswith("/api/")
+    if program and "sec-fetch-site" in request.headers:  # a page of ours asks, and shows it to somebody who is no shell
+        sentence, hint = plainly(sentence), plainly(hint)
+    if program or "text/html" not in request.headers.get("accept", "*/*").replace("*/*", "text/html"):
         return JSONResponse({"error": sentence, "hint": hint, **extra}, status)
     if wants_part(request):
         return part(request, "parts/refusal.html", status, sentence=sentence, hint=hint)

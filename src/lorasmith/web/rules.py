@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lorasmith.errors import AdapterError, ConfigError, DatasetError, JobError, LorasmithError
+from lorasmith.errors import AdapterError, ConfigError, DatasetError, LorasmithError, UnknownJob
 from lorasmith.library import Library
 from lorasmith.web.accounts import opened
 from lorasmith.web.people import Actor, Kind, Visibility, acting
@@ -24,7 +24,7 @@ from lorasmith.web.people import Actor, Kind, Visibility, acting
 _ABSENT: Mapping[Kind, tuple[type[LorasmithError], str, str]] = {
     "dataset": (DatasetError, "There is no dataset '{}'.", "List the datasets for those there are."),
     "adapter": (AdapterError, "There is no adapter '{}'.", "List the adapters for those there are."),
-    "job": (JobError, "There is no job '{}'.", "List the jobs for those there are."),
+    "job": (UnknownJob, "There is no job '{}'.", "List the jobs for those there are."),
 }
 
 

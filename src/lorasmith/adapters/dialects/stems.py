@@ -59,6 +59,7 @@ _BEGINNINGS: Final[tuple[tuple[str, str, bool], ...]] = (
     ("lora_unet__", DENOISER, True),  # Wan Fun
     ("lora_unet_", DENOISER, True),
     ("lora_prior_unet_", DENOISER, True),
+    ("oft_unet_", DENOISER, True),  # the OFT of sd-scripts
     ("lora_transformer_2_", "denoiser_2", True),
     ("lora_transformer_", DENOISER, True),
     ("lycoris_", DENOISER, True),

@@ -50,7 +50,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         400: "The body cannot be read, or this server does not answer to that name.",
         401: "You are not signed in.",
         403: "You may not do that, or it did not come from a page of lorasmith.",
-        404: "There is nothing at this address.",
+        404: "There is nothing at this address, or no such job.",
         409: "Others changed the same, or a job stands differently.",
         413: "The body is too large.",
         422: "What was asked cannot be; the sentence says why.",

@@ -26,6 +26,7 @@ from lorasmith.web.api.asking import (
     noun,
     piece,
 )
+from lorasmith.web.api.measuring import MEASURING, chosen
 
 router = noun("/datasets", "datasets")
 
@@ -68,15 +69,18 @@ def drop_dataset(studio: StudioOf, ref: Ref) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{ref}/items", summary="Pictures that a query means")
+@router.get("/{ref}/items", summary="Pictures that a query means", responses=MEASURING, response_model=Page[Item])
 def list_items(
     request: Request, response: Response, studio: StudioOf, ref: Ref, lens: LensOf, where: Where = "",
     limit: Limit = 100, offset: Offset = 0,
-) -> Page[Item]:  # fmt: skip
-    """With captions, sizes, roles and provenance; a picture's bytes are at `/pictures/{image}`."""
+) -> Page[Item] | Response:  # fmt: skip
+    """With captions, sizes, roles and provenance; a picture's bytes are at `/pictures/{image}`. 202 while pixels are
+    measured for the query: ask again."""
     version = studio.dataset(ref)
     known = {item.name: item for item in version.items}
-    names = studio.curate.select(version, where, lens.lens(studio.curate)) if where.strip() else list(known)
+    names = chosen(request, studio, version, where, lens)
+    if isinstance(names, Response):
+        return names
     return piece(request, response, names, limit, offset, show=known.__getitem__)
 
 
@@ -90,13 +94,14 @@ def get_item(studio: StudioOf, ref: Ref, item: Annotated[str, Path(max_length=10
     return found
 
 
-@router.get("/{ref}/select", summary="Names that a query means")
+@router.get("/{ref}/select", summary="Names that a query means", responses=MEASURING, response_model=Page[str])
 def select_names(
     request: Request, response: Response, studio: StudioOf, ref: Ref, where: Where, lens: LensOf,
     limit: Limit = 1000, offset: Offset = 0,
-) -> Page[str]:  # fmt: skip
-    """In the query's order; `@name` stands for a saved selection."""
-    return piece(request, response, studio.curate.select(ref, where, lens.lens(studio.curate)), limit, offset)
+) -> Page[str] | Response:  # fmt: skip
+    """In the query's order; `@name` stands for a saved selection. 202 while pixels are measured for it: ask again."""
+    names = chosen(request, studio, studio.dataset(ref), where, lens)
+    return names if isinstance(names, Response) else piece(request, response, names, limit, offset)
 
 
 @router.get("/{ref}/ledger", summary="The fate of every file that was offered")

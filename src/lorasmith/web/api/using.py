@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
@@ -33,6 +33,19 @@ class GenerateAsked(Asked):
     )  # fmt: skip
     request: dict[str, Any]
     place: Place = Place()
+
+
+class Lend(Asked):
+    """A whole upload of yours."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"upload": "0123456789abcdef0123456789abcdef"}]})
+    upload: Annotated[str, Field(min_length=1, max_length=64), Clean]
+
+
+class LentPicture(BaseModel):
+    """A picture to edit."""
+
+    sha256: str
 
 
 class CertifyAsked(Asked):
@@ -74,17 +87,22 @@ def download_adapter(studio: StudioOf, name: AdapterName) -> FileResponse:
     return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
 
+@router.post("/lent", summary="Keep an upload as a picture to edit")
+def lend_picture(request: Request, asked: Lend) -> LentPicture:
+    """Its hash then names it among the `references` or as `first_frame`. It goes a week after nothing names it."""
+    from lorasmith.web.lending import lend
+
+    return LentPicture(sha256=lend(request, [asked.upload])[0])
+
+
 @router.post("/generate", status_code=202, summary="Paint pictures")
-def generate_pictures(studio: StudioOf, asked: GenerateAsked) -> QueuedJob:
+def generate_pictures(request: Request, studio: StudioOf, asked: GenerateAsked) -> QueuedJob:
     """A job; its pictures are among its files."""
-    from lorasmith.generation.request import refuse_paths
+    from lorasmith.web.lending import checked
 
     told = asked.request.get("references") or ()
     references = [str(one) for one in (told if isinstance(told, list | tuple) else (told,))]
-    references += [str(first) for first in (asked.request.get("first_frame"),) if first]
-    refuse_paths(references)
-    for reference in references:
-        studio.curate.picture(reference)
+    checked(request, [*references, *(str(first) for first in (asked.request.get("first_frame"),) if first)])
     return studio.enqueue.generate(asked.request, placement=asked.place.placement())
 
 

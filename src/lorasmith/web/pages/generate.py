@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from lorasmith.easel import Painting
 from lorasmith.errors import ConfigError, LorasmithError
-from lorasmith.generation.request import GenerateRequest, refuse_paths
+from lorasmith.generation.request import GenerateRequest, is_hash, reference_path
 from lorasmith.generation.schedulers import AS_THE_BASE, SCHEDULERS
 from lorasmith.jobs import Job
 from lorasmith.studio import Studio
-from lorasmith.web.forms import Sent
+from lorasmith.web.lending import checked, lend, may_edit
+from lorasmith.web.pages.imports import Parts, take_files, upload_ids, uploaded_parts
 from lorasmith.web.rendering import page, part
 
 router = APIRouter(prefix="/generate", include_in_schema=False)
@@ -26,6 +28,9 @@ SHOWN: Final = 48
 _MOST_ADAPTERS: Final = 200
 _SCALE: Final = (0.0, 2.0)
 _SEEDS: Final = 2**32
+_PICKED: Final = 60
+_SAFE: Final = {"content-security-policy": "sandbox", "x-content-type-options": "nosniff"}
+Sent = Annotated[Parts, Depends(uploaded_parts)]
 _NUMBERS: Final = ("guidance_scale", "steps", "count", "width", "height", "batch_size", "guidance_rescale")
 
 
@@ -36,8 +41,8 @@ class Filled:
     base: str = "sandbox"
     prompt: str = ""
     negative_prompt: str = ""
-    references: str = ""
-    """Hashes of the pictures to edit."""
+    references: list[str] = field(default_factory=list)
+    """Hashes of the pictures to edit, in order."""
     scales: dict[str, float] = field(default_factory=dict)
     """Adapters that are chosen."""
     seed: str = ""
@@ -60,7 +65,7 @@ def generate(
 ) -> HTMLResponse:
     """The form, and what it painted last; a seed that was drawn is drawn anew the next time."""
     studio = _studio(request)
-    filled = Filled(base=base or "sandbox", references=reference)
+    filled = Filled(base=base or "sandbox", references=_hashes(reference))
     if saved:
         filled = _filled(studio, studio.easel.prompt(saved).request)
     elif job and again >= 0:
@@ -79,13 +84,17 @@ def generate(
 @router.post("", response_model=None)
 def start(request: Request, sent: Sent) -> HTMLResponse | RedirectResponse:
     """Paint: a job that waits for its turn."""
-    studio = _studio(request)
+    studio, fields = _studio(request), sent.fields
+    filled = Filled()
     try:
-        job = studio.enqueue.generate(request_from(studio, sent))
+        filled = _sent(fields)
+        filled.references += _given(request, sent)
+        asked = request_from(filled)
+        asked["references"] = checked(request, filled.references)
+        job = studio.enqueue.generate(asked)
     except LorasmithError as refusal:
-        filled = _sent(studio, sent)
         return _page(request, filled, "", status=422, sentence=refusal.message, hint=refusal.hint)
-    drawn = "" if sent.get("seeding") == "fixed" else "&seeding=random"
+    drawn = "" if fields.get("seeding") == "fixed" else "&seeding=random"
     return RedirectResponse(f"/generate?job={job.id}{drawn}", 303)
 
 
@@ -122,6 +131,37 @@ def forget(request: Request, id: str) -> RedirectResponse:
     """Delete a saved prompt."""
     _studio(request).easel.forget(id)
     return RedirectResponse("/generate#saved", 303)
+
+
+@router.get("/pick")
+def pick(request: Request, dataset: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
+    """Pictures of a dataset to choose from."""
+    studio = _studio(request)
+    version = studio.dataset(dataset) if dataset else None
+    items = version.items[:_PICKED] if version else ()
+    return part(request, "generate/pick.html", items=items, version=version)
+
+
+@router.get("/lent/{sha256}.png")
+def lent(request: Request, sha256: str) -> FileResponse:
+    """A picture that whoever asks gave to be edited."""
+    path = _studio(request).lending.path(sha256)
+    if not is_hash(sha256) or not may_edit(request, sha256) or not path.is_file():
+        raise HTTPException(404)
+    return FileResponse(path, media_type="image/png", headers=_SAFE)
+
+
+@router.get("/{job_id}/reference/{number}.png")
+def edited(request: Request, job_id: str, number: int) -> FileResponse:
+    """A picture that a job edits, for whoever sees the job."""
+    studio = _studio(request)
+    told = studio.job(job_id).record().payload.get("references", ())
+    if not 0 <= number < len(told) or not is_hash(str(told[number])):
+        raise HTTPException(404)
+    path = reference_path(str(told[number]), studio.home)
+    if not path.is_file():
+        raise HTTPException(404)
+    return FileResponse(path, media_type="image/png", headers=_SAFE)
 
 
 @router.get("/{job_id}/pictures")
@@ -169,22 +209,16 @@ def keep(request: Request, job_id: str, index: int, dataset: Annotated[str, Form
     return RedirectResponse(f"/datasets/{reference.partition('@')[0]}", 303)
 
 
-def request_from(studio: Studio, sent: Mapping[str, str]) -> dict[str, Any]:
-    """What the form asks for.
+def request_from(filled: Filled) -> dict[str, Any]:
+    """What the form asks for, but for the pictures to edit.
 
     Raises:
         ConfigError: a number that is none, a scale beyond 0 to 2, nothing to paint.
     """
-    filled = _sent(studio, sent)
     prompts = [line.strip() for line in filled.prompt.splitlines() if line.strip()]
     if not prompts:
         raise ConfigError("There is no prompt.", "Write what the picture shall show.")
     asked: dict[str, Any] = {"base": filled.base, "negative_prompt": filled.negative_prompt}
-    if references := filled.references.replace(",", " ").split():
-        refuse_paths(references)
-        for one in references:
-            studio.curate.picture(one)
-        asked["references"] = references
     for key in _NUMBERS:
         if text := filled.values.get(key, ""):
             asked[key] = _number(text, key.replace("_", " "))
@@ -207,7 +241,18 @@ def request_from(studio: Studio, sent: Mapping[str, str]) -> dict[str, Any]:
     return {**asked, "prompts": prompts}
 
 
-def _sent(studio: Studio, sent: Mapping[str, str]) -> Filled:
+def _hashes(text: str) -> list[str]:
+    return list(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _given(request: Request, sent: Parts) -> list[str]:
+    """Pictures that came with the form, kept to be edited."""
+    owner = request.state.actor.name
+    ids = [*upload_ids(sent.fields.get("uploads", "")), *take_files(_studio(request), sent.files, owner)]
+    return lend(request, ids)
+
+
+def _sent(sent: Mapping[str, str]) -> Filled:
     scales: dict[str, float] = {}
     for number in range(_MOST_ADAPTERS):
         name = sent.get(f"adapter.{number}.name")
@@ -226,7 +271,7 @@ def _sent(studio: Studio, sent: Mapping[str, str]) -> Filled:
         base=sent.get("base", "") or "sandbox",
         prompt=sent.get("prompt", ""),
         negative_prompt=sent.get("negative_prompt", ""),
-        references=sent.get("references", ""),
+        references=list(dict.fromkeys(value for key, value in sent.items() if key.startswith("reference.") and value)),
         scales=scales,
         seed=sent.get("seed", "").strip() if sent.get("seeding") == "fixed" else "",
         values={key: sent[key].strip() for key in keys if sent.get(key, "").strip()},
@@ -249,7 +294,7 @@ def _filled(studio: Studio, request: Mapping[str, Any]) -> Filled:
         base=_base_for(studio, str(request.get("base", "")), ""),
         prompt="\n".join(str(one) for one in request.get("prompts", ())),
         negative_prompt=str(request.get("negative_prompt", "")),
-        references=" ".join(str(one) for one in request.get("references", ())),
+        references=[str(one) for one in request.get("references", ()) if is_hash(str(one))],
         scales={name: min(max(scale, _SCALE[0]), _SCALE[1]) for name, scale in scales.items()},
         seed=str(request.get("seed", "")),
         values={key: f"{request[key]:g}" if isinstance(request[key], float) else str(request[key])
@@ -268,9 +313,21 @@ def _page(
     return page(
         request, "generate/generate.html", status, title="Generate", area="generate", filled=filled, shown=shown,
         adapters=_adapters(studio, filled), bases=_bases(studio, filled.base), schedulers=(AS_THE_BASE, *SCHEDULERS),
+        references=_shown(request, filled.references),
         saved=studio.easel.prompts(), sentence=sentence, hint=hint, defaults=defaults, scale=_SCALE,
         datasets=studio.datasets(),
     )  # fmt: skip
+
+
+def _shown(request: Request, references: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Hash, address and name of each picture to edit; of one that may not be seen, no address."""
+    found = []
+    for one in references:
+        about = _studio(request).lending.about(one)
+        seen = may_edit(request, one)
+        address = (f"/generate/lent/{one}.png" if about else f"/thumbnails/{one}") if seen else ""
+        found.append((one, address, about.name if about and seen else ""))
+    return found
 
 
 def _painting(studio: Studio, job: Job) -> dict[str, Any]:
