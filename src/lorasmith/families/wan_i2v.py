@@ -38,6 +38,9 @@ class WanFromPicture(Wan):
     begins_with_picture: ClassVar[bool] = True
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21"})
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {case: needs for case, needs in Wan.predicted_memory.items() if case.startswith("14B")}
+    )
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"i2v_14b_2.1": 16.40, "i2v_14b_2.2": 14.29})
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"attention": _ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
