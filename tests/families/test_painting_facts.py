@@ -58,6 +58,7 @@ SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
     "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
     "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
     "hunyuan_video_15": {(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
+    "hunyuan_video_15_i2v": {(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
     # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
     "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
     "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
@@ -73,7 +74,7 @@ GUIDANCE = {
     "sd": 7.0, "sdxl": 7.0, "sd3": 4.5, "flux": 3.5, "flux_kontext": 2.5, "chroma": 5.0, "flux2": 4.0, "z_image": 5.0,
     "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
     "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
-    "hunyuan_video": 6.0,
+    "hunyuan_video": 6.0, "hunyuan_video_15": 6.0,
 }  # fmt: skip
 
 
