@@ -14,13 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from lorasmith.bases.header import Header, Layout
 from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
+from lorasmith.families.gaps import lacking as lacking
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +33,9 @@ FileForm = Literal["kohya", "peft"]
 folded into the numbers, because programs that read such names read no alpha beside them."""
 Guidance = Literal["classifier_free", "embedded", "none"]
 """How a base is made to follow a prompt: by comparing with another prompt, by being told a number, or not at all."""
+
+
+_USUAL_GUIDANCE: Final = 7.0
 
 
 @dataclass(frozen=True)
@@ -367,9 +371,10 @@ class Family(ABC):
         """What the pipeline is called with so that it edits these pictures into one of this size."""
         raise NotImplementedError(f"{self.name} takes no reference pictures")
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
-        what instructions around the prompt take; None where nothing is cut away."""
+        what instructions around the prompt take; None where nothing is cut away. Of the pipeline only the text encoders
+        may be loaded."""
         return self.max_prompt_tokens
 
     @abstractmethod
@@ -422,6 +427,10 @@ class Family(ABC):
             ConfigError: there is a negative prompt and this base cannot take one.
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def painting_guidance(self) -> float:
+        """The scale that its bases are painted with when nobody says otherwise."""
+        return float(self.defaults.get("sample", {}).get("guidance_scale", _USUAL_GUIDANCE))
 
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""

@@ -64,6 +64,7 @@ class Chroma(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

@@ -132,7 +132,8 @@ class Flux(Family):
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         told = without_negative(self.title, negative_prompt, scale)
-        return told | {"max_sequence_length": self.tokens_read(pipeline)}
+        schnell = not pipeline.transformer.config.guidance_embeds
+        return told | {"max_sequence_length": _SCHNELL_TOKENS if schnell else _TEXT_TOKENS}
 
     def flow_shift(self, width: int, height: int) -> float:
         return linear_shift(width * height // 256)
@@ -146,13 +147,14 @@ class Flux(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
-        return _TEXT_TOKENS if _has_guidance(pipeline) else _SCHNELL_TOKENS
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
+        schnell = base.header.configs.get("transformer", {}).get("guidance_embeds") is False
+        return _SCHNELL_TOKENS if schnell else _TEXT_TOKENS
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
-        schnell = model.base.header.configs.get("transformer", {}).get("guidance_embeds") is False
-        tokens = _SCHNELL_TOKENS if schnell else _TEXT_TOKENS
-        states, pooled, _ = model.extras["pipeline"].encode_prompt(list(prompts), None, max_sequence_length=tokens)
+        pipeline = model.extras["pipeline"]
+        tokens = self.tokens_read(model.base, pipeline)
+        states, pooled, _ = pipeline.encode_prompt(list(prompts), None, max_sequence_length=tokens)
         return Conditioning({"encoder_hidden_states": states, "pooled_projections": pooled})
 
     def frame(
@@ -190,10 +192,6 @@ def predict(
         **tensors,
     )[0]
     return unpacked(prediction[:, : own.shape[1]], noisy).float()
-
-
-def _has_guidance(pipeline: Any) -> bool:
-    return bool(pipeline.transformer.config.guidance_embeds)
 
 
 def _config(model: Model) -> Any:

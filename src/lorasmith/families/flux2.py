@@ -130,7 +130,7 @@ class Flux2(Family):
         pixels: Tensor = model.vae.decode(plain.to(model.vae.dtype), return_dict=False)[0]
         return pixels.float()
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         if hasattr(pipeline, "system_message"):
             from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 

@@ -66,6 +66,7 @@ class Lumina2(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 4.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -117,7 +118,7 @@ class Lumina2(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         return left_by(pipeline.tokenizer, f"{pipeline.system_prompt} <Prompt Start> ", self.max_prompt_tokens)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:

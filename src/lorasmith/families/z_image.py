@@ -71,6 +71,7 @@ class ZImage(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -109,7 +110,7 @@ class ZImage(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         said = [{"role": "user", "content": ""}]
         chat = {"add_generation_prompt": True, "enable_thinking": True}
         return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens, **chat)
