@@ -131,6 +131,8 @@ def merge(
     target = format_named(dialect, named)
     refuse_unread(target, named, only_for)
     left_out = tuple(dict.fromkeys(n for adapter in adapters for n in adapter.left_out(allowed=drop_others)))
+    for adapter in adapters:
+        adapter.refuse_strangers(named)
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
         refuse_idle(one.by_block, names)
