@@ -765,3 +765,12 @@ def test_files_that_do_not_fit_themselves_or_the_family_are_one_sentence(
             tool()
         assert "\n" not in caught.value.message and caught.value.hint
     assert not out.exists()
+
+
+def test_a_file_and_its_opposite_cancel_at_equal_weights_too(tmp_path: Path, sdxl: Path) -> None:
+    against = scale(sdxl, tmp_path / "against.safetensors", -1.0).out
+    for rank in (None, 2):
+        with pytest.raises(AdapterError, match="cancel"):
+            merge([Ingredient(sdxl), Ingredient(against)], tmp_path / "x.safetensors", rank=rank)
+    assert not (tmp_path / "x.safetensors").exists()
+    assert merge([Ingredient(sdxl, 0.9), Ingredient(against)], tmp_path / "x.safetensors").layers == len(SDXL)
