@@ -92,7 +92,7 @@ class Bare:
             target = self.scheduler.get_velocity(self.latents, noise, timesteps)
             prediction = self.unet(noisy, timesteps, self.states, return_dict=False)[0]
             loss = F.mse_loss(prediction, target)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

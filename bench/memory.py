@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "bench")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 
 def one(full: bool, batch_size: int, checkpointing: bool) -> dict[str, int]:
     """Both figures of one configuration, in this process."""
     import torch
-    from loop import write_base
+    from bench.loop import write_base
 
     from lorasmith.training.footprint import footprint
     from lorasmith.training.memory import rss_bytes

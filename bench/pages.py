@@ -28,9 +28,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorasmith.queue.verbs import Placement
-from lorasmith.studio import Studio
-from web import SERVE, Client
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from bench.web import SERVE, Client  # noqa: E402
+
+from lorasmith.queue.verbs import Placement  # noqa: E402
+from lorasmith.studio import Studio  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "pages.json"
 GATE = 0.3  # seconds a page may take at the 95th percentile

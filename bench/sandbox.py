@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL.Image import Image, fromarray
 
 from lorasmith.sandbox import detectors, sandbox_weights, world
@@ -56,7 +56,7 @@ def of_subject(seed: int, count: int, *, style: bool) -> list[Image]:
 
 
 @torch.no_grad()
-def round_trip(vae: torch.nn.Module, images: Sequence[Image]) -> list[Image]:
+def round_trip(vae: AutoencoderKL, images: Sequence[Image]) -> list[Image]:
     """The pictures after the VAE's encoder and decoder."""
     made: list[Image] = []
     for start in range(0, len(images), 20):

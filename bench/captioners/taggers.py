@@ -309,7 +309,7 @@ def measure_merging(folder: Path) -> dict[str, Any]:
     figures = {}
     for how in ("mean", "max"):
         began = time.process_time()
-        captions.preview_tags(version, taggers={"model-0": 1.0, "model-1": 2.0}, merge=how)  # type: ignore[arg-type]
+        captions.preview_tags(version, taggers={"model-0": 1.0, "model-1": 2.0}, merge=how)
         figures[how] = f"{time.process_time() - began:.2f} s of processor"
     return figures
 

@@ -24,9 +24,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(HERE)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from chart import growth_chart  # noqa: E402
+from bench.datasets.chart import growth_chart  # noqa: E402
 
 PLOTTED = ("read", "list", "filter", "preview", "edit of 10 %", "undo", "statistics", "checks without pixels")
 
@@ -164,7 +164,8 @@ def draw(journeys: Sequence[Mapping[str, Any]], note: str) -> str:
     seconds = {name: [(j["items"], j["steps"][name]["processor_seconds"]) for j in journeys] for name in PLOTTED}
     memory = {"at most": [(journey["items"], journey["peak_megabytes"]) for journey in journeys]}
     memory["version read"] = [(j["items"], j["steps"]["read"]["megabytes_after"]) for j in journeys]
-    return growth_chart(seconds, memory, note)
+    chart: str = growth_chart(seconds, memory, note)
+    return chart
 
 
 def main() -> int:

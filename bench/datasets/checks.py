@@ -127,7 +127,11 @@ def timing(items: int, home: Path) -> Timing:
         context.store = Shelf(home)
         marks: list[tuple[float, str]] = []
         started = time.perf_counter()
-        inspect(context, progress=lambda done, total, title, marks=marks: marks.append((time.perf_counter(), title)))
+
+        def mark(done: int, total: int, title: str, marks: list[tuple[float, str]] = marks) -> None:
+            marks.append((time.perf_counter(), title))
+
+        inspect(context, progress=mark)
         seconds = time.perf_counter() - started
         ends = [mark[0] for mark in marks[1:]] + [started + seconds]
         spent, name = max((end - begin, title) for (begin, title), end in zip(marks, ends, strict=True))

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from unseen_texts import FAULTS, SOUND  # noqa: E402
+from bench.datasets.unseen_texts import FAULTS, SOUND  # noqa: E402
 
 from lorasmith.datasets.captions import is_excuse  # noqa: E402
 from tests.datasets.error_texts import FIRST, FOURTH, SECOND, THIRD, Texts  # noqa: E402

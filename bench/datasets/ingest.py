@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -103,8 +104,8 @@ def large(root: Path, count: int) -> dict[str, float]:
     paths = list(write_photos(root / "large", count, 4000, 3000, 3))
     ratios, alike = [], []
     for path in paths:
-        ours = cpu_ms(lambda path=path: open_reduced(path, SIDE))
-        theirs = cpu_ms(lambda path=path: whole(path))
+        ours = cpu_ms(partial(open_reduced, path, SIDE))
+        theirs = cpu_ms(partial(whole, path))
         ratios.append(theirs / ours)
         alike.append(psnr(open_reduced(path, SIDE), whole(path)))
     ratio, worst = median(ratios), min(alike)
@@ -115,10 +116,10 @@ def large(root: Path, count: int) -> dict[str, float]:
             (root / "out.jpg").write_bytes(path.read_bytes())
             whole(path).save(root / "out.png")
 
-    def ours() -> None:
+    def brought() -> None:
         DatasetStore(root / "large home").import_source(root / "large", max_side=SIDE)
 
-    whole_import = cpu_ms(loop) / cpu_ms(ours)
+    whole_import = cpu_ms(loop) / cpu_ms(brought)
     say(f"  as an import that keeps the originals and writes PNGs: {whole_import:.2f} x a Pillow loop")
     return {"reduce_ratio": ratio, "reduce_decibel": worst, "import_ratio": whole_import}
 

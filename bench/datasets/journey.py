@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import psutil  # noqa: E402
-from captions import captions as lines_of_tags  # noqa: E402
+from bench.datasets.captions import captions as lines_of_tags  # noqa: E402
 
 from lorasmith.curation import Curation  # noqa: E402
 from lorasmith.datasets.captions.files import write_captions  # noqa: E402

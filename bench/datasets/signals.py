@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-import pictures  # noqa: E402
+from bench.datasets import pictures  # noqa: E402
 
 from lorasmith.datasets.overlay import common_overlay  # noqa: E402
 from lorasmith.datasets.phash import near_pairs, orientations, phash, phash_file  # noqa: E402
@@ -70,7 +71,7 @@ def bench_hash(folder: Path) -> dict[str, Any]:
             Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(path, quality=92)
             paths.append(path)
         times = [
-            (seconds(lambda path=path: theirs(path)), seconds(lambda path=path: phash_file(path)))
+            (seconds(partial(theirs, path)), seconds(partial(phash_file, path)))
             for _ in range(rounds)
             for path in paths
         ]
@@ -97,9 +98,9 @@ def bench_pairs(count: int) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
     copies = count // 10
-    for i, source in zip(range(count - copies, count), rng.permutation(count - copies)[:copies], strict=True):
+    for place, source in zip(range(count - copies, count), rng.permutation(count - copies)[:copies], strict=True):
         bits = rng.choice(64, int(rng.integers(0, 9)), replace=False)
-        hashes[i] = hashes[source] ^ np.uint64(sum(1 << int(bit) for bit in bits))
+        hashes[place] = hashes[source] ^ np.uint64(sum(1 << int(bit) for bit in bits))
     took = statistics.median(seconds(lambda: near_pairs(hashes)) for _ in range(3))
     i, j, distance = near_pairs(hashes, equal="all")
     expected = set()

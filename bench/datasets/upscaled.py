@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-import pictures  # noqa: E402
+from bench.datasets import pictures  # noqa: E402
 
 from lorasmith.datasets.signals import Signals, measure  # noqa: E402
 from lorasmith.datasets.signals.values import UPSCALED, UPSCALED_STRONG_JPEG  # noqa: E402

@@ -29,6 +29,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("training and generating", ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")),
     "caption": ("captioning", ("onnxruntime",)),
     "web": ("the queue and the web app", ("sqlalchemy",)),
+    "gguf": ("bases packed as GGUF", ("gguf",)),
 }
 _LEAST_MEMORY = 3_000_000_000  # bytes; what the sandbox needs from end to end
 _LEAST_DISK = 2_000_000_000

@@ -51,7 +51,8 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
 
     Raises:
         ConfigError: no base, an unknown key, an impossible value, frames among them, values at odds; no such trainer,
-            one that cannot train this family, or that would pass over a value of the user's.
+            one that cannot train this family, or that would pass over a value of the user's; a resolution that the
+            family cannot divide.
         BaseError: the base is missing, damaged or of no known family.
         DatasetError: the version holds no pictures, or pictures for regularisation and the config no weight for them,
             or a mask lets nothing through of what would be trained, or the family edits pictures and some have no
@@ -64,7 +65,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     from lorasmith.plugins import choose, discover
     from lorasmith.trainers import Trainer
     from lorasmith.training.masks import open_shares
-    from lorasmith.training.plan import refuse_unweighed
+    from lorasmith.training.plan import refuse_uneven, refuse_unweighed
     from lorasmith.training.references import refuse_unpaired
     from lorasmith.training.windows import frames_of
 
@@ -84,6 +85,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)
     refuse_idle(who, family, own, config, family.lacks_of(base))
+    refuse_uneven(config.data.resolution or family.default_resolution, config.data.buckets, family)
     refuse_unweighed(version, config)
     refuse_unpaired(version, family)
     frames_of(config, family)
@@ -120,7 +122,7 @@ def refuse_idle(
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
     """
-    from lorasmith.families import lacking
+    from lorasmith.families.unused import lacking
 
     if not trainer.supports(family):
         raise ConfigError(

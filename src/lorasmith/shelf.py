@@ -15,6 +15,7 @@ from lorasmith.errors import BaseError, ConfigError, EnvironmentProblem
 
 if TYPE_CHECKING:
     from lorasmith.bases.adding import Added, Downloads
+    from lorasmith.bases.assembling import Plan
     from lorasmith.bases.catalogue import Catalogue
     from lorasmith.bases.converting import Converted
     from lorasmith.bases.needs import Machine
@@ -136,6 +137,51 @@ class Shelf:
             return add_local(self._registry, wanted, name=name)
         return add_wanted(self._registry, wanted, self._downloads(), name=name, progress=progress, cancel=cancel)
 
+    def parts(self, reference: str, files: Iterable[Path | str] = ()) -> Plan:
+        """What a denoiser needs to be a base: the parts that are given, here, shipped, and those that are missing.
+
+        Args:
+            reference: name or path of the denoiser.
+            files: of its text encoders and VAE, and folders of tokenizers; registered names are taken too.
+
+        Raises:
+            BaseError: it cannot be read, its family cannot be put together, or a file is none of its parts.
+        """
+        from lorasmith.bases.assembling import plan
+        from lorasmith.bases.detection import detect
+        from lorasmith.bases.opening import answered_header, locate
+
+        header = answered_header(locate(reference, self.home), self.home)
+        given = [locate(str(file), self.home) for file in files]
+        return plan(header, detect(header), given=given, registry=self._registry)
+
+    def assemble(self, reference: str, files: Iterable[Path | str] = (), *, name: str = "") -> Added:
+        """Make a denoiser a whole base of files that lie anywhere; nothing is copied but tokenizers and configs.
+
+        Args:
+            reference: name or path of the denoiser; a path is added.
+            files: of its text encoders and VAE, and folders of tokenizers.
+            name: what the base shall be called, where it is new.
+
+        Raises:
+            BaseError: something is missing, or is none of its parts; nothing is changed then.
+        """
+        from lorasmith.bases.adding import Added, add_local
+        from lorasmith.bases.assembling import assemble, refuse_missing
+        from lorasmith.bases.detection import detect
+        from lorasmith.bases.opening import answered_header, locate, shipped_for
+        from lorasmith.bases.quantised import require_unpacker
+
+        made = self.parts(reference, files)
+        refuse_missing(made)
+        header = answered_header(locate(reference, self.home), self.home)
+        require_unpacker(header)
+        shipped = shipped_for(header, detect(header))
+        added = add_local(self._registry, made.path, name=name)
+        record = assemble(self._registry, added.base, made, shipped)
+        notes = tuple(f"{need.title}: {need.note}" for need in made.needs)
+        return Added(record, added.new, notes)
+
     def move_in(self, weights: Path, note: Path, *, name: str, like: str = "") -> RegisteredBase:
         """Make weights that were made here, of the base at ``like``, a base; ``note`` keeps where they went, so that
         asking twice is harmless.
@@ -233,6 +279,9 @@ class Shelf:
                 f"`lorasmith bases forget {name}` takes it off the list; delete the file yourself if you mean it.",
             )
         self._registry.forget(name)
+        configs = self._registry.folder / f"{record.name}.parts"
+        if record.parts and configs.is_dir():
+            shutil.rmtree(configs)
         if delete and path.is_dir():
             shutil.rmtree(path)
         elif delete:

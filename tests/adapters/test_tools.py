@@ -632,3 +632,99 @@ def test_relative_differences_are_measured() -> None:
     one = Factors(noise((8, 2), 1), noise((2, 9), 2), (8, 9))
     assert relative_difference(one, one.scaled(0.9)) == pytest.approx(0.1, rel=1e-4)
     assert open_adapter.__doc__
+
+
+def _with_others(path: Path) -> dict[str, np.ndarray]:
+    """A LoRA of which more than matrices is learned: a bias, a norm and an embedding."""
+    save_lora(path)
+    others = {
+        "lora_unet_up_blocks_0_attentions_1_proj_in.diff_b": noise((64,), 5),
+        "lora_unet_mid_block_attentions_0_norm.w_norm": noise((64,), 6),
+        "bundle_emb.ohwx.clip_l": noise((2, 768), 7),
+        "bundle_emb.ohwx.clip_g": noise((2, 1280), 8),
+    }
+    save_file(load_file(path) | others, path, {"lorasmith.family": "sdxl"})
+    return others
+
+
+def test_biases_norms_and_embeddings_are_kept_or_told_of_and_never_lost(tmp_path: Path, sdxl: Path) -> None:
+    path, out = tmp_path / "more.safetensors", tmp_path / "out.safetensors"
+    others = _with_others(path)
+    resize(path, out, rank=2)
+    assert all(np.array_equal(load_file(out)[key], array) for key, array in others.items())
+    scale(path, out, 0.5, overwrite=True)
+    assert np.array_equal(load_file(out)["bundle_emb.ohwx.clip_g"], others["bundle_emb.ohwx.clip_g"])
+    halves = load_file(out)["lora_unet_up_blocks_0_attentions_1_proj_in.diff_b"]
+    assert np.allclose(halves, 0.5 * others["lora_unet_up_blocks_0_attentions_1_proj_in.diff_b"])
+    out.unlink()
+    for tool in (
+        lambda **k: convert(path, out, dialect="comfyui", only_for="any", **k),
+        lambda **k: merge([Ingredient(sdxl), Ingredient(path)], out, **k),
+        lambda **k: average([sdxl, path], out, steps=(1, 2), **k).merged,
+    ):
+        with pytest.raises(AdapterError, match="also holds what a plain LoRA cannot") as caught:
+            tool()
+        assert "--drop-others" in caught.value.hint and not out.exists()
+        assert len(tool(drop_others=True).left_out) == 3
+        out.unlink()
+    assert not diff(sdxl, path).same_weights and set(diff(sdxl, path).beside) == set(others)
+    assert diff(path, path).same_weights
+    others["lora_unet_mid_block_attentions_0_norm.w_norm"][0] = np.nan
+    save_file(load_file(path) | others, path, {"lorasmith.family": "sdxl"})
+    found = describe(path, deep=True)
+    assert found.depth is not None and found.depth.not_finite == ("lora_unet_mid_block_attentions_0_norm",)
+    assert found.kind.embeddings == ("ohwx",)
+
+
+def test_what_a_base_cannot_take_is_not_baked_in_silently(tmp_path: Path, flux: Path) -> None:
+    base, more = tmp_path / "base.safetensors", tmp_path / "more.safetensors"
+    _base_file(base, fused=False)
+    bias = {"transformer.transformer_blocks.0.attn.to_q.lora_B.bias": noise((48,), 1)}
+    save_file(load_file(flux) | bias, more, {"lorasmith.family": "flux"})
+    with pytest.raises(AdapterError, match="not baked in"):
+        bake(base, [Ingredient(more)], tmp_path / "x.safetensors", family="flux")
+    made = bake(base, [Ingredient(more)], tmp_path / "x.safetensors", family="flux", allow_missing=True)
+    assert made.left_out == tuple(bias)
+
+
+def test_a_folded_scale_leaves_fp16_its_digits(tmp_path: Path) -> None:
+    """alpha 1 of rank 128 in the up matrix alone would round its numbers to a hundredth."""
+    path, out = tmp_path / "thin.safetensors", tmp_path / "out.safetensors"
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    up, down = (noise((64, 128), 1, 3e-4).astype(np.float16), noise((128, 64), 2, 0.02).astype(np.float16))
+    pieces = {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down, f"{stem}.alpha": np.array(1, "float32")}
+    save_file(pieces, path, {"lorasmith.family": "sdxl"})
+    convert(path, out, dialect="peft", family="sdxl", only_for="any")
+    wanted = deltas_of(path, "sdxl")["mid_block.attentions.0.proj_in"]
+    got = deltas_of(out, "sdxl")["mid_block.attentions.0.proj_in"]
+    assert load_file(out)["unet.mid_block.attentions.0.proj_in.lora_B.weight"].dtype == np.float16
+    assert np.linalg.norm(got - wanted) < 1e-3 * np.linalg.norm(wanted)
+
+
+def test_products_have_more_rank_than_their_factors_say(tmp_path: Path) -> None:
+    pieces, delta = _lycoris("loha")  # 2 x 2 columns: its true rank is 4
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    path, out = tmp_path / "it.safetensors", tmp_path / "out.safetensors"
+    stem = f"lora_unet_{name.replace('.', '_')}"
+    save_file({f"{stem}.{p}": np.asarray(a, np.float32) for p, a in pieces.items()}, path, {"lorasmith.family": "sdxl"})
+    made = resize(path, out, rank=4)
+    assert made.kept == pytest.approx(1) and furthest({name: delta}, deltas_of(out, "sdxl")) < 1e-4
+    values = np.linalg.svd(delta, compute_uv=False)
+    assert resize(path, out, rank=3, overwrite=True).kept == pytest.approx(
+        float(np.sqrt((values[:3] ** 2).sum() / (values**2).sum())), rel=1e-4
+    )
+
+
+def test_a_file_without_matrices_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "ia3.safetensors"
+    stem = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    save_file({f"{stem}.weight": noise((64,), 1), f"{stem}.on_input": np.array(False)}, path)
+    with pytest.raises(AdapterError, match="no matrices"):
+        resize(path, tmp_path / "x.safetensors", rank=2)
+    for tool in (
+        lambda: convert(path, tmp_path / "x.safetensors", family="sdxl", drop_others=True),
+        lambda: merge([Ingredient(path)], tmp_path / "x.safetensors", family="sdxl", drop_others=True),
+    ):
+        with pytest.raises(AdapterError):
+            tool()
+    assert left(tmp_path) == {"ia3.safetensors"}

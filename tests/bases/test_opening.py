@@ -28,8 +28,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_base(tmp_path_factory.mktemp("bases 基"))
 
 
-def write_header(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Path:
-    """A safetensors file whose data is a hole in the file: gigabytes on paper, nothing on disk."""
+def write_header(
+    path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None, *, whole: bool = True
+) -> Path:
+    """A safetensors file whose data is a hole in the file: gigabytes on paper, nothing on disk.
+
+    With a UNet it is a whole base: something of a VAE and of a text encoder is in it too.
+    """
+    if whole and any("input_blocks." in name for name in shapes):
+        first = {"model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3)}
+        shapes = first | shapes | {"first_stage_model.x": (1,), "cond_stage_model.x": (1,)}
     table: dict[str, Any] = {"__metadata__": metadata or {}}
     end = 0
     for name, shape in shapes.items():
@@ -170,12 +178,21 @@ def test_a_tokenizer_beside_the_file_is_used(folder: Path, tmp_path: Path) -> No
     assert len(tokenizer(["star"], padding="max_length").input_ids[0]) == 77
 
 
-def test_without_any_tokenizer_the_two_files_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_tokenizer_the_shipped_words_are_taken(tmp_path: Path) -> None:
     from lorasmith.families import parts
 
-    monkeypatch.setattr(parts, "_CLIP_REPOSITORY", "nobody/has-this-one")
     base = open_base(str(write_header(tmp_path / "v1-5.safetensors", {PROBE: (320, 768)})))
-    with pytest.raises(BaseError, match="holds no tokenizer") as caught:
+    tokenizer = parts.clip_tokenizer(base)
+    assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer.model_max_length == 77
+
+
+def test_words_of_another_number_are_asked_for(tmp_path: Path) -> None:
+    from lorasmith.families import parts
+
+    table = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
+    base = open_base(str(write_header(tmp_path / "v1-5.safetensors", {PROBE: (320, 768), table: (900, 768)})))
+    with pytest.raises(BaseError, match="knows 900 words, CLIP's has 49,408") as caught:
         parts.clip_tokenizer(base)
     assert "vocab.json and merges.txt" in caught.value.hint and str(tmp_path / "v1-5") in caught.value.hint
 
@@ -212,7 +229,7 @@ def test_a_file_without_configs_loads_with_the_shipped_ones(tmp_path: Path, monk
 @pytest.mark.parametrize("shape", [(320,), (), (320, 768, 1, 1)])
 def test_a_probe_of_strange_shape_is_no_evidence(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(BaseError, match="is of no known family"):
-        open_base(str(write_header(tmp_path / "odd.safetensors", {PROBE: shape})))
+        open_base(str(write_header(tmp_path / "odd.safetensors", {PROBE: shape}, whole=False)))
 
 
 @pytest.mark.parametrize("text", [b"[" * 50_000, b'{"a": []}', b'{"a": {"dtype": 1}}', b"[1]", b"\xff\xfe"])

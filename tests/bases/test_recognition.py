@@ -198,33 +198,35 @@ def test_gguf_headers_are_read(tmp_path: Path) -> None:
         detect(strange)
 
 
-def test_scaled_fp8_is_read_of_a_denoiser_alone() -> None:
-    """The scales are multiplied in when it is loaded; a whole file goes to diffusers, which would leave them out."""
+@pytest.mark.parametrize("inside", [True, False])
+def test_scaled_fp8_is_read_of_files_and_refused_of_folders(inside: bool) -> None:
+    """The scales are multiplied in when a file is loaded; a folder goes to diffusers, which would leave them out."""
+    model = corpus.MODELS[0]
+    shapes = corpus.in_original_names(model, corpus.build(model))
+    more = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
+    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | (more if inside else {})
+    header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
+    assert detect(corpus.packed_as(header, "fp8, scaled")).variant == "sd1"
+    whole = next(case.header for case in corpus.cases() if case.name == "sd1, folder")
+    folder = corpus.packed_as(whole, "fp8, scaled")
+    with pytest.raises(BaseError, match="packed for inference"):
+        detect(folder)
+
+
+@pytest.mark.parametrize("kind", ["base", "denoiser"])
+@pytest.mark.parametrize("form", ["convrot_w4a4", "int8 without a scale"])
+def test_packed_weights_are_refused_before_they_are_taken_for_numbers(form: str, kind: str) -> None:
     model = corpus.MODELS[0]
     shapes = corpus.in_original_names(model, corpus.build(model))
     inside = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
-    for extra, read in (({}, True), (inside, False)):
-        named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | extra
-        header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
-        packed = corpus.packed_as(header, "fp8, scaled")
-        if read:
-            assert detect(packed).variant == "sd1"
-        else:
-            with pytest.raises(BaseError, match="packed for inference"):
-                detect(packed)
-
-
-@pytest.mark.parametrize("dtype", ["nf4", "GGUF Q4_K"])
-def test_packed_weights_are_refused_before_they_are_taken_for_numbers(dtype: str) -> None:
-    model = corpus.MODELS[0]
-    shapes = corpus.in_original_names(model, corpus.build(model))
-    inside = {"first_stage_model.decoder.conv_in.weight": (4, 4), "cond_stage_model.transformer.text_model.x": (4, 4)}
-    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | inside
+    named = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()} | (
+        inside if kind == "base" else {}
+    )
     header = Header(Path("x.safetensors"), "single_file", named, dict.fromkeys(named, "F16"))
     assert detect(header).variant == "sd1"
     with pytest.raises(BaseError, match="packed for inference") as caught:
-        detect(corpus.packed_as(header, dtype))
-    assert "bf16 or fp16" in caught.value.hint
+        detect(replace(header, dtypes={**header.dtypes, next(iter(named)): form}))
+    assert form in caught.value.message and "bf16, fp16, fp8 or int8, or as GGUF" in caught.value.hint
 
 
 def test_no_gguf_header_is_believed(tmp_path: Path) -> None:

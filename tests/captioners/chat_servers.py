@@ -120,14 +120,15 @@ class ChatServer:
             return (*self.no_model(request["model"]), {})
         if not self.sees:
             return (*self.blind(request["model"]), {})
-        picture = picture_of(request)
+        pictures = pictures_of(request)
         with self._lock:
-            self.pictures.append(picture)
-        color = color_of(picture)
-        trouble = self.trouble(color, request)
+            self.pictures.extend(pictures)
+        colors = [color_of(picture) for picture in pictures]
+        trouble = self.trouble(colors[0], request)
         if trouble is not None:
             return trouble
-        return 200, self.completion(request["model"], f"A plain {color} picture."), {}
+        said = f"A plain {colors[0]} picture." if len(colors) == 1 else f"A clip of {', then '.join(colors)}."
+        return 200, self.completion(request["model"], said), {}
 
     def knows(self, model: str) -> bool:
         return model in self.models
@@ -245,15 +246,17 @@ def said(message: dict[str, Any], model: str = "m", finish: str = "stop") -> dic
     }
 
 
-def picture_of(request: Mapping[str, Any]) -> Image.Image:
-    """The picture that a request holds, decoded."""
+def pictures_of(request: Mapping[str, Any]) -> list[Image.Image]:
+    """The pictures that a request holds, decoded."""
     parts = request["messages"][-1]["content"]
-    (url,) = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
-    head, _, data = url.partition(",")
-    assert head == "data:image/jpeg;base64"
-    picture = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
-    picture.load()
-    return picture
+    found = []
+    for url in [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]:
+        head, _, data = url.partition(",")
+        assert head == "data:image/jpeg;base64"
+        picture = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+        picture.load()
+        found.append(picture)
+    return found
 
 
 def color_of(picture: Image.Image) -> str:

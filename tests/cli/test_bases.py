@@ -47,3 +47,29 @@ def test_the_command_line_of_bases(tmp_path: Path, folder: Path, capsys: pytest.
     assert asked("bases", "forget", "tiny")["deleted"] is False
     assert run(["bases", *home[:2]]) == 0
     assert "lorasmith bases scan" in capsys.readouterr().out
+
+
+def test_a_base_is_put_together_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """UNet, text encoder and VAE at their published sizes, as headers over holes."""
+    from tests.bases.test_opening import write_header
+    from tests.bases.test_parts import encoder
+    from tests.web.test_bases_page import SD1
+
+    write_header(tmp_path / "unet.safetensors", SD1, whole=False)
+    write_header(tmp_path / "clip_l.safetensors", encoder("clip_l")[1])
+    vae = {"decoder.mid.block_1.norm1.weight": (512,), "post_quant_conv.weight": (4, 4, 1, 1)}
+    write_header(tmp_path / "vae.safetensors", {**vae, "decoder.conv_in.weight": (512, 4, 3, 3)})
+    home = ["--home", str(tmp_path / "home")]
+    unet, clip, other = (str(tmp_path / f"{name}.safetensors") for name in ("unet", "clip_l", "vae"))
+    assert run(["bases", "assemble", unet, "--dry-run", *home]) == 0
+    said = capsys.readouterr().out
+    assert "the denoiser of Stable Diffusion 1.x; it needs:" in said and "2 parts missing" in said
+    assert "such as clip_l.safetensors" in said and "comes with lorasmith" in said
+    assert run(["bases", "assemble", unet, "--with", clip, *home]) == 4
+    assert "still lacks the VAE of Stable Diffusion" in capsys.readouterr().err
+    assert run(["bases", "add", unet, "--with", other, "--with", clip, "--name", "mine", *home]) == 0
+    assert "mine is a whole base now" in capsys.readouterr().out
+    assert run(["bases", "show", "mine", *home, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["record"]["parts"]) == {"text_encoder", "vae"}
+    assert run(["bases", "assemble", clip, *home]) == 4
+    assert "clip_l.safetensors is CLIP-L, not a base" in capsys.readouterr().err

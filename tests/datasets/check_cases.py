@@ -418,6 +418,7 @@ CASES: Mapping[str, Case] = {
     "V5": Case(transformed("frame_rate:uneven"), transformed("orientation:6")),
     "V6": Case(all_moving("sdxl"), moving(33)),
     "V7": Case(transformed("sound:aac"), transformed("frame_rate:uneven")),
+    "V8": Case(transformed("hdr_unmapped:pq", "hdr_unmapped:hlg"), transformed("hdr:pq")),
     "S10": Case(known(free_disk=1_000_000), known(free_disk=10**11)),
 }
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lorasmith.bases import family_of, open_base
 from lorasmith.bases.detection import registered_families
+from lorasmith.datasets.manifest import Operation
+from lorasmith.datasets.store import DatasetStore
+from lorasmith.errors import ConfigError
+from lorasmith.events import Notice
 from lorasmith.families import TimeSampling
-from tests.families.steps import Heard, encoded, load, noise_of, picture_of, with_small_references
+from lorasmith.generation.request import GenerateRequest
+from lorasmith.generation.run import paint
+from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
+from lorasmith.training.cache import Cache, encoders_of
+from lorasmith.training.plan import plan
+from lorasmith.training.precompute import precompute
+from lorasmith.training.setting import Setting
+from tests.families.steps import PLAIN, Heard, encoded, load, noise_of, picture_of, with_small_references
 from tests.families.variants import EVERY
+from tests.training.home import make_dataset, quick_config
+from tests.training.runs import Said
 
 Tiny = Callable[[str], Path]
 PROMPT = "zib, a large red star"
@@ -42,6 +58,7 @@ SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
     "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
     "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
     "hunyuan_video_15": {(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
+    "hunyuan_video_15_i2v": {(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
     # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
     "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
     "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
@@ -49,6 +66,23 @@ SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
 UNIFORM = {"lumina2", "wan", "wan_i2v", "wan_ti2v"}
 PAIRS = {"wan": 12.0, "wan_i2v": 5.0}
 """Of Wan 2.2's two experts, which are chosen by the noise level: what its makers paint with."""
+
+
+# What bases are painted with when nobody says otherwise, by their model cards and pipelines; where a pipeline adds the
+# difference on top of the prompted prediction (Z-Image, Krea 2) it is told one less.
+GUIDANCE = {
+    "sd": 7.0, "sdxl": 7.0, "sd3": 4.5, "flux": 3.5, "flux_kontext": 2.5, "chroma": 5.0, "flux2": 4.0, "z_image": 5.0,
+    "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
+    "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
+    "hunyuan_video": 6.0, "hunyuan_video_15": 6.0,
+}  # fmt: skip
+
+
+def test_bases_are_painted_with_what_their_makers_use() -> None:
+    families = registered_families()
+    assert {name: family.painting_guidance() for name, family in families.items()} == GUIDANCE
+    for name, family in families.items():  # previews in training too, where the family says so
+        assert family.defaults.get("sample", {}).get("guidance_scale", GUIDANCE[name]) == GUIDANCE[name]
 
 
 def test_every_flow_family_is_in_the_table() -> None:
@@ -128,7 +162,7 @@ def test_the_limit_of_prompts_is_where_reading_ends(tiny: Tiny, name: str, monke
     """The last token that counts changes what is learned, the one after it does not."""
     _, family, model = load(tiny(name))
     pipe = model.extras.get("pipeline")
-    limit = family.tokens_read(pipe)
+    limit = family.tokens_read(model.base, pipe)
     named = {**model.tokenizers, "tokenizer": model.tokenizers.get("tokenizer")}
     tokenizer = named.get(family.longest_reader) or pipe.processor.tokenizer  # type: ignore[union-attr]
     _cut_where_instructions_end(pipe, tokenizer, monkeypatch)
@@ -165,3 +199,39 @@ def _cut_where_instructions_end(pipe: Any, tokenizer: Any, monkeypatch: pytest.M
         before = hunyuan.DEFAULT_PROMPT_TEMPLATE["template"].partition("{}")[0]
         count = len(tokenizer(before, add_special_tokens=False).input_ids)
         monkeypatch.setitem(hunyuan.DEFAULT_PROMPT_TEMPLATE, "crop_start", count)
+
+
+@pytest.mark.parametrize(
+    ("name", "letters", "cut"),
+    [("flux", 300, 0), ("flux schnell", 300, 1), ("flux", 600, 1), ("sd", 100, 1), ("sd", 60, 0)],
+)
+def test_a_caption_that_is_not_read_to_its_end_is_said_to_be(
+    tiny: Tiny, tmp_path: Path, name: str, letters: int, cut: int
+) -> None:
+    """Counted by the text encoder that reads the most: CLIP's 77 tokens are no limit where T5 reads 512."""
+    base = open_base(str(tiny(name)))
+    family = family_of(base)
+    version = make_dataset(tmp_path)
+    items = [replace(item, caption="b" * letters if n == 0 else item.caption) for n, item in enumerate(version.items)]
+    version = DatasetStore(tmp_path).commit(version, items, Operation(name="test"))
+    config = quick_config(base.path, **{**PLAIN, "data.resolution": 64})
+    cpu = torch.device("cpu")
+    setting = Setting(config, plan(config, version, family, base), version, DatasetStore(tmp_path), family, base, cpu)
+    said = Said()
+    assert precompute(Cache(tmp_path / "cache", *encoders_of(base)), setting, emit=said, control=Control)
+    told = [event.message for event in said.events if isinstance(event, Notice) and "longer than" in event.message]
+    assert len(told) == cut
+    assert all(message.startswith("1 of ") and "bbb" in message for message in told)
+    request = GenerateRequest(
+        base=str(base.path), prompts=("b" * letters,), steps=1, width=64, height=64, device="cpu", threads=1
+    )
+    painted = Said()
+    paint(request, base, family, home=tmp_path, out=tmp_path, emit=painted, control=Control)
+    assert sum("are not read" in str(getattr(event, "message", "")) for event in painted.events) == cut
+
+
+def test_sides_that_a_family_cannot_divide_are_refused_before_there_is_a_job(tiny: Tiny, tmp_path: Path) -> None:
+    for name, resolution in (("ltx", 72), ("qwen_image_21", 80), ("flux", 72)):
+        version = make_dataset(tmp_path / name)
+        with pytest.raises(ConfigError, match="works on sides that are multiples of"):
+            prepare(version, {"base": str(tiny(name)), "data.resolution": resolution}, home=tmp_path / name)

@@ -17,8 +17,12 @@ from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Conditioning
+from lorasmith.families.predicting import picture_tokens
+from lorasmith.families.predicting import with_references as foretold
 from lorasmith.families.references import area_size, in_groups, named
 from lorasmith.recipe import prepare
+from lorasmith.training.footprint import footprint
+from lorasmith.training.memory import changed, lighter
 from lorasmith.training.references import NOTHING, Shown, of_previews, refuse_unpaired
 from tests.families.steps import picture_of, run_of, with_references
 from tests.training.home import make_dataset
@@ -151,3 +155,38 @@ def test_too_many_references_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"takes one reference picture, and '猫 0.png' has 2"):
         refuse_unpaired(more, registered_families()["flux_kontext"])
     refuse_unpaired(more, registered_families()["qwen_image_edit_plus"])
+
+
+EDITING = ("flux_kontext", "qwen_image_edit", "qwen_image_edit_plus")
+
+
+@pytest.mark.parametrize("name", EDITING)
+def test_predicted_memory_grows_with_references_and_their_size(name: str) -> None:
+    """Every case takes more than the same base without references, and more tokens never take less."""
+    families = registered_families()
+    plain = families["flux" if name == "flux_kontext" else "qwen_image"].predicted_memory["1024 px"]
+    cases = list(families[name].predicted_memory.values())
+    assert len(cases) >= 2
+    for smaller, larger in zip([plain, *cases], cases, strict=False):
+        assert larger[0] > smaller[0] and larger[1] > smaller[1] and larger[1] < larger[0]
+
+
+def test_the_line_goes_through_what_is_known_without_references() -> None:
+    """FLUX.1 at 512 pixels, foretold from 1024: both figures were computed from its shapes."""
+    known = registered_families()["flux"].predicted_memory
+    tokens = picture_tokens(1024) + 512
+    back = foretold(
+        known["1024 px"], billions=11.90, tokens=tokens, further={"512": picture_tokens(512) - picture_tokens(1024)}
+    )
+    assert back["512"] == pytest.approx(known["512 px"], abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["flux_kontext", "qwen_image_edit_plus"])
+def test_a_step_is_computed_with_its_references(name: str, tiny: Tiny, tmp_path: Path) -> None:
+    run = run_of(tmp_path, tiny(name), **{"data.reference_resolution": 64})
+    needs = [footprint(run, changed(run.config, {"data.reference_resolution": side})).step for side in (64, 128, 256)]
+    assert needs[0] < needs[1] < needs[2]
+    assert footprint(run, run.config).step == pytest.approx(needs[0], rel=0.01)
+    words = [word for word, _ in lighter(changed(run.config, {"data.reference_resolution": 256}), run.family)]
+    assert "data.reference_resolution: 128" in words
+    assert not [word for word, _ in lighter(run.config, registered_families()["flux"]) if "reference" in word]

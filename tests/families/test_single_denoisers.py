@@ -157,10 +157,10 @@ def _in_fp8(tensors: dict[str, torch.Tensor], *, scaled: bool) -> dict[str, torc
 def test_what_packs_otherwise_or_lacks_tensors_is_refused(tmp_path: Path) -> None:
     from lorasmith.families.one_denoiser import refuse_holes, tensors_of
 
-    said = torch.tensor(list(b'{"format": "int8_tensorwise"}'), dtype=torch.uint8)
+    said = torch.tensor(list(b'{"format": "convrot_w4a4"}'), dtype=torch.uint8)
     weight = torch.ones(4, 4).to(torch.float8_e4m3fn)
     save_file({"a.weight": weight, "a.comfy_quant": said}, tmp_path / "packed.safetensors")
-    with pytest.raises(BaseError, match="packs a as int8_tensorwise"):
+    with pytest.raises(BaseError, match=r"packs a\.weight as convrot_w4a4"):
         tensors_of(tmp_path / "packed.safetensors", torch.float32)
     save_file({"a.weight": weight, "a.scale_weight": torch.ones(3)}, tmp_path / "odd.safetensors")
     with pytest.raises(BaseError, match="in a way that is not known here"):

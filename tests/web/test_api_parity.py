@@ -49,6 +49,7 @@ ROUTES = {
     "caption": "POST /api/datasets/{ref}/caption",
     "captions": "GET /api/datasets/{ref}/captions",
     "bases add": "POST /api/bases",
+    "bases assemble": "PUT /api/bases/{name}/parts",
     "bases answer": "PUT /api/bases/{name}/answers/{question}",
     "bases catalogue": "GET /api/bases/catalogue",
     "bases forget": "DELETE /api/bases/{name}",

@@ -143,3 +143,49 @@ def test_somebody_adds_a_base_by_its_path(server: Server, browser_page: Any, wei
     page.click("text=Scan")
     page.click("#scanned >> text=Remember 1")
     page.wait_for_selector("#scanned >> text=1 remembered")
+
+
+def test_a_denoiser_alone_says_what_it_needs_and_takes_it(door: Door, tmp_path: Path) -> None:
+    """UNet, text encoder and VAE of their published sizes, as headers over holes: told, refused and put together."""
+    from tests.bases.test_parts import encoder
+
+    folder = tmp_path / "comfy <b>"
+    folder.mkdir()
+    write_header(folder / "unet.safetensors", SD1, whole=False)
+    write_header(folder / "clip_l.safetensors", encoder("clip_l")[1])
+    vae = {"decoder.mid.block_1.norm1.weight": (512,), "post_quant_conv.weight": (4, 4, 1, 1),
+           "decoder.conv_in.weight": (512, 4, 3, 3)}  # fmt: skip
+    write_header(folder / "vae.safetensors", vae)
+    write_header(
+        folder / "flux-vae.safetensors",
+        {"decoder.mid.block_1.norm1.weight": (512,), "decoder.conv_in.weight": (512, 16, 3, 3)},
+    )
+    door.studio.bases.add(str(folder / "unet.safetensors"))
+    assert "a denoiser alone" in door.client.get("/bases").text
+    text = door.client.get("/bases/unet").text
+    assert "What it needs to be a base" in text and "CLIP-L" in text and text.count(">missing<") == 2
+    assert "comes along" in text and "such as clip_l.safetensors" in text
+    clip, right, wrong = (str(folder / f"{name}.safetensors") for name in ("clip_l", "vae", "flux-vae"))
+    for sent, said in (
+        ({"part-text_encoder": clip}, "still lacks the VAE of Stable Diffusion 1.x, 2.x or SDXL (vae)"),
+        ({"part-text_encoder": clip, "part-vae": wrong}, "which Stable Diffusion 1.x does not have"),
+        ({"part-text_encoder": PAYLOAD}, "There is no"),
+    ):
+        refused = door.client.post("/bases/unet/parts", data=sent)
+        assert refused.status_code == 422 and said in refused.text and PAYLOAD not in refused.text
+        assert not door.studio.bases.get("unet").parts
+    parts = door.client.get("/api/bases/unet/parts").json()
+    assert [need["source"] for need in parts["needs"]] == ["missing", "missing", "shipped"]
+    done = door.client.post("/bases/unet/parts", data={"part-text_encoder": clip, "part-vae": right})
+    assert (done.status_code, done.headers["location"]) == (303, "/bases/unet")
+    text = door.client.get("/bases/unet").text
+    assert "Put together from" in text and "comfy &lt;b&gt;" in text and "can be trained" in text
+    answer = door.client.put("/api/bases/unet/parts", json={"files": [clip, right]})
+    assert answer.status_code == 200 and set(answer.json()["parts"]) == {"text_encoder", "vae"}
+
+
+def test_nothing_named_and_nobody_there(door: Door, tmp_path: Path) -> None:
+    write_header(tmp_path / "unet.safetensors", SD1, whole=False)
+    door.studio.bases.add(str(tmp_path / "unet.safetensors"))
+    assert "There is no base" in door.client.post("/bases/nothing/parts", data={}).text
+    assert door.client.post("/bases/unet/parts", data={"part-": ""}).status_code == 422

@@ -20,6 +20,12 @@ from lorasmith.adapters.strongest import Grams, strongest
 _NEGLIGIBLE = 3e-8
 """Of the largest: directions of a thin matrix this weak are rounding of fp32, and of fp64 once squared."""
 
+_DEPENDENT = 1e-3
+"""Of the largest pivot: below it rows nearly depend on each other."""
+
+_FAR_APART = 1e-10
+"""Of the largest square: below it fp64 keeps too few digits of the smallest."""
+
 _CANCELLING = 1e-3
 
 
@@ -57,8 +63,12 @@ class Spectrum:
 
 def spectrum(factors: Factors) -> Spectrum:
     """The singular values of ΔW and what turns the factors into its singular vectors."""
-    root_up, back_up = _triangular(factors.up.T)
-    root_down, back_down = _triangular(factors.down)
+    up, down = grams_of(factors, np.float64)
+    found = _by_pivots(up, down)
+    if found is not None:
+        return found
+    root_up, back_up = _root(up)
+    root_down, back_down = _root(down)
     if not root_up.size or not root_down.size:
         return Spectrum(np.zeros(0), np.zeros((factors.rank, 0)), np.zeros((0, factors.rank)))
     left, values, right = np.linalg.svd(root_up @ root_down.T, full_matrices=False)
@@ -66,10 +76,34 @@ def spectrum(factors: Factors) -> Spectrum:
     return Spectrum(values[keep], (back_up @ left)[:, keep], (right @ back_down.T)[keep])
 
 
+def _by_pivots(up: Array, down: Array) -> Spectrum | None:
+    """The same from Gram matrices in one decomposition for three: with down downᵀ = L Lᵀ (Cholesky), the eigenvectors
+    of Lᵀ (upᵀ up) L are the right singular vectors in the basis L⁻¹ down. None where rows of ``down`` nearly depend
+    on each other, or where values lie too far apart for their squares."""
+    if not down.size:
+        return None
+    try:
+        lower = np.linalg.cholesky(down)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.diagonal(lower)
+    if pivots.min() <= _DEPENDENT * pivots.max():
+        return None
+    squares, vectors = np.linalg.eigh(lower.T @ up @ lower)
+    if not squares[0] > _FAR_APART * squares[-1]:
+        return None
+    values, vectors = np.sqrt(squares[::-1]), vectors[:, ::-1]
+    return Spectrum(values, lower @ (vectors / values), np.linalg.solve(lower.T, vectors).T)
+
+
 def _triangular(thin: Array) -> tuple[Array, Array]:
     """``(R, B)`` of a matrix with r long rows: R (k, r), Rᵀ R its Gram matrix, and B (r, k), thinᵀ B orthonormal."""
-    wide = thin.astype(np.float64)
-    values, vectors = np.linalg.eigh(wide @ wide.T)
+    wide = thin.astype(np.float64, copy=False)
+    return _root(wide @ wide.T)
+
+
+def _root(gram: Array) -> tuple[Array, Array]:
+    values, vectors = np.linalg.eigh(gram)
     lengths = np.sqrt(np.maximum(values, 0))
     keep = lengths > _NEGLIGIBLE * (lengths.max(initial=0.0) or 1.0)
     lengths, vectors = lengths[keep], vectors[:, keep]
@@ -120,11 +154,11 @@ def _padded(matrix: Array, rank: int, axis: int) -> Array:
 
 def joined(parts: Sequence[Factors], weights: Sequence[float] = ()) -> Factors:
     """The exact sum: factors side by side, rank the sum of the ranks; each times its weight where there are some."""
-    up = np.concatenate([part.up for part in parts], axis=1)
+    up = np.empty((parts[0].up.shape[0], sum(part.rank for part in parts)), dtype=np.float32)
     begin = 0
-    for part, weight in zip(parts, weights, strict=bool(weights)):
-        if weight != 1:
-            up[:, begin : begin + part.rank] *= np.float32(weight)
+    for number, part in enumerate(parts):
+        place = up[:, begin : begin + part.rank]
+        np.multiply(part.up, np.float32(weights[number] if weights else 1), out=place)
         begin += part.rank
     return Factors(up, np.concatenate([part.down for part in parts], axis=0), parts[0].layer)
 
@@ -215,6 +249,17 @@ def angles(one: Factors, other: Factors) -> tuple[Array, Array]:
     written = _cosines(one.up, other.up)
     read = _cosines(one.down.T, other.down.T)
     return written, read
+
+
+def held_by(one: Factors, other: Factors) -> float:
+    """‖P ΔW₁ Q‖²: what of an update lies where another one writes (P) and reads (Q)."""
+    _, back_up = _triangular(other.up.T)
+    _, back_down = _triangular(other.down)
+    if not back_up.size or not back_down.size:
+        return 0.0
+    written = (other.up.astype(np.float64) @ back_up).T @ one.up.astype(np.float64)
+    read = one.down.astype(np.float64) @ (back_down.T @ other.down.astype(np.float64)).T
+    return float(((written @ read) ** 2).sum())
 
 
 def _cosines(one: Array, other: Array) -> Array:

@@ -31,6 +31,8 @@ PICKLES = (".pt", ".ckpt", ".bin", ".pth", ".pkl")
 """Endings of files that are programs when they are opened."""
 Weights = Callable[[str, str], Array | None]
 """The base's weight of a layer: part and diffusers' name; None when it has none."""
+_BIASES = ("diff_b", "up_bias", "down_bias", "w_norm", "b_norm")
+"""Pieces beside the matrices of a module that are no part of its ΔW."""
 LayerName = tuple[str, str]
 """Part of the base and diffusers' name of the layer."""
 
@@ -114,6 +116,32 @@ class OpenAdapter:
         """Modules whose update is added to a matrix."""
         kinds = ("lora", "loha", "lokr", "oft", "glora", "full")
         return [m for m in self.modules.values() if m.kind in kinds and (m.layer or m.kind == "oft")]
+
+    @cached_property
+    def unheld(self) -> dict[str, str]:
+        """What a plain LoRA has no place for: norms, biases, IA3, values that are set, embeddings. By key, each with
+        the name people are told it by."""
+        found = {key: m.stem.text for m in self.others for key in m.pieces.values()}
+        found |= {key: key for m in self.matrices for piece, key in m.pieces.items() if piece in _BIASES}
+        for key in self.file.shapes:
+            if key.startswith("bundle_emb."):
+                found[key] = f"the embedding {key.split('.')[1]}"
+        return found | {key: key for key in self.kind.leftover}
+
+    def left_out(self, *, allowed: bool) -> tuple[str, ...]:
+        """The names of what is not held, once each.
+
+        Raises:
+            AdapterError: there is some, and nobody allowed it to be left out.
+        """
+        told = tuple(dict.fromkeys(self.unheld.values()))
+        if told and not allowed:
+            raise AdapterError(
+                f"{self.title} also holds what a plain LoRA cannot (norms, biases, embeddings): {told[0]}"
+                f"{f' and {len(told) - 1} more' if len(told) > 1 else ''}.",
+                "Say --drop-others to leave that out.",
+            )
+        return told
 
     @property
     def others(self) -> list[Module]:

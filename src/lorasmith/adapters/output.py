@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,8 @@ class Output:
         """One LoRA of ``rank`` beside a layer; ``keys`` are those of down, up and, where it is written, alpha.
 
         ``make`` gives factors whose product is ΔW; with an alpha they are divided by alpha / rank,
-        unless they are ``raw``.
+        unless they are ``raw``. Where no alpha is written, the scale is shared by both matrices as a power of two:
+        in one of them alone, alpha / rank of 1 / 128 leaves fp16 no digits.
         """
         down, up, alpha_key = keys
         for key in (down, up):
@@ -72,9 +74,13 @@ class Output:
         kernel = tuple(layer[2:])
         shape_down, shape_up = (rank, layer[1], *kernel), (layer[0], rank, *(1 for _ in kernel))
         scale = 1.0 if raw or alpha is None or alpha_key is None else alpha / rank
-        self.tensors[down] = Planned(shape_down, WRITABLE[self.dtype], lambda: once.take("down").reshape(shape_down))
+        folded = abs(alpha) / rank if alpha and alpha_key is None and not raw else 1.0
+        shared = np.float32(2.0 ** round(math.log2(folded) / 2))
+        self.tensors[down] = Planned(
+            shape_down, WRITABLE[self.dtype], lambda: (once.take("down") * shared).reshape(shape_down)
+        )
         self.tensors[up] = Planned(
-            shape_up, WRITABLE[self.dtype], lambda: (once.take("up") / np.float32(scale)).reshape(shape_up)
+            shape_up, WRITABLE[self.dtype], lambda: (once.take("up") / np.float32(scale * shared)).reshape(shape_up)
         )
         if alpha_key is not None:
             value = np.float32(rank if alpha is None else alpha)

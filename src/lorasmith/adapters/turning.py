@@ -47,13 +47,17 @@ def turned(module: Module, read: Read, weight: Array, settings: Mapping[str, Any
 
 
 def _lycoris(module: Module, read: Read, base: Array) -> Array:
-    """Rows turned block by block; of a butterfly, level by level. ``alpha`` is the longest the skew parts may be."""
+    """Rows turned block by block; of a butterfly, level by level.
+
+    The skew parts may be as long as ``alpha`` times the rows, by LyCORIS, sd-scripts and A1111; ComfyUI forgets the
+    rows, and the rescaling of a plain OFT, and so shows something else than was trained.
+    """
     blocks = read("oft_blocks").astype(np.float64)
     levels = blocks[None] if blocks.ndim == 3 else blocks
     count, side = levels.shape[1:3]
     _refuse_misfit(module, count * side, base.shape[0], "rows")
     skew = levels - levels.swapaxes(-1, -2)
-    limit = float(read("alpha").reshape(-1)[0]) if "alpha" in module.pieces else 0.0
+    limit = float(read("alpha").reshape(-1)[0]) * base.shape[0] if "alpha" in module.pieces else 0.0
     length = float(np.linalg.norm(skew)) + 1e-8
     if 0 < limit < length:
         skew *= limit / length
@@ -67,9 +71,7 @@ def _lycoris(module: Module, read: Read, base: Array) -> Array:
             order = _pairs(base.shape[0], 2**level * (side // 2))
             after = _by_blocks(turn, after[order])[np.argsort(order)]
     if "rescale" in module.pieces:
-        scale = read("rescale").reshape(-1, 1)
-        # Plain OFT of LyCORIS scales what it adds, the butterfly what comes out.
-        after = base + (after - base) * scale if blocks.ndim == 3 else after * scale
+        after = after * read("rescale").reshape(-1, 1)
     return after
 
 

@@ -68,7 +68,8 @@ def factors_of(
         raise AdapterError(f"{module.stem.text} is {_title(module)}, which is no sum with the base's weight.", "")
     made = maker(module, checked, weight)
     if module.weighted and weight is not None:
-        made = _decomposed(made, checked("dora_scale"), weight)
+        by_peft = "lora_magnitude_vector" in module.pieces["dora_scale"]
+        made = _decomposed(made, checked("dora_scale"), weight, by_peft=by_peft)
     return made
 
 
@@ -152,22 +153,33 @@ def _full(module: Module, read: Read, weight: Array | None) -> Factors:
 
 
 def _glora(module: Module, read: Read, weight: Array | None) -> Factors:
-    """ΔW = W A + B (arXiv:2306.07967), in either order of the two matrices of A and B."""
+    """ΔW = W A + B (arXiv:2306.07967), in either order of the two matrices of A and B; of a convolution, A mixes its
+    input channels and leaves the kernel."""
     layer, base = _known_layer(module), _fitting(module, weight)
-    a1, a2, b1, b2 = (read(name) for name in ("a1", "a2", "b1", "b2"))
+    a1, a2, b1, b2 = (flat.reshape(flat.shape[0], -1) for flat in map(read, ("a1", "a2", "b1", "b2")))
+    first, second, wide, thin = (a2, a1, b2, b1) if old_glora(module.shapes) else (a1, a2, b1, b2)
+    if base.shape != (wide.shape[0], thin.shape[1]):
+        raise AdapterError(f"The base has {base.shape} where the file has {layer}.", "It is another base's.")
     scale = np.float32(scale_of(module, read))
-    parts = ((base @ a2, a1), (b2, b1)) if old_glora(module.shapes) else ((base @ a1, a2), (b1, b2))
-    up = np.concatenate([part[0] for part in parts], axis=1) * scale
-    return Factors(up.astype(np.float32), np.concatenate([part[1] for part in parts], axis=0), layer)
+    if base.shape[1] == first.shape[0]:
+        up = np.concatenate([base @ first, wide], axis=1) * scale
+        return Factors(up.astype(np.float32), np.concatenate([second, thin], axis=0), layer)
+    cube = base.reshape(base.shape[0], first.shape[0], -1)
+    mixed = np.einsum("oik,ij->ojk", cube, first @ second, optimize=True).reshape(base.shape)
+    return dense((mixed + wide @ thin) * scale, layer)
 
 
-def _decomposed(made: Factors, magnitude: Array, weight: Array) -> Factors:
-    """DoRA's ΔW: m · (W + ΔV) / ‖W + ΔV‖ - W; the shape of m says whether the norm goes over inputs or outputs."""
+def _decomposed(made: Factors, magnitude: Array, weight: Array, *, by_peft: bool) -> Factors:
+    """DoRA's ΔW: m · (W + ΔV) / ‖W + ΔV‖ - W; the shape of m says whether the norm goes over inputs or outputs.
+
+    (1, in, ...) belongs to the columns, also beside a square layer. peft's are of the rows, whatever their shape.
+    """
     base = weight.reshape(weight.shape[0], -1).astype(np.float32)
     if base.shape != (made.up.shape[0], made.down.shape[1]):
         raise AdapterError(f"The base has {base.shape} where the file has {made.layer}.", "It is another base's.")
     turned = base + made.product()
-    rows = magnitude.size == base.shape[0]
+    columns = magnitude.ndim > 1 and magnitude.shape[0] == 1 and magnitude.size == weight.shape[1] and not by_peft
+    rows = magnitude.size == base.shape[0] and not columns
     if not rows and magnitude.size != weight.shape[1]:
         raise AdapterError(f"A magnitude has {magnitude.size} values for a layer of {weight.shape}.", "Get it again.")
     if rows:

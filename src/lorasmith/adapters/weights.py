@@ -13,6 +13,8 @@ from lorasmith.adapters.arrays import Array, TensorFile
 from lorasmith.adapters.dialects.canonical import part_rows, place_of, swapped_halves
 from lorasmith.adapters.dialects.stems import DENOISER, take_apart
 from lorasmith.adapters.dialects.table import Layout, opened, table
+from lorasmith.adapters.packed import UnpackedFile
+from lorasmith.bases.quantised import hidden, quantisation, require_unpacker
 from lorasmith.errors import AdapterError, BaseError
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
@@ -77,28 +79,34 @@ def open_weights(path: Path, *, family: str = "") -> BaseWeights:
     """The weights of a base file or folder; headers only are read now.
 
     Args:
-        path: a ``.safetensors`` file of either layout, or a folder in diffusers layout.
+        path: a ``.safetensors`` or GGUF file of either layout, packed or not, or a folder in diffusers layout.
         family: of the base; left out, it is recognised.
 
     Raises:
-        AdapterError: no base, a family that is not known, quantised weights.
+        AdapterError: no base, a family that is not known, packed in a way that is not read here.
+        EnvironmentProblem: packed in a way that needs a package which is not installed.
     """
     from lorasmith.bases import read_header, recognise
 
     if not path.exists():
         raise AdapterError(f"There is no base at {path}.", "Check the path.")
     try:
-        found = recognise(read_header(path))
+        header = read_header(path)
+        found = recognise(header)
     except BaseError as cause:
         raise AdapterError(cause.message, cause.hint) from cause
     known = family or found.family
     if not known:
         raise AdapterError(f"{path.name} is {found.title}, and no base.", "Name the weights the LoRA belongs to.")
-    if found.quantisation:
+    packed = quantisation(header)
+    if packed and (path.is_dir() or hidden(header)):
         raise AdapterError(
-            f"The numbers of {path.name} are packed ({found.quantisation}).", "Name the base in fp16, bf16 or fp32."
+            f"The numbers of {path.name} are packed ({hidden(header) or packed}), which is not read here.",
+            "Name the base in fp16, bf16 or fp32, or one file of it in fp8, int8 or GGUF.",
         )
-    made = BaseWeights(path, known, tuple(TensorFile.open(file) for _, file in _files(path)))
+    require_unpacker(header)
+    opened_as = UnpackedFile.of if packed else TensorFile.open
+    made = BaseWeights(path, known, tuple(opened_as(file) for _, file in _files(path)))
     for (part, _), file in zip(_files(path), made.files, strict=True):
         _place_all(made, file, part)
     return made

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lorasmith.families import Detection, Family
 
 SEAMS: Final = (
-    "in_channels", "joint_attention_dim", "pooled_projection_dim", "caption_channels", "cap_feat_dim", "text_dim",
-    "text_embed_dim", "text_hidden_dim", "num_text_layers", "patch_size",
+    "in_channels", "cross_attention_dim", "joint_attention_dim", "pooled_projection_dim", "caption_channels",
+    "cap_feat_dim", "text_dim", "text_embed_dim", "text_hidden_dim", "num_text_layers", "patch_size",
 )  # fmt: skip
 """Keys of a denoiser's config that its text encoders and its VAE have to agree with."""
 
@@ -45,11 +45,15 @@ def companion(detection: Detection, configs: Path, family: Family, home: Path | 
     if fitting:
         return min(fitting)[2]
     published = next((base.repository for base in family.pretrained), "")
+    files = ""
+    if family.made_of(detection.variant):
+        files = " Or put it together from files, as ComfyUI has them: `lorasmith bases assemble`."
     there = f" ({' and '.join(others)} has others)" if others else ""
     raise BaseError(
         f"This file holds the denoiser of {detection.title} alone, and no folder base here has the text encoders, VAE "
         f"and tokenizers that belong to it{there}.",
-        f"Run `lorasmith bases add {published}`, or add such a folder that you have: `lorasmith bases add FOLDER`.",
+        f"Run `lorasmith bases add {published}`, or add such a folder that you have: `lorasmith bases add FOLDER`."
+        f"{files}",
     )
 
 

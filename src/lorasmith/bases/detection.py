@@ -49,14 +49,14 @@ def detect(header: Header) -> Detection:
 def _refuse_packed(header: Header, recognised: Recognition) -> None:
     """Weights that were packed for drawing pictures are refused before a loader takes their bytes for numbers."""
     packed = recognised.quantisation
-    # Plain fp8 is a number format like any other; a denoiser alone is unpacked while it loads.
     strange = hidden(header)
-    read = packed == "fp8" or (recognised.kind == "denoiser" and not strange)
+    # Plain fp8 is a number format like any other; single files are unpacked while they load, folders are not.
+    read = packed == "fp8" or (header.layout == "single_file" and not strange)
     if packed and not read and recognised.is_base:
-        form = strange or packed
         raise BaseError(
-            f"{header.path.name} is {recognised.title}, packed for inference ({form}), and cannot be trained on.",
-            "Download its .safetensors form in bf16 or fp16.",
+            f"{header.path.name} is {recognised.title}, packed for inference ({strange or packed}) in a way that is "
+            "not read here, and cannot be trained on.",
+            "Download its .safetensors form in bf16, fp16, fp8 or int8, or as GGUF.",
         )
 
 

@@ -63,26 +63,6 @@ def matrices(path: Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[
     return found
 
 
-def unpacked_header(
-    path: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]
-) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Shapes and formats as if nothing were packed: true shapes, the format ``NF4`` or ``FP4``, nothing beside them.
-
-    Raises:
-        BaseError: as ``matrices``.
-    """
-    found = matrices(path, shapes, dtypes)
-    if not found:
-        return shapes, dtypes
-    gone = {f"{name}.{word}" for name in found for word in BESIDE} | {key for key in shapes if STATE in key}
-    true = {key: shape for key, shape in shapes.items() if key not in gone}
-    kinds = {key: kind for key, kind in dtypes.items() if key not in gone}
-    return (
-        true | {name: packed.shape for name, packed in found.items()},
-        kinds | {name: packed.kind.upper() for name, packed in found.items()},
-    )
-
-
 def _read(path: Path, name: str, kind: str, told: Any) -> FourBits:
     if not isinstance(told, dict) or told.get("quant_type", kind) != kind:
         raise _damaged(path, name, "contradicts its name")

@@ -25,11 +25,12 @@ MAX_AXES = 8
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENTRY = {"dtype", "shape", "data_offsets"}
 _NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
-_BITS = {
+WIDTHS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
     "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "C64": 64,
     "U64": 64, "I64": 64, "F64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
+"""Bits of a number, by the format's name."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _tensor(
     if not isinstance(entry, dict) or entry.keys() != _ENTRY:
         raise _Malformed(f"the entry of '{name}' is not as the format demands")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _BITS:
+    if not isinstance(dtype, str) or dtype not in WIDTHS:
         raise _Malformed(f"the number format of '{name}' is {str(dtype)[:40]!r}, which is not known")
     if not _naturals(shape) or len(shape) > MAX_AXES:
         raise _Malformed(f"the shape of '{name}' is none")
@@ -181,7 +182,7 @@ def _tensor(
     sides = tuple(shape)
     size = sizes.get((dtype, sides))
     if size is None:
-        size = sizes[dtype, sides] = (math.prod(sides) * _BITS[dtype] + 7) // 8
+        size = sizes[dtype, sides] = (math.prod(sides) * WIDTHS[dtype] + 7) // 8
     begin, end = offsets
     if end - begin != size:
         raise _Malformed(f"'{name}' has a shape of {math.prod(sides):,} numbers and another number of bytes")

@@ -11,9 +11,9 @@ from lorasmith.bases.companions import companion
 from lorasmith.bases.detection import detect, family_named, registered_families
 from lorasmith.bases.header import Header
 from lorasmith.bases.quantised import require_unpacker
-from lorasmith.bases.reading import read_configs, read_header
-from lorasmith.bases.recognition import ANSWER
-from lorasmith.bases.registry import BaseRegistry
+from lorasmith.bases.reading import index_of, read_configs, read_header
+from lorasmith.bases.recognition import ANSWER, recognise
+from lorasmith.bases.registry import BaseRegistry, RegisteredBase
 from lorasmith.errors import BaseError
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
     license = SANDBOX_LICENSE if sandbox else header.metadata.get("modelspec.license", "")
     if header.layout == "folder":
         return Base(path, header.layout, detection, header, name, license)
+    record = BaseRegistry(home).record_of(reference, path) if home is not None else None
+    if record is not None and record.parts:
+        return _assembled(record, header, detection, license)
     folder, detection, own = _config_folder(header, detection, home)
     configs = read_configs(folder)
     if own is not None:
@@ -53,6 +56,45 @@ def open_base(reference: str, *, home: Path | None = None) -> Base:
         index = {**configs["model_index"], "_class_name": stated["model_index"]["_class_name"]}
         configs = {**configs, **stated, "model_index": index}
     return Base(path, header.layout, detection, replace(header, configs=configs), name, license, folder, own)
+
+
+def _assembled(record: RegisteredBase, header: Header, detection: Detection, license: str) -> Base:
+    """A base that was put together from files (``assembling``)."""
+    from lorasmith.families import Base
+
+    folder = Path(record.configs)
+    if not record.present() or not index_of(folder):
+        raise BaseError(
+            f"The parts of '{record.name}' are not where they were, or have changed.",
+            f"Put it together again: `lorasmith bases assemble {record.name}`.",
+        )
+    said = f"it was put together: {', '.join(f'{name} of {Path(file).name}' for name, file in record.parts.items())}"
+    detection = replace(detection, evidence=(*detection.evidence, said))
+    parts = {name: Path(file) for name, file in record.parts.items()}
+    header = replace(header, configs=read_configs(folder))
+    return Base(
+        header.path, header.layout, detection, header, record.name, license or record.license, folder, parts=parts
+    )
+
+
+def shipped_for(header: Header, detection: Detection) -> Path:
+    """The folder of the shipped configs of a denoiser.
+
+    Raises:
+        BaseError: none fits, or the file does not tell which.
+    """
+    chosen, reason = family_named(detection.family).shipped_config(header, detection)
+    if not chosen:
+        raise BaseError(
+            f"{header.path.name} is {detection.title}, but {reason}.",
+            "Add the base and say what it asks with `lorasmith bases answer`.",
+        )
+    return CONFIGS / chosen
+
+
+def answered_header(path: Path, home: Path | None) -> Header:
+    """The header of weights, with what their owner answered."""
+    return _answered(read_header(path), home)
 
 
 def _answered(header: Header, home: Path | None) -> Header:
@@ -125,7 +167,8 @@ def _config_folder(header: Header, detection: Detection, home: Path | None) -> t
         return beside, replace(detection, evidence=evidence, certain=True), None
     family = family_named(detection.family)
     chosen, reason = family.shipped_config(header, detection)
-    if chosen and (CONFIGS / chosen / "vae").is_dir():
+    whole = recognise(header).kind == "base"
+    if chosen and (CONFIGS / chosen / "vae").is_dir() and whole:
         return CONFIGS / chosen, replace(detection, evidence=(*detection.evidence, reason), certain=True), None
     if chosen:
         found = companion(detection, CONFIGS / chosen, family, home)

@@ -2,7 +2,7 @@
 
 fp8 and int8 keep shapes. bitsandbytes' nf4 and fp4 flatten a matrix to (n / 2, 1) bytes with a ``quant_state`` beside
 it; nvfp4 keeps the rows and halves the columns. GGUF headers tell true shapes (``gguf`` turns their order around), and
-of files packed by bitsandbytes the header reader asks the ``quant_state`` (``four_bits``).
+of packed safetensors the header reader makes true ones and names the format in place of the bytes' (``packing``).
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from collections import Counter
 from importlib.util import find_spec
 
 from lorasmith.bases.gguf import PLAIN, UNPACKED
-from lorasmith.bases.header import Header
+from lorasmith.bases.header import WIDTHS, Header
 from lorasmith.errors import EnvironmentProblem
 from lorasmith.events import Notice
 
 _SCALES = (".scale_weight", ".weight_scale", ".scale_input", ".input_scale")
 _PLAIN_GGUF = "GGUF, not quantised"
 _STATE = ".quant_state.bitsandbytes__"
+_NAMED = ("NF4", "FP4", "NVFP4", "MXFP8", "INT8")
+_STORED = frozenset((*WIDTHS, *_NAMED))
 
 
 def quantisation(header: Header) -> str:
@@ -26,29 +28,32 @@ def quantisation(header: Header) -> str:
     if header.metadata.get("format") == "gguf":
         kinds = Counter(kind for kind in header.dtypes.values() if kind not in PLAIN)
         return f"GGUF {kinds.most_common(1)[0][0]}" if kinds else _PLAIN_GGUF
-    states = [key.partition(_STATE)[2] for key in header.shapes if _STATE in key]
-    if states:
-        return states[0]  # nf4, fp4
-    told = {"NF4", "FP4"} & set(header.dtypes.values())
-    if told:
-        return max(told).lower()
-    scaled = any(key.endswith(_SCALES) or key.rpartition(".")[2] == "scaled_fp8" for key in header.shapes)
     formats = set(header.dtypes.values())
+    states = [key.partition(_STATE)[2] for key in header.shapes if _STATE in key]  # nf4, fp4
+    named = states or sorted(formats - _STORED) or sorted(kind.lower() for kind in formats & set(_NAMED))
+    if named:
+        return named[-1] if not states else states[0]
+    scaled = any(key.endswith(_SCALES) or key.rpartition(".")[2] == "scaled_fp8" for key in header.shapes)
+    if formats & {"F8_E4M3", "F8_E5M2"} and not any(key.endswith(".weight_scale_2") for key in header.shapes):
+        return "fp8, scaled" if scaled else "fp8"
+    return _undescribed(header)
+
+
+def _undescribed(header: Header) -> str:
+    """Packed in a way that nothing names, as far as the names and formats of what is beside it tell."""
     if any(key.endswith(".weight_scale_2") for key in header.shapes):
         return "nvfp4"
-    if formats & {"F8_E4M3", "F8_E5M2"}:
-        return "fp8, scaled" if scaled else "fp8"
     absmax = any(key.endswith(".absmax") for key in header.shapes)
-    return "int8" if "I8" in formats else "bitsandbytes, 8 or 4 bits" if absmax else ""
+    return "int8" if "I8" in header.dtypes.values() else "bitsandbytes, 8 or 4 bits" if absmax else ""
 
 
 def hidden(header: Header) -> str:
-    """The packed format among these weights that cannot be unpacked while a denoiser loads; empty when all can be."""
+    """The packed format among these weights that cannot be unpacked while they load; empty when all can be."""
     packed, formats = quantisation(header), set(header.dtypes.values())
     if header.metadata.get("format") == "gguf":
         strange = sorted(formats - UNPACKED)
         return f"GGUF {strange[0]}" if strange else ""
-    if {"NF4", "FP4"} & formats and not any(_STATE in key for key in header.shapes):
+    if formats & set(_NAMED) and formats <= _STORED and not any(_STATE in key for key in header.shapes):
         return "int8" if "I8" in formats else ""
     return "" if packed in ("fp8", "fp8, scaled") else packed
 

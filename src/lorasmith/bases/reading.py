@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lorasmith.bases.four_bits import unpacked_header
 from lorasmith.bases.gguf import read_gguf_header
 from lorasmith.bases.header import Header, read_safetensors_header
+from lorasmith.bases.packing import unpacked_header
 from lorasmith.errors import BaseError
 
 MAX_CONFIG_BYTES = 1_000_000  # the largest real config of a part is a few kilobytes
@@ -42,7 +42,7 @@ def read_header(path: Path) -> Header:
     if suffix == ".gguf":
         return read_gguf_header(path)
     shapes, dtypes, metadata = read_safetensors_header(path)
-    shapes, dtypes = unpacked_header(path, shapes, dtypes)
+    shapes, dtypes = unpacked_header(path, shapes, dtypes, metadata)
     return Header(path, "single_file", shapes, dtypes, metadata)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lorasmith.bases.header import Header
 from lorasmith.bases.not_bases import ADDITIONS, INSIDE, PARTS, Kind, Sign
+from lorasmith.bases.parts import FoundPart, part_of
 from lorasmith.bases.pipelines import ANSWERS, PIPELINES
 from lorasmith.bases.quantised import length, quantisation
 from lorasmith.bases.signatures import ASKS, DENOISERS, NDIM, Rule
@@ -89,7 +90,8 @@ def _recognised(header: Header) -> Recognition:
         return _folder(header, body, found)
     if found is None:
         sign = _sign_of(PARTS, keys)
-        return _other(header, *sign) if sign else _unknown(header)
+        part = part_of(header) if sign and sign[0].kind in ("vae", "text_encoder") else None
+        return _part(header, part) if part else _other(header, *sign) if sign else _unknown(header)
     return _base(header, body, found)
 
 
@@ -318,6 +320,17 @@ def _other(header: Header, sign: Sign, key: str) -> Recognition:
     return Recognition(
         sign.kind, "", "", sign.title, (f"it has '{key}'",), PROVED, quantisation=quantisation(header), parameters=count
     )
+
+
+def _part(header: Header, found: FoundPart) -> Recognition:
+    """A text encoder or VAE that is known by name; which one is its variant."""
+    packed = quantisation(header)
+    evidence = (*found.evidence, *([f"its numbers are {packed}"] if packed else []))
+    title = f"{found.kind.title}, not a base"
+    return Recognition(
+        found.kind.role, "", found.kind.name, title, evidence, PROVED, quantisation=packed,
+        parameters=parameters(header, found.prefix),
+    )  # fmt: skip
 
 
 def _unknown(header: Header, *evidence: str) -> Recognition:

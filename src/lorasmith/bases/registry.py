@@ -12,7 +12,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class RegisteredBase:
     files: tuple[str, ...] = field(default=())
     answers: dict[str, str] = field(default_factory=dict)
     """What the user said to questions that its tensors leave open, by the question's name."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """Of a denoiser that was made a whole base: the file of each part, absolute, by diffusers' names."""
+    configs: str = ""
+    """Of such a base: the folder of its configs and words."""
 
     def present(self) -> bool:
         """Whether its files are there, as they were."""
@@ -132,7 +136,8 @@ class BaseRegistry:
         files = _weights(path)
         stamps = _stamps(path, files)
         for known in self:
-            same_place = known.path == str(path) and known.stamps == stamps
+            own = {file: stamp for file, stamp in known.stamps.items() if not Path(file).is_absolute()}
+            same_place = known.path == str(path) and own == stamps
             if same_place or (sha256 and known.sha256 == sha256 and known.present()):
                 return known, False
         taken = {known.name.casefold(): known for known in self}
@@ -189,6 +194,34 @@ class BaseRegistry:
         self._write(record)
         return record
 
+    def assembled(self, name: str, parts: Mapping[str, str], configs: Path) -> RegisteredBase:
+        """The record of a denoiser that is a whole base from now on.
+
+        Args:
+            name: of the denoiser.
+            parts: the file of each part, absolute, by diffusers' names.
+            configs: the folder of its configs and words.
+        """
+        record = self.get(name)
+        path = Path(record.path)
+        own = tuple(file for file in record.files if not Path(file).is_absolute())
+        files = (*own, *sorted({file for file in parts.values() if Path(file) != path}))
+        stamps = _stamps(path, files)
+        size = sum(one for one, _ in stamps.values())
+        record = replace(
+            record, parts=dict(parts), configs=str(configs), files=files, stamps=stamps, size=size, sha256=""
+        )
+        self._write(record)
+        return record
+
+    def record_of(self, reference: str, path: Path) -> RegisteredBase | None:
+        """The base of that name, or the one whose weights lie at a path, those that were put together first."""
+        if self._file(reference).is_file():
+            return self.get(reference)
+        place = {str(path), str(path.absolute())}
+        known = [one for one in self if one.path in place or Path(one.path).resolve() == path.resolve()]
+        return min(known, key=lambda one: not one.parts, default=None)
+
     def answers_for(self, path: Path) -> dict[str, str]:
         """What was answered about the weights at a path; nothing where they are not registered."""
         place = {str(path), str(path.absolute())}
@@ -214,6 +247,7 @@ class BaseRegistry:
             answers = {str(key): str(value) for key, value in raw.get("answers", {}).items()}
             known = {entry.name for entry in fields(RegisteredBase)}
             told = {key: value for key, value in raw.items() if key in known}
+            lists["parts"] = {str(key): str(value) for key, value in raw.get("parts", {}).items()}  # type: ignore[assignment]
             return RegisteredBase(**told | lists | {"stamps": stamps, "answers": answers})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             return None
@@ -245,7 +279,7 @@ def content_hash(path: Path, files: tuple[str, ...], progress: Progress | None =
                 done += len(chunk)
                 if progress is not None:
                     progress(done, total, place.name)
-        digests.append(f"{digest.hexdigest()}  {file}")
+        digests.append(f"{digest.hexdigest()}  {place.name if Path(file).is_absolute() else file}")
     if files == ("",):
         return digests[0].partition(" ")[0]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -69,6 +69,8 @@ class Known:
     """The name of its file, without folder and ending."""
     tags: str = ""
     """Its present caption as one line: of a tagged picture, the tags."""
+    frames: int = 1
+    """Of a clip, how many of its frames the picture holds, one below the other, all of one height; 1 of pictures."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,10 @@ class Captioner(ABC):
     def batch_limit(self) -> int | None:
         """The most pictures that it can take at a time, once loaded; None: as many as memory holds."""
         return None
+
+    def clip_frames(self) -> int:
+        """How many frames of a clip it looks at, once loaded. Above 1 it has ``frames`` among what it ``reads``."""
+        return 1
 
     def reads(self) -> frozenset[str]:
         """Which fields of ``Known`` its answers depend on, once loaded; pictures come with just these, and answers are

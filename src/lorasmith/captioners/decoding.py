@@ -122,12 +122,16 @@ def open_picture(path: Path, side: int | None) -> Image.Image:
         if side is not None:
             image.draft("RGB", (side * _SHARP, side * _SHARP))
         image.load()
-        opened = image.convert("RGB")
-        if side is None or max(opened.size) <= side:
-            return opened
-        scale = side / max(opened.size)
-        size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
-        return opened.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return reduced(image.convert("RGB"), side)
+
+
+def reduced(image: Image.Image, side: int | None) -> Image.Image:
+    """A picture whose longer side has at most so many pixels; the same one where it has."""
+    if side is None or max(image.size) <= side:
+        return image
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def main() -> None:

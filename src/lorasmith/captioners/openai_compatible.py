@@ -38,6 +38,10 @@ _PLACES: Final = {
     "openai": "https://api.openai.com/v1",
 }
 _OURS: Final = frozenset({"model", "messages", "stream", "n"})  # what the answer is read by
+_OF_CLIPS: Final = (
+    "These {} pictures are frames of one video clip, in order. Answer once for the whole clip, with what moves or "
+    "changes in it. {}"
+)
 _AHEAD: Final = 2  # batches hold this many times what is asked at once, so that one slow answer stops no other
 
 
@@ -79,6 +83,9 @@ class OpenAICompatible(Captioner):
         """Quality of the JPEG that is sent, 30 to 100."""
         detail: Literal["auto", "low", "high"] | None = None
         """How closely a hosted model looks, which changes its price. Left out: not sent."""
+        frames: Annotated[int, Field(ge=1, le=32)] = 1
+        """Of a clip, how many frames are sent, evenly spread from its first to its last, 1 to 32; a model that takes
+        one picture at a time refuses more."""
         concurrency: Annotated[int, Field(ge=1, le=64)] = 4
         """Requests at the same time, 1 to 64."""
         retries: Annotated[int, Field(ge=0, le=20)] = 4
@@ -171,7 +178,17 @@ class OpenAICompatible(Captioner):
     def identity(self) -> Identity:
         """Model and server, and all that changes what it says."""
         own, server = self._ready()
-        silent = {"base_url", "model", "concurrency", "retries", "longest_wait", "timeout", "budget", "allow_private"}
+        silent = {
+            "base_url",
+            "model",
+            "concurrency",
+            "retries",
+            "longest_wait",
+            "timeout",
+            "budget",
+            "allow_private",
+            "frames",
+        }
         settings = own.model_dump(mode="json", exclude=silent)
         settings |= {"prompt": template_of(own.prompt), "server": self._place}
         return Identity(server.model, "", settings)
@@ -186,7 +203,12 @@ class OpenAICompatible(Captioner):
 
     def reads(self) -> frozenset[str]:
         """What the prompt asks for."""
-        return fields_of(template_of(self._ready()[0].prompt)) & OF_PICTURES
+        own = self._ready()[0]
+        return (fields_of(template_of(own.prompt)) & OF_PICTURES) | ({"frames"} if own.frames > 1 else set())
+
+    def clip_frames(self) -> int:
+        """As the options say."""
+        return self._ready()[0].frames
 
     def caption(
         self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
@@ -201,7 +223,9 @@ class OpenAICompatible(Captioner):
             raise self._over
 
         def ask(image: Image, about: Known) -> Answer | Failure | EnvironmentProblem:
-            body = request_body(own, server.model, image, prompt_for(own, about), attempt)
+            body = request_body(
+                own, server.model, cut_into_frames(image, about.frames), prompt_for(own, about), attempt
+            )
             try:
                 return server.complete(body, own.max_tokens)
             except EnvironmentProblem as problem:
@@ -221,12 +245,23 @@ class OpenAICompatible(Captioner):
         return self._options, self._server
 
 
-def request_body(own: OpenAICompatible.Options, model: str, image: Image, prompt: str, attempt: int) -> dict[str, Any]:
-    """One request as the protocol has it; a picture goes as a JPEG inside of it."""
-    picture: dict[str, Any] = {"url": f"data:image/jpeg;base64,{_jpeg(image, own.longest_side, own.jpeg_quality)}"}
-    if own.detail is not None:
-        picture["detail"] = own.detail
-    parts = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": picture}]
+def cut_into_frames(image: Image, count: int) -> list[Image]:
+    """The frames that stand one below the other in a picture of a clip; the picture itself where it is one."""
+    height = image.height // count
+    return [image.crop((0, n * height, image.width, (n + 1) * height)) for n in range(count)] if count > 1 else [image]
+
+
+def request_body(
+    own: OpenAICompatible.Options, model: str, images: Sequence[Image], prompt: str, attempt: int
+) -> dict[str, Any]:
+    """One request as the protocol has it; a picture goes as a JPEG inside of it, several as the frames of a clip."""
+    asked = prompt if len(images) == 1 else _OF_CLIPS.format(len(images), prompt)
+    parts: list[dict[str, Any]] = [{"type": "text", "text": asked}]
+    for image in images:
+        picture = {"url": f"data:image/jpeg;base64,{_jpeg(image, own.longest_side, own.jpeg_quality)}"}
+        if own.detail is not None:
+            picture["detail"] = own.detail
+        parts.append({"type": "image_url", "image_url": picture})
     messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
     if own.system_prompt:
         messages.insert(0, {"role": "system", "content": own.system_prompt})

@@ -34,6 +34,7 @@ class About:
     device: str = ""
     legend: dict[str, Any] | None = None
     reads: tuple[str, ...] = ()
+    frames: int = 1
 
 
 class Speaker(ABC):
@@ -161,6 +162,7 @@ def about(captioner: Captioner) -> About:
         device=captioner.device(),
         legend=captioner.legend(),
         reads=tuple(sorted(captioner.reads())),
+        frames=captioner.clip_frames(),
     )
 
 

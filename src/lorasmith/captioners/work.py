@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
@@ -16,14 +17,14 @@ from lorasmith.captioners import Answer, Failure, Known
 from lorasmith.captioners.answers import Answers
 from lorasmith.captioners.batches import BatchSize
 from lorasmith.captioners.children import ChildDiedError
-from lorasmith.captioners.decoding import MOST_PROCESSES, Decoders, Picture, UnreadableError
+from lorasmith.captioners.decoding import MOST_PROCESSES, Decoders, Picture, UnreadableError, reduced
 from lorasmith.captioners.journal import FILE, Journal
 from lorasmith.captioners.speaking import Speaker
 from lorasmith.datasets.captions import is_excuse
 from lorasmith.datasets.checks.text import has_loop
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import EnvironmentProblem, InputError, OutOfMemory
+from lorasmith.errors import DatasetError, EnvironmentProblem, InputError, OutOfMemory
 from lorasmith.events import Emit, Notice, Progress
 from lorasmith.jobfolder import Control, JobFolder
 
@@ -84,8 +85,12 @@ class CaptionWork:
         if not self._fresh:
             self._take_known(left, pace, emit, control)
         processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(left) // _WORTH_A_PROCESS))
+        several = self._speaker.about.frames > 1
+        clips = {key: items[0] for key, items in left.items() if several and items[0].clip is not None}
+        self._say_what_is_unseen(emit)
         with Decoders[str](self._speaker.about.longest_side, processes=processes) as decoders:
-            opened = decoders.open_all((key, self._store.blob_path(items[0].image)) for key, items in [*left.items()])
+            pictures = [(key, self._store.blob_path(items[0].image)) for key, items in left.items() if key not in clips]
+            opened = chain(decoders.open_all(pictures), self._frames_of(clips))
             waiting: Opened = []
             for image, picture in opened:
                 if isinstance(picture, UnreadableError):
@@ -119,11 +124,44 @@ class CaptionWork:
         reads = self._speaker.about.reads
         if not reads:
             return item.image
-        told = {"filename": PurePosixPath(item.name).stem, "tags": " ".join(item.caption.split())}
+        about = self._speaker.about
+        told: dict[str, Any] = {"filename": PurePosixPath(item.name).stem, "tags": " ".join(item.caption.split())}
+        told["frames"] = min(about.frames, item.clip.frames) if item.clip is not None else 1
         known = Known(**{field: told[field] for field in reads})
-        key = hashlib.sha256(json.dumps([item.image, asdict(known)]).encode()).hexdigest()
+        words = {field: value for field, value in asdict(known).items() if field != "frames" or value > 1}
+        shown = asdict(item.clip) if known.frames > 1 and item.clip is not None else None
+        looked_at = [item.image, words] if shown is None else [item.image, words, shown]
+        plain = reads == ("frames",) and shown is None  # a picture, of which nothing but its pixels is read
+        key = item.image if plain else hashlib.sha256(json.dumps(looked_at).encode()).hexdigest()
         self._known[key] = known
         return key
+
+    def _say_what_is_unseen(self, emit: Emit) -> None:
+        """That of what moves one frame alone is looked at, where it is so."""
+        moving = sum(item.clip is not None for item in self._items)
+        if moving and self._speaker.about.frames == 1:
+            clips = "One clip is" if moving == 1 else f"{moving} clips are"
+            emit(
+                Notice(
+                    f"{clips} captioned by the first frame alone.",
+                    "What happens after it is not seen; openai_compatible looks at more with its option frames.",
+                )
+            )
+
+    def _frames_of(self, clips: Mapping[str, Item]) -> Iterator[tuple[str, Picture | UnreadableError]]:
+        """Of each clip its frames that are looked at, evenly spread, one below the other."""
+        side = self._speaker.about.longest_side
+        for key, item in clips.items():
+            assert item.clip is not None
+            count = self._known[key].frames
+            numbers = [number * (item.clip.frames - 1) // max(1, count - 1) for number in range(count)]
+            try:
+                frames = [reduced(frame, side) for frame in self._store.open_frames(item, numbers)]
+            except (DatasetError, EnvironmentProblem) as cause:
+                yield key, UnreadableError(str(cause))
+                continue
+            width, height = frames[0].size
+            yield key, Picture(width, height * count, b"".join(frame.tobytes() for frame in frames))
 
     def _take_known(self, left: dict[str, list[Item]], pace: _Pace, emit: Emit, control: Callable[[], Control]) -> None:
         """Answer from what is kept; those pictures are left no more."""

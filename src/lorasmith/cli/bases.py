@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from lorasmith.bases.recognition import Recognition
     from lorasmith.bases.wanting import Wanted
     from lorasmith.shelf import Shelf
+
+
+with_option = click.option(
+    "--with",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER",
+    help="A text encoder or a VAE, or the folder of a tokenizer; once for each.",
+)
 
 
 @click.group("bases", cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,13 +80,21 @@ def _state(shelf: Shelf, kind: str, family: str) -> str:
 @click.option("--name", default="", help="What to call it; otherwise its own name.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before a download.")
+@with_option
 @queue_options
-def add(session: Session, link: str, name: str, dry_run: bool, yes: bool, **place: Any) -> None:
+def add(
+    session: Session, link: str, name: str, dry_run: bool, yes: bool, files: tuple[Path, ...], **place: Any
+) -> None:
     """Make a base known: from a link, an id or a path.
 
     LINK may be a Civitai page or download link, an AIR, a Hugging Face repository or file (org/name, hf://), or the
     address of a file. A PATH is referred to where it is; nothing is copied.
+
+    With --with it is a denoiser that becomes a base with those parts, as by `lorasmith bases assemble`.
     """
+    if files:
+        _assemble(session, link, files, name, dry_run)
+        return
     placement = placement_of(session, place)
     if placement is not None:
         if dry_run:
@@ -105,6 +124,39 @@ def add(session: Session, link: str, name: str, dry_run: bool, yes: bool, **plac
     if base.license:
         lines.append(f"  Licence: {base.license}")
     session.answer({"base": as_facts(base), "new": added.new, "notes": list(added.notes)}, *lines)
+
+
+@bases.verb("assemble")
+@click.argument("reference", metavar="NAME|PATH")
+@with_option
+@click.option("--name", default="", help="What to call the base, where it is new.")
+@click.option("--dry-run", is_flag=True, help="Say what it needs and what is missing, and change nothing.")
+def assemble(session: Session, reference: str, files: tuple[Path, ...], name: str, dry_run: bool) -> None:
+    """Put a base together from files: a denoiser, its text encoders and its VAE, as ComfyUI keeps them.
+
+    What is registered here and can be no other is taken by itself; the rest is named with --with, in any order.
+
+    \b
+      lorasmith bases assemble flux1-dev-Q8_0.gguf --with clip_l.safetensors --with t5xxl_fp8_e4m3fn.safetensors
+          --with ae.safetensors --with t5-words
+    """
+    _assemble(session, reference, files, name, dry_run)
+
+
+def _assemble(session: Session, reference: str, files: tuple[Path, ...], name: str, dry_run: bool) -> None:
+    shelf = session.studio.bases
+    made = shelf.parts(reference, files)
+    rows = [(need.component, need.title, need.source, need.note) for need in made.needs]
+    lines = [f"{made.path.name} is the denoiser of {made.title}; it needs:", *table(("", "what", "", ""), rows)]
+    needs = [plain(need) for need in made.needs]
+    if dry_run:
+        if made.missing:
+            lines.append(f"{count(len(made.missing), 'part')} missing.")
+        session.answer({"path": str(made.path), "needs": needs, "missing": len(made.missing)}, *lines)
+        return
+    added = shelf.assemble(reference, files, name=name)
+    lines.append(f"{added.base.name} is a whole base now, {size(added.base.size)} in all; nothing was copied.")
+    session.answer({"base": as_facts(added.base), "new": added.new, "needs": needs}, *lines)
 
 
 def _wanted_lines(wanted: Wanted) -> Sequence[str]:
@@ -175,6 +227,7 @@ def show(session: Session, reference: str, with_hash: bool) -> None:
     if known is not None:
         lines += [f"  {word}: {value}" for word, value in (("Licence", known.license), ("From", known.origin)) if value]
         lines += [f"  SHA-256: {known.sha256}"] if known.sha256 else []
+        lines += [f"  {part}: {file}" for part, file in known.parts.items()]
         lines += [f"  answered: {question} is {choice}" for question, choice in known.answers.items()]
     record = as_facts(known) if known is not None else None
     session.answer({"path": str(path), "recognised": as_document(found), "record": record}, *lines)
@@ -215,6 +268,7 @@ def _recognised_lines(shelf: Shelf, path: Path, found: Recognition) -> list[str]
         lines.append(f"  {verdict(found.parameters, shelf.machine())}")
         if found.kind == "denoiser":
             lines.append("  the denoiser alone: its VAE and text encoders have to come from elsewhere")
+            lines.append(f"  `lorasmith bases assemble {shlex.quote(str(path))} --dry-run` says which it needs")
     lines += [f"  because {reason}" for reason in found.evidence]
     for question in found.questions:
         lines.append(f"  open: {question.text}")

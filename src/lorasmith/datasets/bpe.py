@@ -24,7 +24,7 @@ from typing import Final
 from lorasmith.errors import ConfigError
 
 _CLIP_FILE: Final = Path(__file__).with_name("vocabulary") / "bpe_simple_vocab_16e6.txt.gz"
-_CLIP_MERGES: Final = 49_152 - 2 * 256 - 2  # of the vocabulary: bytes, bytes that end a word, two special tokens
+_CLIP_MERGES: Final = 49_408 - 2 * 256 - 2  # of the vocabulary: bytes, bytes that end a word, two special tokens
 _SPECIAL: Final = re.compile(r"<\|startoftext\|>|<\|endoftext\|>")
 _WORD: Final = re.compile(
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]+", re.ASCII
@@ -165,9 +165,13 @@ class _Kinds(dict[int, str]):
 @cache
 def clip_byte_pairs() -> BytePairs:
     """The vocabulary of CLIP: that of Stable Diffusion and SDXL, and of the smaller encoders of SD3 and FLUX.1."""
+    return BytePairs(clip_merges())
+
+
+def clip_merges() -> list[Pair]:
+    """The pairs of that vocabulary in their order."""
     with gzip.open(_CLIP_FILE, "rt", encoding="utf-8") as stream:
-        lines = itertools.islice(stream, 1, 1 + _CLIP_MERGES)
-        return BytePairs(_pair(line) for line in lines)
+        return [_pair(line) for line in itertools.islice(stream, 1, 1 + _CLIP_MERGES)]
 
 
 def byte_pairs_from(folder: Path) -> BytePairs:

@@ -85,6 +85,12 @@ READERS: Final[dict[str, Reader]] = {
         (_HUNYUAN15 + "480p_t2v", _HUNYUAN15 + "720p_t2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
         "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
     ),
+    "hunyuan-video-15-i2v": Reader(
+        "Qwen2.5-VL",
+        1000,
+        (_HUNYUAN15 + "480p_i2v", _HUNYUAN15 + "720p_i2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
+    ),
 }
 """By family name."""
 

@@ -14,12 +14,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from lorasmith.bases.header import Header, Layout
+from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.datasets.buckets import Frames
 from lorasmith.errors import BaseError
+from lorasmith.families.gaps import lacking as lacking
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +33,9 @@ FileForm = Literal["kohya", "peft"]
 folded into the numbers, because programs that read such names read no alpha beside them."""
 Guidance = Literal["classifier_free", "embedded", "none"]
 """How a base is made to follow a prompt: by comparing with another prompt, by being told a number, or not at all."""
+
+
+_USUAL_GUIDANCE: Final = 7.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Base:
     license: str = ""
     config_folder: Path | None = None  # for a single file: where its configs and tokenizer lie, if not by default
     denoiser_configs: Path | None = None  # for a single denoiser: configs of its own, where the folder is another's
+    parts: Mapping[str, Path] = field(default_factory=dict)  # files that hold a component each, by diffusers' names
 
 
 @dataclass
@@ -214,7 +220,7 @@ class Family(ABC):
     paints_one_by_one: ClassVar[bool] = False
     """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Config keys that mean nothing here, with the reason; setting one is refused. See ``lacking``."""
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.unused``."""
     billions: ClassVar[Mapping[str, float]] = {}
     """Published sizes of the denoiser, in billions of parameters, by variant."""
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -365,9 +371,10 @@ class Family(ABC):
         """What the pipeline is called with so that it edits these pictures into one of this size."""
         raise NotImplementedError(f"{self.name} takes no reference pictures")
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         """How many tokens of a prompt are read, counted by ``longest_reader`` with the marks that it adds, and without
-        what instructions around the prompt take; None where nothing is cut away."""
+        what instructions around the prompt take; None where nothing is cut away. Of the pipeline only the text encoders
+        may be loaded."""
         return self.max_prompt_tokens
 
     @abstractmethod
@@ -421,6 +428,10 @@ class Family(ABC):
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
+    def painting_guidance(self) -> float:
+        """The scale that its bases are painted with when nobody says otherwise."""
+        return float(self.defaults.get("sample", {}).get("guidance_scale", _USUAL_GUIDANCE))
+
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
         return Frames(self.frame_step, self.default_frames, self.default_fps) if self.frame_step else None
@@ -428,10 +439,7 @@ class Family(ABC):
     def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
-        Args:
-            frames: of each clip.
-            fps: frames a second.
-            first_frame: the picture that clips begin with, for ``begun_pipeline``; None where there is none.
+        ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.
         """
         return {"num_frames": frames, **({"image": first_frame} if first_frame is not None else {})}
 
@@ -479,6 +487,10 @@ class Family(ABC):
         """Config keys that mean nothing for these weights, though other bases of the family use them, with reasons."""
         return {}
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
+        return {}
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
         return {}
@@ -494,30 +506,3 @@ class Family(ABC):
     def defaults_for(self, base: Base) -> dict[str, Any]:
         """``defaults`` as they are right for these weights, the native resolution among them."""
         return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
-
-
-def lacking(family: Family) -> dict[str, str]:
-    """Config keys that a family does not use, with the reason: its own, and those of the objectives it has not."""
-    found: dict[str, str] = {}
-    if family.objectives == {"flow"}:
-        why = "it learns by flow matching, whose noise levels have no such weight"
-        found |= {
-            "objective.min_snr_gamma": why,
-            "objective.noise_offset": "its noise must stay plain: it is part of the target",
-        }
-    if "flow" not in family.objectives:
-        why = "only flow families have it"
-        found |= dict.fromkeys(
-            ("objective.timestep_density", "objective.timestep_shift", "objective.loss_weighting"), why
-        )
-    if not family.reference_pictures[1]:
-        found["data.reference_resolution"] = "it takes no reference pictures"
-    if not family.frame_step:
-        found |= dict.fromkeys(("data.frames", "data.fps", "data.cut", "sample.frames"), "it learns pictures, no clips")
-    if not family.may_begin_with_picture:
-        why = "every clip begins with its first frame" if family.begins_with_picture else "its clips begin with noise"
-        found |= dict.fromkeys(("data.first_frame_conditioning", "sample.first_frame"), why)
-    if not family.text_encoder_targets:
-        why = "its text encoder is a large language model that stays as it is"
-        found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
-    return found | dict(family.lacks)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorasmith.bases.header import Header
-from lorasmith.errors import BaseError
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -93,14 +92,15 @@ class Anima(Family):
         }
     )
 
-    def detect(self, header: Header) -> Detection | None:
-        found = super().detect(header)
-        if found is not None and header.layout == "single_file":
-            raise BaseError(
-                f"{header.path.name} is {found.title} in one file, which diffusers cannot take apart.",
-                f"Get its folder: `lorasmith bases add {_FOLDER}`.",
-            )
-        return found
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("qwen3_0.6b", "Qwen3Model"),
+            "tokenizer": Component("qwen3", "Qwen2Tokenizer"),
+            "text_conditioner": Component("bridge_t5", "AnimaTextConditioner", "anima_bridge"),
+            "t5_tokenizer": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_wan", "AutoencoderKLQwenImage", "vae_qwen"),
+            "scheduler": Component("schedule_flow_3", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def load(self, base: Base, *, parts: Sequence[str], dtype: Any, device: Any) -> Model:
         _without_torchvision()

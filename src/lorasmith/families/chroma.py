@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -63,6 +64,7 @@ class Chroma(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -71,6 +73,14 @@ class Chroma(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "ChromaPipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+            "scheduler": Component("schedule_chroma", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {

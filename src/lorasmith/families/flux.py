@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -104,6 +105,15 @@ class Flux(Family):
     def pipeline_class(self, base: Base) -> str:
         return "FluxPipeline"
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("clip_l", "CLIPTextModel"),
+            "tokenizer": Component("clip", "CLIPTokenizer"),
+            "text_encoder_2": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer_2": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+        }
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         kind = "schnell" if detection.variant == "schnell" else "dev"
         return {
@@ -122,7 +132,8 @@ class Flux(Family):
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         told = without_negative(self.title, negative_prompt, scale)
-        return told | {"max_sequence_length": self.tokens_read(pipeline)}
+        schnell = not pipeline.transformer.config.guidance_embeds
+        return told | {"max_sequence_length": _SCHNELL_TOKENS if schnell else _TEXT_TOKENS}
 
     def flow_shift(self, width: int, height: int) -> float:
         return linear_shift(width * height // 256)
@@ -136,13 +147,14 @@ class Flux(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
-        return _TEXT_TOKENS if _has_guidance(pipeline) else _SCHNELL_TOKENS
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
+        schnell = base.header.configs.get("transformer", {}).get("guidance_embeds") is False
+        return _SCHNELL_TOKENS if schnell else _TEXT_TOKENS
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
-        schnell = model.base.header.configs.get("transformer", {}).get("guidance_embeds") is False
-        tokens = _SCHNELL_TOKENS if schnell else _TEXT_TOKENS
-        states, pooled, _ = model.extras["pipeline"].encode_prompt(list(prompts), None, max_sequence_length=tokens)
+        pipeline = model.extras["pipeline"]
+        tokens = self.tokens_read(model.base, pipeline)
+        states, pooled, _ = pipeline.encode_prompt(list(prompts), None, max_sequence_length=tokens)
         return Conditioning({"encoder_hidden_states": states, "pooled_projections": pooled})
 
     def frame(
@@ -180,10 +192,6 @@ def predict(
         **tensors,
     )[0]
     return unpacked(prediction[:, : own.shape[1]], noisy).float()
-
-
-def _has_guidance(pipeline: Any) -> bool:
-    return bool(pipeline.transformer.config.guidance_embeds)
 
 
 def _config(model: Model) -> Any:

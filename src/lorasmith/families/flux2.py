@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -84,6 +85,16 @@ class Flux2(Family):
         stated = str(base.header.configs.get("model_index", {}).get("_class_name", ""))
         return stated if stated in self.pipelines else "Flux2Pipeline"
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant not in ("klein_4b", "klein_9b"):
+            return {}  # dev reads Mistral's words through Pixtral's processor, of which no file holds the settings
+        return {
+            "text_encoder": Component("qwen3_4b" if variant == "klein_4b" else "qwen3_8b", "Qwen3ForCausalLM"),
+            "tokenizer": Component("qwen3", "Qwen2Tokenizer"),
+            "vae": Component("vae_flux2", "AutoencoderKLFlux2"),
+            "scheduler": Component("schedule_flux2", "FlowMatchEulerDiscreteScheduler"),
+        }
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         kind = detection.variant.replace("_", "-") or "dev"
         return {"modelspec.architecture": f"flux-2-{kind}/lora", "modelspec.implementation": "diffusers"}
@@ -119,7 +130,7 @@ class Flux2(Family):
         pixels: Tensor = model.vae.decode(plain.to(model.vae.dtype), return_dict=False)[0]
         return pixels.float()
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         if hasattr(pipeline, "system_message"):
             from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from lorasmith.config import layer
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
 from lorasmith.families.flux import Flux, predict
+from lorasmith.families.predicting import picture_tokens, with_references
 from lorasmith.families.references import area_size, in_groups
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ class FluxKontext(Flux):
     pipelines: ClassVar[frozenset[str]] = frozenset(("FluxKontextPipeline",))
     reference_pictures: ClassVar[tuple[int, int]] = (1, 1)
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"kontext": 11.90})
-    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = with_references(
+        Flux.predicted_memory["1024 px"],
+        billions=11.90,
+        tokens=picture_tokens(1024) + Flux.max_prompt_tokens,
+        further={
+            "1024 px, its reference at 512": picture_tokens(512),
+            "1024 px, its reference as the pipeline has it": picture_tokens(1024),
+        },
+    )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(layer(Flux.defaults, {"sample.guidance_scale": 2.5}))
 
     def pipeline_class(self, base: Base) -> str:

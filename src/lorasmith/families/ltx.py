@@ -133,13 +133,13 @@ class LTX(Family):
         pixels: Tensor = vae.decode(plain, time, return_dict=False)[0]
         return pixels.float()
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         return _LATER_TOKENS if _is_later(pipeline) else self.max_prompt_tokens
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:
         pipeline = model.extras["pipeline"]
         states, mask, *_ = pipeline.encode_prompt(
-            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.tokens_read(pipeline)
+            list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.tokens_read(model.base, pipeline)
         )
         return Conditioning({"encoder_hidden_states": states, "encoder_attention_mask": mask})
 

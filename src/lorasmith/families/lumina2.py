@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -65,6 +66,7 @@ class Lumina2(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 4.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -78,6 +80,14 @@ class Lumina2(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "Lumina2Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("gemma2_2b", "Gemma2Model"),
+            "tokenizer": Component("gemma2", "GemmaTokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+            "scheduler": Component("schedule_flow_6", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "lumina-2/lora", "modelspec.implementation": "diffusers"}
@@ -108,7 +118,7 @@ class Lumina2(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         return left_by(pipeline.tokenizer, f"{pipeline.system_prompt} <Prompt Start> ", self.max_prompt_tokens)
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:

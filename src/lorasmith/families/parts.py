@@ -7,17 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lorasmith.bases.detection import family_named
+from lorasmith.bases.parts import parts_inside
 from lorasmith.bases.reading import has_vocabulary, weight_variant
 from lorasmith.bases.recognition import recognise
+from lorasmith.bases.vocabularies import clip_words
 from lorasmith.errors import BaseError
 from lorasmith.families.modular import is_modular, load_modular
-from lorasmith.families.one_denoiser import refuse_holes, tensors_of
+from lorasmith.families.one_denoiser import named_for_diffusers, refuse_holes, tensors_of
+from lorasmith.families.part_files import load_part
 from lorasmith.families.processors import still_processor
 
 if TYPE_CHECKING:
     from lorasmith.families import Base
 
-_CLIP_REPOSITORY: Final = "openai/clip-vit-large-patch14"  # the vocabulary of all CLIP encoders that bases use
 WHOLE: Final = ("denoiser", "text_encoders", "vae")
 _DENOISERS: Final = ("unet", "transformer")
 _TEXT: Final = ("text_", "tokenizer", "connectors")  # connectors stand between a text encoder and a denoiser
@@ -65,7 +68,7 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
         if ("vae" not in parts if name in picture_parts else role_of(name) not in ("", *parts) or _private(name))
     }
     if base.layout == "single_file":
-        if recognise(base.header).kind == "base":  # everything is in it but the tokenizers
+        if is_plain_whole(base):  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
         given |= _from_single_file(base, components, parts, dtype)
         given |= _own_scheduler(base)
@@ -85,6 +88,12 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
         pipe.register_modules(**readers)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def is_plain_whole(base: Base) -> bool:
+    """Whether a file holds all parts of a base, unpacked, so that diffusers takes it as it is."""
+    found = recognise(base.header)
+    return base.layout == "single_file" and found.kind == "base" and not found.quantisation and not base.parts
 
 
 def _readers(folder: Path, components: Mapping[str, str]) -> dict[str, Any]:
@@ -146,35 +155,54 @@ def _private(name: str) -> bool:
 
 
 def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> dict[str, Any]:
-    """Components that the file itself holds; what the folder of its configs holds stays for ``from_pretrained``."""
-    import diffusers
-
+    """Components that files hold; what the folder of its configs holds stays for ``from_pretrained``."""
     folder = base.config_folder or base.path.with_suffix("")
+    files = {**_inside(base), **base.parts}
+    made_of = family_named(base.detection.family).made_of(base.detection.variant)
     loaded: dict[str, Any] = {}
     for name, class_name in components.items():
-        if role_of(name) not in parts or name.startswith("tokenizer"):
-            if name.startswith("tokenizer") and role_of(name) in parts and not has_vocabulary(folder / name):
-                raise BaseError(
-                    f"{base.path.name} holds no {name}, and there is none in {folder}.",
-                    f"Put {name} of the same base into {base.path.with_suffix('') / name}.",
-                )
+        if role_of(name) not in parts:
             continue
-        if role_of(name) != "denoiser" and any((folder / name).glob("*.safetensors")):
-            continue
-        if role_of(name) == "text_encoders":
+        if "tokenizer" in name:
+            if not has_vocabulary(folder / name):
+                loaded[name] = _words(base, name, folder)
+        elif role_of(name) == "denoiser":
+            loaded[name] = _denoiser(base, name, class_name, folder, dtype)
+        elif name in files:
+            loaded[name] = load_part(files[name], made_of[name].kind, class_name, folder / name, dtype)
+        elif not any((folder / name).glob("*.safetensors")):
             raise BaseError(
                 f"{base.path.name} holds no {name}.",
                 f"Put the folders of the same base that the file lacks into {base.path.with_suffix('')}.",
             )
-        kind = getattr(diffusers, class_name)
-        configs, source = base.denoiser_configs or folder, str(base.path)
-        if role_of(name) == "denoiser" and recognise(base.header).kind == "denoiser":
-            source = tensors_of(base.path, dtype)  # type: ignore[assignment]
-        loaded[name] = kind.from_single_file(
-            source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype
-        )
-        refuse_holes(base.path, loaded[name], class_name)
     return loaded
+
+
+def _inside(base: Base) -> dict[str, Path]:
+    """The components that lie in the same file as the denoiser."""
+    found = {part.kind.name for part in parts_inside(base.header).values()}
+    made_of = family_named(base.detection.family).made_of(base.detection.variant)
+    return {name: base.path for name, part in made_of.items() if part.kind in found}
+
+
+def _words(base: Base, name: str, folder: Path) -> Any:
+    made_of = family_named(base.detection.family).made_of(base.detection.variant)
+    if name in made_of and made_of[name].class_name == "CLIPTokenizer":
+        return clip_tokenizer(base, name)
+    raise BaseError(
+        f"{base.path.name} holds no {name}, and there is none in {folder}.",
+        f"Put {name} of the same base into {base.path.with_suffix('') / name}.",
+    )
+
+
+def _denoiser(base: Base, name: str, class_name: str, folder: Path, dtype: Any) -> Any:
+    import diffusers
+
+    kind, configs = getattr(diffusers, class_name), base.denoiser_configs or folder
+    source = named_for_diffusers(tensors_of(base.path, dtype))
+    made = kind.from_single_file(source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype)
+    refuse_holes(base.path, made, class_name)
+    return made
 
 
 def _own_scheduler(base: Base) -> dict[str, Any]:
@@ -189,11 +217,13 @@ def _own_scheduler(base: Base) -> dict[str, Any]:
 
 
 def clip_tokenizer(base: Base, name: str = "tokenizer") -> Any:
-    """The CLIP tokenizer of a single file: beside its configs, beside the file, or in the local Hugging Face cache.
+    """The CLIP tokenizer of a single file: beside its configs, beside the file, or the one that is shipped.
 
-    Nothing is downloaded. The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
+    The settings (token limit, padding) are those of the configs, whosever the vocabulary is.
+
+    Raises:
+        BaseError: its text encoder knows another number of words, and none lie beside it.
     """
-    from huggingface_hub import try_to_load_from_cache
     from transformers import CLIPTokenizer
 
     beside = base.path.with_suffix("") / name
@@ -201,13 +231,14 @@ def clip_tokenizer(base: Base, name: str = "tokenizer") -> Any:
     path = configured / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     kept = {name: settings[name] for name in ("model_max_length", "pad_token") if name in settings}
-    cached = try_to_load_from_cache(_CLIP_REPOSITORY, "vocab.json")
-    cache = [Path(cached).parent] if isinstance(cached, str) else []
-    for folder in (configured, beside, *cache):
+    for folder in (configured, beside):
         if has_vocabulary(folder):  # transformers makes an empty tokenizer of a folder without one
             return CLIPTokenizer.from_pretrained(folder, local_files_only=True, **kept)
-    raise BaseError(
-        f"{base.path.name} holds no tokenizer, and none is in the local Hugging Face cache.",
-        f"Put vocab.json and merges.txt of the CLIP tokenizer into {beside}, or run once: "
-        f"hf download {_CLIP_REPOSITORY} vocab.json merges.txt",
-    )
+    vocab, merges = clip_words()
+    tables = {s[0] for key, s in base.header.shapes.items() if key.endswith("token_embedding.weight") and len(s) == 2}
+    if tables - {len(vocab)}:
+        raise BaseError(
+            f"The text encoder of {base.path.name} knows {min(tables):,} words, CLIP's has {len(vocab):,}.",
+            f"Put vocab.json and merges.txt of its own tokenizer into {beside}.",
+        )
+    return CLIPTokenizer(vocab=vocab, merges=merges, **kept)

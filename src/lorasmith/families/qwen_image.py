@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -61,6 +62,7 @@ class QwenImage(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 4.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -74,6 +76,14 @@ class QwenImage(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "QwenImagePipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("qwen2.5_vl_7b", "Qwen2_5_VLForConditionalGeneration"),
+            "tokenizer": Component("qwen2.5_vl", "Qwen2Tokenizer"),
+            "vae": Component("vae_wan", "AutoencoderKLQwenImage", "vae_qwen"),
+            "scheduler": Component("schedule_qwen", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image/lora", "modelspec.implementation": "diffusers"}

@@ -95,7 +95,7 @@ class QwenImage21(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_frames(model.vae, latents)[:, :3]
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         return None
 
     def encode_prompts(self, model: Model, prompts: Sequence[str]) -> Conditioning:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import Base, Conditioning, Detection, Model, ObjectiveName, Pretrained
+from lorasmith.families.predicting import picture_tokens, seen_tokens, with_references
 from lorasmith.families.qwen_image import QwenImage, predict
 from lorasmith.families.references import area_size, in_groups, resized
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIDE: Final = 1024
+PROMPT: Final = 512
+"""Tokens of a prompt that predictions of memory take for granted."""
 _MULTIPLE: Final = 32
 
 
@@ -40,7 +44,21 @@ class QwenImageEdit(QwenImage):
     paints_one_by_one: ClassVar[bool] = True
     max_prompt_tokens: ClassVar[int] = 1024  # its pipeline cuts nothing; instructions longer than this are none
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"edit": 20.43})
-    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = with_references(
+        QwenImage.predicted_memory["1024 px"],
+        billions=20.43,
+        tokens=picture_tokens(_SIDE) + PROMPT,
+        further={
+            "1024 px, its reference at 512": picture_tokens(512) + seen_tokens(512),
+            "1024 px, its reference as the pipeline has it": picture_tokens(_SIDE) + seen_tokens(_SIDE),
+        },
+    )
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            **super().made_of(variant),
+            "processor": Component("qwen2.5_vl_pictures", "Qwen2VLProcessor"),
+        }
 
     def pipeline_class(self, base: Base) -> str:
         return "QwenImageEditPipeline"
@@ -48,7 +66,7 @@ class QwenImageEdit(QwenImage):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-edit/lora", "modelspec.implementation": "diffusers"}
 
-    def tokens_read(self, pipeline: Any) -> int | None:
+    def tokens_read(self, base: Base, pipeline: Any) -> int | None:
         return None
 
     def reference_size(self, width: int, height: int, side: int | None = None) -> tuple[int, int]:

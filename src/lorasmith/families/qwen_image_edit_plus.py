@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from lorasmith.families import Base, Pretrained
-from lorasmith.families.qwen_image_edit import QwenImageEdit
+from lorasmith.families.predicting import picture_tokens, seen_tokens, with_references
+from lorasmith.families.qwen_image import QwenImage
+from lorasmith.families.qwen_image_edit import PROMPT, QwenImageEdit
 from lorasmith.families.references import area_size, resized
 
 if TYPE_CHECKING:
@@ -38,6 +40,16 @@ class QwenImageEditPlus(QwenImageEdit):
     )  # fmt: skip
     pipelines: ClassVar[frozenset[str]] = frozenset(("QwenImageEditPlusPipeline",))
     reference_pictures: ClassVar[tuple[int, int]] = (1, _MOST)
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = with_references(
+        QwenImage.predicted_memory["1024 px"],
+        billions=20.43,
+        tokens=picture_tokens(1024) + PROMPT,
+        further={
+            "1024 px, a reference at 512": picture_tokens(512) + seen_tokens(_LOOKED_AT),
+            "1024 px, a reference": picture_tokens(1024) + seen_tokens(_LOOKED_AT),
+            "1024 px, three references": 3 * (picture_tokens(1024) + seen_tokens(_LOOKED_AT)),
+        },
+    )
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"edit_plus": 20.43, "edit_2511": 20.43})
 
     def pipeline_class(self, base: Base) -> str:

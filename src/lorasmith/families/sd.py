@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.parts import Component
 from lorasmith.bases.reading import weight_variant
 from lorasmith.config import layer
 from lorasmith.errors import BaseError
 from lorasmith.families import Base, Conditioning, Detection, Family, Model, ObjectiveName, Pretrained
-from lorasmith.families.parts import clip_tokenizer
+from lorasmith.families.parts import clip_tokenizer, is_plain_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +112,9 @@ class StableDiffusion(Family):
         )
         return Detection(self.name, variant, title, evidence)
 
+    def pipeline_class(self, base: Base) -> str:
+        return "StableDiffusionPipeline"
+
     def native_resolution(self, base: Base) -> int:
         side = base.header.configs.get("unet", {}).get("sample_size")  # of latents; single files do not tell
         return int(side) * 8 if isinstance(side, int) else self.default_resolution
@@ -130,6 +134,10 @@ class StableDiffusion(Family):
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
+        if base.layout == "single_file" and not is_plain_whole(base):
+            model = super().load(base, parts=parts, dtype=dtype, device=device)
+            model.scheduler = DDIMScheduler.from_config(model.scheduler.config)
+            return model
         denoiser: Any = None
         vae: Any = None
         text_encoders: dict[str, Any] = {}
@@ -205,6 +213,8 @@ class StableDiffusion(Family):
     def pipeline(self, base: Base, *, dtype: Any, device: Any) -> Any:
         from diffusers import StableDiffusionPipeline
 
+        if base.layout == "single_file" and not is_plain_whole(base):
+            return super().pipeline(base, dtype=dtype, device=device)
         if base.layout == "folder":
             pipe = StableDiffusionPipeline.from_pretrained(
                 base.path,
@@ -256,6 +266,14 @@ class StableDiffusion(Family):
             if word in name:
                 return folder, f"its name holds {word}, so it predicts {_PREDICTS[folder]}"
         return "", "its keys do not say whether it predicts noise or velocity"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        second = variant.startswith("sd2")
+        return {
+            "text_encoder": Component("clip_h" if second else "clip_l", "CLIPTextModel"),
+            "tokenizer": Component("clip_padded" if second else "clip", "CLIPTokenizer"),
+            "vae": Component("vae_4", "AutoencoderKL", "vae_sd"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         second, velocity = detection.variant == "sd2", objective == "v_prediction"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -80,6 +81,7 @@ class StableDiffusion3(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 4.5},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -93,6 +95,18 @@ class StableDiffusion3(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "StableDiffusion3Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("clip_l", "CLIPTextModelWithProjection"),
+            "tokenizer": Component("clip", "CLIPTokenizer"),
+            "text_encoder_2": Component("clip_g", "CLIPTextModelWithProjection"),
+            "tokenizer_2": Component("clip_padded", "CLIPTokenizer"),
+            "text_encoder_3": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer_3": Component("t5", "T5TokenizerFast"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_sd3"),
+            "scheduler": Component("schedule_flow_3", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         architecture = _ARCHITECTURES.get(detection.variant, "stable-diffusion-3")

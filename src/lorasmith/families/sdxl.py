@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.families import Base, Conditioning, Detection, Family, Framing, Model, ObjectiveName, Pretrained
 
@@ -78,6 +79,15 @@ class SDXL(Family):
             says = "'v_pred'" + (" and 'ztsnr'" if ends_in_noise else "") if "v_pred" in header.shapes else "'v'"
             return ("sdxl_v_ztsnr" if ends_in_noise else "sdxl_v"), f"it says {says}, so it predicts velocity"
         return "sdxl", "nothing in it says that it predicts velocity, so it predicts noise"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("clip_l", "CLIPTextModel"),
+            "tokenizer": Component("clip", "CLIPTokenizer"),
+            "text_encoder_2": Component("clip_g", "CLIPTextModelWithProjection"),
+            "tokenizer_2": Component("clip_padded", "CLIPTokenizer"),
+            "vae": Component("vae_4", "AutoencoderKL", "vae_sdxl"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
+from lorasmith.bases.parts import Component
 from lorasmith.bases.recognition import recognise
 from lorasmith.families import (
     Base,
@@ -78,7 +79,11 @@ class Wan(Family):
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"t2v_1.3b": 1.42, "t2v_14b": 14.29})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
-        {"14B, 480p, 1 frame": (45.8, 30.8)}
+        {
+            "1.3B, 480p, 81 frames": (86.4, 11.0),
+            "14B, 480p, 1 frame": (45.8, 30.8),
+            "14B, 480p, 81 frames": (355.2, 55.5),
+        }
     )
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {
@@ -88,6 +93,7 @@ class Wan(Family):
             "adapter": {"rank": 32, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 2e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -105,6 +111,14 @@ class Wan(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return next(iter(self.pipelines))
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("umt5_xxl", "UMT5EncoderModel"),
+            "tokenizer": Component("umt5", "T5TokenizerFast"),
+            "vae": Component("vae_wan", "AutoencoderKLWan", "vae_wan2.1"),
+            "scheduler": Component("schedule_wan", "UniPCMultistepScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}

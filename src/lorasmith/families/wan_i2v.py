@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import Conditioning, Model, Pretrained
-from lorasmith.families.latents import encode_clips
+from lorasmith.families.latents import as_pictures, encode_clips
 from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
 
 if TYPE_CHECKING:
@@ -37,10 +38,16 @@ class WanFromPicture(Wan):
     begins_with_picture: ClassVar[bool] = True
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21"})
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
+    predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
+        {case: needs for case, needs in Wan.predicted_memory.items() if case.startswith("14B")}
+    )
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"i2v_14b_2.1": 16.40, "i2v_14b_2.2": 14.29})
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         {"attention": _ATTENTION, "attention_ff": _ALL, "all_linear": _ALL, "all_linear_conv": _ALL}
     )
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {}
 
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
         """The first frame as the VAE sees it before a film of gray, which of the frames are given, and CLIP's view."""
@@ -53,7 +60,7 @@ class WanFromPicture(Wan):
         told = {_FIRST: torch.cat([given, latents], dim=1)}
         pipeline = model.extras["pipeline"]
         if pipeline.image_encoder is not None:
-            told["encoder_hidden_states_image"] = pipeline.encode_image(_pictures(pixels[:, :, 0])).float()
+            told["encoder_hidden_states_image"] = pipeline.encode_image(as_pictures(pixels[:, :, 0])).float()
         return told
 
     def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
@@ -72,14 +79,6 @@ class WanFromPicture(Wan):
         told = dict(conditioning.tensors)
         both = torch.cat([noisy, told.pop(_FIRST).to(noisy)], dim=1)  # (B, 36, f, h, w)
         return super().denoise(model, both, time, Conditioning(told))
-
-
-def _pictures(pixels: Tensor) -> list[Any]:
-    """Pixels (B, 3, H, W) in -1..1 as pictures, which CLIP's processor takes."""
-    from PIL import Image as Images
-
-    values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Images.fromarray(picture) for picture in values]
 
 
 plugin = WanFromPicture()

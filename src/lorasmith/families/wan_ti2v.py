@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.families import Base, Conditioning, Model, Pretrained
 from lorasmith.families.beginnings import held
@@ -37,6 +38,9 @@ class WanSmall(Wan):
     default_fps: ClassVar[float] = 24.0
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"ti2v_5b": 5.00})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"704p, 81 frames": (100.4, 19.0)})
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {}
 
     def flow_shift(self, width: int, height: int) -> float:
         return 5.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -70,6 +71,7 @@ class ZImage(Family):
             "adapter": {"rank": 16, "targets": "attention_ff"},
             "optimizer": {"learning_rate": 1e-4, "lr_warmup_steps": 50},
             "export": {"dtype": "bf16"},
+            "sample": {"guidance_scale": 5.0},
         }
     )
     target_presets: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -83,6 +85,14 @@ class ZImage(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "ZImagePipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("qwen3_4b", "Qwen3Model"),
+            "tokenizer": Component("qwen3", "Qwen2Tokenizer"),
+            "vae": Component("vae_16", "AutoencoderKL", "vae_flux"),
+            "scheduler": Component("schedule_flow_3", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "z-image/lora", "modelspec.implementation": "diffusers"}
@@ -100,7 +110,7 @@ class ZImage(Family):
     def decode_latents(self, model: Model, latents: Tensor) -> Tensor:
         return decode_scaled(model.vae, latents)
 
-    def tokens_read(self, pipeline: Any) -> int:
+    def tokens_read(self, base: Base, pipeline: Any) -> int:
         said = [{"role": "user", "content": ""}]
         chat = {"add_generation_prompt": True, "enable_thinking": True}
         return left_by_chat(pipeline.tokenizer, said, self.max_prompt_tokens, **chat)

@@ -57,8 +57,9 @@ class GenerateRequest(Section):
     """Pictures per prompt, 1 to 1000."""
     steps: Annotated[int, Field(ge=1, le=1000)] = 30
     """Denoising steps, 1 to 1000."""
-    guidance_scale: Annotated[float, Field(ge=0, le=50)] = 7.0
-    """Classifier-free guidance, 0 to 50; up to 1 switches it, and the negative prompt, off."""
+    guidance_scale: Annotated[float, Field(ge=0, le=50)] | None = None
+    """Classifier-free guidance, 0 to 50; up to 1 switches it, and the negative prompt, off. Left out: what bases of the
+    family are painted with."""
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Pulls the contrast of guided pictures back, 0 to 1 (arXiv:2305.08891, section 3.4)."""
     scheduler: str = AS_THE_BASE

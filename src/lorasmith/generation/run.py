@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lorasmith.bases.quantised import said_of_size
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, JobError, OutOfMemory
 from lorasmith.events import Emit, Notice, Phase, Progress
+from lorasmith.families.instructions import unread
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
 from lorasmith.generation.clips import clips_of, write_clip
@@ -79,6 +80,7 @@ def paint(
     import torch
 
     started = time.monotonic()
+    scale = family.painting_guidance() if request.guidance_scale is None else request.guidance_scale
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
@@ -97,7 +99,7 @@ def paint(
     pipe.scheduler = scheduler_for(request.scheduler, pipe.scheduler)
     references = list(dict.fromkeys(reference for picture in plan for reference, _ in picture.adapters))
     adapters = load_adapters(pipe, family, references, home)
-    _warn_of_cut_prompts(pipe, family, plan, request.negative_prompt, emit)
+    _warn_of_cut_prompts(pipe, base, family, plan, request.negative_prompt, emit)
     (out / _PICTURES).mkdir(parents=True, exist_ok=True)
 
     emit(Phase("generating"))
@@ -105,6 +107,7 @@ def paint(
     painter = _Painter(
         request,
         family,
+        scale,
         pipe,
         adapters,
         clips,
@@ -112,7 +115,7 @@ def paint(
         family.reference_arguments(pictures, request.width, request.height) if pictures else {},
     )
     rate = fps if request.frames > 1 else None
-    facts = _FactsWriter(request, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
+    facts = _FactsWriter(request, scale, base, pipe, adapters, str(dtype).removeprefix("torch."), home, rate)
     made: dict[int, dict[str, Any]] = {}
     complete = True
     try:
@@ -151,6 +154,7 @@ class _Painter:
 
     request: GenerateRequest
     family: Family
+    scale: float
     pipe: Any
     adapters: dict[str, LoadedAdapter]
     clips: Mapping[str, Any]
@@ -170,9 +174,7 @@ class _Painter:
         self.clock.begin(len(batch))
         try:
             with torch.inference_mode():
-                guided = self.family.sampling_arguments(
-                    self.pipe, [request.negative_prompt] * len(batch), request.guidance_scale
-                )
+                guided = self.family.sampling_arguments(self.pipe, [request.negative_prompt] * len(batch), self.scale)
                 if request.guidance_rescale:
                     guided["guidance_rescale"] = request.guidance_rescale
                 pixels = self.pipe(
@@ -245,6 +247,7 @@ class _FactsWriter:
     def __init__(
         self,
         request: GenerateRequest,
+        scale: float,
         base: Base,
         pipe: Any,
         adapters: Mapping[str, LoadedAdapter],
@@ -252,7 +255,7 @@ class _FactsWriter:
         home: Path,
         fps: float | None,
     ) -> None:
-        self._home, self._fps = home, fps
+        self._home, self._fps, self._scale = home, fps, scale
         self._request, self._base, self._adapters = request, base, adapters
         self._precision = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[precision]
         self._scheduler = scheduler_title(request.scheduler, pipe.scheduler)
@@ -265,7 +268,7 @@ class _FactsWriter:
             negative_prompt=self._request.negative_prompt,
             seed=picture.seed,
             steps=self._request.steps,
-            guidance_scale=self._request.guidance_scale,
+            guidance_scale=self._scale,
             guidance_rescale=self._request.guidance_rescale,
             scheduler=self._scheduler,
             width=image.width,
@@ -369,20 +372,9 @@ def _base_hash(base: Base) -> str:
 
 
 def _warn_of_cut_prompts(
-    pipe: Any, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
+    pipe: Any, base: Base, family: Family, plan: Sequence[PlannedPicture], negative_prompt: str, emit: Emit
 ) -> None:
     """A prompt longer than the text encoder reads is painted from its beginning only: say so, once for each."""
-    tokenizer = pipe.components.get(family.longest_reader) or pipe.processor.tokenizer
-    read = family.tokens_read(pipe)
-    if read is None:
-        return
-    limit = min(tokenizer.model_max_length, read)
-    for prompt in dict.fromkeys([picture.prompt for picture in plan] + [negative_prompt]):
-        length = len(tokenizer(prompt).input_ids)
-        if length > limit:
-            emit(
-                Notice(
-                    f"The prompt '{prompt[:60]}…' has {length} tokens; the last {length - limit} are not read.",
-                    "Shorten it.",
-                )
-            )
+    prompts = [*(picture.prompt for picture in plan), negative_prompt]
+    for prompt, (length, beyond) in unread(family, base, pipe, pipe.components, prompts).items():
+        emit(Notice(f"The prompt '{prompt[:60]}…' has {length} tokens; the last {beyond} are not read.", "Shorten it."))

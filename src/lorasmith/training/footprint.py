@@ -26,6 +26,7 @@ from lorasmith.families.beginnings import begun
 from lorasmith.training.loop import Run
 
 _WEIGHTS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LATENT: Final = 8  # pixels to a latent position, of all families that edit
 # Numbers kept per trained number besides itself and its gradient.
 _STATES: Final = {"adamw": 2.0, "adamw_8bit": 0.5, "adafactor": 0.1, "lion": 1.0, "prodigy": 4.0}
 
@@ -49,9 +50,10 @@ class Footprint:
 def footprint(run: Run, config: TrainConfig) -> Footprint:
     """What training ``config`` with the model of ``run`` would occupy.
 
-    ``config`` may differ from the run's own in batch size, resolution, frames, precision, rank and checkpointing. The
-    largest bucket is assumed, of the longest clip of the run or of the config's frames where those are fewer; a text
-    encoder in training counts with its weights only, and so do experts but the first.
+    ``config`` may differ from the run's own in batch size, resolution, frames, the size of references, precision, rank
+    and checkpointing. The largest bucket and the most references are assumed, of the longest clip of the run or of the
+    config's frames where those are fewer; a text encoder in training counts with its weights only, and so do experts
+    but the first.
     """
     denoisers = run.family.denoisers(run.model).values()
     frozen = [p for denoiser in denoisers for p in denoiser.parameters() if not p.requires_grad]
@@ -72,8 +74,9 @@ def _step(run: Run, config: TrainConfig) -> int:
     shape = (config.train_batch_size, *run.family.latent_shape(run.model, *side, frames))
     framing = replace(run.batches.framing(run.batches.names()[0]), size=side, frames=frames)
     with torch.no_grad():
-        first = run.batches.names()[0]
-        sample = run.batches.conditioning([""], [framing], shown=[run.batches.shown(first)]).tensors
+        shown = max(map(run.batches.shown, run.batches.names()), key=lambda one: len(one.references))
+        sample = run.batches.conditioning([""], [framing], shown=[shown]).tensors
+        sample = {**sample, **_references(run, config, sample)}
         blank = run.family.blank_conditions(run.model, *side, frames)
         if config.data.first_frame_conditioning and run.family.may_begin_with_picture and frames > 1:
             still = torch.zeros(1, *shape[1:])[:, :, :1]  # a time for every token takes memory
@@ -95,6 +98,20 @@ def _step(run: Run, config: TrainConfig) -> int:
                 prediction = run.family.denoise(replace(run.model, experts={}), noisy, time, conditioning)
             torch.autograd.backward(prediction.square().mean())
     return live.peak
+
+
+def _references(run: Run, config: TrainConfig, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The references of the picture that has most of them, where they would be of another size than the run's."""
+    side = config.data.reference_resolution
+    if side == run.config.data.reference_resolution:
+        return {}
+    found = {}
+    for name in (f"reference_{number}" for number in range(len(sample))):
+        if name in sample:
+            height, width = sample[name].shape[-2:]
+            size = run.family.reference_size(width * _LATENT, height * _LATENT, side)
+            found[name] = torch.zeros(1, *run.family.latent_shape(run.model, *size), device=run.device)
+    return found
 
 
 def _pretend(fake: FakeTensorMode, parameter: Tensor, dtype: torch.dtype) -> torch.nn.Parameter:

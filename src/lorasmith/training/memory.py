@@ -72,6 +72,9 @@ def lighter(config: TrainConfig, family: Family, doing: str = "training") -> lis
     resolution = config.data.resolution or family.default_resolution
     smaller = int(resolution * 0.75) // 64 * 64
     picture = [_rung({"data.resolution": smaller})] if 64 <= smaller < resolution else []
+    beside = config.data.reference_resolution or family.default_resolution
+    if family.reference_pictures[1] and beside // 2 >= 64:  # half of the tokens of such a step are theirs
+        picture.insert(0, _rung({"data.reference_resolution": max(64, beside // 2 // 64 * 64)}))
     frames = (config.data.frames or family.default_frames) if family.frame_step else 1
     fewer = (frames // 2) // (family.frame_step or 1) * family.frame_step + 1
     if fewer < frames:

@@ -113,7 +113,8 @@ class Plan:
         }
 
 
-def _refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
+def refuse_uneven(resolution: int, buckets: bool, family: Family) -> None:
+    """Refuse a resolution at which sides would have lengths that the family cannot work on."""
     step = side_multiple(resolution, family.bucket_multiple) if buckets else resolution
     if step % family.least_multiple or resolution % family.least_multiple:  # the square is always a bucket
         coarse = 4 * family.least_multiple
@@ -136,7 +137,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     training, held_out = divide(version.items, config.data.validation_fraction, str(config.seed))
     refuse_unweighed(version, config)
     refuse_unpaired(version, family)
-    _refuse_uneven(resolution, config.data.buckets, family)
+    refuse_uneven(resolution, config.data.buckets, family)
     frames = frames_of(config, family)
 
     def in_buckets(items: Any) -> Arrangement:

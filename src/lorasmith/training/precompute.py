@@ -7,7 +7,7 @@ prompt per forward pass, so that an entry never depends on its neighbours and a 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from lorasmith.config import TrainConfig
 from lorasmith.datasets.buckets import Placed, crop_box
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import DatasetError
-from lorasmith.events import Emit, Phase, Progress
+from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.families import Family, Model
+from lorasmith.families.instructions import unread
 from lorasmith.jobfolder import Control
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting, latent_mask
@@ -103,6 +104,7 @@ def precompute(
         model = family.load(
             setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device
         )
+        _tell_of_cut(family, model, [prompt for prompt, _ in prompts], emit)
         for done, (prompt, shown) in enumerate(prompts):
             if control().wanted != "run":
                 return False
@@ -113,6 +115,20 @@ def precompute(
         del model
         _free()
     return True
+
+
+def _tell_of_cut(family: Family, model: Model, prompts: Sequence[str], emit: Emit) -> None:
+    """Captions longer than the text encoder reads are learned from their beginning only."""
+    cut = unread(family, model.base, model.extras.get("pipeline"), model.tokenizers, prompts)
+    if cut:
+        prompt, (length, beyond) = max(cut.items(), key=lambda entry: entry[1])
+        said = f"{len(cut)} of {len(set(prompts))} captions are longer than {family.title} reads"
+        emit(
+            Notice(
+                f"{said}: of '{prompt[:60]}…' the last {beyond} of {length} tokens are not learned.",
+                "Shorten them on the dataset's page, under 'Edit captions', or put first what matters.",
+            )
+        )
 
 
 def _masks(cache: Cache, setting: Setting, only: set[str], control: Callable[[], Control]) -> bool:

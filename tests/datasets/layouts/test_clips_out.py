@@ -155,7 +155,7 @@ def test_video_folders_of_others_are_read(home: tuple[DatasetStore, DatasetVersi
     (item,) = back.items
     assert item.clip is not None and (item.caption, item.repeats) == ("from a folder", 3)
     assert back.operation.arguments["layout"] == "musubi"
-    with pytest.raises(InputError, match="with the option clips it is taken as a clip"):
+    with pytest.raises(InputError, match="Import it once more as clips"):
         store.import_source(folder, name="theirs-still")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lorasmith.datasets.clips.writing import animated_webp
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.report import gather as gathering
 from lorasmith.datasets.report.stages import STAGES, Pace, Stages
@@ -178,3 +179,20 @@ def test_batches_are_not_counted_from_a_choice_of_pictures(
     shown = said()
     assert "for batches of 3" not in shown
     assert "evenly chosen" in shown
+
+
+def test_clips_show_a_few_of_their_frames(studio: Studio, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    frames = [Image.new("RGB", (64, 48), (8 * n, 0, 90)) for n in range(24)]
+    (folder / "run.webp").write_bytes(animated_webp(frames, 16.0))
+    (folder / "still.png").write_bytes(png(1))
+    studio.import_dataset(folder, name="moving", clips=True)
+    path = studio.curate.report("moving", tmp_path / "moving.html", studio.curate.lens(family="wan"))
+    moving, still = sorted(rows_of(path), key=lambda row: str(row["n"]))
+    assert moving["v"] == "a clip of 24 frames, 16 a second (1.5 s)" and moving["z"] == 3
+    assert moving["b"].endswith("×21") and "z" not in still and "v" not in still  # type: ignore[attr-defined]
+    block = path.read_text(encoding="utf-8").partition('id="thumbnails-0">')[2].partition("<")[0].split(" ")
+    shown = next(entry for entry in block if "|" in entry).split("|")
+    assert len(shown) == 5 and shown[1] == "", "the picture, no mask, and three frames"
+    assert len(set(shown)) == 5

@@ -72,7 +72,7 @@ def _searched(key: str) -> tuple[str, Kind, str] | None:
 
 def _bare_weight(key: str) -> tuple[str, Kind, str] | None:
     """IA3 of LyCORIS has a plain ``.weight`` behind a flat name; a control LoRA brings the norms it replaces."""
-    if key.startswith("lora_") and key.endswith(".weight") and key.count(".") == 1:
+    if key.startswith(("lora_", "lycoris_")) and key.endswith(".weight") and key.count(".") == 1:
         return key.removesuffix(".weight"), "ia3", "weight"
     if key.endswith("_norm.scale"):
         return key.removesuffix(".scale"), "set", "set_weight"

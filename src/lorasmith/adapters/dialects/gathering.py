@@ -71,8 +71,8 @@ class Module:
         if self.kind == "lokr":
             thin = shape.get("w2_b") or shape.get("w1_b")
             return thin[0] if thin else None
-        if self.kind == "glora" and len(shape.get("a1", ())) == 2:
-            return min(shape["a1"])
+        if self.kind == "glora" and len(shape.get("a1", ())) >= 2:
+            return min(shape["a1"][:2])
         return None
 
     @property
@@ -97,18 +97,21 @@ def _layer(kind: Kind, shape: Mapping[str, Shape]) -> Shape | None:  # noqa: PLR
         return (one[0] * two[0], one[1] * two[1], *two[2:]) if len(one) >= 2 and len(two) >= 2 else None
     if kind == "full":
         return shape.get("diff")
-    if kind == "glora" and len(shape.get("b1", ())) == 2 and len(shape.get("b2", ())) == 2:
-        one, two = shape["b1"], shape["b2"]
-        return (two[0], one[1]) if old_glora(shape) else (one[0], two[1])
+    if kind == "glora" and all(len(shape.get(piece, ())) >= 2 for piece in ("a1", "a2", "b1", "b2")):
+        wide, thin = (shape["b2"], shape["b1"]) if old_glora(shape) else (shape["b1"], shape["b2"])
+        return (wide[0], *thin[1:])
     return None
 
 
 def old_glora(shape: Mapping[str, Shape]) -> bool:
-    """Whether the four matrices are multiplied the old way round, as ComfyUI tells it (weight_adapter/glora.py)."""
+    """Whether the four matrices are multiplied the old way round, as ComfyUI tells it (weight_adapter/glora.py).
+
+    Beside a square layer both ways fit; there the long side of a2 is the layer's.
+    """
     a1, a2, b1, b2 = (shape[name] for name in ("a1", "a2", "b1", "b2"))
     old = b2[1] == b1[0] == a1[0] == a2[1]
     new = b2[0] == b1[1] == a1[1] == a2[0]
-    return old and not new
+    return old and (not new or a2[0] >= a2[1])
 
 
 def _joined(wide: Shape | None, thin: Shape | None) -> Shape:

@@ -184,7 +184,7 @@ def dialect_of(module: Module, layout: Layout | None) -> Dialect:  # noqa: PLR09
     example = next(iter(module.pieces.values()))
     if ".processor." in stem.name and "_lora" in example:
         return "xlabs" if stem.name.startswith(("double_blocks", "single_blocks")) else "diffusers_old"
-    if beginning in ("lora_unet_", "lora_unet__", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"):
+    if beginning in ("lora_unet_", "lora_unet__", "oft_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"):
         return "kohya"
     if beginning in ("lora_transformer_", "lora_transformer_2_", "lora_prior_unet_"):
         return "onetrainer"

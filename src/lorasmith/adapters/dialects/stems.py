@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Dialect = Literal[
     "kohya",
@@ -41,9 +40,8 @@ MEANINGS: Final[dict[str, str]] = {
 DENOISER: Final = "denoiser"
 
 
-@dataclass(frozen=True, slots=True)
-class Stem:
-    """One stem, taken apart."""
+class Stem(NamedTuple):
+    """One stem, taken apart. A file has a thousand, and tuples are made in a third of the time."""
 
     text: str
     beginning: str
@@ -59,6 +57,7 @@ _BEGINNINGS: Final[tuple[tuple[str, str, bool], ...]] = (
     ("lora_unet__", DENOISER, True),  # Wan Fun
     ("lora_unet_", DENOISER, True),
     ("lora_prior_unet_", DENOISER, True),
+    ("oft_unet_", DENOISER, True),  # the OFT of sd-scripts
     ("lora_transformer_2_", "denoiser_2", True),
     ("lora_transformer_", DENOISER, True),
     ("lycoris_", DENOISER, True),

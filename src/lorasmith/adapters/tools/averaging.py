@@ -35,6 +35,7 @@ def average(
     dialect: str = "",
     family: str = "",
     dtype: str = "",
+    drop_others: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -47,6 +48,7 @@ def average(
         sigma_rel: width of the window, 0.02 to 0.28; None: all count alike.
         steps: the step of every file; otherwise ``ss_steps`` of its metadata.
         rank: of the result; left out, the largest of the files'.
+        drop_others: leave out what is no matrix, rather than refuse.
 
     Raises:
         AdapterError: one file, steps that are unknown or the same, a width that no window has.
@@ -58,8 +60,8 @@ def average(
     largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
     merged = merge(
         [Ingredient(path, weight) for path, weight in zip(checkpoints, weights, strict=True)],
-        out, rank=largest, dialect=dialect, family=family, dtype=dtype, overwrite=overwrite, dry_run=dry_run,
-        progress=progress, cancelled=cancelled, operation="average",
+        out, rank=largest, dialect=dialect, family=family, dtype=dtype, drop_others=drop_others, overwrite=overwrite,
+        dry_run=dry_run, progress=progress, cancelled=cancelled, operation="average",
     )  # fmt: skip
     names = (path.name for path in checkpoints)
     return Averaged(merged, tuple(zip(names, at, weights, strict=True)))

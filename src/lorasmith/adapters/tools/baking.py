@@ -36,7 +36,8 @@ class Baked:
     """Tensors of the base that are others now."""
     layers: int
     left_out: tuple[str, ...] = ()
-    """Layers of the LoRAs for which the file has no weight, such as text encoders that lie elsewhere."""
+    """Layers of the LoRAs for which the file has no weight, such as text encoders that lie elsewhere; norms, biases and
+    embeddings."""
     size: int = 0
     sha256: str = ""
 
@@ -69,7 +70,8 @@ def bake(
     """Write a base with LoRAs added to its weights: of a file a file, of a folder in diffusers layout a folder.
 
     Tensors that no LoRA touches are copied bit for bit; one tensor is in memory at a time. DoRA, OFT and GLoRA take the
-    base's own weights, which is what they were trained for. A folder's other parts come along as they are.
+    base's own weights, which is what they were trained for. A folder's other parts come along as they are. Of a packed
+    base the new one is in bf16.
 
     Raises:
         AdapterError: no base, another family, layers that the base lacks (unless ``allow_missing``).
@@ -130,6 +132,12 @@ def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allo
                 "Name the base it was trained for.",
             )
         adapter.family = weights.family
+    unheld = [name for adapter in adapters for name in adapter.left_out(allowed=True)]
+    if unheld and not allow_missing:
+        raise AdapterError(
+            f"Norms, biases and embeddings are not baked in, and the LoRAs have {len(unheld)}, {unheld[0]} first.",
+            "Say --allow-missing to leave them out.",
+        )
     work = Work(adapters, ingredients, weights)
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
@@ -148,6 +156,7 @@ def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allo
             f"{weights.title} has no weight for {len(work.missing)} layers, {work.missing[0]} first.",
             "Name the whole checkpoint, or say --allow-missing to leave them out.",
         )
+    work.missing += unheld
     return work
 
 

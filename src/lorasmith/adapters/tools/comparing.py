@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorasmith.adapters.algebra import angles, inner, squared_norm
+import numpy as np
+
+from lorasmith.adapters.algebra import angles, held_by, inner, squared_norm
 from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.opened import OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.tools.blocks import block_of
@@ -44,6 +46,8 @@ class Difference:
     """Over all common layers together."""
     metadata: Mapping[str, tuple[str, str]]
     """Entries that differ: in the first, in the second; empty where one has none."""
+    beside: tuple[str, ...] = ()
+    """Norms, biases, embeddings and other tensors without a ΔW that differ, or that one file lacks."""
 
 
 def diff(
@@ -91,12 +95,25 @@ def diff(
         tuple(n[1] for n in one.layers if n not in other.layers),
         tuple(n[1] for n in other.layers if n not in one.layers),
     )
-    same = not only[0] and not only[1] and all(layer.difference < 1e-3 for layer in layers) and bool(layers)
+    beside = _beside(one, other)
+    same = not any(only) and not beside and all(layer.difference < 1e-3 for layer in layers) and bool(layers)
     whole = dot / math.sqrt(squares_one * squares_other) if squares_one and squares_other else 0.0
     return Difference(
         file_digest(first) == file_digest(second), same, (one.kind.family, other.kind.family),
-        (one.kind.dialect, other.kind.dialect), *only, tuple(layers), whole, changed,
+        (one.kind.dialect, other.kind.dialect), *only, tuple(layers), whole, changed, beside,
     )  # fmt: skip
+
+
+def _beside(one: OpenAdapter, other: OpenAdapter) -> tuple[str, ...]:
+    """What is no matrix and differs, or is in one file only, by its key."""
+    return tuple(
+        key
+        for key in sorted({*one.unheld, *other.unheld})
+        if key not in one.file.shapes
+        or key not in other.file.shapes
+        or one.file.shapes[key] != other.file.shapes[key]
+        or not np.allclose(one.file.read(key), other.file.read(key), rtol=1e-2, atol=1e-6, equal_nan=True)
+    )
 
 
 def common_or_first(one: OpenAdapter, other: OpenAdapter) -> str:
@@ -174,11 +191,11 @@ def interfere(
             raise AdapterError(f"{name[1]} has another shape in each file.", "They were made for different bases.")
         written, read = angles(here, there)
         a, b, product = squared_norm(here), squared_norm(there), inner(here, there)
-        share = float((written**2).sum()) / max(1, min(here.rank, there.rank))
-        from_share = float((read**2).sum()) / max(1, min(here.rank, there.rank))
+        share, from_share = (float((found**2).mean()) if found.size else 0.0 for found in (written, read))
         chance = max(here.rank, there.rank) / here.up.shape[0]
         tally.setdefault(block_of(*name), []).append((product, a, b, share, from_share, min(1.0, chance)))
-        inside += min(a, b) * share * from_share
+        weaker, stronger = (here, there) if a <= b else (there, here)
+        inside += held_by(weaker, stronger)
         energy += min(a, b)
         if progress is not None:
             progress(done + 1, len(common))

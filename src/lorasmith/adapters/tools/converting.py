@@ -47,7 +47,7 @@ class Conversion:
     worst: str
     read_by: Mapping[str, bool]
     left_out: tuple[str, ...]
-    """Modules that are no matrices (norms, biases, IA3, values that are set): the target has no place for them."""
+    """What is no matrix (norms, biases, IA3, values that are set, embeddings): the target has no place for it."""
     size: int
     sha256: str = ""
 
@@ -82,8 +82,8 @@ def convert(
         drop_others: leave out what is no matrix, rather than refuse.
 
     Raises:
-        AdapterError: no LoRA, a family that stays open, a dialect that would be read as nothing, norms without
-            ``drop_others``.
+        AdapterError: no LoRA, a family that stays open, a dialect that would be read as nothing, norms, biases or
+            embeddings without ``drop_others``.
         Stopped: on request; nothing is written.
     """
     if path.suffix.lower() in PICKLES:
@@ -97,12 +97,7 @@ def convert(
     named = family_of(adapter)
     chosen = format_named(dialect, named)
     refuse_unread(chosen, named, only_for)
-    left_out = tuple(module.stem.text for module in adapter.others)
-    if left_out and not drop_others:
-        raise AdapterError(
-            f"{path.name} also changes {len(left_out)} norms or biases, {left_out[0]} first; a plain LoRA cannot.",
-            "Say --drop-others to leave them out.",
-        )
+    left_out = adapter.left_out(allowed=drop_others)
     output = Output(dtype_of(adapter.file, dtype))
     layers, worst = _layers(adapter, rank, base, progress, cancelled)
     refuse_empty(layers, path.name)

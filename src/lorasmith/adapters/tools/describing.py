@@ -154,7 +154,9 @@ def describe(
         kind=adapter.kind,
         dialect_meaning=MEANINGS[adapter.kind.dialect],
         best_dialect=best_format(adapter.kind.family) if adapter.kind.family else "",
-        dtype={"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(min(found), min(found))
+        dtype={"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 (e4m3)", "F8_E5M2": "fp8 (e5m2)"}.get(
+            min(found), min(found)
+        )
         if len(found) == 1
         else "mixed",
         keys=len(adapter.file.shapes),
@@ -236,6 +238,7 @@ def _depth(adapter: OpenAdapter, base: Weights | None, progress: Progress | None
     shares: list[float] = []
     first = {layer.module.stem.text: key for key, layer in reversed(adapter.layers.items())}
     modules = adapter.matrices
+    broken += [m.stem.text for m in adapter.others if _state(adapter, m.pieces) == "broken"]
     for done, module in enumerate(modules):
         if cancelled is not None and cancelled():
             raise Stopped("Stopped.")

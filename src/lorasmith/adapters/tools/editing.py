@@ -91,7 +91,9 @@ def edit(
     if any(name.startswith("modelspec.") for name in after):
         after.setdefault("modelspec.sai_model_spec", "1.0.1")
     if sum(len(name.encode()) + len(value.encode()) for name, value in after.items()) > MAX_METADATA_BYTES:
-        raise AdapterError("The metadata would be larger than 1 MB, which readers refuse.", "Take a smaller thumbnail.")
+        raise AdapterError(
+            f"The metadata would be larger than {MAX_METADATA_BYTES // 10**6} MB.", "Take a smaller thumbnail."
+        )
     target = out or path
     refuse_target(target, overwrite=overwrite or out is None)
     sha = ""

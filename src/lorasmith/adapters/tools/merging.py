@@ -65,6 +65,8 @@ class Merged:
     """Cosine between what was made and the weighted sum; of a sum of lower rank, the share of its norm that is left."""
     strength: float = 1.0
     """‖what was made‖ over ‖the weighted sum‖."""
+    left_out: tuple[str, ...] = ()
+    """What is no matrix (norms, biases, embeddings) and is not in the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ def merge(
     dtype: str = "",
     only_for: str = "",
     base: Weights | None = None,
+    drop_others: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -114,9 +117,11 @@ def merge(
         rank: of the result, the best approximation; left out, a sum keeps the sum of the ranks and is exact.
         density: share of entries that is kept, for all methods but ``sum``.
         seed: of what ``dare`` drops.
+        drop_others: leave out what is no matrix, rather than refuse.
 
     Raises:
-        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense.
+        AdapterError: fewer than one file, different families, weights that cancel, options that make no sense, norms,
+            biases or embeddings without ``drop_others``.
         Stopped: on request; nothing is written.
     """
     way = checked(ingredients, method, rank, density, seed)
@@ -125,6 +130,7 @@ def merge(
     named = common_family(adapters, family)
     target = format_named(dialect, named)
     refuse_unread(target, named, only_for)
+    left_out = tuple(dict.fromkeys(n for adapter in adapters for n in adapter.left_out(allowed=drop_others)))
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
         refuse_idle(one.by_block, names)
@@ -179,6 +185,7 @@ def merge(
         output.size,
         sha,
         *_likeness(tally),
+        left_out,
     )
 
 

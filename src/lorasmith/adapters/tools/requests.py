@@ -104,6 +104,8 @@ class Merge(Request):
     """Of the base, where the files leave it open."""
     only_for: Word = ""
     """diffusers, comfyui or any: allow a dialect others do not read."""
+    drop_others: bool = False
+    """Leave out norms, biases and the like, which a plain LoRA cannot hold."""
     dtype: Dtype = ""
     base: Word = ""
 

@@ -40,7 +40,7 @@ class Resized:
     size_before: int
     size_after: int
     left_alone: tuple[str, ...] = ()
-    """Modules without a matrix, copied as they are."""
+    """Norms, biases and embeddings, copied as they are."""
     sha256: str = ""
 
 
@@ -89,7 +89,9 @@ def resize(
     output = Output(dtype_of(adapter.file, dtype))
     names = _names(adapter)
     refuse_idle(wanted.by_block, list(names.values()))
-    ranks_now = {module.rank for module in adapter.matrices}
+    if not adapter.matrices:
+        raise AdapterError(f"{path.name} has no matrices that could be resized.", "`lorasmith lora inspect` shows it.")
+    ranks_now = {module.rank if module.kind == "lora" and not module.weighted else None for module in adapter.matrices}
     if rank is not None and method == "fixed" and not wanted.by_block and all(r and r <= rank for r in ranks_now):
         raise AdapterError(
             f"No module of {path.name} has a rank over {rank}; its largest is {max(r or 0 for r in ranks_now)}.",
@@ -101,15 +103,14 @@ def resize(
 
     def cut(module: Module) -> tuple[Array, Factors]:
         factors = adapter.factors(module, _weight(adapter, module, base))
-        return _made(factors, wanted, names[module.stem.text], module)
+        return _made(factors, wanted, names[module.stem.text])
 
     done = abreast(cut, matrices, out=out.name, progress=progress, cancelled=cancelled)
     for module, (values, made) in zip(matrices, done, strict=True):
         tally.add(module, values, made.rank)
         _plan(output, keys_like(module, example), made)
-    for module in adapter.others:
-        for key in module.pieces.values():
-            output.copied(adapter.file, key)
+    for key in adapter.unheld:
+        output.copied(adapter.file, key)
     ranks = Counter(tally.after)
     one = next(iter(ranks)) if len(ranks) == 1 else 0
     arguments = {"rank": rank, "method": method, "value": value, "by_block": dict(wanted.by_block)}
@@ -118,7 +119,7 @@ def resize(
         ss_network_dim=str(one or "Dynamic"), ss_network_alpha=str(float(one) if one else "Dynamic"),
     )  # fmt: skip
     sha = "" if dry_run else output.save(out, metadata, overwrite=overwrite, cancelled=cancelled)
-    return tally.report(out, path.stat().st_size, output.size, tuple(m.stem.text for m in adapter.others), sha)
+    return tally.report(out, path.stat().st_size, output.size, adapter.left_out(allowed=True), sha)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def outlook(
 
     def look(module: Module) -> tuple[Module, Array, int, int]:
         factors = adapter.factors(module, _weight(adapter, module, base))
-        own = min(factors.rank, module.rank or factors.rank, *_sides(factors))
+        own = min(factors.rank, *_sides(factors))
         return module, spectrum(factors).values, own, sum(_sides(factors))
 
     found = list(abreast(look, adapter.matrices, out="nothing", progress=progress, cancelled=cancelled))
@@ -223,10 +224,10 @@ def chosen_rank(values: Array, method: Method, value: float, largest: int | None
     return max(1, min(count, values.size if method != "fixed" else count, largest or count))
 
 
-def _made(factors: Factors, wanted: _Wanted, name: tuple[str, str], module: Module) -> tuple[Array, Factors]:
+def _made(factors: Factors, wanted: _Wanted, name: tuple[str, str]) -> tuple[Array, Factors]:
     found = spectrum(factors)
     limit = chosen(*name, wanted.by_block, wanted.rank or 0) or None
-    own = min(factors.rank, module.rank or factors.rank, factors.layer[0], math.prod(factors.layer[1:]))
+    own = min(factors.rank, *_sides(factors))
     limit = min(limit, own) if limit is not None else None
     rank = chosen_rank(found.values, wanted.method, wanted.value, limit)
     return found.values, truncated(factors, found, min(rank, own))

@@ -60,6 +60,8 @@ def scale(
     for module in adapter.modules.values():
         times = chosen(*names[module.stem.text], by_block or {}, factor) if module.stem.text in names else factor
         through += _module(adapter, output, module, times)
+    for key in adapter.unheld.keys() - output.tensors.keys():
+        output.copied(adapter.file, key)
     metadata = metadata_after(
         adapter.file.metadata, "scale", {"factor": factor, "by_block": dict(by_block or {})}, ss_network_alpha="Dynamic"
     )
@@ -79,7 +81,8 @@ def _module(adapter: OpenAdapter, output: Output, module: Module, times: float) 
     elif module.kind == "lokr" and "w1" not in module.pieces:
         piece = "w1_a"
     for name, key in module.pieces.items():
-        scaled = times != 1 and (name == piece or name in ("diff_b", "up_bias", "w_norm", "b_norm"))
+        beside = name in ("diff_b", "w_norm", "b_norm") or (name == "up_bias" and piece != "alpha")
+        scaled = times != 1 and (name == piece or beside)
         if not scaled:
             output.copied(adapter.file, key)
             continue

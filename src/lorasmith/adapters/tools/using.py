@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorasmith.adapters.dialects.formats import BEST, FORMATS, best_format, readers
+from lorasmith.adapters.file import EXPERT
 from lorasmith.adapters.opened import OpenAdapter, open_adapter
 from lorasmith.adapters.tools.describing import tag_frequency
-from lorasmith.bases.pipelines import PIPELINES
+from lorasmith.adapters.tools.snippet import Loaded, snippet, through_transformer
+from lorasmith.adapters.tools.workflow import PICTURE, WHOLE, is_whole, workflow
 from lorasmith.errors import AdapterError, OutOfDisk
 from lorasmith.files import file_digest
 
@@ -23,42 +23,6 @@ STRENGTHS: Final = (0.8, 1.0, 1.2)
 _SCENE: Final = "a portrait in soft light"
 
 
-@dataclass(frozen=True)
-class _Loader:
-    """How ComfyUI loads a family: its text encoders and the node of its latents. Nodes of ComfyUI 0.3 and later."""
-
-    text: dict[str, Any]
-    latent: str = "EmptySD3LatentImage"
-    side: int = 1024
-    steps: int = 20
-    cfg: float = 4.0
-
-
-def _clip(kind: str) -> dict[str, Any]:
-    return {"class_type": "CLIPLoader", "inputs": {"clip_name": "", "type": kind}}
-
-
-def _two(kind: str) -> dict[str, Any]:
-    return {"class_type": "DualCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "type": kind}}
-
-
-_COMFYUI: Final[dict[str, _Loader]] = {
-    "sd": _Loader({}, "EmptyLatentImage", 512, 25, 7.0),
-    "sdxl": _Loader({}, "EmptyLatentImage", 1024, 25, 6.0),
-    "sd3": _Loader(
-        {"class_type": "TripleCLIPLoader", "inputs": {"clip_name1": "", "clip_name2": "", "clip_name3": ""}}
-    ),
-    "flux": _Loader(_two("flux"), cfg=1.0),
-    "chroma": _Loader(_clip("chroma")),
-    "flux2": _Loader(_clip("flux2"), "EmptyFlux2LatentImage", cfg=1.0),
-    "qwen_image": _Loader(_clip("qwen_image")),
-    "z_image": _Loader(_clip("lumina2")),
-    "lumina2": _Loader(_clip("lumina2")),
-    "wan": _Loader(_clip("wan"), "EmptyHunyuanLatentVideo", 832),
-    "hunyuan_video": _Loader(_two("hunyuan_video"), "EmptyHunyuanLatentVideo", 832),
-    "ltx": _Loader(_clip("ltxv"), "EmptyLTXVLatentVideo", 768),
-}
-_WHOLE: Final = ("sd", "sdxl")
 _FAMILY_KEY: Final = "lorasmith.family"
 _NO_LOADER, _UNLOADED = ("hunyuan_video", "1.5"), "hunyuan_video_15"
 _A1111: Final = ("sd", "sdxl")
@@ -137,31 +101,79 @@ def use(
     for one in loras:
         if not -10 <= one.strength <= 10:
             raise AdapterError(f"A strength of {one.strength:g} is none.", "Most LoRAs are used between 0.8 and 1.2.")
-    adapters = [open_adapter(one.path, family=family) for one in loras]
-    named, doubts = _family(adapters, family)
-    like = named or _WHOLE[0]
+    asked = _recognised_as(family)
+    adapters = [open_adapter(one.path, family=asked) for one in loras]
+    named, doubts = _family(adapters, asked)
+    like = named or WHOLE[0]
+    kind = (
+        _UNLOADED if any(map(_into_transformer, adapters)) else family if asked != family else _stated(adapters, like)
+    )
     words = list(dict.fromkeys(word for adapter in adapters for word in _words(adapter)))
     text = ", ".join([*words, *([prompt] if prompt and prompt not in words else [])]) or "a photo"
     tags = " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in loras)
     a1111 = f"{text} {tags}" if like in _A1111 else ""
-    code = (
-        _through_transformer(loras, base, text, beside)
-        if any(map(_into_transformer, adapters))
-        else _diffusers(loras, named, base, text, beside)
-    )
+    files = [Loaded(one.path, one.strength, _second(a, kind)) for one, a in zip(loras, adapters, strict=True)]
+    if kind == _UNLOADED:
+        code = through_transformer(files, base, text, beside=beside)
+    else:
+        code = snippet(files, kind if named else "", base, text, beside=beside)
     return Usage(
         family=named,
         prompt=text,
         a1111=a1111,
         a1111_folder="models/Lora",
         diffusers=code,
-        comfyui=_comfyui(loras, like, base, text),
+        comfyui=workflow([(one.path, one.strength) for one in loras], kind, base, text),
         comfyui_folder="models/loras",
         guides=tuple(
             _guides(loras, like, words, f"{', '.join([*words, prompt or _SCENE])} {tags}", code, programs or {})
         ),
-        warnings=(*doubts, *_warnings(adapters, like)),
+        warnings=(*doubts, *_warnings(adapters, like), *_workflow_warnings(kind)),
     )
+
+
+def _into_transformer(adapter: OpenAdapter) -> bool:
+    """Whether it is of HunyuanVideo 1.5, whose pipeline in diffusers 0.42 loads no LoRA."""
+    kind = adapter.kind
+    return (kind.family, kind.variant) == _NO_LOADER or adapter.file.metadata.get(_FAMILY_KEY, "") == _UNLOADED
+
+
+def _recognised_as(family: str) -> str:
+    """The family whose layers those of another one are, such as FLUX.1's for Kontext."""
+    from lorasmith.bases.detection import registered_families
+
+    known = registered_families().get(family)
+    return known.recognised_as or family if known is not None else family
+
+
+def _stated(adapters: Sequence[OpenAdapter], like: str) -> str:
+    """What the files say they were trained as, where that has the layers of the family; else the family itself."""
+    said = {adapter.file.metadata.get(_FAMILY_KEY, "") for adapter in adapters}
+    told = next(iter(said)) if len(said) == 1 else ""
+    return told if told and _recognised_as(told) == like else like
+
+
+def _second(adapter: OpenAdapter, family: str) -> bool:
+    """Whether a file says it is for the second of a base's denoisers."""
+    from lorasmith.bases.detection import registered_families
+
+    known = registered_families().get(family)
+    words = list(known.experts.values()) if known is not None else []
+    return adapter.file.metadata.get(EXPERT, "") in words[1:]
+
+
+def _workflow_warnings(family: str) -> list[str]:
+    from lorasmith.bases.detection import registered_families
+
+    if not is_whole(family):
+        return [
+            f"How ComfyUI encodes the prompts of {family} is not known here: the workflow has the loaders of base and "
+            "LoRA alone, to be put into one of ComfyUI's own."
+        ]
+    known = registered_families().get(family)
+    if known is not None and (known.reference_pictures[0] or known.begins_with_picture):
+        return [f"It starts from a picture: put it in place of {PICTURE}."]
+    return []
 
 
 def _family(adapters: Sequence[OpenAdapter], given: str) -> tuple[str, list[str]]:
@@ -174,10 +186,10 @@ def _family(adapters: Sequence[OpenAdapter], given: str) -> tuple[str, list[str]
     except AdapterError:
         fitting = [set(adapter.kind.candidates) for adapter in adapters if adapter.kind.candidates]
         common = set.intersection(*fitting) if fitting else set()
-        if any(adapter.kind.family for adapter in adapters) or not common or not common <= set(_WHOLE):
+        if any(adapter.kind.family for adapter in adapters) or not common or not common <= set(WHOLE):
             raise
         either = " or ".join(sorted(common))
-        return "", [f"It may be a LoRA of {either}: the size of the workflow's picture is that of {_WHOLE[0]}."]
+        return "", [f"It may be a LoRA of {either}: the size of the workflow's picture is that of {WHOLE[0]}."]
 
 
 def _guides(
@@ -186,7 +198,7 @@ def _guides(
     low, high = STRENGTHS[0], STRENGTHS[-1]
     files = " and ".join(f"{one.path.stem}.safetensors" for one in loras)
     said = f"Write {', '.join(words)} into the prompt." if words else "It has no trigger word: a prompt is enough."
-    node = "Load LoRA, with model and clip" if family in _WHOLE else "Load LoRA (model only), with the model"
+    node = "Load LoRA, with model and clip" if family in WHOLE else "Load LoRA (model only), with the model"
     comfyui = Guide(
         "ComfyUI",
         (
@@ -243,93 +255,6 @@ def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
                 f"{adapter.title} is weight-decomposed (DoRA), which diffusers drops: convert it with its base."
             )
     return found
-
-
-def _diffusers(loras: Sequence[Chosen], family: str, base: str, prompt: str, beside: bool) -> str:
-    pipeline = next((name for name, (known, _, _) in PIPELINES.items() if known == family), "DiffusionPipeline")
-    names = [_identifier(one.path.stem) for one in loras]
-    lines = ["import torch", f"from diffusers import {pipeline}", ""]
-    lines.append(
-        f"pipe = {pipeline}.from_pretrained({base or 'the base, a folder or repository'!r}, torch_dtype=torch.bfloat16)"
-    )
-    for one, name in zip(loras, names, strict=True):
-        folder = "." if beside else str(one.path.parent)
-        lines.append(f"pipe.load_lora_weights({folder!r}, weight_name={one.path.name!r}, adapter_name={name!r})")
-    lines.append(f"pipe.set_adapters({names!r}, adapter_weights={[one.strength for one in loras]!r})")
-    return (
-        "\n".join([*lines, 'pipe.to("cuda")', f"image = pipe({prompt!r}).images[0]", 'image.save("picture.png")'])
-        + "\n"
-    )
-
-
-def _into_transformer(adapter: OpenAdapter) -> bool:
-    """Whether it is of HunyuanVideo 1.5, whose pipeline in diffusers 0.42 loads no LoRA."""
-    kind = adapter.kind
-    return (kind.family, kind.variant) == _NO_LOADER or adapter.file.metadata.get(_FAMILY_KEY, "") == _UNLOADED
-
-
-def _through_transformer(loras: Sequence[Chosen], base: str, prompt: str, beside: bool) -> str:
-    """The pipeline's transformer takes a file in diffusers' names, after conversion."""
-    weights = f"{base or 'the base, a folder or repository'!r}"
-    lines = ["# This pipeline of diffusers loads no LoRA; its transformer does, under diffusers' names. First, once:"]
-    lines += [
-        f"#   lorasmith lora convert {shlex.quote(one.path.stem)} --dialect peft --only-for diffusers" for one in loras
-    ]
-    lines += ["import torch", "from diffusers import HunyuanVideo15Pipeline", ""]
-    lines.append(f"pipe = HunyuanVideo15Pipeline.from_pretrained({weights}, torch_dtype=torch.bfloat16)")
-    names = [_identifier(one.path.stem) for one in loras]
-    for one, name in zip(loras, names, strict=True):
-        folder, file = "." if beside else str(one.path.parent), f"{one.path.stem}-peft.safetensors"
-        lines.append(f"pipe.transformer.load_lora_adapter({folder!r}, weight_name={file!r}, adapter_name={name!r})")
-    lines.append(f"pipe.transformer.set_adapters({names!r}, {[one.strength for one in loras]!r})")
-    return "\n".join([*lines, 'pipe.to("cuda")', f"frames = pipe({prompt!r}, num_frames=33).frames[0]"]) + "\n"
-
-
-def _identifier(name: str) -> str:
-    """peft takes no dots in the name of an adapter."""
-    return re.sub(r"\W", "_", name) or "lora"
-
-
-def _comfyui(loras: Sequence[Chosen], family: str, base: str, prompt: str) -> dict[str, Any]:
-    loader = _COMFYUI.get(family)
-    nodes: dict[str, Any] = {}
-    if family in _WHOLE:
-        nodes["1"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": base or "base.safetensors"}}
-        model, clip, vae = ["1", 0], ["1", 1], ["1", 2]
-    else:
-        nodes["1"] = {
-            "class_type": "UNETLoader",
-            "inputs": {"unet_name": base or "base.safetensors", "weight_dtype": "default"},
-        }
-        nodes["2"] = json.loads(json.dumps(loader.text if loader else _clip(family)))
-        nodes["3"] = {"class_type": "VAELoader", "inputs": {"vae_name": ""}}
-        model, clip, vae = ["1", 0], ["2", 0], ["3", 0]
-    for number, one in enumerate(loras):
-        key = str(10 + number)
-        inputs: dict[str, Any] = {"lora_name": one.path.name, "strength_model": one.strength, "model": model}
-        if family in _WHOLE:
-            nodes[key] = {"class_type": "LoraLoader", "inputs": inputs | {"strength_clip": one.strength, "clip": clip}}
-            clip = [key, 1]
-        else:
-            nodes[key] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
-        model = [key, 0]
-    settings = loader or _Loader({})
-    size = {"width": settings.side, "height": settings.side, "batch_size": 1}
-    if "Video" in settings.latent:
-        size |= {"height": 480, "length": 33}
-    nodes["30"] = {"class_type": "CLIPTextEncode", "inputs": {"text": prompt, "clip": clip}}
-    nodes["31"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": clip}}
-    nodes["32"] = {"class_type": settings.latent, "inputs": size}
-    nodes["33"] = {
-        "class_type": "KSampler",
-        "inputs": {
-            "seed": 1, "steps": settings.steps, "cfg": settings.cfg, "sampler_name": "euler", "scheduler": "normal",
-            "denoise": 1.0, "model": model, "positive": ["30", 0], "negative": ["31", 0], "latent_image": ["32", 0],
-        },
-    }  # fmt: skip
-    nodes["34"] = {"class_type": "VAEDecode", "inputs": {"samples": ["33", 0], "vae": vae}}
-    nodes["35"] = {"class_type": "SaveImage", "inputs": {"filename_prefix": loras[0].path.stem, "images": ["34", 0]}}
-    return nodes
 
 
 @dataclass(frozen=True)

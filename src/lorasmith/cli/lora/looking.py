@@ -50,6 +50,9 @@ def described(found: Description) -> list[str]:
         f"  {count(found.modules, 'module')}, rank {ranks or 'none'}; "
         + ", ".join(f"{part} {number}" for part, number in kind.parts.items()),
     ]
+    beside = [f"{name} {number}" for name, number in kind.kinds.items()] if len(kind.kinds) > 1 else []
+    beside += [f"the embedding {visible(name)}" for name in kind.embeddings]
+    lines += [f"  inside: {', '.join(beside)}"] if beside else []
     lines += [f"  because {reason}" for reason in kind.evidence]
     told = (
         ("base", found.base),
@@ -118,6 +121,8 @@ def diff(session: Session, first: str, second: str, base: str) -> None:
     for word, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             lines.append(f"Only the {word} has {count(len(names), 'layer')}: {listed(names)}")
+    if found.beside:
+        lines.append(f"Beside the matrices {count(len(found.beside), 'tensor')} differ: {listed(found.beside)}")
     lines += [
         f"  {visible(k)}: {visible(a[:60])} -> {visible(b[:60])}" for k, (a, b) in list(found.metadata.items())[:12]
     ]

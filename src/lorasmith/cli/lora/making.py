@@ -10,6 +10,7 @@ import click
 from lorasmith.cli.lora.options import (
     base_option,
     dialect_option,
+    drop_option,
     dry_option,
     dtype_option,
     family_option,
@@ -73,6 +74,7 @@ def resize(session: Session, lora_: str, out: Path | None, blocks: tuple[str, ..
 @dialect_option
 @family_option
 @only_option
+@drop_option
 @dtype_option
 @base_option
 @over_option
@@ -85,11 +87,12 @@ def merge(
     toolbox = session.studio.toolbox
     made = toolbox.merge(weighted(loras), out, by_block=by_block, base=base, watch=watch_of(session), **options)
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(made.ranks.items())[:8])
-    exact = "; nothing is lost" if made.exact else ""
+    exact = "; nothing is lost" if made.exact and not made.left_out else ""
     lines = [
         written(made.out, options["dry_run"], made.size),
         f"  {made.family}, {made.dialect} names, {count(made.layers, 'layer')}, rank {ranks}{exact}",
     ]
+    lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
     session.answer(plain(made), *lines)
 
 
@@ -100,9 +103,7 @@ def merge(
 @family_option
 @click.option("--rank", type=int, help="Largest rank of a LoRA made of another kind; otherwise 64.")
 @only_option
-@click.option(
-    "--drop-others", is_flag=True, help="Leave out norms, biases and the like, which a plain LoRA cannot hold."
-)
+@drop_option
 @dtype_option
 @base_option
 @over_option

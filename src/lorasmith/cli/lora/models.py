@@ -9,6 +9,7 @@ import click
 
 from lorasmith.cli.lora.options import (
     dialect_option,
+    drop_option,
     dry_option,
     dtype_option,
     family_option,
@@ -34,6 +35,7 @@ from lorasmith.errors import ConfigError
 @click.option("--rank", type=int, help="Of the result; otherwise the largest of the files'.")
 @dialect_option
 @family_option
+@drop_option
 @dtype_option
 @over_option
 @dry_option
@@ -50,6 +52,7 @@ def average(
     )
     rows = [(name, step, f"{weight:.3f}") for name, step, weight in made.weights]
     lines = [written(made.merged.out, options["dry_run"], made.merged.size), *table(("file", "step", "weight"), rows)]
+    lines += [f"  left out: {listed(made.merged.left_out)}"] if made.merged.left_out else []
     session.answer(plain(made), *lines)
 
 

@@ -29,6 +29,9 @@ dialect_option = click.option(
     help="kohya, peft, comfyui, onetrainer, simpletuner, diffusion_pipe, omi or fal_kontext; otherwise what most "
     "programs read.",
 )
+drop_option = click.option(
+    "--drop-others", is_flag=True, help="Leave out norms, biases and the like, which a plain LoRA cannot hold."
+)
 only_option = click.option(
     "--only-for", default="", metavar="PROGRAM", help="diffusers, comfyui or any: allow a dialect others do not read."
 )

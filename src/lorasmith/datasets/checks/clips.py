@@ -1,4 +1,4 @@
-"""V1-V7: clips, and what of them a family of clips shows."""
+"""V1-V8: clips, and what of them a family of clips shows."""
 
 from __future__ import annotations
 
@@ -85,6 +85,11 @@ def _heard(context: CheckContext) -> Iterator[Found]:
     yield from found(names, "{n} {has|have} sound, which stays in {its|their} file and is not trained.")
 
 
+def _unmapped(context: CheckContext) -> Iterator[Found]:
+    flat = with_transform(context, "hdr_unmapped")
+    yield from found(flat, "{n} {is|are} HDR, and this ffmpeg could not map {its|their} light: gray and flat.")
+
+
 CHECKS: Final = (
     Check(
         "V1", "warning", "clips too short to move",
@@ -96,23 +101,24 @@ CHECKS: Final = (
         "V2", "info", "unlike frame rates",
         "Clips are shown at one rate; frames of the others are repeated or passed over, which stutters.",
         "Each moment shows the frame that is there then; nothing is blended.",
-        "Bring them to one rate with a video program, the family's if you can.", _mixed_rates,
+        "Bring them to one rate with the tool set_rate, the family's if you can.", _mixed_rates,
     ),
     Check(
         "V3", "info", "lengths that do not fit",
         "A window has n steps of frames and one more.", "The temporal step of the family's VAE.",
-        "Cut the clips to such a length if their end matters.", _odd_lengths,
+        "Trim the clips to such a length (the tools trim and cut_windows) if their end matters.", _odd_lengths,
     ),
     Check(
         "V4", "info", "clips longer than what is shown",
         "Of a clip longer than data.frames the head alone is trained unless data.cut says otherwise.",
         "The defaults of the family.",
-        "Set data.cut to chunks or uniform, raise data.frames if memory allows, or cut them into scenes.", _cut_away,
+        "Set data.cut to chunks or uniform, raise data.frames if memory allows, or use cut_windows or cut_scenes.",
+        _cut_away,
     ),
     Check(
         "V5", "info", "uneven frame rates",
         "Motion in them is slower here and faster there than it was.", "The ledger of the import.",
-        "Record or convert them at a constant frame rate.", _uneven,
+        "Record them at a constant frame rate; the tool set_rate makes them even.", _uneven,
     ),
     Check(
         "V6", "info", "clips for a family of pictures",
@@ -124,5 +130,12 @@ CHECKS: Final = (
         "What is heard is not learned, of a family that sounds (LTX-2) either: its adapter changes what is seen alone.",
         "The ledger of the import.",
         "Nothing, if the picture is what matters; captions need not say what is heard.", _heard,
+    ),
+    Check(
+        "V8", "warning", "HDR that is not mapped",
+        "PQ and HLG say brightness beyond that of a screen; read as if they were sRGB, all of it is pale.",
+        "The ledger of the import; ITU-R BT.2100.",
+        "Install an ffmpeg with zimg (pip install 'lorasmith[video]') and import again, or convert them to SDR.",
+        _unmapped,
     ),
 )  # fmt: skip

@@ -80,6 +80,11 @@ class Musubi(Layout):
         return [
             *clips_made_anew(version),
             *losing.loss(
+                "references",
+                losing.where(version, lambda item: item.clip is not None and bool(item.references)),
+                "references of clips are not written.",
+            ),
+            *losing.loss(
                 "rate",
                 losing.where(version, lambda item: item.clip is not None and item.clip.fps < _FPS),
                 "slower than 16 frames a second, which musubi-tuner cannot fill up: they run faster; set_rate helps.",

@@ -204,10 +204,16 @@
     pictures.append(figure(image(data, picture.n, picture, "detail-image"), "reduced"));
     if (mask) pictures.append(figure(image(mask, `Mask of ${picture.n}`, picture, "detail-image"), "its mask: white is trained"));
     else if (picture.m) pictures.append(figure(image("", "", picture, "detail-image"), "its mask is missing"));
+    const frames = picture.z ? references.splice(-picture.z) : [];
     for (const [at, reference] of references.entries()) {
       const which = references.length > 1 ? `reference ${at + 1}` : "the reference";
       pictures.append(figure(image(reference, `${which} of ${picture.n}`, {}, "detail-image"), which));
     }
+    for (const [at, frame] of frames.entries()) {
+      const which = at === frames.length - 1 ? "its last frame" : `frame ${at + 2} of those shown`;
+      pictures.append(figure(image(frame, `${which} of ${picture.n}`, {}, "detail-image"), which));
+    }
+    if (picture.v) pictures.append(make("p", picture.v, "muted"));
     const heading = make("h3", picture.n);
     heading.id = "detail-name";
     heading.tabIndex = -1;

@@ -92,10 +92,12 @@ def gallery_data(page: DatasetPage) -> Iterator[Markup]:
 
 
 def _images(row: PictureRow) -> str:
-    """Picture, mask and references of one row; what is missing at the end is left out."""
+    """Picture, mask, references and frames of one row; what is missing at the end is left out."""
     shown = row.thumbnail.data if row.thumbnail is not None else "-"
-    further = [row.mask.data if row.mask is not None else ""] if row.mask is not None or row.references else []
-    return "|".join([shown, *further, *(one.data if one is not None else "-" for one in row.references)])
+    more = row.mask is not None or row.references or row.frames
+    further = [row.mask.data if row.mask is not None else ""] if more else []
+    references = [one.data if one is not None else "-" for one in row.references]
+    return "|".join([shown, *further, *references, *(one.data for one in row.frames)])
 
 
 def _data(key: str, value: Any) -> Markup:
@@ -118,6 +120,8 @@ def _row(row: PictureRow) -> dict[str, Any]:
         "b": row.bucket,
         "f": list(row.findings),
         "m": 1 if row.has_mask else 0,
+        "v": row.moves,
+        "z": len(row.frames),
     }
     return shown | {key: value for key, value in optional.items() if value}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,10 +23,10 @@ from lorasmith.datasets.report.record import (
     TrainerRow,
 )
 from lorasmith.datasets.report.stages import Stages
-from lorasmith.datasets.report.thumbnails import ThumbnailStore
+from lorasmith.datasets.report.thumbnails import ThumbnailStore, reduced
 from lorasmith.datasets.report.worst import worst_first
 from lorasmith.datasets.statistics import describe
-from lorasmith.errors import LorasmithError
+from lorasmith.errors import DatasetError, EnvironmentProblem, LorasmithError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _LOOKED_AT: Final = 400  # pictures a trainer's eye looks at; of larger sets an even choice
 _EXAMPLES: Final = 4
+_CLIPS: Final = 200  # of which frames are shown: each is decoded for it
+_FRAMES: Final = 3  # of a clip, besides its first
+_FRAME_SIDE: Final = 128  # pixels
 _LEFT_OUT: Final = 500
 _GRAVITY: Final = {"error": 0, "warning": 1, "info": 2}
 
@@ -99,8 +103,9 @@ def _pictures(
     for place, finding in enumerate(found):
         for name in dict.fromkeys(finding.items):
             findings.setdefault(name, []).append(place)
-    bucket_of = {one.item: f"{b.width}×{b.height}" for b in plan.buckets for one in b.landings}
+    bucket_of = {one.item: b.title.replace("x", "×") for b in plan.buckets for one in b.landings}
     small = _thumbnails(version.items, store, stages)
+    frames = _frames_of(version.items, store)
     return tuple(
         PictureRow(
             name=item.name,
@@ -116,9 +121,28 @@ def _pictures(
             has_mask=item.mask is not None,
             mask=small.get(item.mask) if item.mask is not None else None,
             references=tuple(small.get(reference) for reference in item.references),
+            moves=_length(item),
+            frames=frames.get(item.name, ()),
         )
         for item in version.items
     )
+
+
+def _length(item: Item) -> str:
+    clip = item.clip
+    return f"a clip of {clip.frames:,} frames, {clip.fps:.4g} a second ({clip.seconds:.1f} s)" if clip else ""
+
+
+def _frames_of(items: Sequence[Item], store: DatasetStore) -> dict[str, tuple[Thumbnail, ...]]:
+    """A few frames of the first clips, evenly spread, the last among them. A damaged video has none; F1 names it."""
+    found = {}
+    for item in [item for item in items if item.clip is not None][:_CLIPS]:
+        assert item.clip is not None
+        last = item.clip.frames - 1
+        numbers = sorted({last * part // _FRAMES for part in range(1, _FRAMES + 1)} - {0})
+        with contextlib.suppress(DatasetError, EnvironmentProblem):
+            found[item.name] = tuple(reduced(frame, _FRAME_SIDE) for frame in store.open_frames(item, numbers))
+    return found
 
 
 def _thumbnails(items: Sequence[Item], store: DatasetStore, stages: Stages) -> dict[str, Thumbnail]:
@@ -161,6 +185,7 @@ def _trainers(
             resolution=lens.resolution,
             batch_size=lens.batch_size if every == 1 else 1,  # batches cannot be counted from a choice of pictures
             family=lens.family,
+            clips=lens.frames,
             trigger_word=lens.trigger_word,
             originals=True,
             names=[item.name for item in chosen],

@@ -46,6 +46,10 @@ class PictureRow:
     """None when it has none, or its file is missing or damaged."""
     references: tuple[Thumbnail | None, ...] = ()
     """Of the pictures it is made from, in order; None where the file is missing or damaged."""
+    moves: str = ""
+    """How long a clip is, in words; empty for pictures."""
+    frames: tuple[Thumbnail, ...] = ()
+    """A few frames of a clip after its first, which is the picture."""
 
 
 @dataclass(frozen=True)

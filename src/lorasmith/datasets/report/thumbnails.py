@@ -99,6 +99,13 @@ def thumbnail(path: Path, side: int) -> Thumbnail | None:
         return None
 
 
+def reduced(image: Image.Image, side: int) -> Thumbnail:
+    """One thumbnail of a picture that is open already; its longer side gets at most so many pixels."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _encoded(small)
+
+
 def _encoded(image: Image.Image) -> Thumbnail:
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=_QUALITY, method=3)

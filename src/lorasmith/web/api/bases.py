@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import ConfigDict, Field
 
+from lorasmith.bases.assembling import Plan
 from lorasmith.bases.catalogue import Catalogue
 from lorasmith.bases.recognition import Recognition
 from lorasmith.bases.registry import RegisteredBase
@@ -28,6 +29,15 @@ class AddBase(Asked):
     link: Annotated[str, Field(min_length=1, max_length=4000), Clean]
     name: Annotated[str, Field(max_length=200), Clean] = ""
     place: Place = Place()
+
+
+class Assemble(Asked):
+    """Files of text encoders and a VAE, and folders of tokenizers, on the server's machine; names of bases too."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"files": ["/models/text_encoders/clip_l.safetensors", "ae"]}]}
+    )
+    files: Annotated[list[Annotated[str, Field(min_length=1, max_length=4000), Clean]], Field(max_length=20)] = []
 
 
 class Answer(Asked):
@@ -77,6 +87,18 @@ def answer_base(
 ) -> RegisteredBase:
     """Runs that need it use it."""
     return studio.bases.answer(name, question, asked.choice)
+
+
+@router.get("/{name}/parts", summary="What a denoiser needs to be a base")
+def get_parts(studio: StudioOf, name: BaseName) -> Plan:
+    """Each part with where it comes from; what is missing says what to do."""
+    return studio.bases.parts(studio.bases.get(name).name)
+
+
+@router.put("/{name}/parts", summary="Put a base together from files")
+def assemble_base(studio: StudioOf, admin: Admin, name: BaseName, asked: Assemble) -> RegisteredBase:
+    """Nothing is copied but tokenizers and small configs."""
+    return studio.bases.assemble(studio.bases.get(name).name, asked.files).base
 
 
 @router.post("", status_code=202, summary="Make a base known")

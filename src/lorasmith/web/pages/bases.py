@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from lorasmith.bases.assembling import Need
 from lorasmith.bases.links import LocalPath, parse_link
 from lorasmith.bases.needs import verdict
 from lorasmith.bases.registry import RegisteredBase
@@ -21,6 +23,7 @@ from lorasmith.web.roles import require_admin
 
 router = APIRouter(prefix="/bases", include_in_schema=False)
 _PARTS: Final = ("vae", "text_encoder", "image_encoder")
+_FILES: Final = (".safetensors", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -116,23 +119,67 @@ def catalogue(
 @router.get("/{name}")
 def base(request: Request, name: str) -> HTMLResponse:
     """One base: what it is, the evidence, and what it leaves open."""
-    studio = _studio(request)
     try:
-        record = studio.bases.get(name)
+        record = _studio(request).bases.get(name)
     except BaseError as missing:
         return page(
             request, "refusal.html", 404, title="No such base", area="bases", sentence=missing.message,
             hint=missing.hint,
         )  # fmt: skip
-    sentence = hint = ""
+    return _base(request, record)
+
+
+async def _named(request: Request) -> list[str]:
+    """What stands in the fields of the parts, whatever the family calls them."""
+    form = await request.form()
+    named = [value.strip() for key, value in form.multi_items() if key.startswith("part-") and isinstance(value, str)]
+    return [file[:4000] for file in named if file]
+
+
+@router.post("/{name}/parts", response_model=None)
+def assemble(
+    request: Request, name: str, files: Annotated[list[str], Depends(_named)]
+) -> HTMLResponse | RedirectResponse:
+    """Put it together from the files that were named; where something is missing, the page says what."""
+    require_admin(request)
+    studio = _studio(request)
+    record = studio.bases.get(name)
+    try:
+        studio.bases.assemble(record.name, files)
+    except LorasmithError as refusal:
+        return _base(request, record, given=files, refusal=refusal)
+    return RedirectResponse(_address(record.name), 303)
+
+
+def _base(
+    request: Request, record: RegisteredBase, *, given: Sequence[str] = (), refusal: LorasmithError | None = None
+) -> HTMLResponse:
+    """The page of a base; what was named for its parts stays in their fields."""
+    studio = _studio(request)
+    sentence, hint = (refusal.message, refusal.hint) if refusal is not None else ("", "")
     asked: Any = ()
     try:
-        asked = studio.bases.questions(name)
+        asked = studio.bases.questions(record.name)
     except BaseError as gone:
         sentence, hint = gone.message, gone.hint
+    needs: tuple[Need, ...] = ()
+    reason = ""
+    if record.kind in ("base", "denoiser") and record.present() and record.path.endswith(_FILES):
+        try:
+            needs = studio.bases.parts(record.name, [] if record.parts else given).needs
+        except LorasmithError as unable:
+            if given:  # one of the files is none of its parts, which the refusal above says
+                needs = studio.bases.parts(record.name).needs
+            else:
+                reason = f"{unable.message} {unable.hint}"
+    offered = {
+        need.component: [one for one in studio.bases.list() if one.variant == need.kind and one.kind in _PARTS]
+        for need in needs
+    }
     return page(
-        request, "bases/base.html", title=record.name, area="bases", record=record, asked=asked, sentence=sentence,
-        hint=hint, line=_line(studio, record),
+        request, "bases/base.html", 422 if refusal is not None else 200, title=record.name, area="bases", record=record,
+        asked=asked, sentence=sentence, hint=hint, line=_line(studio, record), needs=needs, offered=offered,
+        reason=reason if record.kind == "denoiser" and not record.parts else "", given=list(given),
     )  # fmt: skip
 
 
@@ -174,6 +221,8 @@ def _line(studio: Studio, record: RegisteredBase) -> Line:
     if record.kind in _PARTS:
         return Line(record, "a part of a base", "", here)
     trainable = studio.bases.trainable(record.family)
+    if record.kind == "denoiser" and trainable and not record.parts:
+        return Line(record, "a denoiser alone", "busy", here)
     return Line(record, "can be trained" if trainable else "not trainable here yet", "good" if trainable else "", here)
 
 

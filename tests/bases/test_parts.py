@@ -1,0 +1,134 @@
+"""Text encoders and VAEs are told by header at their published sizes, in every layout, and never one for another."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lorasmith.bases import recognise
+from lorasmith.bases.detection import registered_families
+from lorasmith.bases.header import Header
+from lorasmith.bases.opening import CONFIGS
+from lorasmith.bases.parts import FILES, TITLES, part_of, parts_inside
+from lorasmith.bases.vocabularies import VOCABULARIES
+
+Shapes = dict[str, tuple[int, ...]]
+# Billions of parameters as published, of the encoder alone where the release has a decoder too.
+_BILLIONS = {
+    "clip_l": 0.1231, "clip_h": 0.3404, "clip_g": 0.6947, "t5_xxl": 4.762, "umt5_xxl": 5.681, "qwen3_0.6b": 0.596,
+    "qwen3_4b": 4.022, "qwen3_8b": 8.191, "gemma2_2b": 2.614, "qwen2.5_vl_7b": 8.292,
+}  # fmt: skip
+_CLASSES = {
+    "clip_l": "CLIPTextModelWithProjection", "clip_h": "CLIPTextModel", "clip_g": "CLIPTextModelWithProjection",
+    "t5_xxl": "T5EncoderModel", "umt5_xxl": "UMT5EncoderModel", "qwen3_0.6b": "Qwen3Model", "qwen3_4b": "Qwen3Model",
+    "qwen3_8b": "Qwen3ForCausalLM", "gemma2_2b": "Gemma2Model", "qwen2.5_vl_7b": "Qwen2_5_VLForConditionalGeneration",
+}  # fmt: skip
+
+
+@cache
+def encoder(kind: str) -> tuple[Any, Shapes]:
+    """The class at its published size without memory, and its tensors in the names of the published file."""
+    import transformers
+
+    told = json.loads((CONFIGS / "parts" / f"{kind}.json").read_text())
+    config = transformers.AutoConfig.for_model(told.pop("model_type"), **told)
+    with torch.device("meta"):
+        made = getattr(transformers, _CLASSES[kind])(config)
+    shapes: Shapes = {}
+    for key, tensor in made.state_dict().items():
+        name = key
+        if kind.startswith("clip") and not key.startswith(("text_model.", "text_projection")):
+            name = f"text_model.{key}"
+        elif kind == "qwen2.5_vl_7b":
+            name = key.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+        elif kind.startswith(("qwen", "gemma")) and not key.startswith(("model.", "lm_head")):
+            name = f"model.{key}"
+        shapes[name] = tuple(tensor.shape)
+    return made, shapes
+
+
+def header(shapes: Shapes, prefix: str = "") -> Header:
+    named = {prefix + key: shape for key, shape in shapes.items()}
+    return Header(Path("file.safetensors"), "single_file", named, dict.fromkeys(named, "BF16"))
+
+
+@pytest.mark.parametrize("kind", _CLASSES)
+def test_an_encoder_of_the_published_size_is_told_with_the_reason(kind: str) -> None:
+    made, shapes = encoder(kind)
+    count = sum(math.prod(parameter.shape) for parameter in made.parameters())
+    assert math.isclose(count / 1e9, _BILLIONS[kind], rel_tol=0.01)
+    found = recognise(header(shapes))
+    assert (found.kind, found.variant) == ("text_encoder", kind)
+    assert TITLES[kind] in found.title and any("long (axis" in reason for reason in found.evidence)
+    whole = parts_inside(header(shapes, "text_encoders.any.transformer."))
+    assert [part.kind.name for part in whole.values()] == [kind]
+
+
+def _vaes() -> Iterator[tuple[str, str]]:
+    yield from (("vae_flux", "vae_16"), ("vae_sd3", "vae_16"), ("vae_sd", "vae_4"), ("vae_sdxl", "vae_4"))
+    yield from (("vae_flux2", "vae_flux2"), ("vae_qwen", "vae_wan"), ("vae_wan2.1", "vae_wan"))
+
+
+@pytest.mark.parametrize(("config", "kind"), _vaes())
+def test_a_vae_of_the_published_config_is_told_and_what_stays_open_is_said(config: str, kind: str) -> None:
+    import diffusers
+
+    told = json.loads((CONFIGS / "parts" / f"{config}.json").read_text())
+    with torch.device("meta"):
+        made = getattr(diffusers, told["_class_name"]).from_config(told)
+    found = recognise(header({key: tuple(t.shape) for key, t in made.state_dict().items()}))
+    assert (found.kind, found.variant) == ("vae", kind)
+    assert any("only its owner knows" in reason for reason in found.evidence) == (kind != "vae_flux2")
+
+
+def test_every_family_that_can_be_put_together_names_parts_that_are_known() -> None:
+    able = set()
+    for name, family in registered_families().items():
+        for variant in ("", "1", "2", "klein_4b", "klein_9b", "sd1", "sd2", "3_medium"):
+            made_of = family.made_of(variant)
+            for component, part in made_of.items():
+                assert part.kind in TITLES or part.kind in VOCABULARIES or component == "scheduler", (name, component)
+                if part.kind not in VOCABULARIES:
+                    assert (CONFIGS / "parts" / f"{part.config or part.kind}.json").is_file(), (name, component)
+            able |= {name} if made_of else set()
+    assert {"sd", "sdxl", "sd3", "flux", "chroma", "z_image", "qwen_image", "lumina2", "flux2", "wan"} <= able
+
+
+def test_the_classes_a_family_names_are_those_of_its_pipeline() -> None:
+    import diffusers
+    import transformers
+
+    for name, variant in (
+        ("flux", "dev"),
+        ("sd3", "3_medium"),
+        ("sdxl", "base"),
+        ("wan", "t2v"),
+        ("flux2", "klein_4b"),
+    ):
+        family = registered_families()[name]
+        pipeline = {"flux2": "Flux2KleinPipeline"}.get(name) or next(iter(sorted(family.pipelines)))
+        stated = getattr(diffusers, pipeline)._get_signature_types()
+        for component, part in family.made_of(variant).items():
+            meant = [entry.__name__ for entry in stated.get(component, ())]
+            known = getattr(diffusers, part.class_name, None) or getattr(transformers, part.class_name)
+            assert any(hasattr(known, "from_pretrained") for _ in (1,))
+            loose = {"AutoTokenizer", "PreTrainedModel", "KarrasDiffusionSchedulers", "FlowMatchEulerDiscreteScheduler"}
+            names = {base.__name__ for base in known.__mro__} | {known.__name__.removesuffix("Fast")}
+            assert names & set(meant) or loose & set(meant), (name, component, meant)
+
+
+def test_other_files_are_not_taken_for_parts() -> None:
+    _, shapes = encoder("t5_xxl")
+    shallow = {key: shape for key, shape in shapes.items() if ".block.23." not in key}
+    assert part_of(header(shallow)) is None
+    _, small = encoder("qwen3_0.6b")
+    deeper = {**small, "model.layers.28.self_attn.q_proj.weight": (2048, 1024)}
+    assert part_of(header(deeper)) is None
+    assert FILES["t5_xxl"].endswith(".safetensors")
