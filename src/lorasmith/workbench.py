@@ -177,6 +177,30 @@ class Workbench:
         used = who.honours()
         return tuple(field for field in fields_of(TrainConfig) if field.key in used)
 
+    def particular(self, choice: ModelChoice) -> tuple[frozenset[str], frozenset[str]]:
+        """Dotted options that mean nothing for a model, and those that it has and some other families have not.
+
+        A model that is not here, or cannot be read, is taken as its family is.
+        """
+        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases.detection import registered_families
+        from lorasmith.families import lacking
+
+        known = registered_families()
+        family, besides = known.get(choice.family), frozenset[str]()
+        if choice.here:
+            try:
+                opened = open_base(choice.base, home=self.studio.home)
+                family = family_of(opened)
+                besides = frozenset(family.lacks_of(opened))
+            except LorasmithError:  # said as a reason
+                pass
+        if family is None:
+            return frozenset(), frozenset()
+        somewhere = {key for other in known.values() for key in lacking(other)}
+        lacks = frozenset(lacking(family)) | besides
+        return lacks, frozenset(somewhere - lacks)
+
     def defaults(self, base: str) -> dict[str, Any]:
         """Dotted values that a run on this base begins with.
 

@@ -199,7 +199,8 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
     Raises:
         ConfigError: no such family, or the folder holds no tokenizer that can be read.
     """
-    reader = READERS.get(family) or READERS.get(family.replace("_", "-"))  # as the family's file is called
+    # as the family's file is called; a family that is not in the table is counted by what it says of itself
+    reader = READERS.get(family) or READERS.get(family.replace("_", "-")) or _by_itself(family)
     if reader is None:
         near = difflib.get_close_matches(family, READERS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(READERS)}."
@@ -213,6 +214,14 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
         if opened is not None:
             return LibraryCounter(reader.title, reader.limit, opened, reader.note)
     return EstimatedCounter(reader.title, reader.limit, reader.note)
+
+
+def _by_itself(family: str) -> Reader | None:
+    """The reader of a family that nobody has written down here, from its own file; None where there is none."""
+    from lorasmith.bases.detection import registered_families
+
+    known = registered_families().get(family)
+    return None if known is None else Reader(f"{known.title}'s text encoder", known.max_prompt_tokens)
 
 
 def _from_folder(reader: Reader, folder: Path) -> TokenCounter:

@@ -88,13 +88,15 @@ def workspace(
     typed = _typed(request.query_params)
     values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
-    fields = {field.key: field for field in studio.workbench.fields(choice.trainer)}
+    lacks, own = studio.workbench.particular(choice)
+    # What the model has no use for is left out, unless somebody has set it: then the refusal leads to it.
+    fields = {f.key: f for f in studio.workbench.fields(choice.trainer) if f.key not in lacks or f.key in values}
     shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
-        sections=_sections(fields, expert=setup.expert), preview=_preview(studio, dataset), began=began,
-        first_run=not datasets and not shown["total"], **shown,
+        sections=_sections(fields, {*USUAL, *own, *values}, expert=setup.expert), preview=_preview(studio, dataset),
+        began=began, first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
 
@@ -181,11 +183,11 @@ def _address(cure: str, field: str) -> tuple[str, str]:
     return CURES[cure]
 
 
-def _sections(fields: Mapping[str, OneField], *, expert: bool) -> dict[str, list[OneField]]:
-    """Options by the section they stand in: all of them, or the usual ones."""
+def _sections(fields: Mapping[str, OneField], usual: set[str], *, expert: bool) -> dict[str, list[OneField]]:
+    """Options by the section they stand in: all of them, or the usual ones and those that are the model's own."""
     found: dict[str, list[OneField]] = {}
     for key, field in fields.items():
-        if key not in CORE and key not in APART and (expert or key in USUAL):
+        if key not in CORE and key not in APART and (expert or key in usual):
             found.setdefault(SECTIONS.get(field.section, field.section), []).append(field)
     return found
 
