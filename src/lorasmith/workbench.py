@@ -69,6 +69,15 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """What a family is given besides pictures and captions."""
+
+    least_references: int = 0
+    most_references: int = 0
+    clips: bool = False
+
+
+@dataclass(frozen=True)
 class Offer:
     """All choices, and how old the list is that knows those which are not here."""
 
@@ -164,9 +173,16 @@ class Workbench:
                 record.title, True, reason, "", record.size,
             )  # fmt: skip
 
-    def fields(self, trainer: str = "native") -> tuple[OneField, ...]:
-        """The options that a trainer really uses, in the order of the config."""
+    def fields(self, trainer: str = "native", family: str = "") -> tuple[OneField, ...]:
+        """The options that a trainer really uses, in the order of the config.
+
+        Args:
+            trainer: who trains.
+            family: without those that mean nothing to this family; empty for all.
+        """
+        from lorasmith.bases.detection import registered_families
         from lorasmith.config import TrainConfig
+        from lorasmith.families.gaps import lacking
         from lorasmith.fields import fields_of
         from lorasmith.plugins import choose, discover
         from lorasmith.trainers import Trainer
@@ -175,7 +191,27 @@ class Workbench:
 
         who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
         used = who.honours()
-        return tuple(field for field in fields_of(TrainConfig) if field.key in used)
+        known = registered_families().get(family)
+        without = frozenset(lacking(known)) if known is not None else frozenset()
+        return tuple(field for field in fields_of(TrainConfig) if field.key in used - without)
+
+    def family(self, choice: ModelChoice) -> str:
+        """The family that trains a choice, told by its files where they are here: several have the same tensors."""
+        from lorasmith.bases import family_of, open_base
+
+        if not choice.here:
+            return choice.family
+        try:
+            return family_of(open_base(choice.base, home=self.studio.home)).name
+        except LorasmithError:  # said as a reason where it matters
+            return choice.family
+
+    def takes(self, family: str) -> Takes:
+        """What a run of a family is given besides pictures and captions; nothing of a family nobody knows."""
+        from lorasmith.bases.detection import registered_families
+
+        known = registered_families().get(family)
+        return Takes(*known.reference_pictures, clips=bool(known.frame_step)) if known is not None else Takes()
 
     def defaults(self, base: str) -> dict[str, Any]:
         """Dotted values that a run on this base begins with.

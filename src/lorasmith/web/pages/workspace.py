@@ -17,7 +17,7 @@ from lorasmith.studio import Studio
 from lorasmith.web.forms import OneField, Sent, values_from
 from lorasmith.web.listing import rows_of
 from lorasmith.web.rendering import page, part
-from lorasmith.workbench import ModelChoice, Readiness
+from lorasmith.workbench import ModelChoice, Readiness, Takes
 
 router = APIRouter(include_in_schema=False)
 JOBS_SHOWN: Final = 12
@@ -30,6 +30,9 @@ USUAL: Final = (
     "checkpoint.every_steps", "seed",
 )  # fmt: skip
 """What the simple form shows besides."""
+EDITING: Final = ("data.reference_resolution",)
+MOVING: Final = ("data.frames", "data.fps", "data.cut", "data.first_frame_conditioning")
+"""What it shows besides for bases that edit, and for those of clips."""
 APART: Final = ("base", "dataset", "output_name", "trigger_word", "sample.prompts")
 """What has a place of its own."""
 SECTIONS: Final = {
@@ -88,12 +91,15 @@ def workspace(
     typed = _typed(request.query_params)
     values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
-    fields = {field.key: field for field in studio.workbench.fields(choice.trainer)}
+    family = studio.workbench.family(choice)
+    fields = {field.key: field for field in studio.workbench.fields(choice.trainer, family)}
+    takes = studio.workbench.takes(family)
     shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
-        sections=_sections(fields, expert=setup.expert), preview=_preview(studio, dataset), began=began,
+        sections=_sections(fields, takes, expert=setup.expert), preview=_preview(studio, dataset, takes), began=began,
+        takes=takes,
         first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
@@ -181,11 +187,12 @@ def _address(cure: str, field: str) -> tuple[str, str]:
     return CURES[cure]
 
 
-def _sections(fields: Mapping[str, OneField], *, expert: bool) -> dict[str, list[OneField]]:
-    """Options by the section they stand in: all of them, or the usual ones."""
+def _sections(fields: Mapping[str, OneField], takes: Takes, *, expert: bool) -> dict[str, list[OneField]]:
+    """Options by the section they stand in: all of them, or those that are usual for such a base."""
+    usual = (*USUAL, *(EDITING if takes.most_references else ()), *(MOVING if takes.clips else ()))
     found: dict[str, list[OneField]] = {}
     for key, field in fields.items():
-        if key not in CORE and key not in APART and (expert or key in USUAL):
+        if key not in CORE and key not in APART and (expert or key in usual):
             found.setdefault(SECTIONS.get(field.section, field.section), []).append(field)
     return found
 
@@ -227,16 +234,17 @@ def _defaults(studio: Studio, choice: ModelChoice) -> dict[str, Any]:
     return {field.key: field.default for field in studio.workbench.fields(choice.trainer)}
 
 
-def _preview(studio: Studio, dataset: str) -> dict[str, Any]:
-    """A few of the pictures, and how many have no caption."""
+def _preview(studio: Studio, dataset: str, takes: Takes) -> dict[str, Any]:
+    """A few of the pictures, how many have no caption, and how many too few references for such a base."""
     if not dataset:
-        return {"items": (), "count": 0, "bare": 0, "fault": ""}
+        return {"items": (), "count": 0, "bare": 0, "fault": "", "alone": 0}
     try:
         items = studio.dataset(dataset).items
     except LorasmithError as error:
-        return {"items": (), "count": 0, "bare": 0, "fault": str(error)}
+        return {"items": (), "count": 0, "bare": 0, "fault": str(error), "alone": 0}
     bare = sum(not item.caption.strip() for item in items)
-    return {"items": items[:6], "count": len(items), "bare": bare, "fault": ""}
+    alone = sum(len(item.references) < takes.least_references for item in items)
+    return {"items": items[:6], "count": len(items), "bare": bare, "fault": "", "alone": alone}
 
 
 def _jobs(studio: Studio) -> dict[str, Any]:
