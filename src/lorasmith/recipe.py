@@ -97,6 +97,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         *_notices(config, version.items, shares),
         *_reference_notices(version.items, family),
         *_sound_notices(version.items, family),
+        *_beginning_notices(config, version.items, family),
     )
     return Recipe(config, version, base, family, notices)
 
@@ -260,6 +261,17 @@ def _sound_notices(items: Sequence[Item], family: Family) -> list[Notice]:
         return []
     said = f"{len(names)} of {len(items)} items have sound, and of {family.title} only what is seen is trained here"
     return [Notice(f"{said}: {_some(names)}.", "Nothing is to be done; what it sounds like stays the base's.")]
+
+
+def _beginning_notices(config: TrainConfig, items: Sequence[Item], family: Family) -> list[Notice]:
+    """That first frames were asked for, and nothing moves."""
+    usual = family.defaults.get("data", {}).get("first_frame_conditioning", 0.0)
+    asked = config.sample.first_frame or config.data.first_frame_conditioning not in (0.0, usual)
+    if not asked or any(item.clip is not None and item.clip.frames > 1 for item in items):
+        return []
+    return [
+        Notice("No first frame is given in this run, for nothing in the dataset moves.", "Import clips with --clips.")
+    ]
 
 
 def _transforms(item: Item) -> Sequence[object]:

@@ -151,7 +151,7 @@ class Shelf:
         from lorasmith.bases.detection import detect
         from lorasmith.bases.opening import answered_header, locate
 
-        header = answered_header(locate(reference, self.home), self.home)
+        header = answered_header(self._denoiser(reference), self.home)
         given = [locate(str(file), self.home) for file in files]
         return plan(header, detect(header), given=given, registry=self._registry)
 
@@ -169,15 +169,16 @@ class Shelf:
         from lorasmith.bases.adding import Added, add_local
         from lorasmith.bases.assembling import assemble, refuse_missing
         from lorasmith.bases.detection import detect
-        from lorasmith.bases.opening import answered_header, locate, shipped_for
+        from lorasmith.bases.opening import answered_header, shipped_for
         from lorasmith.bases.quantised import require_unpacker
 
         made = self.parts(reference, files)
         refuse_missing(made)
-        header = answered_header(locate(reference, self.home), self.home)
+        header = answered_header(made.path, self.home)
         require_unpacker(header)
         shipped = shipped_for(header, detect(header))
-        added = add_local(self._registry, made.path, name=name)
+        known = next((base.name for base in self._registry if base.name == reference), "")
+        added = add_local(self._registry, made.path, name=name or known)
         record = assemble(self._registry, added.base, made, shipped)
         notes = tuple(f"{need.title}: {need.note}" for need in made.needs)
         return Added(record, added.new, notes)
@@ -204,13 +205,13 @@ class Shelf:
 
         Args:
             folders: where to look; left out, at the usual places of those programs.
-            add: whether to remember the bases found.
+            add: whether to remember the bases found, and the parts of which bases are put together.
             progress: called with the number of files and the name of each.
 
         Raises:
             BaseError: a folder is not there.
         """
-        from lorasmith.bases.scanning import Place, places_of, scan, usual_places
+        from lorasmith.bases.scanning import Place, places_of, scan, usual_places, worth_keeping
 
         places: list[Place] = []
         for folder in folders:
@@ -224,7 +225,7 @@ class Shelf:
         sightings = tuple(scan(places, progress))
         added: list[RegisteredBase] = []
         for sighting in sightings if add else ():
-            if sighting.header is not None and sighting.found is not None and sighting.found.is_base:
+            if sighting.header is not None and sighting.found is not None and worth_keeping(sighting.found):
                 record, new = self._registry.add(sighting.header, sighting.found, name=sighting.name)
                 added += [record] if new else []
         return ScanResult(tuple(place.path for place in places), sightings, tuple(added))
@@ -309,6 +310,15 @@ class Shelf:
         from lorasmith.bases.needs import this_machine
 
         return this_machine()
+
+    def _denoiser(self, reference: str) -> Path:
+        """Where a denoiser lies, though parts of its base may be gone, which are then named anew."""
+        from lorasmith.bases.opening import locate
+
+        known = next((base for base in self._registry if base.name == reference), None)
+        if known is not None and known.parts and Path(known.path).is_file() and not Path(reference).exists():
+            return Path(known.path)
+        return locate(reference, self.home)
 
     @property
     def _registry(self) -> BaseRegistry:

@@ -173,16 +173,9 @@ class Workbench:
                 record.title, True, reason, "", record.size,
             )  # fmt: skip
 
-    def fields(self, trainer: str = "native", family: str = "") -> tuple[OneField, ...]:
-        """The options that a trainer really uses, in the order of the config.
-
-        Args:
-            trainer: who trains.
-            family: without those that mean nothing to this family; empty for all.
-        """
-        from lorasmith.bases.detection import registered_families
+    def fields(self, trainer: str = "native") -> tuple[OneField, ...]:
+        """The options that a trainer really uses, in the order of the config."""
         from lorasmith.config import TrainConfig
-        from lorasmith.families.gaps import lacking
         from lorasmith.fields import fields_of
         from lorasmith.plugins import choose, discover
         from lorasmith.trainers import Trainer
@@ -191,9 +184,7 @@ class Workbench:
 
         who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
         used = who.honours()
-        known = registered_families().get(family)
-        without = frozenset(lacking(known)) if known is not None else frozenset()
-        return tuple(field for field in fields_of(TrainConfig) if field.key in used - without)
+        return tuple(field for field in fields_of(TrainConfig) if field.key in used)
 
     def family(self, choice: ModelChoice) -> str:
         """The family that trains a choice, told by its files where they are here: several have the same tensors."""
@@ -212,6 +203,30 @@ class Workbench:
 
         known = registered_families().get(family)
         return Takes(*known.reference_pictures, clips=bool(known.frame_step)) if known is not None else Takes()
+
+    def particular(self, choice: ModelChoice) -> tuple[frozenset[str], frozenset[str]]:
+        """Dotted options that mean nothing for a model, and those that it has and some other families have not.
+
+        A model that is not here, or cannot be read, is taken as its family is.
+        """
+        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases.detection import registered_families
+        from lorasmith.families import lacking
+
+        known = registered_families()
+        family, besides = known.get(choice.family), frozenset[str]()
+        if choice.here:
+            try:
+                opened = open_base(choice.base, home=self.studio.home)
+                family = family_of(opened)
+                besides = frozenset(family.lacks_of(opened))
+            except LorasmithError:  # said as a reason
+                pass
+        if family is None:
+            return frozenset(), frozenset()
+        somewhere = {key for other in known.values() for key in lacking(other)}
+        lacks = frozenset(lacking(family)) | besides
+        return lacks, frozenset(somewhere - lacks)
 
     def defaults(self, base: str) -> dict[str, Any]:
         """Dotted values that a run on this base begins with.

@@ -96,6 +96,16 @@ def take_any(match: re.Match[str], take: Any) -> str:
     return take(re.match(r"(\d+)", number))
 
 
+def _bridge() -> Shapes:
+    """Layers of what stands between Anima's text encoder and its body."""
+    import torch
+    from diffusers import AnimaTextConditioner
+
+    with torch.device("meta"):
+        made = AnimaTextConditioner()
+    return layers_of({key: tuple(tensor.shape) for key, tensor in made.state_dict().items()})
+
+
 def make() -> Mapping[str, Any]:
     models: list[Any] = []
     names: dict[str, list[Any]] = {}
@@ -103,9 +113,12 @@ def make() -> Mapping[str, Any]:
         shapes = build(model)
         entry: dict[str, Any] = {"family": model.family, "variant": model.variant, "diffusers": rows(layers_of(shapes))}
         if model.rules:
-            original = {k.removeprefix("net."): v for k, v in in_original_names(model, shapes).items()}
-            entry["original"] = rows(layers_of(original))
+            original = layers_of({k.removeprefix("net."): v for k, v in in_original_names(model, shapes).items()})
+            entry["original"] = rows(original)
         models.append(entry)
+        if (model.family, model.variant) == ("cosmos", "2_2b_t"):  # whose body is Anima's, which adds a bridge
+            bridged = {**original, **{f"llm_adapter.{name}": shape for name, shape in _bridge().items()}}
+            models.append({**entry, "names": model.rules, "family": "anima", "variant": "1", "original": rows(bridged)})
         if model.rules and model.rules != "unet":
             known = {row[0]: row for row in names.get(model.rules, [])}
             names[model.rules] = sorted({**{row[0]: row for row in translation(model, shapes)}, **known}.values())

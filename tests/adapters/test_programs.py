@@ -32,6 +32,7 @@ EXPECTED: Mapping[str, tuple[float | None, ...]] = {  # ComfyUI, A1111, Forge, I
     "ltx2": (1, None, None, None),
     "hunyuan_video": (1, None, None, None),
     "hunyuan_video_15": (1, None, None, None),
+    "hunyuan_video_15_i2v": (1, None, None, None),
     "krea2": (1, None, None, 0),  # InvokeAI tells it by the text fusion, which is not trained; one can say it by hand
     "qwen_image_21": (1, None, None, None),
     "flux_kontext": (1, None, 1, 1),

@@ -134,6 +134,25 @@ def test_metadata_decide_only_between_families_that_fit() -> None:
     )  # a file name proves nothing
 
 
+def test_anima_is_told_from_cosmos_by_its_bridge_or_by_the_metadata() -> None:
+    """Their bodies have the same names and sizes: what neither says stays open, and both are named."""
+    header: Shapes = {}
+    for number in range(28):
+        header |= pieces("peft", f"diffusion_model.blocks.{number}.self_attn.q_proj", (2048, 2048))
+    found = recognise_adapter(header, {})
+    assert (found.family, set(found.candidates)) == ("", {"anima", "cosmos"})
+    for word, family in (("anima/lora", "anima"), ("cosmos-predict2", "cosmos")):
+        assert recognise_adapter(header, {"modelspec.architecture": word}).family == family
+    assert recognise_adapter(header, {"ss_base_model_version": "anima"}).family == "anima"
+    bridge = pieces("peft", "diffusion_model.llm_adapter.blocks.0.cross_attn.q_proj", (1024, 1024))
+    told = recognise_adapter(header | bridge, {})
+    assert (told.family, told.confidence) == ("anima", 1.0) and told.candidates == ("anima",)
+    larger: Shapes = {}
+    for number in range(36):
+        larger |= pieces("peft", f"diffusion_model.blocks.{number}.self_attn.q_proj", (5120, 5120))
+    assert recognise_adapter(larger, {"modelspec.architecture": "anima/lora"}).family == "cosmos", "14B is no Anima"
+
+
 def test_bases_and_everything_else_are_no_adapters() -> None:
     wrong = [
         case.name

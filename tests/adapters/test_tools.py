@@ -728,3 +728,49 @@ def test_a_file_without_matrices_is_refused_in_one_sentence(tmp_path: Path) -> N
         with pytest.raises(AdapterError):
             tool()
     assert left(tmp_path) == {"ia3.safetensors"}
+
+
+def _layer_of(stem: str, rows: int, columns: int, *, ends: str = "down up") -> dict[str, np.ndarray]:
+    down, up = ends.split()
+    return {f"{stem}.lora_{down}.weight": noise((4, columns), 1), f"{stem}.lora_{up}.weight": noise((rows, 4), 2)}
+
+
+_STEM = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (_layer_of("lora_unet_wobble_3", 64, 64), "none of sdxl"),
+        (_layer_of(_STEM, 640, 2048) | _layer_of("transformer.single_transformer_blocks.1.attn.to_q", 64, 64, ends="A B"), "none of sdxl"),
+        (_layer_of(_STEM, 640, 2048) | {f"{_STEM}.alpha": np.array([1, 2], np.float32)}, "alpha"),
+        (_layer_of(_STEM, 640, 2048) | {f"{_STEM}.alpha": np.zeros(0, np.float32)}, "alpha"),
+        ({f"{_STEM}.lora_down.weight": noise((4, 2048), 1)}, "lacks pieces"),
+        ({f"{_STEM}.lora_down.weight": noise((4,), 1), f"{_STEM}.lora_up.weight": noise((640,), 1)}, "lacks pieces"),
+        ({f"{_STEM}.lora_down.weight": noise((0, 2048), 1), f"{_STEM}.lora_up.weight": noise((640, 0), 1)}, "fit each other"),
+        ({f"{_STEM}.hada_w1_a": noise((640, 4), 1), f"{_STEM}.hada_w1_b": noise((4, 96), 1), f"{_STEM}.hada_w2_a": noise((64, 4), 1), f"{_STEM}.hada_w2_b": noise((4, 20), 1)}, "fit each other"),
+        ({f"{_STEM}.lora_mid.weight": noise((3, 3, 3, 3), 1), f"{_STEM}.lora_down.weight": noise((4, 48, 1, 1), 1), f"{_STEM}.lora_up.weight": noise((32, 4, 1, 1), 1)}, "fit each other"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_fit_themselves_or_the_family_are_one_sentence(
+    tmp_path: Path, sdxl: Path, pieces: dict[str, np.ndarray], words: str
+) -> None:
+    path, out = tmp_path / "it.safetensors", tmp_path / "x.safetensors"
+    save_file(pieces, path)
+    for tool in (
+        lambda: convert(path, out, dialect="peft", family="sdxl", only_for="any"),
+        lambda: merge([Ingredient(path), Ingredient(sdxl)], out, family="sdxl", rank=2),
+    ):
+        with pytest.raises(AdapterError, match=words) as caught:
+            tool()
+        assert "\n" not in caught.value.message and caught.value.hint
+    assert not out.exists()
+
+
+def test_a_file_and_its_opposite_cancel_at_equal_weights_too(tmp_path: Path, sdxl: Path) -> None:
+    against = scale(sdxl, tmp_path / "against.safetensors", -1.0).out
+    for rank in (None, 2):
+        with pytest.raises(AdapterError, match="cancel"):
+            merge([Ingredient(sdxl), Ingredient(against)], tmp_path / "x.safetensors", rank=rank)
+    assert not (tmp_path / "x.safetensors").exists()
+    assert merge([Ingredient(sdxl, 0.9), Ingredient(against)], tmp_path / "x.safetensors").layers == len(SDXL)

@@ -132,3 +132,17 @@ def test_other_files_are_not_taken_for_parts() -> None:
     deeper = {**small, "model.layers.28.self_attn.q_proj.weight": (2048, 1024)}
     assert part_of(header(deeper)) is None
     assert FILES["t5_xxl"].endswith(".safetensors")
+
+
+def test_a_scan_remembers_parts_that_are_known_by_name(tmp_path: Path) -> None:
+    from lorasmith.shelf import Shelf
+    from tests.bases.test_opening import write_header
+
+    folder = tmp_path / "ComfyUI" / "models" / "text_encoders"
+    folder.mkdir(parents=True)
+    write_header(folder / "any name.safetensors", encoder("clip_l")[1])
+    write_header(folder / "other.safetensors", {"text_model.encoder.layers.0.mlp.fc1.weight": (3, 3)})
+    shelf = Shelf(tmp_path / "home")
+    found = shelf.scan([tmp_path / "ComfyUI"], add=True)
+    assert len(found.sightings) == 2 and [one.variant for one in found.added] == ["clip_l"]
+    assert not shelf.scan([tmp_path / "ComfyUI"], add=True).added

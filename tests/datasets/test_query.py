@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
+from lorasmith.datasets.manifest import Clip, DatasetVersion, Item, Operation
 from lorasmith.datasets.query import FIELDS, GivenFacts, QueryError, added_in, parse_query
 from lorasmith.datasets.query import tree as t
 from lorasmith.datasets.query.parser import DEEPEST, MOST_CONDITIONS
@@ -459,3 +459,23 @@ def test_when_a_picture_came() -> None:
     facts = GivenFacts(versions=lambda: added_in(line[5], get))
     assert parse_query("version:added").select(line[5], facts) == ["new"]
     assert parse_query("version:..4").select(line[5], facts) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("has:clip", "long short"),
+        ("missing:clip", "still"),
+        ("frames:>40", "long"),
+        ("frames:<1000", "long short"),
+        ("seconds:1..2.5", "short"),
+        ("fps:16", "short"),
+        ("-fps:16 has:clip", "long"),
+    ],
+)
+def test_clips_are_chosen_by_their_length(query: str, names: str) -> None:
+    def clip(frames: int, fps: float) -> Clip:
+        return Clip(video="0" * 64, frames=frames, fps=fps, width=100, height=100)
+
+    moving = version(item("long", clip=clip(120, 24.0)), item("short", clip=clip(33, 16.0)), item("still"))
+    assert parse_query(query).select(moving) == names.split()

@@ -20,12 +20,17 @@ from lorasmith.bases.opening import CONFIGS
 from lorasmith.bases.parts import PartKind
 from lorasmith.errors import BaseError
 from lorasmith.families.part_files import load_part
+from lorasmith.jobfolder import Control
 from lorasmith.sandbox.single_file import _vae_name
 from lorasmith.shelf import Shelf
+from lorasmith.training.cache import encoders_of
+from lorasmith.training.loop import train
 from tests.bases.single_files import original_tensors
+from tests.families import steps
 from tests.families.one_file import _open_clip
 from tests.families.tiny import RECORDS, small_clip, small_language_model, small_t5, small_vae
 from tests.families.words import clip_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.training.runs import Said
 
 _WORDS = 49_408
 _TINY = (
@@ -143,6 +148,36 @@ def test_a_base_of_four_files_is_its_parts(shelf: Shelf, flux: dict[str, Any]) -
     assert not again.new and again.base.name == "mine", "put together again, it keeps its name"
 
 
+def test_a_run_on_it_trains_and_what_is_cached_belongs_to_its_parts(
+    shelf: Shelf, flux: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("flux1-dev", "clip_l", "t5xxl_fp8", "ae"):
+        shutil.copy(flux["root"] / f"{name}.safetensors", folder)
+    shutil.copytree(flux["root"] / "t5-words", folder / "t5-words")
+    shelf.assemble(str(folder / "flux1-dev.safetensors"), _given(folder), name="mine")
+    monkeypatch.setattr(steps, "open_base", lambda reference: open_base(reference, home=shelf.home))
+    run = steps.run_of(shelf.home, folder / "flux1-dev.safetensors", max_train_steps=1)
+    assert train(run, Said(), Control) == "succeeded" and run.step == 1
+
+    def identities() -> tuple[str, str]:
+        shelf.assemble("mine", _given(folder))
+        return encoders_of(open_base("mine", home=shelf.home))
+
+    pictures, prompts = identities()
+    assert identities() == (pictures, prompts)
+    changes = {
+        "flux1-dev": "proj_out.bias", "ae": "decoder.conv_in.bias", "clip_l": "text_model.final_layer_norm.bias",
+    }  # fmt: skip
+    for name, key in changes.items():
+        state = load_file(folder / f"{name}.safetensors")
+        save_file({**state, key: state[key] + 1}, folder / f"{name}.safetensors")
+        now = identities()
+        assert (now[0] != pictures, now[1] != prompts) == (name == "ae", name == "clip_l"), name
+        pictures, prompts = now
+
+
 def test_what_is_missing_is_said_whole_and_nothing_is_kept(shelf: Shelf, flux: dict[str, Any]) -> None:
     root: Path = flux["root"]
     with pytest.raises(BaseError) as refusal:
@@ -179,6 +214,7 @@ def test_what_is_here_and_can_be_no_other_is_taken_by_itself(shelf: Shelf, flux:
         (["none.safetensors"], "There is no"),
         (["clip_l.safetensors", "again.safetensors"], "are both CLIP-L"),
         (["cut.safetensors"], "cut short"),
+        (["llm.gguf"], "llm.gguf is a language model, a text encoder at most"),
         ([*(f.name for f in _given(Path())), "words-of-another"], "belong to no text encoder"),
     ],
 )
@@ -193,6 +229,8 @@ def test_a_wrong_part_is_refused_by_what_it_is(
     state = small_language_model("Qwen3Model", qwen_tokenizer(tmp_path)).state_dict()
     save_file({f"model.{key}": tensor for key, tensor in state.items()}, tmp_path / "qwen.safetensors")
     qwen_tokenizer(tmp_path).save_pretrained(tmp_path / "words-of-another")
+    layers = {f"blk.{n}.attn_q.weight": torch.zeros(4, 64) for n in range(2)}
+    _gguf(tmp_path / "llm.gguf", layers | {"token_embd.weight": torch.zeros(9, 64)}, GGMLQuantizationType.Q8_0)
     with pytest.raises(BaseError, match=said) as refusal:
         shelf.assemble(str(tmp_path / "flux1-dev.safetensors"), [tmp_path / name for name in files])
     assert refusal.value.hint and not shelf.list()

@@ -24,13 +24,16 @@ from lorasmith.generation.picture import read_picture
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
+from lorasmith.recipe import prepare
 from lorasmith.training.footprint import footprint
 from lorasmith.training.loop import restore, train
 from lorasmith.training.references import NOTHING
 from lorasmith.training.sampler import Exposure, begins
+from tests.families.moving import with_clips
 from tests.families.steps import Heard, assert_alike, beginning, encoded, load, run_of
 from tests.families.teacher import recover
 from tests.families.tiny import LTX23, RECORDS, Record, build_ltx, build_ltx2, make
+from tests.training.home import make_dataset
 from tests.training.runs import Said
 
 Tiny = Callable[[str], Path]
@@ -266,3 +269,14 @@ def test_families_of_one_kind_refuse_the_choice(name: str, why: str) -> None:
     lacks = lacking(registered_families()[name])
     assert why in lacks["data.first_frame_conditioning"] and why in lacks["sample.first_frame"]
     assert "data.first_frame_conditioning" not in lacking(registered_families()["ltx"])
+
+
+def test_first_frames_of_a_dataset_in_which_nothing_moves(tiny: Tiny, tmp_path: Path) -> None:
+    version, base = make_dataset(tmp_path), {"base": str(tiny("ltx"))}
+    for asked in ({"data.first_frame_conditioning": 0.5}, {"sample.first_frame": True}):
+        assert any(
+            "nothing in the dataset moves" in n.message for n in prepare(version, base | asked, home=tmp_path).notices
+        )
+        moving = prepare(with_clips(tmp_path, version), base | asked, home=tmp_path)
+        assert not any("moves" in n.message for n in moving.notices)
+    assert not any("moves" in n.message for n in prepare(version, base, home=tmp_path).notices)

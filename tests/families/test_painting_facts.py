@@ -58,6 +58,7 @@ SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
     "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
     "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
     "hunyuan_video_15": {(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
+    "hunyuan_video_15_i2v": {(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
     # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
     "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
     "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},

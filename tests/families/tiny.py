@@ -553,6 +553,20 @@ def build_hunyuan_video_15(folder: Path) -> Any:
     )
 
 
+def build_hunyuan_video_15_i2v(folder: Path) -> Any:
+    from diffusers import HunyuanVideo15ImageToVideoPipeline
+    from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+
+    eye = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=54, patch_size=2
+    )
+    return HunyuanVideo15ImageToVideoPipeline(
+        **build_hunyuan_video_15(folder).components,
+        image_encoder=SiglipVisionModel(eye),
+        feature_extractor=SiglipImageProcessor(size={"height": 54, "width": 54}),
+    )
+
+
 def without_tokens_that_say_nothing(call: dict[str, Any]) -> dict[str, Any]:
     """Masked tokens of the prompt and of what is to be written, and all of a picture that is not there."""
     call = dict(call)
@@ -561,8 +575,8 @@ def without_tokens_that_say_nothing(call: dict[str, Any]) -> dict[str, Any]:
     ):  # fmt: skip
         kept = call[mask][0].bool()
         call |= {states: call[states][:, kept], mask: call[mask][:, kept]}
-    assert not call["image_embeds"].any()
-    return call | {"image_embeds": call["image_embeds"][:, :0]}
+    seen = call["image_embeds"]
+    return call if seen.any() else call | {"image_embeds": seen[:, :0]}
 
 
 def build_wan_ti2v(folder: Path) -> Any:
@@ -853,6 +867,12 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, frames=True, length=9,
+        call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
+        full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
+    ),
+    Record(
+        "hunyuan_video_15_i2v", "HunyuanVideo15ImageToVideoPipeline", build_hunyuan_video_15_i2v, begins=True,
+        frames=True, length=9,
         call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
         full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
     ),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from lorasmith.bases.detection import registered_families
 from lorasmith.config import TrainConfig
 from lorasmith.events import Progress
+from lorasmith.families import lacking
+from lorasmith.fields import fields_of
 from tests.web.conftest import Door
 from tests.web.trainable import FORM, dots
 
@@ -96,11 +99,32 @@ def test_a_start_queues_what_the_form_says(door: Door, tmp_path: Path) -> None:
 def test_the_expert_form_shows_all_that_the_trainer_uses(door: Door) -> None:
     text = door.client.get("/", params={"form": "expert"}).text
     simple = door.client.get("/").text
-    used = door.studio.workbench.fields("native", "sd")
-    keys = [field.key for field in used if field.key not in ("base", "dataset")]
-    assert len(keys) > 40 and [key for key in keys if f'name="{key}"' not in text] == []
+    means_nothing = lacking(registered_families()["sd"])
+    keys = {field.key for field in fields_of(TrainConfig) if field.key not in ("base", "dataset")}
+    assert {key for key in keys if f'name="{key}"' not in text} == set(means_nothing)
     assert 'name="optimizer.beta1"' not in simple and 'name="max_train_steps"' in simple
     assert 'placeholder="1500"' in simple  # what the family begins with
+
+
+@pytest.mark.parametrize(
+    ("family", "there", "gone"),
+    [
+        ("sd", ("adapter.text_encoder", "objective.min_snr_gamma"), ("objective.timestep_shift", "data.frames")),
+        ("flux", ("objective.guidance", "objective.timestep_shift"), ("objective.min_snr_gamma", "data.frames")),
+        ("wan", ("data.frames", "data.fps", "sample.frames"), ("objective.guidance", "adapter.text_encoder")),
+        ("sdxl", ("adapter.text_encoder",), ("data.reference_resolution", "objective.loss_weighting")),
+    ],
+)
+def test_the_form_follows_the_family(door: Door, family: str, there: tuple[str, ...], gone: tuple[str, ...]) -> None:
+    """What only some families have is in the usual form of those, and in no form of the others."""
+    offer = door.studio.workbench.offer()
+    choice = next(one for one in offer.choices if one.family == family)
+    for form in ("", "expert"):
+        text = door.client.get("/", params={"model": choice.key, "form": form}).text
+        assert [key for key in there if f'name="{key}"' not in text] == []
+        assert [key for key in gone if f'name="{key}"' in text] == []
+    set_anyway = door.client.get("/", params={"model": choice.key, gone[0]: "3"}).text
+    assert f'name="{gone[0]}"' in set_anyway, "what was set stays to be seen, and is refused"
 
 
 def test_a_field_that_the_trainer_ignores_is_not_there(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

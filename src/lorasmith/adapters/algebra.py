@@ -154,11 +154,11 @@ def _padded(matrix: Array, rank: int, axis: int) -> Array:
 
 def joined(parts: Sequence[Factors], weights: Sequence[float] = ()) -> Factors:
     """The exact sum: factors side by side, rank the sum of the ranks; each times its weight where there are some."""
-    up = np.concatenate([part.up for part in parts], axis=1)
+    up = np.empty((parts[0].up.shape[0], sum(part.rank for part in parts)), dtype=np.float32)
     begin = 0
-    for part, weight in zip(parts, weights, strict=bool(weights)):
-        if weight != 1:
-            up[:, begin : begin + part.rank] *= np.float32(weight)
+    for number, part in enumerate(parts):
+        place = up[:, begin : begin + part.rank]
+        np.multiply(part.up, np.float32(weights[number] if weights else 1), out=place)
         begin += part.rank
     return Factors(up, np.concatenate([part.down for part in parts], axis=0), parts[0].layer)
 

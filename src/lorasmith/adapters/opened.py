@@ -22,6 +22,8 @@ from lorasmith.adapters.arrays import Array, TensorFile
 from lorasmith.adapters.dialects.canonical import Part, place_of
 from lorasmith.adapters.dialects.gathering import Module, gather
 from lorasmith.adapters.dialects.recognition import AdapterKind, recognise_gathered
+from lorasmith.adapters.dialects.stems import DENOISER
+from lorasmith.adapters.dialects.table import opened, table
 from lorasmith.adapters.updates import Read, factors_of, needs_base
 from lorasmith.errors import AdapterError, BaseError
 
@@ -127,8 +129,12 @@ class OpenAdapter:
         """The names of what is not held, once each.
 
         Raises:
-            AdapterError: there is some, and nobody allowed it to be left out.
+            AdapterError: there is some, and nobody allowed it to be left out; modules that lack pieces.
         """
+        if self.kind.incomplete:
+            raise AdapterError(
+                f"{self.kind.incomplete[0]} of {self.title} lacks pieces, or they do not fit.", "Get the file again."
+            )
         told = tuple(dict.fromkeys(self.unheld.values()))
         if told and not allowed:
             raise AdapterError(
@@ -137,6 +143,25 @@ class OpenAdapter:
                 "Say --drop-others to leave that out.",
             )
         return told
+
+    def refuse_strangers(self, family: str) -> None:
+        """Refuse layers that no model of a family has, by name; of families that are not in the table nothing is known.
+
+        Raises:
+            AdapterError: there are some.
+        """
+        book = table()
+        names = {name for model in book.models if model.family == family for name in model.rows["diffusers"]}
+        strange = [
+            layer.name
+            for layer in self.layers.values()
+            if names and layer.part.startswith(DENOISER) and opened(layer.name) not in names
+        ]
+        if strange:
+            raise AdapterError(
+                f"{len(strange)} of {len(self.layers)} layers of {self.title} are none of {family}: {strange[0]}.",
+                "It is of another family, or mixes several: take the layers of one family alone.",
+            )
 
     @property
     def others(self) -> list[Module]:

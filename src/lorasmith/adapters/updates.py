@@ -66,7 +66,12 @@ def factors_of(
         return turned(module, checked, weight, settings)
     if maker is None:
         raise AdapterError(f"{module.stem.text} is {_title(module)}, which is no sum with the base's weight.", "")
-    made = maker(module, checked, weight)
+    try:
+        made = maker(module, checked, weight)
+    except ValueError as cause:  # numpy's, of shapes that cannot be multiplied
+        raise AdapterError(
+            f"The matrices of {module.stem.text} do not fit each other.", "Get the file again."
+        ) from cause
     if module.weighted and weight is not None:
         by_peft = "lora_magnitude_vector" in module.pieces["dora_scale"]
         made = _decomposed(made, checked("dora_scale"), weight, by_peft=by_peft)
@@ -83,7 +88,9 @@ def scale_of(module: Module, read: Read) -> float:
     if "alpha" not in module.pieces or not module.rank:
         return 1.0
     alpha = read("alpha").reshape(-1)
-    return float(alpha[0]) / module.rank if alpha.size else 1.0
+    if alpha.size != 1:
+        raise AdapterError(f"The alpha of {module.stem.text} is {alpha.size} numbers.", "The file is damaged.")
+    return float(alpha[0]) / module.rank
 
 
 def _lora(module: Module, read: Read, weight: Array | None) -> Factors:

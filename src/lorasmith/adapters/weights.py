@@ -90,7 +90,10 @@ def open_weights(path: Path, *, family: str = "") -> BaseWeights:
         raise AdapterError(cause.message, cause.hint) from cause
     known = family or found.family
     if not known:
-        raise AdapterError(f"{path.name} is {found.title}, and no base.", "Name the weights the LoRA belongs to.")
+        raise AdapterError(
+            f"{path.name} is {found.title.removesuffix(', not a base')}, and no base.",
+            "Name the weights the LoRA belongs to.",
+        )
     packed = quantisation(header)
     if packed and (path.is_dir() or hidden(header)):
         raise AdapterError(

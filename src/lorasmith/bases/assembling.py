@@ -165,10 +165,10 @@ def _part_need(
     if len(here) == 1 and not _alike(part.kind):
         return replace(need, source="here", path=Path(here[0].path), note=f"the only one here: {here[0].name}")
     if here:
-        names = " or ".join(f"`--with {one.path}`" for one in here[:3])
+        names = " or ".join(f"{one.name} ({one.path})" for one in here[:3])
         reason = "only you know whether it is the right one" if len(here) == 1 else "there are several here"
         return replace(need, note=f"{reason}: {names}")
-    return replace(need, note=f"`--with FILE`, {usual}".rstrip(", "))
+    return replace(need, note=usual)
 
 
 def _alike(kind: str) -> bool:
@@ -255,7 +255,10 @@ def refuse_missing(made: Plan) -> None:
         return
     lacking = ", ".join(f"{need.title} ({need.component})" for need in made.missing)
     notes = "; ".join(f"{need.component}: {need.note}" for need in made.missing)
-    raise BaseError(f"{made.path.name} is the denoiser of {made.title}, and still lacks {lacking}.", f"{notes}.")
+    raise BaseError(
+        f"{made.path.name} is the denoiser of {made.title}, and still lacks {lacking}.",
+        f"Name each, on the command line by --with. {notes}.",
+    )
 
 
 def assemble(registry: BaseRegistry, record: RegisteredBase, made: Plan, shipped: Path) -> RegisteredBase:

@@ -109,6 +109,12 @@ class BaseRegistry:
             return None
         record = self.get(name)
         if not record.present():
+            own = {file: stamp for file, stamp in record.stamps.items() if not Path(file).is_absolute()}
+            if record.parts and _stamps(Path(record.path), tuple(own)) == own:
+                raise BaseError(
+                    f"A part of the base '{name}' is not where it was, or has changed.",
+                    f"Put it together again: `lorasmith bases assemble {name}`.",
+                )
             gone = not Path(record.path).exists()
             raise BaseError(
                 f"The base '{name}' is {'not at' if gone else 'no longer what it was at'} {record.path}"

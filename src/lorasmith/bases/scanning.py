@@ -63,6 +63,11 @@ class Sighting:
     name: str = ""
 
 
+def worth_keeping(found: Recognition) -> bool:
+    """Whether it is a base, or a text encoder or VAE that is known by name, of which bases are put together."""
+    return found.is_base or (found.kind in ("vae", "text_encoder") and bool(found.variant))
+
+
 def usual_places(user_home: Path | None = None, environment: dict[str, str] | None = None) -> list[Place]:
     """The folders of known programs at their usual places on this machine."""
     home = user_home or Path.home()

@@ -49,10 +49,7 @@ class Vocabulary:
     def fetch(self) -> str:
         """The command that brings it, and what to do then."""
         place = f"{self.name}-words"
-        return (
-            f"`hf download {self.repository} {' '.join(self.files)} --local-dir {place}`, "
-            f"then name it: `--with {place}`"
-        )
+        return f"`hf download {self.repository} {' '.join(self.files)} --local-dir {place}`, then name that folder"
 
 
 _T5: Final = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "model_max_length": 512}

@@ -12,6 +12,7 @@ import click
 from lorasmith.bases.needs import verdict
 from lorasmith.bases.recognition import as_document
 from lorasmith.bases.registry import as_facts
+from lorasmith.bases.scanning import worth_keeping
 from lorasmith.cli.app import Group
 from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, plain, shared_options, size, table
@@ -191,7 +192,7 @@ def scan(session: Session, folders: tuple[Path, ...], remember: bool) -> None:
     facts, rows = [], []
     for seen in result.sightings:
         found = seen.found
-        state = _state(shelf, found.kind, found.family) if found is not None and found.is_base else ""
+        state = _state(shelf, found.kind, found.family) if found is not None and worth_keeping(found) else ""
         what = found.title if found is not None else seen.problem
         rows.append((seen.path.name, what, state, seen.place.program))
         document = as_document(found) if found is not None else None

@@ -85,6 +85,12 @@ READERS: Final[dict[str, Reader]] = {
         (_HUNYUAN15 + "480p_t2v", _HUNYUAN15 + "720p_t2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
         "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
     ),
+    "hunyuan-video-15-i2v": Reader(
+        "Qwen2.5-VL",
+        1000,
+        (_HUNYUAN15 + "480p_i2v", _HUNYUAN15 + "720p_i2v", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        "What stands in quotation marks is read by ByT5 too, 256 bytes of it, to be written in the picture.",
+    ),
 }
 """By family name."""
 
@@ -193,7 +199,8 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
     Raises:
         ConfigError: no such family, or the folder holds no tokenizer that can be read.
     """
-    reader = READERS.get(family) or READERS.get(family.replace("_", "-"))  # as the family's file is called
+    # as the family's file is called; a family that is not in the table is counted by what it says of itself
+    reader = READERS.get(family) or READERS.get(family.replace("_", "-")) or _by_itself(family)
     if reader is None:
         near = difflib.get_close_matches(family, READERS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(READERS)}."
@@ -207,6 +214,14 @@ def counter_for(family: str, tokenizer: Path | None = None) -> TokenCounter:
         if opened is not None:
             return LibraryCounter(reader.title, reader.limit, opened, reader.note)
     return EstimatedCounter(reader.title, reader.limit, reader.note)
+
+
+def _by_itself(family: str) -> Reader | None:
+    """The reader of a family that nobody has written down here, from its own file; None where there is none."""
+    from lorasmith.bases.detection import registered_families
+
+    known = registered_families().get(family)
+    return None if known is None else Reader(f"{known.title}'s text encoder", known.max_prompt_tokens)
 
 
 def _from_folder(reader: Reader, folder: Path) -> TokenCounter:

@@ -5,7 +5,9 @@ The adapter goes through diffusers all the same: into the denoiser, which can lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,24 +25,12 @@ _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 def adaptable(kind: Any, family: Family) -> Any:
     """The class with ``load_lora_weights``, ``callback_on_step_end`` and ``guidance_scale``, for a family whose files
     are in the form ``peft``; it can also be made without a VAE, to encode prompts alone."""
-    part = family.denoiser_part
+    part, taken = family.denoiser_part, inspect.signature(kind.__call__).parameters
 
     class Adaptable(kind):  # type: ignore[misc]
-        def __init__(
-            self,
-            text_encoder: Any,
-            tokenizer: Any,
-            transformer: Any,
-            vae: Any,
-            scheduler: Any,
-            text_encoder_2: Any,
-            tokenizer_2: Any,
-            guider: Any,
-        ) -> None:
-            parts = {"text_encoder": text_encoder, "tokenizer": tokenizer, "transformer": transformer}
-            parts |= {"text_encoder_2": text_encoder_2, "tokenizer_2": tokenizer_2, "guider": guider}
-            super().__init__(vae=_NoVae() if vae is None else vae, scheduler=scheduler, **parts)
-            self.register_modules(vae=vae)
+        def __init__(self, **parts: Any) -> None:
+            super().__init__(**parts | {"vae": _NoVae() if parts["vae"] is None else parts["vae"]})
+            self.register_modules(vae=parts["vae"])
 
         def load_lora_weights(
             self, source: str | Path | Mapping[str, Tensor], weight_name: str = "", adapter_name: str | None = None
@@ -67,11 +57,27 @@ def adaptable(kind: Any, family: Family) -> Any:
         ) -> Any:
             if guidance_scale is not None:
                 self.register_modules(guider=self.components["guider"].new(guidance_scale=guidance_scale))
-            with heard(self, callback_on_step_end):
+            sized = {name: settings.pop(name, None) for name in ("height", "width") if name not in taken}
+            with heard(self, callback_on_step_end), _sized(self.video_processor, sized):
                 return super().__call__(*args, **{"return_dict": False, **settings})
 
+    made: Any = Adaptable.__init__
+    made.__signature__ = inspect.signature(kind.__init__)  # by which diffusers knows its parts
     Adaptable.__name__, Adaptable.__module__ = kind.__name__, kind.__module__  # both are written into files
     return Adaptable
+
+
+@contextmanager
+def _sized(processor: Any, size: Mapping[str, int | None]) -> Iterator[None]:
+    """Inside, a pipeline that takes its size from the picture it begins with takes this one, where it is said."""
+    if not all(size.values()) or not size:
+        yield
+        return
+    processor.calculate_default_height_width = lambda **_: (size["height"], size["width"])
+    try:
+        yield
+    finally:
+        del processor.calculate_default_height_width
 
 
 class _NoVae:

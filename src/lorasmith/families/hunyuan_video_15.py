@@ -30,6 +30,8 @@ _MODULATION = ("norm1.linear", "norm1_context.linear")
 _LICENSE = "Tencent Hunyuan Community License"
 _FOLDER = "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v"
 _GLYPHS, _GLYPHS_MASK = "glyphs", "glyphs_mask"
+PICTURE, SEEN = "picture", "image_embeds"
+"""Of a picture to begin with: its latents (B, C, 1, h, w), and its tokens (B, 729, 1152)."""
 
 
 class HunyuanVideo15(HunyuanVideo):
@@ -66,6 +68,9 @@ class HunyuanVideo15(HunyuanVideo):
     )
 
     def detect(self, header: Header) -> Detection | None:
+        stated = str(header.configs.get("model_index", {}).get("_class_name", ""))
+        if stated.endswith("ImageToVideoPipeline") != self.begins_with_picture:
+            return None
         found = super().detect(header)
         if found is not None and header.layout == "single_file":
             raise BaseError(
@@ -75,7 +80,7 @@ class HunyuanVideo15(HunyuanVideo):
         return found
 
     def pipeline_class(self, base: Base) -> str:
-        return "HunyuanVideo15Pipeline"
+        return next(iter(self.pipelines))
 
     def pipeline_kind(self, base: Base) -> Any:
         return adaptable(super().pipeline_kind(base), self)
@@ -125,13 +130,17 @@ class HunyuanVideo15(HunyuanVideo):
         told = dict(conditioning.tensors)
         denoiser: Any = model.denoiser
         glyphs = told.pop(_GLYPHS).to(denoiser.dtype)  # goes into a norm first, which takes its own format alone
-        empty = torch.zeros_like(noisy)  # the latents of a picture to begin with; one channel more says where it is
+        beside = torch.cat([torch.zeros_like(noisy), torch.zeros_like(noisy[:, :1])], dim=1)
+        picture = told.pop(PICTURE, None)
+        if picture is not None:  # one channel more says where it is
+            beside[:, :, :1] = torch.cat([picture, torch.ones_like(picture[:, :1])], dim=1).to(beside)
+        seen = told.pop(SEEN, glyphs.new_zeros(len(noisy), 0, denoiser.config.image_embed_dim))
         prediction: Tensor = denoiser(
-            hidden_states=torch.cat([noisy, empty, empty[:, :1]], dim=1),
+            hidden_states=torch.cat([noisy, beside], dim=1),
             timestep=time * 1000,
             encoder_hidden_states_2=glyphs,
             encoder_attention_mask_2=told.pop(_GLYPHS_MASK),
-            image_embeds=glyphs.new_zeros(len(noisy), 0, denoiser.config.image_embed_dim),
+            image_embeds=seen.to(denoiser.dtype),
             return_dict=False,
             **told,
         )[0]

@@ -62,6 +62,14 @@ def buffered_statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     return vae.latents_mean.to(like).view(shape), vae.latents_std.to(like).view(shape) / vae.config.scaling_factor
 
 
+def as_pictures(pixels: Tensor) -> list[Any]:
+    """Pixels (B, 3, H, W) in -1..1 as pictures, which processors of models that see take."""
+    from PIL import Image as Images
+
+    values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [Images.fromarray(picture) for picture in values]
+
+
 def packed(latents: Tensor) -> Tensor:
     """(B, C, h, w) to tokens of 2 x 2 positions (B, h/2 * w/2, 4 C)."""
     count, channels, height, width = latents.shape

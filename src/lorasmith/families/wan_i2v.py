@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.parts import Component
 from lorasmith.families import Conditioning, Model, Pretrained
-from lorasmith.families.latents import encode_clips
+from lorasmith.families.latents import as_pictures, encode_clips
 from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class WanFromPicture(Wan):
         told = {_FIRST: torch.cat([given, latents], dim=1)}
         pipeline = model.extras["pipeline"]
         if pipeline.image_encoder is not None:
-            told["encoder_hidden_states_image"] = pipeline.encode_image(_pictures(pixels[:, :, 0])).float()
+            told["encoder_hidden_states_image"] = pipeline.encode_image(as_pictures(pixels[:, :, 0])).float()
         return told
 
     def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
@@ -79,14 +79,6 @@ class WanFromPicture(Wan):
         told = dict(conditioning.tensors)
         both = torch.cat([noisy, told.pop(_FIRST).to(noisy)], dim=1)  # (B, 36, f, h, w)
         return super().denoise(model, both, time, Conditioning(told))
-
-
-def _pictures(pixels: Tensor) -> list[Any]:
-    """Pixels (B, 3, H, W) in -1..1 as pictures, which CLIP's processor takes."""
-    from PIL import Image as Images
-
-    values = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Images.fromarray(picture) for picture in values]
 
 
 plugin = WanFromPicture()

@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lorasmith.bases.parts import parts_inside
+from lorasmith.bases.recognition import recognise
 from lorasmith.datasets.buckets import Placed
 from lorasmith.datasets.manifest import Item
 from lorasmith.errors import CheckpointError
@@ -31,14 +33,19 @@ MEMORY_BYTES: Final = 512 * 2**20
 """Entries are kept in memory up to this much; the rest is read from disk at each use."""
 
 
+_READERS = ("text_", "tokenizer", "t5_tokenizer", "processor", "connectors")
+"""How the parts that read prompts begin."""
+
+
 def weights_identity(base: Base, *parts: str) -> str:
     """SHA-256 over the files of the parts (``vae``, ``text_encoder``, ``tokenizer`` ...) that encode.
 
-    Of a single file all bytes count: which of them belong to a part only its loader knows.
+    Of a single file that holds encoders all bytes count: which of them belong to a part only its loader knows. What it
+    does not hold counts where it comes from, in files of its own or in the folder of its configs.
     """
     digest = hashlib.sha256()
     if base.layout == "single_file":
-        files = [base.path]
+        files = _files_of(base, parts)
     else:
         folders = sorted(f for f in base.path.iterdir() if f.is_dir() and f.name.startswith(parts))
         files = sorted(file for folder in folders for file in folder.rglob("*") if file.is_file())
@@ -50,6 +57,17 @@ def weights_identity(base: Base, *parts: str) -> str:
     return digest.hexdigest()
 
 
+def _files_of(base: Base, parts: tuple[str, ...]) -> list[Path]:
+    holds = recognise(base.header).kind == "base" or bool(parts_inside(base.header))
+    files = [base.path] if holds else []
+    files += [path for name, path in sorted(base.parts.items()) if name.startswith(parts) and path not in files]
+    folder = base.config_folder
+    if folder is not None:
+        inside = sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name.startswith(parts))
+        files += sorted(file for entry in inside for file in entry.rglob("*") if file.is_file())
+    return files or [base.path]
+
+
 def encoders_of(base: Base) -> tuple[str, str]:
     """Identities of what encodes pictures, and of what encodes prompts.
 
@@ -58,10 +76,7 @@ def encoders_of(base: Base) -> tuple[str, str]:
     """
     stated = base.header.configs.get("model_index", {}).get("_class_name", "")
     told = f"{base.detection.family}/{stated}".encode()
-    if base.layout == "single_file":
-        whole = weights_identity(base)
-        return whole, hashlib.sha256(whole.encode() + told).hexdigest()
-    texts = weights_identity(base, "text_encoder", "tokenizer", "processor", "connectors")
+    texts = weights_identity(base, *_READERS)
     return weights_identity(base, "vae"), hashlib.sha256(texts.encode() + told).hexdigest()
 
 

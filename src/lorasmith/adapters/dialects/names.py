@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lorasmith.adapters.dialects.stems import Stem
 from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, opened, table, taken_apart
@@ -21,8 +22,7 @@ _XLABS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """A layer's name without what a dialect adds."""
 
     text: str
@@ -49,8 +49,7 @@ def resolve_name(stem: Stem) -> Named:
     return Named(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A stem's layer as it is looked up: made once of every stem."""
 
     named: Named

@@ -50,6 +50,8 @@ _WORDS: Final[tuple[tuple[str, str], ...]] = (
     ("hunyuan_video", "hunyuan_video"),
     ("hunyuan-image", "hunyuan_image"),
     ("auraflow", "auraflow"),
+    ("anima", "anima"),
+    ("cosmos", "cosmos"),
     ("hidream", "hidream"),
     ("flux", "flux"),
 )

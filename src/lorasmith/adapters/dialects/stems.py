@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Dialect = Literal[
     "kohya",
@@ -41,9 +40,8 @@ MEANINGS: Final[dict[str, str]] = {
 DENOISER: Final = "denoiser"
 
 
-@dataclass(frozen=True, slots=True)
-class Stem:
-    """One stem, taken apart."""
+class Stem(NamedTuple):
+    """One stem, taken apart. A file has a thousand, and tuples are made in a third of the time."""
 
     text: str
     beginning: str

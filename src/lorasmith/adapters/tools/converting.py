@@ -98,6 +98,7 @@ def convert(
     chosen = format_named(dialect, named)
     refuse_unread(chosen, named, only_for)
     left_out = adapter.left_out(allowed=drop_others)
+    adapter.refuse_strangers(named)
     output = Output(dtype_of(adapter.file, dtype))
     layers, worst = _layers(adapter, rank, base, progress, cancelled)
     refuse_empty(layers, path.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -131,6 +131,8 @@ def merge(
     target = format_named(dialect, named)
     refuse_unread(target, named, only_for)
     left_out = tuple(dict.fromkeys(n for adapter in adapters for n in adapter.left_out(allowed=drop_others)))
+    for adapter in adapters:
+        adapter.refuse_strangers(named)
     names = list(dict.fromkeys(name for adapter in adapters for name in adapter.layers))
     for one in ingredients:
         refuse_idle(one.by_block, names)
@@ -279,7 +281,7 @@ def _layer(
         return found
 
     if way.method == "sum" and way.rank is None:
-        left = _Tally(*squared_norms(parts(), weights)) if min(weights) < 0 else _Tally()
+        left = _Tally(*squared_norms(parts(), weights)) if min(weights) < 0 else _probed(parts, weights)
         ranks = [_rank(adapter, name) for adapter, _ in present]
         layer = parts()[0].layer if None in ranks else _shape(present[0][0], name)
         total = sum(r for r in ranks if r) if None not in ranks else joined(parts()).rank
@@ -300,6 +302,18 @@ def _layer(
         tally = _Tally(*sums, squared_norm(made), inner(made, whole))
     held = Held(made, dtype, name[1])
     return Written(rank, made.layer, held.take), tally
+
+
+def _probed(parts: Callable[[], list[Factors]], weights: Sequence[float]) -> _Tally:
+    """What the parts and their sum make of a few random inputs: one file may be the opposite of another."""
+    if len(weights) == 1:
+        return _Tally()
+    found = parts()
+    inputs = np.random.default_rng(0).standard_normal((found[0].down.shape[1], 4), dtype=np.float32)
+    answers = [
+        np.float32(weight) * (part.up @ (part.down @ inputs)) for part, weight in zip(found, weights, strict=True)
+    ]
+    return _Tally(sum(float((one**2).sum()) for one in answers), float((np.sum(answers, axis=0) ** 2).sum()))
 
 
 def _cancelled(tally: Sequence[_Tally]) -> bool:

@@ -336,8 +336,9 @@ class _Viewer:
         clip, eye, settings = item.clip, self._eye, self._settings
         assert clip is not None
         if not eye.moves or (settings.family and settings.clips is None and not eye.reads_masks):
-            what = "videos" if not eye.moves else "clips with a model of pictures"
-            note = Note("clip", "error", f"{eye.title} reads no {what}: it is never trained.")
+            what = "videos" if not eye.moves else f"clips for {settings.family}"
+            other = "" if not eye.moves else " Choose a family of clips, such as wan, if they shall move."
+            note = Note("clip", "error", f"{eye.title} reads no {what}: it is never trained.{other}")
             return self._unseen(item.name, picture, "skipped", (note,))
         found = eye.see_clip(clip, settings)
         words = [str(word) for word in item.provenance.get("transforms", ())] if originals else []

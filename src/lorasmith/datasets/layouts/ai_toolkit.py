@@ -50,6 +50,7 @@ _FOLLOWED: Final = frozenset(
     )
 )
 _PLACEHOLDERS: Final = ("[trigger]", "[name]")
+_RATE_HEAD: Final = "# fps is that of Wan; set that of your model (HunyuanVideo and LTX-2: 24, LTX-Video: 25).\n"
 _DEEPEST: Final = 8
 _FPS: Final = 16  # of Wan; nothing else says at which rate clips are to be taken
 _HEAD: Final = "# Written by lorasmith for ai-toolkit: copy 'datasets' into the process of your config.\n"
@@ -129,7 +130,8 @@ class AiToolkit(Layout):
                     export.reference(f"{_controls(group, number)}/{stem}", item, number, _FORMATS)
             if group.role != "validation":
                 blocks.append(_block(group, export.root, masks))
-        export.text("dataset.yaml", _HEAD + yaml.safe_dump({"datasets": blocks}, sort_keys=False, allow_unicode=True))
+        head = _HEAD + (_RATE_HEAD if any(item.clip is not None for item in version.items) else "")
+        export.text("dataset.yaml", head + yaml.safe_dump({"datasets": blocks}, sort_keys=False, allow_unicode=True))
         return export.finish(self.losses(version))
 
 

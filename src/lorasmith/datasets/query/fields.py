@@ -35,7 +35,7 @@ def _signal(name: str, signal: str, says: str, help: str) -> Field:
     return Field(name, "number", says, help, "signals", signal=signal)
 
 
-_PRESENT: Final = ("caption", "mask", "trigger", "concept", "score", "source")
+_PRESENT: Final = ("caption", "mask", "trigger", "concept", "score", "source", "clip")
 
 _ALL: Final = (
     Field("tag", "text", "tagged {}", "Has exactly this tag; _ and space are the same, wildcards span the whole tag."),
@@ -59,6 +59,9 @@ _ALL: Final = (
     Field("megapixels", "number", "of {} megapixels", "Millions of pixels."),
     Field("aspect", "ratio", "of aspect {}", "Width by height: 1.5, 3:2, 0.9..1.1."),
     Field("repeats", "count", "shown {} times an epoch", "How often it is shown in one epoch."),
+    Field("frames", "count", "of {} frames", "How many frames a clip has; pictures never match."),
+    Field("seconds", "number", "of {} seconds", "How long a clip lasts; pictures never match."),
+    Field("fps", "number", "of {} frames a second", "The rate of a clip; pictures never match."),
     Field("score", "number", "with a score of {}", "The score where it was found; pictures without one never match."),
     Field("bucket", "text", "in the bucket {}", "The shape it is trained at, such as 512x768 or 512x*.", "buckets"),
     Field("dup", "choice", "that are duplicates ({})", "Has a twin of this kind in the dataset.", "duplicates",

@@ -139,6 +139,7 @@ class _Search:
         present: dict[str, Callable[[Item], bool]] = {
             "caption": lambda item: bool(item.caption.strip()),
             "mask": lambda item: item.mask is not None,
+            "clip": lambda item: item.clip is not None,
             "concept": lambda item: bool(item.concept),
             "score": lambda item: _number_in(item, "score") is not None,
             "source": lambda item: bool(item.provenance.get("source")),
@@ -250,6 +251,9 @@ _FIGURES: Final[dict[str, Callable[[Item], float | None]]] = {
     "megapixels": lambda item: item.width * item.height / 1e6,
     "aspect": lambda item: item.width / item.height,
     "repeats": lambda item: item.repeats,
+    "frames": lambda item: item.clip.frames if item.clip is not None else None,
+    "seconds": lambda item: item.clip.seconds if item.clip is not None else None,
+    "fps": lambda item: item.clip.fps if item.clip is not None else None,
     "score": lambda item: _number_in(item, "score"),
 }
 

@@ -15,6 +15,7 @@ from lorasmith.bases.assembling import Need
 from lorasmith.bases.links import LocalPath, parse_link
 from lorasmith.bases.needs import verdict
 from lorasmith.bases.registry import RegisteredBase
+from lorasmith.bases.scanning import worth_keeping
 from lorasmith.credentials import WANTED, Credentials
 from lorasmith.errors import BaseError, LorasmithError
 from lorasmith.studio import Studio
@@ -87,8 +88,10 @@ def scan(
     rows = []
     for seen in result.sightings:
         found = seen.found
-        usable = found is not None and found.is_base
-        state = "can be trained" if found is not None and usable and studio.bases.trainable(found.family) else ""
+        usable = found is not None and worth_keeping(found)
+        alone = usable and found is not None and not found.is_base
+        can = found is not None and usable and studio.bases.trainable(found.family)
+        state = "a part of a base" if alone else "can be trained" if can else ""
         rows.append((seen, usable, state))
     known = {base.path for base in studio.bases.list()}
     return part(

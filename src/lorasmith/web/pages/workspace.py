@@ -30,9 +30,6 @@ USUAL: Final = (
     "checkpoint.every_steps", "seed",
 )  # fmt: skip
 """What the simple form shows besides."""
-EDITING: Final = ("data.reference_resolution",)
-MOVING: Final = ("data.frames", "data.fps", "data.cut", "data.first_frame_conditioning")
-"""What it shows besides for bases that edit, and for those of clips."""
 APART: Final = ("base", "dataset", "output_name", "trigger_word", "sample.prompts")
 """What has a place of its own."""
 SECTIONS: Final = {
@@ -91,16 +88,16 @@ def workspace(
     typed = _typed(request.query_params)
     values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
-    family = studio.workbench.family(choice)
-    fields = {field.key: field for field in studio.workbench.fields(choice.trainer, family)}
-    takes = studio.workbench.takes(family)
+    lacks, own = studio.workbench.particular(choice)
+    takes = studio.workbench.takes(studio.workbench.family(choice))
+    # What the model has no use for is left out, unless somebody has set it: then the refusal leads to it.
+    fields = {f.key: f for f in studio.workbench.fields(choice.trainer) if f.key not in lacks or f.key in values}
     shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
-        sections=_sections(fields, takes, expert=setup.expert), preview=_preview(studio, dataset, takes), began=began,
-        takes=takes,
-        first_run=not datasets and not shown["total"], **shown,
+        sections=_sections(fields, {*USUAL, *own, *values}, expert=setup.expert), takes=takes, began=began,
+        preview=_preview(studio, dataset, takes), first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
 
@@ -187,9 +184,8 @@ def _address(cure: str, field: str) -> tuple[str, str]:
     return CURES[cure]
 
 
-def _sections(fields: Mapping[str, OneField], takes: Takes, *, expert: bool) -> dict[str, list[OneField]]:
-    """Options by the section they stand in: all of them, or those that are usual for such a base."""
-    usual = (*USUAL, *(EDITING if takes.most_references else ()), *(MOVING if takes.clips else ()))
+def _sections(fields: Mapping[str, OneField], usual: set[str], *, expert: bool) -> dict[str, list[OneField]]:
+    """Options by the section they stand in: all of them, or the usual ones and those that are the model's own."""
     found: dict[str, list[OneField]] = {}
     for key, field in fields.items():
         if key not in CORE and key not in APART and (expert or key in usual):
