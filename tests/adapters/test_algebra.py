@@ -7,7 +7,17 @@ import threading
 import numpy as np
 import pytest
 
-from lorasmith.adapters.algebra import Factors, inner, joined, leading, squared_norm, squared_norms
+from lorasmith.adapters import algebra
+from lorasmith.adapters.algebra import (
+    Factors,
+    inner,
+    joined,
+    leading,
+    spectrum,
+    squared_norm,
+    squared_norms,
+    truncated,
+)
 from lorasmith.adapters.tools.abreast import abreast
 from lorasmith.errors import Stopped
 
@@ -44,6 +54,45 @@ def test_the_leading_directions_are_the_best_there_are(factors: Factors) -> None
     assert got.up.shape == (90, 8)
     assert got.down.shape == (8, 70)
     assert np.abs(got.product() - wanted).max() <= 1e-5 * max(np.abs(wanted).max(), np.abs(factors.up).max())
+
+
+SHAPES = {
+    "flat": (some(24), True),
+    "falling": (some(24, fall=0.3), True),
+    "far apart": (some(24, fall=1.5), False),
+    "the same twice": (joined([some(12), some(12)]), False),
+    "nearly the same twice": (joined([some(12), joined([some(12), some(12, seed=1)], [1.0, 1e-7])]), False),
+    "zero rows": (Factors(some(24).up, some(24).down * (np.arange(24) < 20)[:, None], (90, 70)), False),
+    "zero columns": (Factors(some(24).up * (np.arange(24) < 20), some(24).down, (90, 70)), False),
+    "more than the layer has": (some(80), False),
+    "one direction": (some(1), True),
+}
+"""Factors, and whether one decomposition is enough for them."""
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_singular_values_are_those_of_the_product(name: str) -> None:
+    factors, at_once = SHAPES[name]
+    grams = algebra.grams_of(factors, np.float64)
+    assert (algebra._by_pivots(*grams) is not None) == at_once
+    found = spectrum(factors)
+    wanted = np.linalg.svd(factors.up.astype(np.float64) @ factors.down, compute_uv=False)
+    count = min(found.values.size, wanted.size)
+    assert np.abs(found.values[:count] - wanted[:count]).max() <= 1e-6 * wanted[0]
+    assert not (found.values[count:] > 1e-6 * wanted[0]).any()
+    for rank in (1, 5, 16):
+        got = truncated(factors, found, rank).product()
+        assert np.abs(got - best(factors, rank)).max() <= 1e-5 * np.abs(wanted[0])
+
+
+@pytest.mark.parametrize("name", ["flat", "falling", "one direction"])
+def test_singular_vectors_stand_at_right_angles(name: str) -> None:
+    factors, _ = SHAPES[name]
+    found = spectrum(factors)
+    written, read = factors.up.astype(np.float64) @ found.left, found.right @ factors.down.astype(np.float64)
+    one = np.eye(found.values.size)
+    assert np.abs(written.T @ written - one).max() < 1e-9
+    assert np.abs(read @ read.T - one).max() < 1e-9
 
 
 def test_a_rank_near_that_of_the_factors_is_cut_the_long_way() -> None:

@@ -75,6 +75,7 @@ GUIDANCE = {
     "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
     "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
     "hunyuan_video": 6.0, "hunyuan_video_15": 6.0,
+    "hunyuan_video_15_i2v": 6.0,
 }  # fmt: skip
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lorasmith.adapters.dialects.stems import Stem
@@ -72,29 +72,32 @@ def layout_of(name: str) -> Layout | None:
 
 @dataclass(slots=True)
 class LayerGroup:
-    """Modules of one open name and shape, with the least and largest of their numbers."""
+    """Modules of one open name and shape, with their numbers."""
 
     name: str
     shape: Shape | None
-    least: list[int]
-    largest: list[int]
     example: str
-    count: int = 0
+    numbers: list[tuple[int, ...]] = field(default_factory=list)
     known: bool = False
 
     @staticmethod
     def add(groups: MutableMapping[tuple[str, Shape | None], LayerGroup], place: Resolved, shape: Shape | None) -> None:
         """Count one more module."""
-        named, values = place.named, place.numbers
-        whole = shape if named.part is None and not named.rows else None
-        key = (place.open, whole)
+        named = place.named
+        key = (place.open, shape if named.part is None and not named.rows else None)
         group = groups.get(key)
         if group is None:
-            group = groups[key] = LayerGroup(key[0], whole, list(values), list(values), named.text)
-        else:
-            group.least = list(map(min, group.least, values))
-            group.largest = list(map(max, group.largest, values))
-        group.count += 1
+            group = groups[key] = LayerGroup(*key, named.text)
+        group.numbers.append(place.numbers)
+
+    @property
+    def count(self) -> int:
+        """How many modules."""
+        return len(self.numbers)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """The least and the largest of every number."""
+        return [(min(column), max(column)) for column in zip(*self.numbers, strict=True)]
 
 
 def fitting(groups: Iterable[LayerGroup]) -> tuple[list[Model], list[Model], int]:
@@ -111,7 +114,8 @@ def fitting(groups: Iterable[LayerGroup]) -> tuple[list[Model], list[Model], int
         known += group.count
         rows = [(number, book.models[number].rows[layout][group.name]) for number, layout in entries]
         names = {number for number, _ in rows}
-        whole = {number for number, row in rows if _holds(row, group)}
+        bounds = group.bounds()
+        whole = {number for number, row in rows if _holds(row, group, bounds)}
         exact = whole if exact is None else exact & whole
         by_name = names if by_name is None else by_name & names
     return (
@@ -121,8 +125,8 @@ def fitting(groups: Iterable[LayerGroup]) -> tuple[list[Model], list[Model], int
     )
 
 
-def _holds(row: Row, group: LayerGroup) -> bool:
-    for (least, largest), below, above in zip(row.bounds, group.least, group.largest, strict=True):
+def _holds(row: Row, group: LayerGroup, bounds: Sequence[tuple[int, int]]) -> bool:
+    for (least, largest), (below, above) in zip(row.bounds, bounds, strict=True):
         if below < least or above > largest:
             return False
     return group.shape is None or group.shape in row.shapes or any(same(group.shape, shape) for shape in row.shapes)
