@@ -5,6 +5,7 @@
     events.jsonl    what it says, appended by the worker
     log.txt         what its libraries say
     queue.json      its place in the queue, if it has one (``queue/ticket.py``)
+    person.json     who asked for it, on a server with accounts; a job that follows another is of whoever asked for that
     lock            held by the worker while it lives; owner.json beside it says who that is
     result.json     how it ended, written last
     samples/  checkpoints/<step>/  cache/  ...
@@ -19,16 +20,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lorasmith import events
 from lorasmith.credentials import redact
 from lorasmith.errors import JobError, UnknownJob
-from lorasmith.files import write_atomically
+from lorasmith.files import read_json, write_atomically
 
 JobKind = Literal["train", "caption", "generate", "certify", "import", "fetch", "export", "gather", "tool"]
+
+
+PERSON: Final = "person.json"
+_TICKET: Final = "queue.json"
 
 
 class JobRecord(BaseModel):
@@ -151,3 +156,16 @@ class JobFolder:
                 event = events.parse(line.decode(errors="replace"))
                 if event is not None:
                     yield start, event
+
+
+def person_of(home: Path, job: str) -> str:
+    """Who asked for a job, or for the one that it follows; empty for the owner of this machine, and where it is not
+    told."""
+    seen: set[str] = set()
+    while job and Path(job).name == job and job not in seen:
+        seen.add(job)
+        folder = home / "jobs" / job
+        if person := str(read_json(folder / PERSON).get("person", "")):
+            return person
+        job = str(read_json(folder / _TICKET).get("parent", ""))
+    return ""

@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from lorasmith.errors import AdapterError, ConfigError
 from lorasmith.files import file_digest, read_json, write_json
+from lorasmith.jobfolder import person_of
 
 Visibility = Literal["private", "team", "public"]
 VISIBILITIES: Final = get_args(Visibility)
@@ -51,6 +52,8 @@ class About:
     job: str = ""
     """The run that made it; empty for what came from elsewhere."""
     added: str = ""
+    by: str = ""
+    """Who made it or brought it here, on a server with accounts; empty for the owner of this machine."""
 
 
 @dataclass(frozen=True)
@@ -87,34 +90,53 @@ class Library:
             raise AdapterError(f"There is no model '{name}'.", "The models page lists what there is.")
         return self.folder / f"{name}.safetensors"
 
-    def add(self, file: Path, certificate: Mapping[str, Any] | None, *, name: str, job: str = "") -> Path:
-        """Copy an adapter in under ``name``, or ``name-2`` and so on when that is taken by other bytes.
+    def add(self, file: Path, certificate: Mapping[str, Any] | None, *, name: str, job: str = "", by: str = "") -> Path:
+        """Copy an adapter in under ``name``, or ``name-2`` and so on when that is taken by other bytes, or by somebody
+        else's same ones.
 
-        The same bytes under one of these names are not added again, so that asking twice is harmless.
+        One's own bytes under one of these names are not added again, so that asking twice is harmless. Two people never
+        share an entry: each can see, change and delete their own, and nobody learns what the other has.
 
         Args:
             file: what to copy.
             certificate: what loading it has shown; None where that was not tried.
             name: what it shall be called.
             job: the run that made it.
+            by: whose it is; left out, of whoever asked for the job.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        digest = file_digest(file)
+        digest, person = file_digest(file), by or person_of(self.home, job)
         with self._alone():
             number, target = 1, self.folder / f"{name}.safetensors"
-            while target.exists() and file_digest(target) != digest:
+            while target.exists() and (self.made_by(target.stem) != person or file_digest(target) != digest):
                 number += 1
                 target = self.folder / f"{name}-{number}.safetensors"
             if certificate is not None:
                 write_json(self._beside(target.stem, ".certificate.json"), dict(certificate))
             if not self._beside(target.stem, ".about.json").exists():
-                about = About(job=job, added=datetime.now(UTC).isoformat(timespec="seconds"))
+                about = About(job=job, added=datetime.now(UTC).isoformat(timespec="seconds"), by=person)
                 write_json(self._beside(target.stem, ".about.json"), asdict(about))
             if not target.exists():
                 temporary = target.with_name(f".{target.name}.tmp")
                 shutil.copyfile(file, temporary)
                 temporary.replace(target)
         return target
+
+    def made_by(self, name: str) -> str:
+        """Who made it or brought it here; empty for the owner of this machine, and where nothing says so."""
+        return str(self._read(name, ".about.json").get("by", ""))
+
+    def job_of(self, name: str) -> str:
+        """The job that made it; empty where nothing says so."""
+        return str(self._read(name, ".about.json").get("job", ""))
+
+    def disown(self, person: str) -> None:
+        """Nothing is theirs any more; who comes later under that name begins anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            for path in (*self.folder.glob("*.about.json"), *(self.folder / _TRASH).glob("*/*.about.json")):
+                if (told := read_json(path)).get("by") == person:
+                    write_json(path, {**told, "by": ""})
 
     def certificate(self, name: str) -> dict[str, Any] | None:
         """What loading it has shown; None when it was not tried, or when that was with other bytes.

@@ -18,6 +18,7 @@ from lorasmith.client import RemoteStudio, connect
 from lorasmith.errors import AdapterError, ConfigError
 from lorasmith.files import file_digest
 from lorasmith.queue.records import QueuedJob
+from lorasmith.sequels import collect_ended
 from lorasmith.studio import Studio
 from lorasmith.web.people import Actor, acting
 from tests.adapters.files import save_lora
@@ -433,6 +434,42 @@ def test_what_bob_makes_is_bobs(team: Team) -> None:
         text = team[person].get("/loras", headers={"accept": "text/html"}).text
         assert ("lora=small" in text) is there
     assert team["cyd"].get(str(sent.headers["location"]), headers={"accept": "text/html"}).status_code != 200
+
+
+def test_two_people_with_the_same_bytes_have_an_entry_each(tmp_path: Path) -> None:
+    team = make_team(tmp_path / "home")
+    save_lora(tmp_path / "cat.safetensors", "sdxl")
+    content, page = (tmp_path / "cat.safetensors").read_bytes(), {"accept": "text/html"}
+    for person in ("bob", "cyd"):
+        sent = team[person].post("/models/import", files={"file": ("cat.safetensors", content)}, headers=page)
+        assert sent.status_code == 303, sent.text
+    # each made the same of it too: the queue files it for nobody in particular, and still knows whose it is
+    for person, name in (("bob", "cat"), ("cyd", "cat-2")):
+        sent = team[person].post("/loras/resize", data={"lora": name, "rank": "2", "name": "small"})
+        assert sent.status_code == 303, sent.text
+    work(team.studio)
+    digests = {file_digest(team.studio.library.path(name)) for name in ("small", "small-2")}
+    assert set(team.studio.library.names()) == {"cat", "cat-2", "small", "small-2"} and len(digests) == 1
+
+    def seen(person: str) -> set[str]:
+        return {row["name"] for row in team[person].get("/api/adapters").json()}
+
+    assert seen("bob") == {"cat", "small"} and seen("cyd") == {"cat-2", "small-2"} and len(seen("ann")) == 4
+    for row in team.studio.queue.list(["succeeded"]):  # asked again, it says the same and makes nothing new
+        assert collect_ended(team.studio, team.studio.job(row.id)) == row.output
+    assert len(team.studio.library.names()) == 4
+    # what one of them does to theirs leaves the other's alone
+    assert team["bob"].post("/models/cat/delete", headers=page).status_code == 303
+    assert team["bob"].post("/models/cat-2/delete", headers=page).status_code == 422
+    assert team["cyd"].get("/api/adapters/cat-2").status_code == 200
+    again = team["bob"].post("/models/import", files={"file": ("cat.safetensors", content)}, headers=page)
+    assert again.status_code == 303 and seen("bob") == {"cat", "small"}
+    # one's own twice is one
+    twice = team["cyd"].post("/models/import", files={"file": ("cat.safetensors", content)}, headers=page)
+    assert twice.status_code == 422 and "here already, as &#39;cat-2&#39;" in twice.text
+    # who comes later under the name of somebody who left begins anew
+    team.sessions.accounts.remove("bob")
+    assert team.studio.library.made_by("cat") == "" and team.studio.library.made_by("cat-2") == "cyd"
 
 
 # From elsewhere

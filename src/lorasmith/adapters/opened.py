@@ -73,7 +73,12 @@ class OpenAdapter:
         last = self._last
         if weight is None and last is not None and last[0] == module.stem.text:
             return last[1]
-        made = factors_of(module, self.reader(module), weight, self.settings)
+        try:
+            made = factors_of(module, self.reader(module), weight, self.settings)
+        except AdapterError as cause:  # of several files, which one
+            if self.title in cause.message:
+                raise
+            raise AdapterError(f"{self.title}: {cause.message}", cause.hint) from cause
         self._last = (module.stem.text, made) if weight is None else None
         return made
 

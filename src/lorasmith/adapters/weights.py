@@ -52,6 +52,13 @@ class BaseWeights:
     unplaced: list[str] = field(default_factory=list)
     """Matrices that have no canonical name here."""
 
+    @property
+    def title(self) -> str:
+        """What people call it: its file or folder, or the name of the base that ships with lorasmith."""
+        from lorasmith.sandbox import sandbox_weights
+
+        return "sandbox" if self.path == sandbox_weights() / "base" else self.path.name
+
     def __call__(self, part: str, name: str) -> Array | None:
         """The weight of a layer in fp32; None when the base has none of that name."""
         place = self.places.get((part, name))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from lorasmith.databases import connect
 from lorasmith.errors import ConfigError, EnvironmentProblem, InputError
+from lorasmith.library import Library
 from lorasmith.web.people import Role
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Accounts:
             database.execute("DELETE FROM account WHERE name = ?", (name,))
             database.execute("DELETE FROM session WHERE name = ?", (name,))
             database.execute("UPDATE possession SET owner = '' WHERE owner = ?", (name,))
+        Library(self._home).disown(name)
 
     def set_role(self, name: str, role: str) -> Account:
         """Give an account another role.

@@ -7,6 +7,7 @@ Outside a request (the queue's own work, the command line) nobody is asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +21,8 @@ from lorasmith.datasets.store import DatasetStore
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.enqueuing import Enqueue
 from lorasmith.errors import AdapterError, BaseError, ConfigError, JobError, UnknownJob
-from lorasmith.jobfolder import JobKind
+from lorasmith.files import write_json
+from lorasmith.jobfolder import PERSON, JobKind
 from lorasmith.jobs import Job, Jobs
 from lorasmith.library import About, Deleted, Library
 from lorasmith.queue.records import Happening, QueuedJob
@@ -29,7 +31,7 @@ from lorasmith.queue.verbs import Placement, Queue
 from lorasmith.recipe import SANDBOX
 from lorasmith.sequels import Step
 from lorasmith.studio import Studio
-from lorasmith.web.people import Kind, acting, changing
+from lorasmith.web.people import YOU, Kind, acting, changing
 from lorasmith.web.rules import Rules, absent
 
 _RECALLED: Final = 60_000
@@ -130,7 +132,14 @@ class OwnedJobs(Jobs):
     rules: Rules | None = None
 
     def submit(self, kind: JobKind, payload: Mapping[str, Any], **options: Any) -> Job:
-        job = super().submit(kind, payload, **options)
+        further = options.pop("prepare", lambda folder, record: None)
+
+        def prepare(folder: Path, record: bytes) -> None:
+            if person := _person():
+                write_json(folder / PERSON, {"person": person})
+            further(folder, record)
+
+        job = super().submit(kind, payload, prepare=prepare, **options)
         self._asked.made("job", job.id)
         return job
 
@@ -285,10 +294,15 @@ class OwnedLibrary(Library):
         self._asked.require("adapter", name, "see")
         return super().path(name)
 
-    def add(self, file: Path, certificate: Mapping[str, Any] | None, *, name: str, job: str = "") -> Path:
-        made = super().add(file, certificate, name=name, job=job)
+    def add(self, file: Path, certificate: Mapping[str, Any] | None, *, name: str, job: str = "", by: str = "") -> Path:
+        made = super().add(file, certificate, name=name, job=job, by=by or _person())
         self._asked.made("adapter", made.stem)
         return made
+
+    def made_by(self, name: str) -> str:
+        """As the rules have it, for what is given away or was here before anybody's name was kept beside it."""
+        owner = self._asked.of("adapter", name).owner
+        return ("" if owner == YOU.name else owner) or super().made_by(name)
 
     def certificate(self, name: str) -> dict[str, Any] | None:
         self._asked.require("adapter", name, "see")
@@ -441,6 +455,9 @@ class OwnedStudio(Studio):
         """The job of the queue that made a dataset or an adapter; the one that a job followed."""
         if kind == "job":
             return self._parent_of(name)
+        if kind == "adapter" and (noted := Library(self.home).job_of(name)):
+            with suppress(JobError):
+                return self._under.queue.get(noted).id
         makers, by = (("import",), "dataset") if kind == "dataset" else (("train", "tool"), "adapter")
         for row in self._under.queue.list(["succeeded"], newest=True):
             told = str((row.output or {}).get(by, "")).partition("@")[0]
@@ -454,6 +471,12 @@ class OwnedStudio(Studio):
             return self._under.queue.get(job).parent or None
         except JobError:
             return None
+
+
+def _person() -> str:
+    """Who acts, as it is written beside what they make; empty for the owner of this machine."""
+    actor = acting.get()
+    return "" if actor is None or actor == YOU or actor.only is not None else actor.name
 
 
 def _sees_all() -> bool:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from lorasmith.markup import Markup, element, join
+from markupsafe import Markup
+
+from lorasmith.markup import visible
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,10 @@ def plainly(text: str) -> str:
 
 def guided(text: object) -> Markup:
     """The same for a page, with links; everything of it is escaped."""
-    made = (element("a", one.text, href=one.address) if one.address else one.text for one in pieces(str(text)))
-    return join(*made)
+    link = Markup('<a href="{}">{}</a>')
+    return Markup("").join(
+        link.format(one.address, visible(one.text)) if one.address else visible(one.text) for one in pieces(str(text))
+    )
 
 
 def _address(way: Way, argument: str) -> str:

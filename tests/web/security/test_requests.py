@@ -54,7 +54,8 @@ def test_the_api_takes_json_and_nothing_else(door: Door, kind: str) -> None:
             headers = {"content-type": kind, "accept": "application/json"}
             body = b'{"name": "eve", "password": "a long enough password", "link": "x", "location": "x"}'
             status = door.client.request(method, address, headers=headers, content=body).status_code
-            assert status in (422, 400, 409) or address.endswith(("restore", "collect")), (method, path, status)
+            known = status in (422, 400, 409) or (status == 404 and "/jobs/" in address)  # no such job
+            assert known or address.endswith(("restore", "collect")), (method, path, status)
             asked += 1
     assert asked > 30
     assert not door.sessions.accounts.exist()

@@ -128,7 +128,7 @@ def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allo
         if adapter.kind.candidates and weights.family not in adapter.kind.candidates:
             raise AdapterError(
                 f"{adapter.title} is a LoRA of {' or '.join(adapter.kind.candidates)}, "
-                f"{base.name} is of {weights.family}.",
+                f"{weights.title} is of {weights.family}.",
                 "Name the base it was trained for.",
             )
         adapter.family = weights.family
@@ -150,10 +150,10 @@ def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allo
         work.found[name] = place
         work.touched.setdefault((place.file.path, place.key), []).append(name)
     if not work.touched:
-        raise AdapterError(f"No layer of the LoRAs is in {base.name}.", "Name the base they were trained for.")
+        raise AdapterError(f"No layer of the LoRAs is in {weights.title}.", "Name the base they were trained for.")
     if work.missing and not allow_missing:
         raise AdapterError(
-            f"{base.name} has no weight for {len(work.missing)} layers, {work.missing[0]} first.",
+            f"{weights.title} has no weight for {len(work.missing)} layers, {work.missing[0]} first.",
             "Name the whole checkpoint, or say --allow-missing to leave them out.",
         )
     work.missing += unheld

@@ -98,7 +98,7 @@ def extract(
         worst = (name[1], kept) if kept < worst[1] or not worst[0] else worst
         layers[name] = Written(wanted, old.shape, Held(thin, dtype, name[1]).take)
     if not layers:
-        raise AdapterError(f"{base.name} and {tuned.name} do not differ.", "There is nothing to extract.")
+        raise AdapterError(f"{before.title} and {after.title} do not differ.", "There is nothing to extract.")
     refuse_partial(target, before.family, (name for _, name in layers), only_for)
     plan(output, layers, target, before.family)
     arguments = {"base": base.name, "tuned": tuned.name, "rank": rank}
@@ -123,7 +123,8 @@ def paired(
     before, after = open_weights(base, family=family), open_weights(tuned, family=family)
     if before.family != after.family:
         raise AdapterError(
-            f"{base.name} is of {before.family}, {tuned.name} of {after.family}.", "Name two checkpoints of one family."
+            f"{before.title} is of {before.family}, {after.title} of {after.family}.",
+            "Name two checkpoints of one family.",
         )
     target = format_named(dialect, before.family)
     refuse_unread(target, before.family, only_for)

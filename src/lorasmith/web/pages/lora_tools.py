@@ -24,6 +24,7 @@ from lorasmith.web.pages.loras import (
     aside,
     bases,
     families,
+    fitting,
     in_fields,
     likely_base,
     placed,
@@ -170,7 +171,7 @@ def _form(request: Request, verb: str, given: Fields, refusal: LorasmithError | 
     if not lora:
         return page(request, "loras/which.html", status, title=_WORDS[verb], area="models", **shown)
     found = studio.inspect(lora)
-    shown |= {"found": found, "live": found.size < _LIVE, "bases": bases(studio, found.kind.candidates)}
+    shown |= {"found": found, "live": found.size < _LIVE, "bases": bases(studio, fitting(found.kind))}
     shown["likely"] = likely_base(found.base, shown["bases"])
     if verb == "convert":
         shown |= _choices(studio, lora, given.one("family"))
@@ -188,14 +189,14 @@ def _together(studio: Studio, rows: list[Row]) -> dict[str, Any]:
             told = studio.inspect(row.lora)
         except AdapterError:  # its own refusal comes with the preview
             continue
-        families_of.append(set(told.kind.candidates))
+        families_of.append(set(fitting(told.kind)))
         steps[row.lora] = told.metadata.get("ss_steps", "")
         likely = likely or told.base
-    fitting = sorted(set.intersection(*families_of)) if families_of else []
-    choices = bases(studio, fitting)
+    shared = sorted(set.intersection(*families_of)) if families_of else []
+    choices = bases(studio, shared)
     base = likely_base(likely, choices)
     family = next((one.family for one in choices if one.name == base), "")
-    return {"live": size < _LIVE, "fitting": fitting, "steps": steps, "bases": choices, "likely": base,
+    return {"live": size < _LIVE, "fitting": shared, "steps": steps, "bases": choices, "likely": base,
             "likely_family": family}  # fmt: skip
 
 

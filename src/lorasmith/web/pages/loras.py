@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from lorasmith.adapters.dialects.recognition import AdapterKind
 from lorasmith.errors import AdapterError, LorasmithError, Stopped
 from lorasmith.studio import Studio
 from lorasmith.toolbox import Watch
@@ -26,7 +27,7 @@ Loras = Annotated[list[str] | None, Query(max_length=32)]
 Weights = Annotated[list[float] | None, Query(max_length=32)]
 Word = Annotated[str, Query(max_length=1000)]
 SHOWN_TAGS: Final = 40
-_OPTION: Final = re.compile(r"--([a-z][a-z-]+)")
+_OPTION: Final = re.compile(r"--([a-z][a-z-]+)(?: ([0-9][\w.,]*\w|[0-9]))?")
 SHOWN_LAYERS: Final = 60
 
 
@@ -51,7 +52,7 @@ def inspect(request: Request, lora: Lora, base: Word = "") -> HTMLResponse:
     studio = studio_of(request)
     found = studio.inspect(lora)
     certificate = studio.library.certificate(lora) if lora in studio.library.names() else None
-    choices = bases(studio, found.kind.candidates)
+    choices = bases(studio, fitting(found.kind))
     return tool(
         request, "loras/inspect.html", "inspect", lora, found=found, base=base, bases=choices,
         likely=likely_base(found.base, choices), certificate=certificate, shown_tags=SHOWN_TAGS,
@@ -91,10 +92,10 @@ def compare(request: Request, lora: Loras = None, first: Lora = "", second: Lora
     for one in chosen:
         studio.adapter(one)
     pair = [*chosen, "", ""][:2]
-    fitting = {family for one in chosen for family in _candidates(studio, one)}
+    families = {family for one in chosen for family in _candidates(studio, one)}
     return page(
         request, "loras/compare.html", title="Compare LoRAs", area="models", first=pair[0], second=pair[1], base=base,
-        names=studio.library.names(), bases=bases(studio, fitting),
+        names=studio.library.names(), bases=bases(studio, families),
     )  # fmt: skip
 
 
@@ -212,7 +213,11 @@ def aside(
 
 def in_fields(text: str) -> str:
     """A sentence that names options of the command line, for people before a form."""
-    return _OPTION.sub(lambda hit: f"the field {hit[1].replace('-', ' ').capitalize()}", text)
+
+    def field(hit: re.Match[str]) -> str:
+        return f"the field {hit[1].replace('-', ' ').capitalize()}{f' ({hit[2]})' if hit[2] else ''}"
+
+    return _OPTION.sub(field, re.sub(r"\bSay --", "Fill in --", text))
 
 
 def watch_of(look: Look) -> Watch:
@@ -245,6 +250,11 @@ def bases(studio: Studio, families: Collection[str] = ()) -> list[BaseChoice]:
         BaseChoice(name, family, not families or family in families) for name, family in [*there, ("sandbox", "sd")]
     ]
     return sorted(made, key=lambda one: not one.fits)
+
+
+def fitting(kind: AdapterKind) -> tuple[str, ...]:
+    """The families that a file can be of: the one that it names, else all whose layers are alike."""
+    return (kind.family,) if kind.family else kind.candidates
 
 
 def likely_base(said: str, choices: Sequence[BaseChoice]) -> str:
@@ -287,7 +297,7 @@ def _pair(request: Request, verb: str, first: str, second: str, base: str) -> HT
 def _candidates(studio: Studio, lora: str) -> tuple[str, ...]:
     """The families that a file fits; none where it cannot be read, which its own part says."""
     try:
-        return studio.inspect(lora).kind.candidates
+        return fitting(studio.inspect(lora).kind)
     except AdapterError:
         return ()
 
