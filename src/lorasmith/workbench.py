@@ -69,6 +69,15 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """What a family is given besides pictures and captions."""
+
+    least_references: int = 0
+    most_references: int = 0
+    clips: bool = False
+
+
+@dataclass(frozen=True)
 class Offer:
     """All choices, and how old the list is that knows those which are not here."""
 
@@ -176,6 +185,24 @@ class Workbench:
         who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
         used = who.honours()
         return tuple(field for field in fields_of(TrainConfig) if field.key in used)
+
+    def family(self, choice: ModelChoice) -> str:
+        """The family that trains a choice, told by its files where they are here: several have the same tensors."""
+        from lorasmith.bases import family_of, open_base
+
+        if not choice.here:
+            return choice.family
+        try:
+            return family_of(open_base(choice.base, home=self.studio.home)).name
+        except LorasmithError:  # said as a reason where it matters
+            return choice.family
+
+    def takes(self, family: str) -> Takes:
+        """What a run of a family is given besides pictures and captions; nothing of a family nobody knows."""
+        from lorasmith.bases.detection import registered_families
+
+        known = registered_families().get(family)
+        return Takes(*known.reference_pictures, clips=bool(known.frame_step)) if known is not None else Takes()
 
     def particular(self, choice: ModelChoice) -> tuple[frozenset[str], frozenset[str]]:
         """Dotted options that mean nothing for a model, and those that it has and some other families have not.

@@ -95,14 +95,15 @@ def refuse_unpaired(version: DatasetVersion, family: Family) -> None:
         raise DatasetError(
             f"{family.title} edits pictures, and '{few[0]}'{more} of {version.reference} "
             f"{'have' if more else 'has'} no reference picture.",
-            "Import pairs with --references or --reference-suffix, or leave these pictures out.",
+            f"Give them references with `lorasmith dataset references {version.dataset}`, or leave these pictures out.",
         )
     many = [item for item in version.items if len(item.references) > most]
     if many:
         takes_ = "one reference picture" if most == 1 else f"up to {most} reference pictures"
         raise DatasetError(
             f"{family.title} takes {takes_}, and '{many[0].name}' has {len(many[0].references)}.",
-            "Leave these pictures out, import them with fewer, or choose a base that takes several.",
+            f"Take some away with `lorasmith dataset references {version.dataset}`, leave these pictures out, "
+            "or choose a base that takes more.",
         )
 
 

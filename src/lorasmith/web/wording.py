@@ -46,6 +46,7 @@ WAYS: Final[Mapping[str, Way]] = {
     "caption": _CAPTIONING,
     "captions": Way("the captions on the dataset's page"),
     "check": Way("the checks on the dataset's page"),
+    "dataset references": Way("“References” on the dataset's page", "/datasets/{}/references"),
     "dataset": _DATASETS,
     "datasets": _DATASETS,
     "doctor": Way("the settings, under “This machine”", "/settings#machine"),

@@ -17,7 +17,7 @@ from lorasmith.studio import Studio
 from lorasmith.web.forms import OneField, Sent, values_from
 from lorasmith.web.listing import rows_of
 from lorasmith.web.rendering import page, part
-from lorasmith.workbench import ModelChoice, Readiness
+from lorasmith.workbench import ModelChoice, Readiness, Takes
 
 router = APIRouter(include_in_schema=False)
 JOBS_SHOWN: Final = 12
@@ -89,14 +89,15 @@ def workspace(
     values = {**copied, **typed}
     setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
     lacks, own = studio.workbench.particular(choice)
+    takes = studio.workbench.takes(studio.workbench.family(choice))
     # What the model has no use for is left out, unless somebody has set it: then the refusal leads to it.
     fields = {f.key: f for f in studio.workbench.fields(choice.trainer) if f.key not in lacks or f.key in values}
     shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
-        sections=_sections(fields, {*USUAL, *own, *values}, expert=setup.expert), preview=_preview(studio, dataset),
-        began=began, first_run=not datasets and not shown["total"], **shown,
+        sections=_sections(fields, {*USUAL, *own, *values}, expert=setup.expert), takes=takes, began=began,
+        preview=_preview(studio, dataset, takes), first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
 
@@ -229,16 +230,17 @@ def _defaults(studio: Studio, choice: ModelChoice) -> dict[str, Any]:
     return {field.key: field.default for field in studio.workbench.fields(choice.trainer)}
 
 
-def _preview(studio: Studio, dataset: str) -> dict[str, Any]:
-    """A few of the pictures, and how many have no caption."""
+def _preview(studio: Studio, dataset: str, takes: Takes) -> dict[str, Any]:
+    """A few of the pictures, how many have no caption, and how many too few references for such a base."""
     if not dataset:
-        return {"items": (), "count": 0, "bare": 0, "fault": ""}
+        return {"items": (), "count": 0, "bare": 0, "fault": "", "alone": 0}
     try:
         items = studio.dataset(dataset).items
     except LorasmithError as error:
-        return {"items": (), "count": 0, "bare": 0, "fault": str(error)}
+        return {"items": (), "count": 0, "bare": 0, "fault": str(error), "alone": 0}
     bare = sum(not item.caption.strip() for item in items)
-    return {"items": items[:6], "count": len(items), "bare": bare, "fault": ""}
+    alone = sum(len(item.references) < takes.least_references for item in items)
+    return {"items": items[:6], "count": len(items), "bare": bare, "fault": "", "alone": alone}
 
 
 def _jobs(studio: Studio) -> dict[str, Any]:
