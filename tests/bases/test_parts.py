@@ -146,3 +146,54 @@ def test_a_scan_remembers_parts_that_are_known_by_name(tmp_path: Path) -> None:
     found = shelf.scan([tmp_path / "ComfyUI"], add=True)
     assert len(found.sightings) == 2 and [one.variant for one in found.added] == ["clip_l"]
     assert not shelf.scan([tmp_path / "ComfyUI"], add=True).added
+
+
+_TWINS = {
+    "flux_kontext/kontext": ("flux/dev_or_kontext", "FluxKontextPipeline"),
+    "qwen_image_edit/edit": ("qwen_image/1", "QwenImageEditPipeline"),
+    "qwen_image_edit_plus/edit_plus": ("qwen_image/1", "QwenImageEditPlusPipeline"),
+}
+
+
+@pytest.mark.parametrize("name", _TWINS)
+def test_families_that_edit_have_the_denoiser_of_those_that_do_not(name: str) -> None:
+    twin, pipeline = _TWINS[name]
+    for file in (CONFIGS / twin).rglob("*.json"):
+        told = json.loads((CONFIGS / name / file.relative_to(CONFIGS / twin)).read_text())
+        if file.name == "model_index.json":
+            assert told.pop("_class_name") == pipeline
+        assert told.items() <= json.loads(file.read_text()).items()
+
+
+def test_a_file_that_its_owner_calls_kontext_is_put_together_as_such(tmp_path: Path) -> None:
+    """All at the published sizes, as headers over holes."""
+    from lorasmith.bases import open_base
+    from lorasmith.shelf import Shelf
+    from tests.bases.corpus import MODELS, build, in_original_names
+    from tests.bases.test_opening import write_header
+
+    model = next(one for one in MODELS if one.name == "flux kontext")
+    write_header(tmp_path / "kontext.safetensors", in_original_names(model, build(model)))
+    for kind in ("clip_l", "t5_xxl"):
+        write_header(tmp_path / f"{kind}.safetensors", encoder(kind)[1])
+    vae = {"decoder.mid.block_1.norm1.weight": (512,), "decoder.conv_in.weight": (512, 16, 3, 3)}
+    write_header(tmp_path / "ae.safetensors", vae)
+    for count in (32_100, 200):
+        folder = tmp_path / f"words {count}"
+        folder.mkdir()
+        words = {"model": {"vocab": [[str(number), 0.0] for number in range(count)]}}
+        (folder / "tokenizer.json").write_text(json.dumps(words))
+        (folder / "tokenizer_config.json").write_text("{}")
+    shelf = Shelf(tmp_path / "home")
+    shelf.add(str(tmp_path / "kontext.safetensors"))
+    shelf.answer("kontext", "flux1_dev", "kontext")
+    files = [tmp_path / name for name in ("clip_l.safetensors", "t5_xxl.safetensors", "ae.safetensors")]
+    short = {need.component: need.source for need in shelf.parts("kontext", [*files, tmp_path / "words 200"]).needs}
+    assert short["tokenizer_2"] == "missing", "200 words are none of an encoder that knows 32,128"
+    shelf.assemble("kontext", [*files, tmp_path / "words 32100"])
+    base = open_base("kontext", home=shelf.home)
+    assert base.detection.family == "flux_kontext"
+    index = base.header.configs["model_index"]
+    assert index["_class_name"] == "FluxKontextPipeline" and index["text_encoder_2"][1] == "T5EncoderModel"
+    assert base.header.configs["scheduler"]["use_dynamic_shifting"] is True
+    assert base.header.configs["vae"]["scaling_factor"] == 0.3611
