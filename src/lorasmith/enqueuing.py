@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from lorasmith import sequels
-from lorasmith.errors import ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
+from lorasmith.errors import ConfigError, EnvironmentProblem, InputError, JobError
 from lorasmith.files import write_json
+from lorasmith.payloads import base_reference, caption_payload, certify_payload, generate_payload
 
 if TYPE_CHECKING:
     from lorasmith.captioning import Existing
@@ -437,63 +438,3 @@ def onto(version: str | DatasetVersion) -> str:
     """Where an edit goes when its version is not the present one: who writes ``name@3`` means that version and goes on
     from it; an edit of a name or of a version in hand is joined with what others did meanwhile."""
     return "parent" if isinstance(version, str) and "@" in version else "head"
-
-
-def caption_payload(
-    studio: Studio,
-    parent: DatasetVersion,
-    captioner: str,
-    options: Mapping[str, Any],
-    existing: Existing,
-    lines: int,
-    fresh: bool,
-    download: bool,
-    device: str,
-) -> dict[str, Any]:
-    """What a caption job is asked, checked."""
-    from lorasmith.captioning import check_options
-
-    if not parent.items:
-        raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
-    name, checked = check_options(captioner, dict(options), download=download, home=studio.home)
-    which = "missing" if existing == "keep" else "all"
-    payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
-    return payload | {"which": which, "lines": lines, "fresh": fresh, "download": download}
-
-
-def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a generate job is asked, checked, with absolute paths."""
-    from lorasmith.generation.request import is_hash, plan_pictures, reference_path, resolve_request
-
-    asked = resolve_request(dict(values))
-    payload = asked.model_dump(mode="json")
-    payload["base"] = base_reference(studio, asked.base)
-
-    def found(picture: str) -> str:
-        place = reference_path(picture, studio.home)
-        if not place.is_file():
-            raise InputError(f"There is no picture {picture}.", "Check the path, or the hash of the picture.")
-        return picture if is_hash(picture) else str(place.absolute())
-
-    payload["references"] = [found(one) for one in asked.references]
-    payload["first_frame"] = found(asked.first_frame) if asked.first_frame else ""
-    for mentioned in {name for picture in plan_pictures(asked) for name, _ in picture.adapters}:
-        studio.adapter(mentioned)  # one that only a prompt mentions is missed now and not in the worker
-    payload["adapters"] = [{"name": str(studio.adapter(use.name)), "weight": use.weight} for use in asked.adapters]
-    if asked.grid is not None:
-        payload["grid"]["adapters"] = [str(studio.adapter(name)) for name in asked.grid.adapters]
-    return payload
-
-
-def certify_payload(studio: Studio, adapter: Path | str, base: str) -> dict[str, Any]:
-    """What a certify job is asked."""
-    return {"adapter": str(studio.adapter(adapter)), "base": base_reference(studio, base)}
-
-
-def base_reference(studio: Studio, reference: str) -> str:
-    """A base's reference as a worker can use it from any folder; checked by opening its header."""
-    from lorasmith.bases import open_base
-    from lorasmith.recipe import SANDBOX
-
-    base = open_base(reference, home=studio.home)
-    return reference if reference == SANDBOX else str(base.path.absolute())

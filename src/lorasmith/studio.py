@@ -208,8 +208,9 @@ class Studio:
             DatasetError: no pictures, or it failed on all of them.
             EnvironmentProblem: the model is not here and downloading was not allowed.
         """
-        from lorasmith.enqueuing import caption_payload, onto
+        from lorasmith.enqueuing import onto
         from lorasmith.files import write_json
+        from lorasmith.payloads import caption_payload
         from lorasmith.sequels import COMMIT
 
         parent = self.dataset(version)
@@ -338,8 +339,8 @@ class Studio:
             ConfigError: an unknown field or an impossible value.
             AdapterError, BaseError: an adapter or the base cannot be used.
         """
-        from lorasmith.enqueuing import generate_payload
         from lorasmith.generation.request import GeneratedImage
+        from lorasmith.payloads import generate_payload
 
         payload = generate_payload(self, {**(request or {}), **values})
         job = self._submit("generate", payload)
@@ -352,7 +353,7 @@ class Studio:
             AdapterError, BaseError: there is no such file, or it cannot be read.
         """
         from lorasmith.adapters.certificate import Certificate
-        from lorasmith.enqueuing import certify_payload
+        from lorasmith.payloads import certify_payload
 
         payload = certify_payload(self, adapter, base)
         return Certificate.model_validate(self._run(self._submit("certify", payload), on_event))

@@ -70,6 +70,7 @@ def test_an_unknown_dataset_is_a_sentence_in_every_command(desk: Desk, name: str
         "repeats": ["2", "--where", "tag:solo"],
         "split": ["--count", "1"],
         "branch": ["more"],
+        "set-references": ["a.png", "--none"],
         "see": ["--trainer", "musubi"],
         "export": ["--layout", "kohya", "--dry-run"],
         "report": ["--out", "page.html"],

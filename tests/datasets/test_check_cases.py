@@ -23,7 +23,7 @@ IDS = [
     *(f"C{n}" for n in range(1, 24)),
     *(f"S{n}" for n in range(1, 11)),
     *(f"R{n}" for n in range(1, 7)),
-    *(f"V{n}" for n in range(1, 8)),
+    *(f"V{n}" for n in range(1, 9)),
 ]
 
 

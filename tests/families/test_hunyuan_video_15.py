@@ -173,6 +173,10 @@ def test_what_is_said_of_diffusers_is_true_at_the_published_width(tmp_path: Path
     assert (open_adapter(path).kind.family, open_adapter(path).kind.variant) == ("hunyuan_video", "1.5")
     code = use([Chosen(path)]).diffusers
     assert "lora convert it --dialect peft --only-for diffusers" in code and "pipe.load_lora_weights" not in code
+    from_picture = use([Chosen(path)], family=f"{NAME}_i2v").diffusers
+    assert (
+        "load_image" not in code and "HunyuanVideo15ImageToVideoPipeline" in from_picture and "image=" in from_picture
+    )
     convert(path, tmp_path / "it-peft.safetensors", dialect="peft", only_for="diffusers")
     assert "weight_name='it-peft.safetensors'" in code
     model = meta.to_empty(device="cpu").requires_grad_(False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lorasmith.errors import BaseError, ConfigError, DatasetError, EnvironmentProblem, InputError, JobError
 from lorasmith.queue.dispatcher import Pace
@@ -90,6 +91,12 @@ def test_what_would_be_refused_at_the_start_is_refused_now(studio: Studio, base:
         enqueue.fetch_base("what is this?")
     with pytest.raises(ConfigError):
         enqueue.generate(base=base, prompts=[])
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (64, 64)).save(picture)
+    with pytest.raises(ConfigError, match="does not edit pictures"):
+        enqueue.generate(base=base, prompts=["a fox"], references=[str(picture)])
+    with pytest.raises(ConfigError, match="frames is for clips"):
+        enqueue.generate(base=base, prompts=["a fox"], frames=9)
     with pytest.raises(ConfigError, match="priority of 1000"):
         enqueue.import_dataset(tmp_path, placement=Placement(priority=1000))
     assert studio.queue.list() == () and studio.jobs() == ()

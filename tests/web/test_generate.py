@@ -11,6 +11,7 @@ from PIL import Image
 
 from lorasmith.errors import ConfigError
 from lorasmith.studio import Studio
+from tests.bases.bare import editing_base
 from tests.web.conftest import Door, Server
 from tests.web.test_datasets import fill
 from tests.web.test_models import take_in
@@ -48,7 +49,8 @@ def test_pictures_to_edit_are_those_of_datasets(door: Door, tmp_path: Path) -> N
     image = version.items[0].image
     page = door.client.get(f"/generate?reference={image}").text
     assert f'value="{image}"' in page
-    form = {"base": "sandbox", "prompt": "make it red"}
+    base = editing_base(door.studio.home)
+    form = {"base": base, "prompt": "make it red"}
     assert door.client.post("/generate", data=form | {"reference.1": image}).status_code == 303
     assert asked(door.studio)["references"] == [image]
     count = len(door.studio.jobs())
@@ -56,9 +58,9 @@ def test_pictures_to_edit_are_those_of_datasets(door: Door, tmp_path: Path) -> N
     Image.new("RGB", (8, 8)).save(secret)
     for stranger in (str(secret), "0" * 64, f"{image} ../a", image.upper()):
         assert door.client.post("/generate", data=form | {"reference.1": stranger}).status_code == 422, stranger
-        request = {"base": "sandbox", "prompts": ["x"], "first_frame": stranger}
+        request = {"base": base, "prompts": ["x"], "first_frame": stranger}
         assert door.client.post("/api/generate", json={"request": request}).status_code in (404, 422), stranger
-        request = {"base": "sandbox", "prompts": ["x"], "references": stranger.split()}
+        request = {"base": base, "prompts": ["x"], "references": stranger.split()}
         sent = door.client.post("/api/generate", json={"request": request})
         assert sent.status_code in (404, 422), (stranger, sent.status_code)
     assert len(door.studio.jobs()) == count

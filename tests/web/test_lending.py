@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.bases.bare import bare_base, editing_base
 from tests.datasets.dataset_pictures import gradient
 from tests.web.conftest import Door, Server
 from tests.web.security.team import make_team
@@ -18,9 +19,16 @@ from tests.web.test_models import take_in
 from tests.web.test_pairing import png, upload
 from tests.web.test_uploads import announce, send
 
-FORM = {"base": "sandbox", "prompt": "make it red"}
+FORM = {"base": "edits", "prompt": "make it red"}
 PAYLOAD = "<img src=x onerror=alert(1)>.png"
 JSON = {"accept": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def edits(request: pytest.FixtureRequest) -> None:
+    """The base that pictures are edited with, in the home of the test's door or server."""
+    for name in {"door", "server"} & set(request.fixturenames):
+        editing_base(request.getfixturevalue(name).studio.home)
 
 
 def test_a_picture_comes_with_the_form_and_stays_in_it(door: Door) -> None:
@@ -41,8 +49,10 @@ def test_what_is_sent_in_pieces_counts_too(door: Door) -> None:
     assert door.client.post("/generate", data=FORM | {"uploads": json.dumps(ids)}).status_code == 303
     assert len(asked(door.studio)["references"]) == 1 and not door.studio.uploads.all()
     taken = door.client.post("/api/lent", json={"upload": upload(door, png(6), "y.png")}, headers=JSON).json()
-    request = {"base": "sandbox", "prompts": ["x"], "references": [taken["sha256"]], "first_frame": taken["sha256"]}
-    assert door.client.post("/api/generate", json={"request": request}, headers=JSON).status_code == 202
+    moves = bare_base(door.studio.home, "WanImageToVideoPipeline", "WanTransformer3DModel", "moves")
+    for given in ({"base": "edits", "references": [taken["sha256"]]}, {"base": moves, "first_frame": taken["sha256"]}):
+        answer = door.client.post("/api/generate", json={"request": {"prompts": ["x"]} | given}, headers=JSON)
+        assert answer.status_code == 202, answer.text
 
 
 @pytest.mark.parametrize("content", [b"<html>", png(5)[:60]])
@@ -69,7 +79,7 @@ def test_a_grid_keeps_its_reference(door: Door, tmp_path: Path) -> None:
 
 def test_history_shows_what_was_edited_and_uses_it_again(door: Door) -> None:
     reference = door.studio.lending.take(_file(door, 5), "a.png", "you")
-    job = painted(door.studio, 1, prompts=["x"], references=[reference])
+    job = painted(door.studio, 1, base="edits", prompts=["x"], references=[reference])
     page = door.client.get("/generate/history").text
     assert f"/generate/{job}/reference/0.png" in page
     assert door.client.get(f"/generate/{job}/reference/0.png").headers["content-type"] == "image/png"
@@ -93,6 +103,7 @@ def test_a_picture_of_a_dataset_is_chosen(door: Door, tmp_path: Path) -> None:
 
 def test_what_somebody_sent_is_nobody_elses(tmp_path: Path) -> None:
     team = make_team(tmp_path / "home")
+    editing_base(tmp_path / "home")
 
     def lent(name: str) -> str:
         url = announce(team[name], "a.png", len(png(9)), "a.png")
@@ -106,7 +117,7 @@ def test_what_somebody_sent_is_nobody_elses(tmp_path: Path) -> None:
     assert team["ann"].get(f"/generate/lent/{sha256}.png").status_code == 200, "an admin sees everything"
     for other in ("cyd", "vic"):
         assert team[other].get(f"/generate/lent/{sha256}.png").status_code == 404
-    body = {"request": {"base": "sandbox", "prompts": ["x"], "references": [sha256]}}
+    body = {"request": {"base": "edits", "prompts": ["x"], "references": [sha256]}}
     assert team["cyd"].post("/api/generate", json=body).status_code == 422
     assert team["bob"].post("/api/generate", json=body).status_code == 202
     assert team.nobody.get(f"/generate/lent/{sha256}.png").status_code in (302, 303, 401, 404)
@@ -115,11 +126,13 @@ def test_what_somebody_sent_is_nobody_elses(tmp_path: Path) -> None:
 
 def test_a_picture_is_sent_and_edited_in_the_browser(server: Server, browser_page: Any, tmp_path: Path) -> None:
     gradient(200, 150, seed=5).save(tmp_path / "mine.png")
+    server.studio.bases.add(str(server.studio.home / "bases" / "edits"), name="edits")
     browser_page.goto(server.way_in())
     browser_page.goto(f"{server.address}/generate")
     browser_page.locator("form[data-pieces=ready]").wait_for()
     browser_page.locator("#to-edit summary").click()
     browser_page.locator("#reference-files").set_input_files(tmp_path / "mine.png")
+    browser_page.locator("[name=base]").select_option("edits")
     browser_page.locator("#prompt").fill("make it red")
     browser_page.get_by_role("button", name="Generate", exact=True).click()
     browser_page.locator(".references-list img").wait_for()

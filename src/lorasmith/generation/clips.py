@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from lorasmith.datasets.clips.program import Failed
 from lorasmith.datasets.clips.writing import animated_webp, write_mp4
-from lorasmith.errors import ConfigError, InputError
+from lorasmith.errors import InputError
 from lorasmith.events import Emit, Notice
 from lorasmith.files import write_atomically
+from lorasmith.generation.fitting import sides_of
 from lorasmith.generation.picture import PictureFacts, clip_exif
 from lorasmith.generation.request import reference_path
 
@@ -22,48 +23,14 @@ if TYPE_CHECKING:
 
 
 def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -> Mapping[str, Any]:
-    """What the pipeline of a family of clips is called with; nothing for the others.
+    """What the pipeline of a family of clips is called with; nothing for the others. ``refuse_misfits`` went before.
 
     Raises:
-        ConfigError: the family paints pictures alone, cannot take so many frames or such sides, or lacks or was given a
-            first frame.
         InputError: the first frame is missing or no picture.
     """
-    step = family.frame_step
-    if not step:
-        for name in ("frames", "fps", "first_frame"):
-            if getattr(request, name) != type(request).model_fields[name].default:
-                raise ConfigError(f"{family.title} paints pictures, and {name} is for clips.", "Leave it out.")
+    if not family.frame_step:
         return {}
-    if (request.frames - 1) % step:
-        below = (request.frames - 1) // step * step + 1
-        raise ConfigError(
-            f"{family.title} paints clips of a multiple of {step} frames and 1 more, not {request.frames}.",
-            f"Use {below} or {below + step}.",
-        )
-    may = family.begins_with_picture or family.may_begin_with_picture
-    if request.first_frame and not may:
-        raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
-    if family.begins_with_picture and not request.first_frame:
-        raise ConfigError(
-            f"{family.title} begins with a picture, and first_frame names none.",
-            "Give a picture.",
-        )
-    if family.may_begin_with_picture and request.first_frame and request.frames == 1:
-        raise ConfigError(
-            f"A clip of one frame is its first frame, and nothing of it would be painted by {family.title}.",
-            f"Set frames to {1 + step} or more, or leave first_frame out.",
-        )
-    side = family.native_resolution(base)
-    size = (request.width or side, request.height or side)
-    uneven = next((one for one in size if one % family.least_multiple), 0)
-    if uneven:
-        below = uneven // family.least_multiple * family.least_multiple
-        raise ConfigError(
-            f"{family.title} paints clips whose sides are multiples of {family.least_multiple} pixels, and {uneven} "
-            "is none.",
-            f"Use {below or family.least_multiple} or {below + family.least_multiple}.",
-        )
+    size = sides_of(request, base, family)
     first = _first_frame(reference_path(request.first_frame, home), size) if request.first_frame else None
     fps = request.fps or family.default_fps
     return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}

@@ -20,6 +20,7 @@ from lorasmith.families.instructions import unread
 from lorasmith.files import file_digest
 from lorasmith.generation.adapters import LoadedAdapter, load_adapters, use_adapters
 from lorasmith.generation.clips import clips_of, write_clip
+from lorasmith.generation.fitting import refuse_misfits
 from lorasmith.generation.grid import Cell, arrange, draw_grid
 from lorasmith.generation.picture import PictureFacts, save_picture
 from lorasmith.generation.request import (
@@ -84,7 +85,8 @@ def paint(
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())
-    pictures = open_references(request, family, home)
+    refuse_misfits(request, base, family)
+    pictures = [_open_reference(reference_path(reference, home)) for reference in request.references]
     clips = clips_of(request, base, family, home)
     words = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     packed = said_of_size(base.header, base.name, words[dtype])
@@ -296,30 +298,6 @@ class _FactsWriter:
             "width": image.width,
             "height": image.height,
         }
-
-
-def open_references(request: GenerateRequest, family: Family, home: Path) -> list[Image]:
-    """The pictures to edit, upright, RGB.
-
-    Raises:
-        ConfigError: the base edits none, needs one, or takes fewer.
-        InputError: one of them cannot be read as a picture.
-    """
-    least, most = family.reference_pictures
-    count = len(request.references)
-    if count and not most:
-        raise ConfigError(
-            f"{family.title} does not edit pictures, and {count} reference{'s are' if count > 1 else ' is'} given.",
-            "Leave references out, or choose a base that edits.",
-        )
-    if count < least:
-        raise ConfigError(f"{family.title} edits pictures, and none is given.", "Name one with --reference FILE.")
-    if count > most:
-        raise ConfigError(
-            f"{family.title} takes {'one picture' if most == 1 else f'up to {most} pictures'}, and {count} are given.",
-            "Leave some out.",
-        )
-    return [_open_reference(reference_path(reference, home)) for reference in request.references]
 
 
 def _open_reference(path: Path) -> Image:

@@ -101,6 +101,7 @@ _CLASSES: Final[Mapping[str, Failure]] = {
     "AdapterError": "request",
     "EnvironmentProblem": "request",
     "JobError": "request",
+    "UnknownJob": "request",
 }
 
 

@@ -14,6 +14,7 @@ from lorasmith.bases.pipelines import PIPELINES
 if TYPE_CHECKING:
     from lorasmith.families import Family
 
+_OF_CLIPS = "# Writing the clip needs: pip install imageio imageio-ffmpeg"
 _DEVICE = 'pipe.to("cuda" if torch.cuda.is_available() else "cpu")'
 
 
@@ -45,7 +46,7 @@ def snippet(loras: Sequence[Loaded], family: str, base: str, prompt: str, *, bes
     clips, shown = known is not None and known.frame_step > 0, known is not None and _is_shown(known)
     beyond = [name for name, wanted in (("export_to_video", clips), ("load_image", shown)) if wanted]
     where = base or "the base, a folder or repository"
-    lines = ["import torch", f"from diffusers import {pipeline}"]
+    lines = [*([_OF_CLIPS] if clips else []), "import torch", f"from diffusers import {pipeline}"]
     lines += [f"from diffusers.utils import {', '.join(beyond)}"] if beyond else []
     numbers = "" if modular else ", torch_dtype=torch.bfloat16"
     lines += ["", f"pipe = {pipeline}.from_pretrained({where!r}{numbers})"]
@@ -69,21 +70,30 @@ def snippet(loras: Sequence[Loaded], family: str, base: str, prompt: str, *, bes
     return "\n".join([*lines, _DEVICE, *last]) + "\n"
 
 
-def through_transformer(loras: Sequence[Loaded], base: str, prompt: str, *, beside: bool) -> str:
-    """For a pipeline that loads no LoRA: its transformer takes a file in diffusers' names, after conversion."""
+def through_transformer(loras: Sequence[Loaded], base: str, prompt: str, *, shown: bool, beside: bool) -> str:
+    """For a pipeline that loads no LoRA: its transformer takes a file in diffusers' names, after conversion.
+
+    Args:
+        loras: as for ``snippet``, like ``base``, ``prompt`` and ``beside``.
+        shown: whether clips begin with a picture.
+    """
     weights = f"{base or 'the base, a folder or repository'!r}"
+    pipeline = "HunyuanVideo15ImageToVideoPipeline" if shown else "HunyuanVideo15Pipeline"
+    given = 'image=load_image("picture.png"), ' if shown else ""
     lines = ["# This pipeline of diffusers loads no LoRA; its transformer does, under diffusers' names. First, once:"]
     lines += [
         f"#   lorasmith lora convert {shlex.quote(one.path.stem)} --dialect peft --only-for diffusers" for one in loras
     ]
-    lines += ["import torch", "from diffusers import HunyuanVideo15Pipeline", ""]
-    lines.append(f"pipe = HunyuanVideo15Pipeline.from_pretrained({weights}, torch_dtype=torch.bfloat16)")
+    lines += [_OF_CLIPS, "import torch", f"from diffusers import {pipeline}"]
+    lines += [f"from diffusers.utils import export_to_video{', load_image' if shown else ''}", ""]
+    lines.append(f"pipe = {pipeline}.from_pretrained({weights}, torch_dtype=torch.bfloat16)")
     names = [_identifier(one.path.stem) for one in loras]
     for one, name in zip(loras, names, strict=True):
         folder, file = "." if beside else str(one.path.parent), f"{one.path.stem}-peft.safetensors"
         lines.append(f"pipe.transformer.load_lora_adapter({folder!r}, weight_name={file!r}, adapter_name={name!r})")
     lines.append(f"pipe.transformer.set_adapters({names!r}, {[one.strength for one in loras]!r})")
-    return "\n".join([*lines, _DEVICE, f"frames = pipe({prompt!r}, num_frames=33).frames[0]"]) + "\n"
+    lines += [_DEVICE, f"frames = pipe({given}prompt={prompt!r}, num_frames=33).frames[0]"]
+    return "\n".join([*lines, 'export_to_video(frames, "clip.mp4", fps=24)']) + "\n"
 
 
 def _weights(loras: Sequence[Loaded], names: Sequence[str]) -> list[str]:

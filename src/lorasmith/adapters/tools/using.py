@@ -24,7 +24,7 @@ _SCENE: Final = "a portrait in soft light"
 
 
 _FAMILY_KEY: Final = "lorasmith.family"
-_NO_LOADER, _UNLOADED = ("hunyuan_video", "1.5"), "hunyuan_video_15"
+_NO_LOADER, _UNLOADED, _UNLOADED_SHOWN = ("hunyuan_video", "1.5"), "hunyuan_video_15", "hunyuan_video_15_i2v"
 _A1111: Final = ("sd", "sdxl")
 
 
@@ -114,7 +114,8 @@ def use(
     a1111 = f"{text} {tags}" if like in _A1111 else ""
     files = [Loaded(one.path, one.strength, _second(a, kind)) for one, a in zip(loras, adapters, strict=True)]
     if kind == _UNLOADED:
-        code = through_transformer(files, base, text, beside=beside)
+        shown = _UNLOADED_SHOWN in (family, *(one.file.metadata.get(_FAMILY_KEY, "") for one in adapters))
+        code = through_transformer(files, base, text, shown=shown, beside=beside)
     else:
         code = snippet(files, kind if named else "", base, text, beside=beside)
     return Usage(
