@@ -22,8 +22,7 @@ from lorasmith.datasets.eyes import CaptionFile, EyeSettings, TrainerEye
 from lorasmith.datasets.layouts import Layout
 from lorasmith.datasets.pictures import TOOLS, PictureTool
 from lorasmith.datasets.tokens import counter_for
-from lorasmith.families import Family
-from lorasmith.families.unused import lacking
+from lorasmith.families import Family, lacking
 from lorasmith.sources import Source
 from lorasmith.trainers import Trainer
 

@@ -46,6 +46,7 @@ def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any
 
     asked = resolve_request(dict(values))
     payload = asked.model_dump(mode="json")
+    studio.base_place(asked.base)  # not everybody may name every path
     base = open_base(asked.base, home=studio.home)
     payload["base"] = _wherever(base, asked.base)
     refuse_misfits(asked, base, family_of(base))
@@ -75,6 +76,7 @@ def base_reference(studio: Studio, reference: str) -> str:
     """A base's reference as a worker can use it from any folder; checked by opening its header."""
     from lorasmith.bases import open_base
 
+    studio.base_place(reference)
     return _wherever(open_base(reference, home=studio.home), reference)
 
 

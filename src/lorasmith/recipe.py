@@ -123,7 +123,7 @@ def refuse_idle(
     Raises:
         ConfigError: the trainer cannot train the family, or does not use a value that was set.
     """
-    from lorasmith.families.unused import lacking
+    from lorasmith.families import lacking
 
     if not trainer.supports(family):
         raise ConfigError(

@@ -245,6 +245,8 @@ class Studio:
         """
         from lorasmith.recipe import prepare
 
+        if isinstance(base := config.get("base"), str) and base:
+            self.base_place(base)
         return prepare(self.dataset(version), config, home=self.home)
 
     def plan(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Plan:

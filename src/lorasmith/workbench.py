@@ -237,6 +237,7 @@ class Workbench:
         from lorasmith.bases import family_of, open_base
         from lorasmith.config import layer, resolve
 
+        self.studio.base_place(base)  # not everybody may name every path
         opened = open_base(base, home=self.studio.home)
         tree = resolve(family_of(opened).defaults_for(opened), {"base": base, "dataset": "-"}).model_dump(mode="json")
         return dict(_flat(layer(tree)))
@@ -382,6 +383,7 @@ class Workbench:
         from lorasmith.bases import family_of, open_base
         from lorasmith.config import resolve
 
+        self.studio.base_place(base)  # not everybody may name every path
         opened = open_base(base, home=self.studio.home)
         fixed = {"base": base if base == "sandbox" else str(opened.path.absolute()), "dataset": "-"}
         defaults = family_of(opened).defaults_for(opened)

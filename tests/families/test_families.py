@@ -21,7 +21,7 @@ from lorasmith.bases.recognition import ANSWER
 from lorasmith.config import resolve
 from lorasmith.datasets.clips.program import find_ffmpeg
 from lorasmith.errors import BaseError, ConfigError, LorasmithError
-from lorasmith.families.unused import lacking
+from lorasmith.families import lacking
 from lorasmith.generation.picture import read_picture
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint

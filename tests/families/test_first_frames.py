@@ -16,10 +16,9 @@ from torch import Tensor
 from lorasmith.adapters.file import write_adapter
 from lorasmith.bases.detection import registered_families
 from lorasmith.errors import ConfigError
-from lorasmith.families import Conditioning, Family, Framing, Model
+from lorasmith.families import Conditioning, Family, Framing, Model, lacking
 from lorasmith.families.beginnings import begun, learned
 from lorasmith.families.latents import buffered_statistics
-from lorasmith.families.unused import lacking
 from lorasmith.generation.picture import read_picture
 from lorasmith.generation.request import GenerateRequest
 from lorasmith.generation.run import paint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.setting import Setting
 from tests.families.steps import PLAIN, Heard, encoded, load, noise_of, picture_of, with_small_references
+from tests.families.tiny import RECORDS
 from tests.families.variants import EVERY
 from tests.training.home import make_dataset, quick_config
 from tests.training.runs import Said
@@ -35,76 +35,34 @@ Tiny = Callable[[str], Path]
 PROMPT = "zib, a large red star"
 SCALE = 3.0
 
-# Width, height, frames: the shift. Sources: the schedulers of the published bases (flux to krea2: a line in the number
-# of tokens, its two ends), the makers' own training or inference code where a shift depends on the size alone.
-SHIFTS: dict[str, dict[tuple[int, int, int], float]] = {
-    "flux": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15), (1024, 512, 1): 2.2330},
-    "flux_kontext": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
-    "chroma": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
-    "z_image": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
-    "qwen_image_21": {(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
-    "qwen_image": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9), (1024, 1024, 1): 2.0129},
-    "qwen_image_edit": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
-    "qwen_image_edit_plus": {(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
-    "krea2": {(256, 256, 1): math.exp(0.5), (1280, 1280, 1): math.exp(1.15), (1024, 1024, 1): 2.5},
-    # its makers' fit over tokens and steps, at 50 of these: between 0.00016927 n + 0.45666666 at 200 steps and
-    # 0.0000873809524 n + 1.89833333 at 10
-    "flux2": {(1024, 1024, 1): 7.564, (512, 512, 1): 5.4847},
-    "sd3": {(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
-    "lumina2": {(512, 512, 1): 6.0, (1024, 1024, 1): 6.0},
-    "anima": {(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
-    "wan": {(832, 480, 1): 3.0, (832, 480, 81): 3.0, (1280, 720, 81): 5.0},
-    "wan_i2v": {(832, 480, 81): 3.0, (1280, 720, 81): 5.0},
-    "wan_ti2v": {(1280, 704, 121): 5.0, (640, 352, 1): 5.0},
-    "hunyuan_video": {(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
-    "hunyuan_video_15": {(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
-    "hunyuan_video_15_i2v": {(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
-    # of tokens of 32 x 32 pixels and 8 frames: 1024 of them, and 4096
-    "ltx": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
-    "ltx2": {(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
-}
-UNIFORM = {"lumina2", "wan", "wan_i2v", "wan_ti2v"}
-PAIRS = {"wan": 12.0, "wan_i2v": 5.0}
-"""Of Wan 2.2's two experts, which are chosen by the noise level: what its makers paint with."""
-
-
-# What bases are painted with when nobody says otherwise, by their model cards and pipelines; where a pipeline adds the
-# difference on top of the prompted prediction (Z-Image, Krea 2) it is told one less.
-GUIDANCE = {
-    "sd": 7.0, "sdxl": 7.0, "sd3": 4.5, "flux": 3.5, "flux_kontext": 2.5, "chroma": 5.0, "flux2": 4.0, "z_image": 5.0,
-    "qwen_image": 4.0, "qwen_image_edit": 4.0, "qwen_image_edit_plus": 4.0, "qwen_image_21": 1.0, "krea2": 5.5,
-    "lumina2": 4.0, "anima": 4.0, "wan": 5.0, "wan_i2v": 5.0, "wan_ti2v": 5.0, "ltx": 3.0, "ltx2": 3.0,
-    "hunyuan_video": 6.0, "hunyuan_video_15": 6.0,
-    "hunyuan_video_15_i2v": 6.0,
-}  # fmt: skip
+FLOW = [name for name, family in registered_families().items() if family.objectives == {"flow"}]
+PAIRS = [name for name, record in RECORDS.items() if record.shift_of_pair is not None]
 
 
 def test_bases_are_painted_with_what_their_makers_use() -> None:
-    families = registered_families()
-    assert {name: family.painting_guidance() for name, family in families.items()} == GUIDANCE
-    for name, family in families.items():  # previews in training too, where the family says so
-        assert family.defaults.get("sample", {}).get("guidance_scale", GUIDANCE[name]) == GUIDANCE[name]
+    for name, family in registered_families().items():
+        scale = RECORDS[name].painted_with
+        assert family.painting_guidance() == scale, name
+        # previews in training too, where the family says so
+        assert family.defaults.get("sample", {}).get("guidance_scale", scale) == scale, name
 
 
-def test_every_flow_family_is_in_the_table() -> None:
-    assert set(SHIFTS) == {name for name, family in registered_families().items() if family.objectives == {"flow"}}
-
-
-@pytest.mark.parametrize("name", list(SHIFTS))
+@pytest.mark.parametrize("name", FLOW)
 def test_noise_levels_are_those_its_makers_use(name: str) -> None:
-    family = registered_families()[name]
-    for (width, height, frames), shift in SHIFTS[name].items():
+    family, record = registered_families()[name], RECORDS[name]
+    assert len(record.shifts) > 1
+    for (width, height, frames), shift in record.shifts.items():
         assert family.clip_shift(width, height, frames) == pytest.approx(shift, rel=0.01), (width, height, frames)
         assert family.clip_shift(height, width, frames) == pytest.approx(shift, rel=0.01)
-    density = "uniform" if name in UNIFORM else "logit_normal"
+    density = "uniform" if record.uniform else "logit_normal"
     assert family.time_sampling == TimeSampling(density, 0.0, 1.0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", list(PAIRS))
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_shift_of_a_pair_is_its_makers(name: str) -> None:
     family: Any = registered_families()[name]
     both, one = (type("Model", (), {"experts": experts})() for experts in ({"transformer_2": object()}, {}))
-    assert family.shift_for(both)(832, 480, 81) == PAIRS[name]
+    assert family.shift_for(both)(832, 480, 81) == RECORDS[name].shift_of_pair
     assert family.shift_for(one)(832, 480, 81) == family.clip_shift(832, 480, 81)
 
 

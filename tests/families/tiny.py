@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,16 @@ class Record:
     """Whether guidance is the plain comparison of two predictions, without anything done to it afterwards."""
     asked: int = 1
     """Rows that the denoiser is asked for in a step of one picture without a comparison."""
+    painted_with: float = math.nan
+    """The guidance its bases are painted with when nobody says otherwise, by their model cards and pipelines; where a
+    pipeline adds the difference on top of the prompted prediction (Z-Image, Krea 2) it is told one less."""
+    shifts: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    """Of a flow family: width, height, frames, and the shift there. Sources: the schedulers of the published bases
+    (FLUX to Krea 2: a line in the number of tokens, its two ends), else the makers' own training or inference code."""
+    uniform: bool = False
+    """Whether noise levels are drawn evenly before the shift, and not from a logit-normal."""
+    shift_of_pair: float | None = None
+    """Of two experts, which are chosen by the noise level: what its makers paint with."""
     finish: Callable[[Path], None] | None = None
     """What the saved base still needs, to be as the published one is."""
 
@@ -780,47 +791,63 @@ _KLEIN9: dict[str, Any] = {
 # Layers of the default preset are written as blocks times layers in a block.
 _ALL_RECORDS: tuple[Record, ...] = (
     Record(
-        "sd", "StableDiffusionPipeline", build_sd, call={"guidance_scale": 1.0},
+        "sd", "StableDiffusionPipeline", build_sd, painted_with=7.0, call={"guidance_scale": 1.0},
         full={"sd1": ("UNet2DConditionModel", _SD1), "sd2": ("UNet2DConditionModel", _SD2)},
         modules={"sd1": 16 * 8, "sd2": 16 * 8},
     ),
     Record(
-        "sdxl", "StableDiffusionXLPipeline", build_sdxl, call={"guidance_scale": 1.0},
+        "sdxl", "StableDiffusionXLPipeline", build_sdxl, painted_with=7.0, call={"guidance_scale": 1.0},
         full={"base": ("UNet2DConditionModel", _XL)}, modules={"base": 70 * 8},
     ),
     Record(
-        "sd3", "StableDiffusion3Pipeline", build_sd3, call={"guidance_scale": 1.0},
+        "sd3", "StableDiffusion3Pipeline", build_sd3, painted_with=4.5,
+        shifts={(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
+        call={"guidance_scale": 1.0},
         full={"3_medium": (_SD, _SD3), "3.5_medium": (_SD, _SD3 | _SD35), "3.5_large": (_SD, _SD3 | _SD35L)},
         # the last block has no way out for text: one projection and two feed-forward layers less
         modules={"3_medium": 24 * 12 - 3, "3.5_medium": 24 * 12 - 3 + 13 * 4, "3.5_large": 38 * 12 - 3},
     ),
     Record(
-        "flux", "FluxPipeline", build_flux, call={"guidance_scale": 2.5},
+        "flux", "FluxPipeline", build_flux, painted_with=3.5,
+        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15), (1024, 512, 1): 2.2330},
+        call={"guidance_scale": 2.5},
         full={"dev": (_FLUX, {"guidance_embeds": True}), "schnell": (_FLUX, {})},
         modules={"dev": 19 * 12 + 38 * 5, "schnell": 19 * 12 + 38 * 5},
     ),
     Record(
-        "chroma", "ChromaPipeline", build_chroma, call={"guidance_scale": 1.0},
+        "chroma", "ChromaPipeline", build_chroma, painted_with=5.0,
+        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        call={"guidance_scale": 1.0},
         full={"1": ("ChromaTransformer2DModel", {})}, modules={"1": 19 * 12 + 38 * 5},
     ),
     Record(
-        "z_image", "ZImagePipeline", build_z_image, call={"guidance_scale": 0.0},
+        "z_image", "ZImagePipeline", build_z_image, painted_with=5.0,
+        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        call={"guidance_scale": 0.0},
         full={"base_or_turbo": ("ZImageTransformer2DModel", {})}, modules={"base_or_turbo": 30 * 7},
     ),
     Record(
-        "qwen_image", "QwenImagePipeline", build_qwen_image, call={"true_cfg_scale": 1.0}, frames=True,
+        "qwen_image", "QwenImagePipeline", build_qwen_image, painted_with=4.0,
+        shifts={(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9), (1024, 1024, 1): 2.0129},
+        call={"true_cfg_scale": 1.0}, frames=True,
         full={"1": ("QwenImageTransformer2DModel", {})}, modules={"1": 60 * 12},
     ),
     Record(
-        "flux_kontext", "FluxKontextPipeline", build_flux_kontext, call={"guidance_scale": 2.5},
+        "flux_kontext", "FluxKontextPipeline", build_flux_kontext, painted_with=2.5,
+        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        call={"guidance_scale": 2.5},
         full={"kontext": (_FLUX, {"guidance_embeds": True})}, modules={"kontext": 19 * 12 + 38 * 5},
     ),
     Record(
-        "qwen_image_edit", "QwenImageEditPipeline", build_qwen_image_edit, call={"true_cfg_scale": 1.0}, frames=True,
+        "qwen_image_edit", "QwenImageEditPipeline", build_qwen_image_edit, painted_with=4.0,
+        shifts={(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
+        call={"true_cfg_scale": 1.0}, frames=True,
         full={"edit": ("QwenImageTransformer2DModel", {})}, modules={"edit": 60 * 12},
     ),
     Record(
-        "qwen_image_edit_plus", "QwenImageEditPlusPipeline", build_qwen_image_edit_plus, call={"true_cfg_scale": 1.0},
+        "qwen_image_edit_plus", "QwenImageEditPlusPipeline", build_qwen_image_edit_plus, painted_with=4.0,
+        shifts={(256, 256, 1): math.exp(0.5), (2048, 1024, 1): math.exp(0.9)},
+        call={"true_cfg_scale": 1.0},
         frames=True, references=2,
         full={
             "edit_plus": ("QwenImageTransformer2DModel", {}),
@@ -829,25 +856,34 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"edit_plus": 60 * 12, "edit_2511": 60 * 12},
     ),
     Record(
-        "lumina2", "Lumina2Pipeline", build_lumina2, call={"guidance_scale": 1.0}, compares=False,
+        "lumina2", "Lumina2Pipeline", build_lumina2, painted_with=4.0,
+        shifts={(512, 512, 1): 6.0, (1024, 1024, 1): 6.0}, uniform=True,
+        call={"guidance_scale": 1.0}, compares=False,
         full={"2": ("Lumina2Transformer2DModel", {"cap_feat_dim": 2304})}, modules={"2": 26 * 7},
         wide=build_wide_lumina2,
     ),
     Record(
-        "wan", "WanPipeline", build_wan, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
+        "wan", "WanPipeline", build_wan, painted_with=5.0,
+        shifts={(832, 480, 1): 3.0, (832, 480, 81): 3.0, (1280, 720, 81): 5.0}, uniform=True, shift_of_pair=12.0,
+        call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
         sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
         modules={"t2v_1.3b": 30 * 10, "t2v_14b": 40 * 10},
     ),
     Record(
-        "ltx", "LTXPipeline", build_ltx, resolution=128, frames=True, sigmas=False, length=17,
+        # shifts: of tokens of 32 x 32 pixels and 8 frames, 1024 of them and 4096
+        "ltx", "LTXPipeline", build_ltx, painted_with=3.0,
+        shifts={(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
+        resolution=128, frames=True, sigmas=False, length=17,
         call={"guidance_scale": 1.0, "num_frames": 17},
         full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
         modules={"2b": 28 * 10, "13b": 48 * 10},
     ),
     Record(
         # By this guidance the picture is that of the pass in which the halves do not hear each other.
-        "ltx2", "LTX2Pipeline", build_ltx2, resolution=128, frames=True, passes=2, length=17, compares=False,
+        "ltx2", "LTX2Pipeline", build_ltx2, painted_with=3.0,
+        shifts={(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
+        resolution=128, frames=True, passes=2, length=17, compares=False,
         call={
             "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
             "modality_scale": 0.0, "audio_modality_scale": 2.0, "guidance_rescale": 0.0,
@@ -860,28 +896,38 @@ _ALL_RECORDS: tuple[Record, ...] = (
         full={"2": ("LTX2VideoTransformer3DModel", {})}, modules={"2": 48 * 10},
     ),
     Record(
-        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, frames=True, length=9,
+        "hunyuan_video", "HunyuanVideoPipeline", build_hunyuan_video, painted_with=6.0,
+        shifts={(544, 960, 33): 7.0, (1280, 720, 1): 7.0},
+        frames=True, length=9,
         call={"guidance_scale": 2.5, "num_frames": 9},
         full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
     Record(
-        "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, frames=True, length=9,
-        call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
-        full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
-    ),
-    Record(
-        "hunyuan_video_15_i2v", "HunyuanVideo15ImageToVideoPipeline", build_hunyuan_video_15_i2v, begins=True,
+        "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, painted_with=6.0,
+        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
         frames=True, length=9,
         call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
         full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
     ),
     Record(
-        "wan_ti2v", "WanPipeline", build_wan_ti2v, call={"guidance_scale": 1.0, "num_frames": 9}, frames=True,
+        "hunyuan_video_15_i2v", "HunyuanVideo15ImageToVideoPipeline", build_hunyuan_video_15_i2v, painted_with=6.0,
+        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
+        begins=True,
+        frames=True, length=9,
+        call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
+        full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
+    ),
+    Record(
+        "wan_ti2v", "WanPipeline", build_wan_ti2v, painted_with=5.0,
+        shifts={(1280, 704, 121): 5.0, (640, 352, 1): 5.0}, uniform=True,
+        call={"guidance_scale": 1.0, "num_frames": 9}, frames=True,
         length=9, sigmas=False, resolution=128, full={"ti2v_5b": (_WAN, _WAN_5B)}, modules={"ti2v_5b": 30 * 10},
     ),
     Record(
-        "wan_i2v", "WanImageToVideoPipeline", build_wan_i2v, call={"guidance_scale": 1.0, "num_frames": 9},
+        "wan_i2v", "WanImageToVideoPipeline", build_wan_i2v, painted_with=5.0,
+        shifts={(832, 480, 81): 3.0, (1280, 720, 81): 5.0}, uniform=True, shift_of_pair=5.0,
+        call={"guidance_scale": 1.0, "num_frames": 9},
         frames=True, length=9, sigmas=False, begins=True,
         full={"i2v_14b_2.1": (_WAN, _WAN_I2V | {"image_dim": 1280, "added_kv_proj_dim": 5120}),
               "i2v_14b_2.2": (_WAN, _WAN_I2V)},
@@ -889,7 +935,11 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"i2v_14b_2.1": 40 * 12, "i2v_14b_2.2": 40 * 10},
     ),
     Record(
-        "flux2", "Flux2KleinPipeline", build_flux2, call={"guidance_scale": 1.0},
+        # its makers' fit over tokens and steps, at 50 of these: between 0.00016927 n + 0.45666666 at 200 steps and
+        # 0.0000873809524 n + 1.89833333 at 10
+        "flux2", "Flux2KleinPipeline", build_flux2, painted_with=4.0,
+        shifts={(1024, 1024, 1): 7.564, (512, 512, 1): 5.4847},
+        call={"guidance_scale": 1.0},
         full={
             "dev": ("Flux2Transformer2DModel", {}),
             "klein_4b": ("Flux2Transformer2DModel", _KLEIN4),
@@ -898,15 +948,21 @@ _ALL_RECORDS: tuple[Record, ...] = (
         modules={"dev": 8 * 12 + 48 * 2, "klein_4b": 5 * 12 + 20 * 2, "klein_9b": 8 * 12 + 24 * 2},
     ),
     Record(
-        "krea2", "Krea2Pipeline", build_krea2, call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
+        "krea2", "Krea2Pipeline", build_krea2, painted_with=5.5,
+        shifts={(256, 256, 1): math.exp(0.5), (1280, 1280, 1): math.exp(1.15), (1024, 1024, 1): 2.5},
+        call={"guidance_scale": 0.0}, frames=True, plain=without_padding,
         full={"2": ("Krea2Transformer2DModel", {})}, modules={"2": 28 * 8},
     ),
     Record(
-        "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, resolution=128, frames=True, opaque=True,
+        "qwen_image_21", "QwenImage21Pipeline", build_qwen_image_21, painted_with=1.0,
+        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        resolution=128, frames=True, opaque=True,
         call={"use_kv_cache": False}, full={"2.1": ("QwenImage21Transformer2DModel", {})}, modules={"2.1": 32 * 7},
     ),
     Record(
-        "anima", "AnimaModularPipeline", build_anima, call={"guidance_scale": 1.0}, frames=True,
+        "anima", "AnimaModularPipeline", build_anima, painted_with=4.0,
+        shifts={(512, 512, 1): 3.0, (1024, 1024, 1): 3.0},
+        call={"guidance_scale": 1.0}, frames=True,
         full={"1": ("CosmosTransformer3DModel", {"num_attention_heads": 16, "extra_pos_embed_type": None})},
         modules={"1": 28 * 10},
     ),

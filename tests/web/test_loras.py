@@ -454,7 +454,8 @@ def test_two_people_with_the_same_bytes_have_an_entry_each(tmp_path: Path) -> No
     def seen(person: str) -> set[str]:
         return {row["name"] for row in team[person].get("/api/adapters").json()}
 
-    assert seen("bob") == {"cat", "small"} and seen("cyd") == {"cat-2", "small-2"} and len(seen("ann")) == 4
+    bobs, cyds = seen("bob") - {"cat"}, seen("cyd") - {"cat-2"}  # whose is filed first has the plain name
+    assert len(bobs) == len(cyds) == 1 and bobs | cyds == {"small", "small-2"} and len(seen("ann")) == 4
     for row in team.studio.queue.list(["succeeded"]):  # asked again, it says the same and makes nothing new
         assert collect_ended(team.studio, team.studio.job(row.id)) == row.output
     assert len(team.studio.library.names()) == 4
@@ -463,7 +464,7 @@ def test_two_people_with_the_same_bytes_have_an_entry_each(tmp_path: Path) -> No
     assert team["bob"].post("/models/cat-2/delete", headers=page).status_code == 422
     assert team["cyd"].get("/api/adapters/cat-2").status_code == 200
     again = team["bob"].post("/models/import", files={"file": ("cat.safetensors", content)}, headers=page)
-    assert again.status_code == 303 and seen("bob") == {"cat", "small"}
+    assert again.status_code == 303 and seen("bob") == {"cat"} | bobs
     # one's own twice is one
     twice = team["cyd"].post("/models/import", files={"file": ("cat.safetensors", content)}, headers=page)
     assert twice.status_code == 422 and "here already, as &#39;cat-2&#39;" in twice.text

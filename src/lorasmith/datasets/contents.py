@@ -56,16 +56,7 @@ class Contents:
         Raises:
             DatasetError: its blob is missing or damaged.
         """
-        try:
-            with Image.open(self.blob_path(item.image)) as image:
-                image.load()
-                return image.convert("RGB")
-        except FileNotFoundError as cause:
-            message = f"The picture of '{item.name}' is missing from the store."
-            raise DatasetError(message, "Import its source again.") from cause
-        except (OSError, SyntaxError, ValueError) as cause:
-            message = f"The stored picture of '{item.name}' is damaged: {cause}."
-            raise DatasetError(message, "Import its source again.") from cause
+        return self._opened(item.image, "RGB", f"picture of '{item.name}'", "Import its source again.")
 
     def open_frames(self, item: Item, numbers: Sequence[int]) -> Iterator[Image.Image]:
         """These frames of an item that is a clip, RGB; ``numbers`` count from its first frame and never go back.
@@ -109,19 +100,21 @@ class Contents:
         """
         if item.mask is None:
             raise DatasetError(f"'{item.name}' has no mask.", "Make one with an image tool such as mask_rectangle.")
-        try:
-            with Image.open(self.blob_path(item.mask)) as image:
-                image.load()
-                mask = image.convert("L")
-        except FileNotFoundError as cause:
-            message = f"The mask of '{item.name}' is missing from the store."
-            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
-        except (OSError, SyntaxError, ValueError) as cause:
-            message = f"The stored mask of '{item.name}' is damaged: {cause}."
-            raise DatasetError(message, "Make it again, or take it away with the tool remove_mask.") from cause
+        again = "Make it again, or take it away with the tool remove_mask."
+        mask = self._opened(item.mask, "L", f"mask of '{item.name}'", again)
         if mask.size != (item.width, item.height):
             raise DatasetError(
                 f"'{item.name}' is {item.width} x {item.height} pixels and its mask {mask.width} x {mask.height}.",
                 "Make the mask again, or take it away with the tool remove_mask.",
             )
         return mask
+
+    def _opened(self, sha256: str, mode: Literal["RGB", "L"], what: str, hint: str) -> Image.Image:
+        try:
+            with Image.open(self.blob_path(sha256)) as image:
+                image.load()
+                return image.convert(mode)
+        except FileNotFoundError as cause:
+            raise DatasetError(f"The {what} is missing from the store.", hint) from cause
+        except (OSError, SyntaxError, ValueError) as cause:
+            raise DatasetError(f"The stored {what} is damaged: {cause}.", hint) from cause

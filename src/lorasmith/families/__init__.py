@@ -220,7 +220,7 @@ class Family(ABC):
     paints_one_by_one: ClassVar[bool] = False
     """Whether its pipeline takes one prompt at a time."""
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.unused``."""
+    """Config keys that mean nothing here, with the reason; setting one is refused. See ``families.gaps``."""
     billions: ClassVar[Mapping[str, float]] = {}
     """Published sizes of the denoiser, in billions of parameters, by variant."""
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = {}

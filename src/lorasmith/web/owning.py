@@ -435,9 +435,11 @@ class OwnedStudio(Studio):
         return super().adapter(reference)
 
     def base_place(self, reference: str) -> Path:
-        """A path is for admins here too."""
-        if not _sees_all() and reference != SANDBOX and reference not in (one.name for one in self.bases.list()):
-            raise BaseError(f"There is no base '{reference}' here.", "Choose one of those on the bases page.")
+        """A path is for admins here too, unless it is that of a base of this home: jobs name theirs so."""
+        if not _sees_all() and reference != SANDBOX:
+            alone = Path(reference).name == reference and (self.home / "bases" / reference).exists()
+            if not alone and all(reference not in (one.name, one.path) for one in self.bases.list()):
+                raise BaseError(f"There is no base '{reference}' here.", "Choose one of those on the bases page.")
         return super().base_place(reference)
 
     @property

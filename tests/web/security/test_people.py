@@ -18,9 +18,11 @@ from lorasmith.web.people import Actor, acting
 from lorasmith.web.serving import hosts_of, refuse_open_address, serve
 from lorasmith.web.sessions import COOKIE, Sessions
 from lorasmith.web.sharing import Shares
+from tests.bases.bare import bare_base
 from tests.web.conftest import NAME, Door, client_of
 from tests.web.security.team import PASSWORD, Team, make_team, pictures
 from tests.web.test_gate import routes
+from tests.web.test_models import take_in
 from tests.web.tiny_lora import write_lora
 
 CONFIG = {"base": "sandbox", "trigger_word": "ohwx", "max_train_steps": 4}
@@ -152,6 +154,28 @@ def test_the_servers_own_files_are_for_admins(team: Team, tmp_path: Path) -> Non
         assert team["ann"].request(method, path, json=body).status_code != 403, path
     for adapter in (str(secret / "0.png"), "../secret", "/etc/passwd"):
         assert bob.post("/api/certify", json={"adapter": adapter, "base": "sandbox"}).status_code == 422
+
+
+def test_the_path_of_a_base_is_for_admins_until_it_is_one_of_the_home(team: Team, tmp_path: Path) -> None:
+    base = bare_base(tmp_path / "elsewhere", "StableDiffusionPipeline", "UNet2DConditionModel", "model")
+    path = str(tmp_path / "elsewhere" / "bases" / base)
+    take_in(team.studio, tmp_path)
+
+    def answers(person: str) -> list[str]:
+        return [
+            team[person].post(to, json=body).text
+            for to, body in (
+                ("/api/train", {"dataset": "bobs", "config": CONFIG | {"base": path}, "place": {"held": True}}),
+                ("/api/generate", {"request": {"base": path, "prompts": ["x"]}, "place": {"held": True}}),
+                ("/api/certify", {"adapter": "cat", "base": path, "place": {"held": True}}),
+            )
+        ]
+
+    team.studio.library.describe("cat", visibility="team")
+    assert all("There is no base" in answer for answer in answers("bob"))
+    assert not any("There is no base" in answer for answer in answers("ann"))
+    team.studio.bases.add(path, name="model")
+    assert not any("There is no base" in answer for answer in answers("bob"))
 
 
 def test_guessing_is_slowed_down_and_says_nothing(tmp_path: Path) -> None:
