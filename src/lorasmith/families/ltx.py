@@ -33,8 +33,8 @@ _LICENSE = "LTX-Video Open Weights License"
 _DISTILLED = "distilled to few steps: train on dev"
 _LATER_TOKENS = 256  # of releases from 0.9.5 on
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
-# What its makers decode with where the VAE was trained to be told a noise level.
 _GRAIN = 0.15  # of a given first frame from 0.9.5 on, what diffusers leaves of noise on it so that it moves
+# What its makers decode with where the VAE was trained to be told a noise level.
 _DECODING = {"decode_timestep": 0.05, "decode_noise_scale": 0.025}
 
 
