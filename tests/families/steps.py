@@ -22,7 +22,7 @@ from lorasmith.families.references import named
 from lorasmith.jobfolder import Control
 from lorasmith.training.assembly import assemble
 from lorasmith.training.cache import Cache, encoders_of
-from lorasmith.training.loop import Run
+from lorasmith.training.loop import Run, restore, train
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.references import pixels_of_reference
@@ -65,6 +65,19 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     assert precompute(cache, setting, emit=Said(), control=Control)
     (home / out).mkdir(exist_ok=True)
     return assemble(setting, cache, home / out)
+
+
+def ends_alike_when_cut(whole: Run, home: Path, weights: Path, **changes: Any) -> None:
+    """Stop a run like ``whole`` after two steps, go on in a new one, and compare what both trained. ``whole`` has ended."""
+    first = run_of(home, weights, "cut", **changes)
+    assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
+    second = run_of(home, weights, "cut", **changes)
+    saved = second.checkpoints.newest(Said())
+    assert saved is not None
+    restore(second, saved)
+    train(second, Said(), Control)
+    ends, found = whole.lora.state(), second.lora.state()
+    assert ends.keys() == found.keys() and all(torch.equal(ends[key], value) for key, value in found.items())
 
 
 def picture_of(seed: int, width: int = 64, height: int = 64) -> Image.Image:

@@ -23,9 +23,9 @@ from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
 from lorasmith.studio import Studio
 from lorasmith.trainers.native import plugin as native
-from lorasmith.training.loop import restore, train
+from lorasmith.training.loop import train
 from tests.families.moving import with_clips
-from tests.families.steps import Heard, assert_alike, encoded, load, noise_of, run_of
+from tests.families.steps import Heard, assert_alike, encoded, ends_alike_when_cut, load, noise_of, run_of
 from tests.families.tiny import RECORDS, Record, build_wan, make
 from tests.training.home import make_dataset, make_job, quick_config
 from tests.training.runs import Said
@@ -97,15 +97,7 @@ def test_stopping_and_resuming_is_bit_exact(pair: Path, tmp_path: Path) -> None:
     short = {"max_train_steps": 4, "train_batch_size": 1}
     whole = run_of(tmp_path, pair, "whole", **short)
     train(whole, Said(), Control)
-    first = run_of(tmp_path, pair, "cut", **short)
-    assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
-    second = run_of(tmp_path, pair, "cut", **short)
-    saved = second.checkpoints.newest(Said())
-    assert saved is not None
-    restore(second, saved)
-    train(second, Said(), Control)
-    ends = whole.lora.state()
-    assert all(torch.equal(ends[key], value) for key, value in second.lora.state().items())
+    ends_alike_when_cut(whole, tmp_path, pair, **short)
 
 
 def test_one_job_two_adapters_each_with_its_certificate_and_both_paint(pair: Path, tmp_path: Path) -> None:

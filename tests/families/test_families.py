@@ -28,7 +28,7 @@ from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
 from lorasmith.recipe import refuse_idle
 from lorasmith.trainers.native import plugin as native
-from lorasmith.training.loop import restore, train
+from lorasmith.training.loop import train
 from lorasmith.training.lora import targeted
 from tests.families.one_file import build_wide_sdxl, write_sdxl_file
 from tests.families.steps import (
@@ -36,6 +36,7 @@ from tests.families.steps import (
     assert_alike,
     beginning,
     encoded,
+    ends_alike_when_cut,
     load,
     noise_of,
     picture_of,
@@ -265,15 +266,7 @@ def test_stopping_and_resuming_is_bit_exact(tiny: Tiny, name: str, tmp_path: Pat
     short = {"data.resolution": RECORDS[name].resolution, "max_train_steps": 4, "train_batch_size": 1}
     whole = run_of(tmp_path, tiny(name), "whole", **short)
     train(whole, Said(), Control)
-    first = run_of(tmp_path, tiny(name), "cut", **short)
-    assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
-    second = run_of(tmp_path, tiny(name), "cut", **short)
-    saved = second.checkpoints.newest(Said())
-    assert saved is not None
-    restore(second, saved)
-    train(second, Said(), Control)
-    ends = whole.lora.state()
-    assert all(torch.equal(ends[key], value) for key, value in second.lora.state().items())
+    ends_alike_when_cut(whole, tmp_path, tiny(name), **short)
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3", "krea2"])

@@ -25,11 +25,11 @@ from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
 from lorasmith.recipe import prepare
 from lorasmith.training.footprint import footprint
-from lorasmith.training.loop import restore, train
+from lorasmith.training.loop import train
 from lorasmith.training.references import NOTHING
 from lorasmith.training.sampler import Exposure, begins
 from tests.families.moving import with_clips
-from tests.families.steps import Heard, assert_alike, beginning, encoded, load, run_of
+from tests.families.steps import Heard, assert_alike, beginning, encoded, ends_alike_when_cut, load, run_of
 from tests.families.teacher import recover
 from tests.families.tiny import LTX23, RECORDS, Record, build_ltx, build_ltx2, make
 from tests.training.home import make_dataset
@@ -185,15 +185,7 @@ def test_what_is_given_is_not_learned_and_resuming_is_exact(tiny: Tiny, tmp_path
     assert kinds == {True, False}
     whole.sampler.seek(run_of(tmp_path, tiny(name), "fresh", **short).sampler.cursor())
     train(whole, Said(), Control)
-    first = run_of(tmp_path, tiny(name), "cut", **short)
-    assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
-    second = run_of(tmp_path, tiny(name), "cut", **short)
-    saved = second.checkpoints.newest(Said())
-    assert saved is not None
-    restore(second, saved)
-    train(second, Said(), Control)
-    ends = whole.lora.state()
-    assert all(torch.equal(ends[key], value) for key, value in second.lora.state().items())
+    ends_alike_when_cut(whole, tmp_path, tiny(name), **short)
 
 
 def test_a_run_that_does_not_ask_for_it_is_what_it_was(tiny: Tiny, tmp_path: Path) -> None:
