@@ -68,7 +68,7 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
 
 
 def ends_alike_when_cut(whole: Run, home: Path, weights: Path, **changes: Any) -> None:
-    """Stop a run like ``whole`` after two steps, go on in a new one, and compare what both trained. ``whole`` has ended."""
+    """Stop a run like ``whole`` (ended) after two steps, go on in a new one, and compare what both trained."""
     first = run_of(home, weights, "cut", **changes)
     assert train(first, Said(), lambda: Control(wanted="stop" if first.step == 2 else "run")) == "stopped"
     second = run_of(home, weights, "cut", **changes)
