@@ -131,12 +131,15 @@ _SCROLL = """async (seconds) => {
   });
   return { frames, cards: document.querySelectorAll(".card-picture").length, at: window.scrollY };
 }"""
-_SHOWN = """() => {
-  const seen = [...document.querySelectorAll("#gallery img")].filter((one) => {
-    const box = one.getBoundingClientRect();
-    return box.bottom > 0 && box.top < innerHeight;
-  });
-  return seen.length > 0 && seen.every((one) => one.complete && one.naturalWidth > 0);
+_SHOWN = """async () => {
+  const shown = () => {
+    const seen = [...document.querySelectorAll("#gallery img")].filter((one) => {
+      const box = one.getBoundingClientRect();
+      return box.bottom > 0 && box.top < innerHeight;
+    });
+    return seen.length > 0 && seen.every((one) => one.complete && one.naturalWidth > 0);
+  };
+  while (!shown()) await new Promise(requestAnimationFrame);
 }"""
 
 
@@ -158,7 +161,7 @@ def browse(client: Client, seconds: float) -> dict[str, Any]:
         for visit in ("first", "again"):
             begun = time.perf_counter()
             page.goto(gallery, wait_until="commit")
-            page.wait_for_function(_SHOWN, polling="raf")
+            page.evaluate(_SHOWN)
             usable = time.perf_counter() - begun
             told = page.evaluate(_SCROLL, seconds)
             gaps = [after - before for before, after in zip(told["frames"], told["frames"][1:], strict=False)]

@@ -144,6 +144,7 @@ PLAY = """async () => {
   while (video.currentTime < 0.2) await new Promise((done) => setTimeout(done, 30));
   return [video.currentSrc, video.videoWidth, video.videoHeight];
 }"""
+ONCE_IT_CAME = "async (picture) => { await picture.decode(); return picture.naturalWidth; }"
 
 
 def test_clips_play_in_a_browser(server: Server, browser_page: Any, moving: Path) -> None:
@@ -157,4 +158,4 @@ def test_clips_play_in_a_browser(server: Server, browser_page: Any, moving: Path
     browser_page.click(".plays summary")
     playing = browser_page.wait_for_selector(".plays img")
     playing.scroll_into_view_if_needed()
-    browser_page.wait_for_function("document.querySelector('.plays img').naturalWidth === 64")
+    assert playing.evaluate(ONCE_IT_CAME) == 64
