@@ -228,7 +228,7 @@ def test_torch_is_pinned_alike_everywhere() -> None:
 
 
 def test_no_browser_waits_with_an_evaluated_string() -> None:
-    """The pages' policy forbids ``eval``, by which playwright asks again: such a wait only passes where it need not wait."""
+    """The policy of the pages forbids ``eval``, by which playwright asks again: such a wait passes or fails by luck."""
     waits = "wait_for_" + "function"
     files = [file for room in ("tests", "bench") for file in (ROOT / room).rglob("*.py")]
     assert [str(file) for file in files if waits in file.read_text(encoding="utf-8")] == []
