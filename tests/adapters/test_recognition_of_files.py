@@ -195,7 +195,7 @@ def test_the_rows_of_an_update_tell_which_layer_it_is_for() -> None:
     stem = "lora_unet_up_blocks_1_attentions_0_proj_in"
     assert recognise_adapter(pieces("oft", stem, (320, 320)), {}).family == "sd"
     assert recognise_adapter(pieces("oft", stem, (640, 640)), {}).family == ""
-    peft = {"unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.oft_R.weight": (64, 496)}
+    peft: Shapes = {"unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.oft_R.weight": (64, 496)}
     found = recognise_adapter(peft, {})
     assert found.family == "sdxl" and found.kind == "oft", found.evidence  # 64 blocks of 32 inputs
     assert recognise_adapter({next(iter(peft)): (24, 496)}, {}).family == "sd"
@@ -259,7 +259,7 @@ def test_norms_ia3_and_embeddings_inside_are_counted() -> None:
     header |= {"bundle_emb.ohwx.string_to_param.*": (4, 768)}
     found = recognise_adapter(header, {})
     assert dict(found.kinds) == {"lora": 1, "norm": 1} and found.embeddings == ("ohwx",)
-    ia3 = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight": (1280, 1)}
+    ia3: Shapes = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight": (1280, 1)}
     ia3 |= {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.on_input": ()}
     assert recognise_adapter(ia3, {}).kind == "ia3"
 
