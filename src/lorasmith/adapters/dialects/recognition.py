@@ -263,7 +263,7 @@ def _family(
     if stated in families:
         evidence.append(f"names and sizes fit {', '.join(families)} alike; the metadata decide")
         return stated, "", families, NAMED, evidence
-    told_apart = _of_two_unets(modules, places, families)
+    told_apart = _of_two_unets(modules, places, families) if exact else None
     if told_apart is not None:
         return told_apart[0], "", families, COUNTED, [*evidence, told_apart[1]]
     evidence.append(f"names and sizes fit {', '.join(families)} alike")
@@ -284,7 +284,8 @@ def _of_two_unets(
     inside = [place.open.split("transformer_blocks_#")[0].count("#") for place in places.values()
               if "transformer_blocks_#" in place.open]  # fmt: skip
     numbers = [place.numbers for place in places.values() if "transformer_blocks_#" in place.open]
-    if numbers and all(found[at] == 0 for found, at in zip(numbers, inside, strict=True)):
+    whole = all(module.complete for module in listed)
+    if whole and numbers and all(found[at] == 0 for found, at in zip(numbers, inside, strict=True)):
         return "sd", "it has the first transformer block of every attention alone; SDXL has two or more in each"
     return None
 
