@@ -16,7 +16,7 @@ from lorasmith.captioners.answers import Source, kept_of, sources
 from lorasmith.captioners.beside import SideBySide, beside
 from lorasmith.captioners.downloads import in_words
 from lorasmith.captioners.journal import FILE, read_on
-from lorasmith.captioners.pairs import refuse_unless_paired
+from lorasmith.captioners.pairs import PairCount, pair_count, refuse_unless_paired
 from lorasmith.captioners.run import captioners, find_captioner, read_options, tell_need
 from lorasmith.captioners.sending import notice_of
 from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
@@ -129,6 +129,10 @@ class Captioning:
         """
         found, given = find_captioner(captioner, options)
         return found.need(read_options(found, given), home=self._home)
+
+    def pairs(self, version: Reference) -> PairCount:
+        """How many pairs a version has, and how many pictures would be looked at with the option ``pairs``."""
+        return pair_count(self._version(version).items)
 
     def needs(self, names: Iterable[str]) -> dict[str, Need]:
         """``need`` of many captioners without options; those that cannot be used here are left out."""

@@ -282,7 +282,9 @@ class CaptionWork:
 
     def _refuse_if_all_failed(self) -> None:
         if self._items and not self._journal.done and len(self._failures) == len(self._items):
-            name, reason = next(iter(self._failures.items()))
+            failed = self._failures
+            name = next((name for name, reason in failed.items() if reason != UNPAIRED), next(iter(failed)))
+            reason = failed[name]
             raise InputError(
                 f"None of the {len(self._items)} pictures could be captioned; {name}: {reason}",
                 "Try lower thresholds or another captioner.",
