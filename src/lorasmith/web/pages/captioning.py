@@ -176,10 +176,12 @@ def captioners(studio: Studio) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(name, titles[name], others) for name, others in studio.captions.other_names().items()]
 
 
-def takes(studio: Studio, captioner: str, options: dict[str, Any], version: DatasetVersion) -> dict[str, Any]:
-    """What a captioner takes under its options, or why that cannot be told; and what there is of pairs."""
-    count = studio.captions.pairs(version)
-    told: dict[str, Any] = {"pairs": count, "paired": options.get("pairs") is True}
+def takes(
+    studio: Studio, captioner: str, options: dict[str, Any], version: DatasetVersion | None = None
+) -> dict[str, Any]:
+    """What a captioner takes under its options, or why that cannot be told; and what a version has of pairs."""
+    count = studio.captions.pairs(version) if version is not None else None
+    told: dict[str, Any] = {"pairs": count, "paired": count is not None and options.get("pairs") is True}
     told["pairs_possible"] = "pairs" in studio.captions.options_of(captioner).model_fields
     try:
         found = studio.captions.need(captioner, **options)
