@@ -6,8 +6,8 @@ An item says it of its picture in ``original`` and ``provenance``. Of a referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lorasmith.datasets.images import Prepared
@@ -56,6 +56,13 @@ def telling(provenance: Mapping[str, Any], references: tuple[str, ...], known: M
     kept = {key: value for key, value in provenance.items() if key != REFERENCE_ORIGINALS}
     told = {one: known[one].stored() for one in references if one in known and known[one].original != one}
     return {**kept, REFERENCE_ORIGINALS: told} if told else kept
+
+
+def moved_along(item: Item, old: Sequence[str], references: tuple[str, ...]) -> Item:
+    """An item with its references in the place of ``old`` ones that were worked on: their bytes stay as they came."""
+    known = of_references(item)
+    came = {new: known.get(before, AsCame(before, {})) for before, new in zip(old, references, strict=bool(references))}
+    return replace(item, references=references, provenance=telling(item.provenance, references, came))
 
 
 def with_facts(provenance: Mapping[str, Any], came: AsCame) -> dict[str, Any]:
