@@ -15,11 +15,10 @@ from PIL import Image
 
 from lorasmith.curation import Curation
 from lorasmith.curation.pairs import Pairs
-from lorasmith.datasets import decoding_ahead, partners
+from lorasmith.datasets import decoding_ahead, images, partners
 from lorasmith.datasets.images import Prepared
 from lorasmith.datasets.manifest import REFERENCE_ORIGINALS, DatasetVersion, Item
 from lorasmith.datasets.partners import MOST_REFERENCES
-from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, ConflictError, DatasetError, InputError, Stopped
 from tests.datasets.dataset_pictures import gradient
 from tests.datasets.test_pairs import pixels, put, seen
@@ -264,11 +263,9 @@ def test_bytes_go_through_setting_moving_and_removing(tmp_path: Path, curate: Cu
 def test_bytes_that_a_reference_came_as_are_no_garbage(tmp_path: Path, curate: Curation, made: DatasetVersion) -> None:
     given = half_seen(tmp_path / "before" / "a.png", 11)
     curate.pairs.give("rooms", tmp_path / "before")
-    curate._store.close()
-    store = DatasetStore(tmp_path / "home")
-    store.collect(store.garbage())
-    (named,) = items(store.get("rooms"))["a.png"].provenance[REFERENCE_ORIGINALS].values()
-    assert store.blob_path(named["original"]).read_bytes() == given
+    curate.collect(curate.garbage())
+    (named,) = items(curate.version("rooms"))["a.png"].provenance[REFERENCE_ORIGINALS].values()
+    assert curate._store.blob_path(named["original"]).read_bytes() == given
 
 
 def test_bytes_come_with_an_import_and_through_tools(tmp_path: Path, curate: Curation) -> None:
@@ -303,7 +300,7 @@ def test_files_are_decoded_side_by_side(
     """Two decoders wait for each other, which one after the other never could."""
     monkeypatch.setattr(decoding_ahead, "_THREADS", 2)
     put(tmp_path / "before", a=11, b=12)
-    both, really = threading.Barrier(2, timeout=60), partners.prepare
+    both, really = threading.Barrier(2, timeout=60), images.prepare
 
     def meeting(*given: Any, **options: Any) -> Prepared:
         both.wait()
