@@ -68,6 +68,7 @@ class HunyuanVideo(Family):
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "i2v": "it begins from a picture, which cannot be trained here yet",
+            "i2v_33ch": "it begins from a picture, which cannot be trained here yet",
             "skyreels": "it begins from a picture, which cannot be trained here yet",
             "framepack": "it goes on from frames it has made, which cannot be trained here",
         }
