@@ -48,6 +48,10 @@ class Record:
     """Arguments of the denoiser that training leaves empty because, in that pass, they change nothing."""
     begins: bool = False
     """Whether the pipeline begins with a picture."""
+    starts: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] = lambda noise, _: noise
+    """What the pipeline makes of the noise it draws and the latents of the picture it begins with."""
+    unseen: int = 0
+    """Frames at the beginning of a clip that the pipeline paints and does not give."""
     absent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By variant: targets that only others of the family have."""
     length: int = 1
