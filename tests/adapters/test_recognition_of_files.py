@@ -6,21 +6,13 @@ from __future__ import annotations
 
 import cProfile
 import itertools
-<<<<<<< HEAD
 import json
-from collections.abc import Iterator
-
-import pytest
-
-from lorasmith.adapters.dialects.names import FLAT_PART
-from lorasmith.adapters.dialects.recognition import recognise_adapter
-=======
 from collections.abc import Iterator, Mapping
 
 import pytest
 
+from lorasmith.adapters.dialects.names import FLAT_PART
 from lorasmith.adapters.dialects.recognition import AdapterKind, recognise_adapter
->>>>>>> main
 from lorasmith.adapters.dialects.table import Shape, to_diffusers, to_original
 from tests.adapters.layer_table import TABLE, layers_of, make, text
 from tests.bases.corpus import MODELS, Model, build, cases, in_original_names, negatives
