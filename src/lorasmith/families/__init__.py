@@ -491,6 +491,10 @@ class Family(ABC):
         """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
         return {}
 
+    def states(self, variant: str, denoisers: int) -> Mapping[str, Any]:
+        """What the index of such a base says beside its parts, where it has that many denoisers."""
+        return {}
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         """What other programs call this base, for an adapter's metadata (``ss_*``, ``modelspec.*``)."""
         return {}

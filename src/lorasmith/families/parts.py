@@ -70,7 +70,7 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
     if base.layout == "single_file":
         if is_plain_whole(base):  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
-        given |= _from_single_file(base, components, parts, dtype)
+        given |= _from_single_file(base, components, parts, dtype, picture_parts)
         given |= _own_scheduler(base)
     readers = _readers(folder, components) if "text_encoders" in parts else {}
     given |= _processors(folder, components) | dict.fromkeys(readers)
@@ -154,19 +154,22 @@ def _private(name: str) -> bool:
     return name in _PRIVATE
 
 
-def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> dict[str, Any]:
+def _from_single_file(
+    base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any, picture_parts: Sequence[str]
+) -> dict[str, Any]:
     """Components that files hold; what the folder of its configs holds stays for ``from_pretrained``."""
     folder = base.config_folder or base.path.with_suffix("")
     files = {**_inside(base), **base.parts}
     made_of = family_named(base.detection.family).made_of(base.detection.variant)
     loaded: dict[str, Any] = {}
     for name, class_name in components.items():
-        if role_of(name) not in parts:
+        role = "vae" if name in picture_parts and name in files else role_of(name)
+        if role not in parts:
             continue
         if "tokenizer" in name:
             if not has_vocabulary(folder / name):
                 loaded[name] = _words(base, name, folder)
-        elif role_of(name) == "denoiser":
+        elif role == "denoiser":
             loaded[name] = _denoiser(base, name, class_name, folder, dtype)
         elif name in files:
             loaded[name] = load_part(files[name], made_of[name].kind, class_name, folder / name, dtype)
@@ -199,9 +202,10 @@ def _denoiser(base: Base, name: str, class_name: str, folder: Path, dtype: Any) 
     import diffusers
 
     kind, configs = getattr(diffusers, class_name), base.denoiser_configs or folder
-    source = named_for_diffusers(tensors_of(base.path, dtype))
+    path = base.parts.get(name, base.path)  # of two experts, the second lies in a file of its own
+    source = named_for_diffusers(tensors_of(path, dtype))
     made = kind.from_single_file(source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype)
-    refuse_holes(base.path, made, class_name)
+    refuse_holes(path, made, class_name)
     return made
 
 

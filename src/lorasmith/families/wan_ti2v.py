@@ -40,7 +40,14 @@ class WanSmall(Wan):
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"704p, 81 frames": (100.4, 19.0)})
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
-        return {}
+        return {
+            **super().made_of(variant),
+            "vae": Component("vae_wan2.2", "AutoencoderKLWan"),
+            "scheduler": Component("schedule_wan_5", "UniPCMultistepScheduler"),
+        }
+
+    def states(self, variant: str, denoisers: int) -> Mapping[str, Any]:
+        return {"expand_timesteps": True}
 
     def flow_shift(self, width: int, height: int) -> float:
         return 5.0
