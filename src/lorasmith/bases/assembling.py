@@ -85,7 +85,8 @@ def plan(
         BaseError: the family cannot be put together, or something given is none of its parts.
     """
     family = family_named(detection.family)
-    wanted = family.made_of(detection.variant)
+    inside = {part.kind.name: part for part in parts_inside(header).values()}
+    wanted = family.made_with(detection.variant, {*inside, *_kinds(given)})
     if not wanted or header.layout != "single_file":
         what = "is a folder, and whole" if header.layout == "folder" else "cannot be put together from single files"
         published = next((base.repository for base in family.pretrained), "")
@@ -95,7 +96,6 @@ def plan(
         raise BaseError(f"{header.path.name} is {detection.title}, which {what}.", hint)
     encoders = {name: part for name, part in wanted.items() if part.kind in TITLES or part.kind == EXPERT}
     files, folders = _given(header, detection, encoders, given)
-    inside = {part.kind.name: part for part in parts_inside(header).values()}
     needs = [
         _expert_need(name, part, files, header, family, registry)
         if part.kind == EXPERT
@@ -115,6 +115,12 @@ def plan(
             f"The words in {idle[0].name} belong to no text encoder of {detection.title}.", "Leave that folder out."
         )
     return Plan(header.path, detection.family, detection.variant, detection.title, (*needs, *words))
+
+
+def _kinds(given: Sequence[Path]) -> list[str]:
+    """Which parts the given files are; those that cannot be read are named by ``_given``."""
+    found = [part_of(read_header(path)) for path in given if path.is_file()]
+    return [part.kind.name for part in found if part is not None]
 
 
 def _root(path: Path, folders: Sequence[Path]) -> Path:
@@ -334,13 +340,14 @@ def _write(folder: Path, made: Plan, family: Family, shipped: Path) -> None:
     stated = read_configs(shipped)["model_index"]
     index: dict[str, Any] = {key: value for key, value in stated.items() if not isinstance(value, list)}
     denoiser = family.denoiser_part
-    wanted = family.made_of(made.variant)
     by_name = {need.component: need for need in made.needs}
+    having = [need.kind for need in made.needs if need.path is not None]
+    wanted = family.made_with(made.variant, having)
     experts = [name for name, part in wanted.items() if part.kind == EXPERT and by_name[name].path is not None]
     for name in (denoiser, *experts):
         index[name] = stated[denoiser]
         _copy(shipped / denoiser / "config.json", folder / name / "config.json")
-    index |= family.states(made.variant, len(experts) + 1)
+    index |= family.states(made.variant, having)
     for name, part in wanted.items():
         if part.kind == EXPERT:
             continue

@@ -103,6 +103,23 @@ def _vae(
         yield PartKind(name, "vae", title, has, ("decoder.conv_in.weight", 1, channels), lacks, file, alike)
 
 
+_TOLD: Final = "decoder.last_time_embedder.timestep_embedder.linear_1"
+_LTX_TIME: Final = "decoder.time_embedder.timestep_embedder.linear_1.weight"
+
+
+def _ltx(
+    version: str, later: str, width: int, channels: int, has: tuple[str, ...] = (), ours: tuple[str, ...] = (),
+    lacks: tuple[str, ...] = (), without: tuple[str, ...] = (),
+) -> Iterator[PartKind]:  # fmt: skip
+    """In the names of its release, by the width of the first layer on the way up, then in diffusers'."""
+    name, title = f"vae_ltx_{version}", f"the VAE of LTX-Video {version}{later}"
+    file = "the checkpoint of the release itself, which holds it"
+    first = "decoder.up_blocks.0.res_blocks.0.conv1.conv.weight"
+    yield PartKind(name, "vae", title, (first, "encoder.conv_out.conv.weight", *has), (first, 0, width), lacks, file)
+    marks = ("latents_mean", "decoder.mid_block.resnets.0.conv1.conv.weight", *ours)
+    yield PartKind(name, "vae", title, marks, ("encoder.conv_out.conv.weight", 1, channels), without, file)
+
+
 _QWEN3, _VISION = ("self_attn.q_norm.weight", "attn_q_norm.weight"), "visual.patch_embed.proj.weight"
 _NO_EYES: Final = (_VISION, f"model.{_VISION}")
 
@@ -138,6 +155,15 @@ PARTS: Final[tuple[PartKind, ...]] = (
     *_vae("vae_flux2", "the VAE of FLUX.2", 32, "flux2-vae.safetensors", quantised=False, alike=False,
           marks=("bn.running_mean",)),
     *_vae("vae_16", "the VAE of FLUX.1 or Stable Diffusion 3", 16, "ae.safetensors", quantised=False, alike=True),
+    *_ltx("0.9.5", " or later", 1024, 2048, (f"{_TOLD}.weight", "encoder.down_blocks.1.conv.conv.bias"), (_LTX_TIME,)),
+    *_ltx("0.9.1", "", 1024, 512, (f"{_TOLD}.weight",), (_LTX_TIME,)),
+    *_ltx("0.9.0", "", 512, 512, lacks=(f"{_TOLD}.weight",), without=(_LTX_TIME,)),
+    PartKind("vae_hunyuan", "vae", "the VAE of HunyuanVideo", ("decoder.mid_block.resnets.0.conv1.conv.weight",
+             "post_quant_conv.weight"), ("decoder.conv_in.conv.weight", 1, 16),
+             file="hunyuan_video_vae_bf16.safetensors"),
+    PartKind("vae_hunyuan", "vae", "the VAE of HunyuanVideo", ("decoder.mid.block_1.conv1.conv.weight",
+             "post_quant_conv.weight"), ("decoder.conv_in.conv.weight", 1, 16),
+             file="hunyuan_video_vae_bf16.safetensors"),
     PartKind("vae_wan2.2", "vae", "the VAE of Wan 2.2 5B", ("decoder.upsamples.0.upsamples.0.residual.2.weight",),
              ("decoder.conv1.weight", 1, 48), file="wan2.2_vae.safetensors"),
     PartKind("vae_wan2.2", "vae", "the VAE of Wan 2.2 5B", ("decoder.mid_block.resnets.0.norm1.gamma",),

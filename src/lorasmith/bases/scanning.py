@@ -23,7 +23,10 @@ _MAX_FILES = 20_000
 LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "ComfyUI",
-        tuple(f"models/{n}" for n in ("checkpoints", "diffusion_models", "unet", "vae", "text_encoders", "clip", "clip_vision")),
+        tuple(
+            f"models/{n}"
+            for n in ("checkpoints", "diffusion_models", "unet", "vae", "text_encoders", "clip", "clip_vision")
+        ),
     ),
     ("A1111 or Forge", ("models/Stable-diffusion", "models/VAE", "models/text_encoder")),
     ("InvokeAI", ("models", "autoimport")),

@@ -79,7 +79,10 @@ def load_part(path: Path, kind: str, class_name: str, config: Path, dtype: Any) 
         return _module(path, plain, class_name, config, dtype)
     if _is_of_diffusers(class_name):
         return _module(path, plain, class_name, config, dtype)
-    return _text_encoder(path, found, dict(_renamed(plain, gguf)), class_name, config, dtype)
+    named = dict(_renamed(plain, gguf))
+    if kind.startswith("qwen3_vl"):
+        named = dict(_of_qwen3_vl(named, class_name))
+    return _text_encoder(path, found, named, class_name, config, dtype)
 
 
 def _renamed(tensors: Mapping[str, Tensor], gguf: bool) -> Iterator[tuple[str, Tensor]]:
@@ -94,6 +97,16 @@ def _renamed(tensors: Mapping[str, Tensor], gguf: bool) -> Iterator[tuple[str, T
                 yield "text_projection.weight", tensor.T.contiguous()
             else:
                 yield key, tensor
+
+
+def _of_qwen3_vl(tensors: Mapping[str, Tensor], class_name: str) -> Iterator[tuple[str, Tensor]]:
+    """Language and eyes beside each other, as transformers has them; ComfyUI's files call the language ``model``."""
+    start = "model." if class_name.endswith("ForConditionalGeneration") else ""
+    for key, tensor in tensors.items():
+        bare = key.removeprefix("language_model.model.").removeprefix("model.")
+        known = key == "lm_head.weight" or bare.startswith(("visual.", "language_model."))
+        name = bare if known else f"language_model.{bare}"
+        yield name if key == "lm_head.weight" else f"{start}{name}", tensor
 
 
 def _from_open_clip(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -143,7 +156,7 @@ def _text_encoder(
     layers = getattr(settings, "num_hidden_layers", None)
     if found.kind.name == "clip_h" and isinstance(layers, int):  # OpenCLIP has one layer more, which nobody uses
         tensors = {key: t for key, t in tensors.items() if not key.startswith(f"text_model.encoder.layers.{layers}.")}
-    if class_name.endswith("ForCausalLM") and "lm_head.weight" not in tensors:
+    if class_name.endswith(("ForCausalLM", "ForConditionalGeneration")) and "lm_head.weight" not in tensors:
         settings.tie_word_embeddings = True  # left out where it is not used: what a word would be next
     with _quietly():
         try:
@@ -202,6 +215,11 @@ def _module(path: Path, state: dict[str, Tensor], class_name: str, config: Path,
         reason = " ".join(str(cause).split())[:200]
         raise BaseError(f"{path.name} does not fit {class_name}: {reason}.", "Name the VAE of this base.") from cause
     refuse_holes(path, made, class_name)
+    missing = [key for key in report.missing_keys if not _SPARE.search(key)]
+    if missing:  # statistics that are no parameters
+        raise BaseError(
+            f"{path.name} lacks {len(missing)} tensors of {class_name}, {missing[0]} first.", "Download it again."
+        )
     strange = [key for key in report.unexpected_keys if not _SPARE.search(key)]
     if strange:
         raise BaseError(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.bases.detection import family_named
-from lorasmith.bases.parts import parts_inside
-from lorasmith.bases.reading import has_vocabulary, weight_variant
+from lorasmith.bases.parts import Component, part_of, parts_inside
+from lorasmith.bases.reading import has_vocabulary, read_header, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.bases.vocabularies import clip_words
 from lorasmith.errors import BaseError
@@ -159,8 +159,8 @@ def _from_single_file(
 ) -> dict[str, Any]:
     """Components that files hold; what the folder of its configs holds stays for ``from_pretrained``."""
     folder = base.config_folder or base.path.with_suffix("")
-    files = {**_inside(base), **base.parts}
-    made_of = family_named(base.detection.family).made_of(base.detection.variant)
+    made_of = _made_of(base)
+    files = {**_inside(base, made_of), **base.parts}
     loaded: dict[str, Any] = {}
     for name, class_name in components.items():
         role = "vae" if name in picture_parts and name in files else role_of(name)
@@ -181,10 +181,16 @@ def _from_single_file(
     return loaded
 
 
-def _inside(base: Base) -> dict[str, Path]:
+def _made_of(base: Base) -> Mapping[str, Component]:
+    """What such a base is made of, by its family and the parts that are there."""
+    there = [part_of(read_header(path)) for path in base.parts.values()]
+    having = {part.kind.name for part in (*there, *parts_inside(base.header).values()) if part is not None}
+    return family_named(base.detection.family).made_with(base.detection.variant, having)
+
+
+def _inside(base: Base, made_of: Mapping[str, Component]) -> dict[str, Path]:
     """The components that lie in the same file as the denoiser."""
     found = {part.kind.name for part in parts_inside(base.header).values()}
-    made_of = family_named(base.detection.family).made_of(base.detection.variant)
     return {name: base.path for name, part in made_of.items() if part.kind in found}
 
 

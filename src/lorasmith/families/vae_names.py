@@ -33,6 +33,11 @@ def named_for_diffusers(tensors: Mapping[str, Tensor], config: Mapping[str, Any]
     }
     if any(".mid_block." in key for key in named):
         return named
+    if any(".up_blocks.0.res_blocks." in key for key in named):
+        told = {f"vae.{key}": tensor for key, tensor in named.items()}
+        return dict(single_file_utils.convert_ltx_vae_checkpoint_to_diffusers(told))
+    if "decoder.mid.block_1.conv1.conv.weight" in named:
+        return dict(_of_hunyuan(key, tensor) for key, tensor in named.items())
     if any(key.startswith("decoder.middle.") for key in named):
         own = dict(_of_wan22(key, tensor) for key, tensor in named.items() if _WAN22_LEVEL.match(key))
         rest = {key: tensor for key, tensor in named.items() if not _WAN22_LEVEL.match(key)}
@@ -50,6 +55,28 @@ def _of_wan22(key: str, tensor: Tensor) -> tuple[str, Tensor]:
         if layer.startswith(old):
             return f"{start}.resnets.{number}.{new}{layer.removeprefix(old)}", tensor
     return f"{start}.{way}sampler.{layer}", tensor
+
+
+_HUNYUAN: Final = (
+    (r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets."),
+    (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."), (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."), (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"coder\.norm_out\.", "coder.conv_norm_out."), (r"(attentions\.0)\.norm\.", r"\1.group_norm."),
+    (r"(attentions\.0)\.([qkv])\.", r"\1.to_\2."), (r"(attentions\.0)\.proj_out\.", r"\1.to_out.0."),
+)  # fmt: skip
+_LEVELS: Final = 4
+
+
+def _of_hunyuan(key: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """ComfyUI's names of HunyuanVideo's VAE, whose levels on the way up count from the last."""
+    for old, new in _HUNYUAN:
+        key = re.sub(old, new, key)
+    match = re.match(r"decoder\.up\.(\d+)\.(block|upsample)\.(.+)$", key)
+    if match is not None:
+        level = _LEVELS - 1 - int(match[1])
+        key = f"decoder.up_blocks.{level}.{'resnets' if match[2] == 'block' else 'upsamplers.0'}.{match[3]}"
+    return key, tensor[..., 0, 0, 0] if tensor.ndim == 5 and ".attentions.0." in key else tensor
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

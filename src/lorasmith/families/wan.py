@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -125,8 +125,8 @@ class Wan(Family):
             "scheduler": Component("schedule_wan", "UniPCMultistepScheduler"),
         }
 
-    def states(self, variant: str, denoisers: int) -> Mapping[str, Any]:
-        return {"boundary_ratio": self.boundary} if denoisers > 1 else {}
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        return {"boundary_ratio": self.boundary} if EXPERT in having else {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}

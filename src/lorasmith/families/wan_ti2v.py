@@ -3,7 +3,7 @@ for each token, which is 0 for those of a first frame that is given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,7 +46,7 @@ class WanSmall(Wan):
             "scheduler": Component("schedule_wan_5", "UniPCMultistepScheduler"),
         }
 
-    def states(self, variant: str, denoisers: int) -> Mapping[str, Any]:
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
         return {"expand_timesteps": True}
 
     def flow_shift(self, width: int, height: int) -> float:
