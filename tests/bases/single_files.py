@@ -15,7 +15,7 @@ from tests.adapters.layer_table import _order
 from tests.bases.originals import original
 
 _SWAPPED = ("norm_out.linear", "norm1_context.linear")
-_SWAPPING = ("sd3", "flux", "flux2")
+_SWAPPING = ("sd3", "flux", "flux2", "hunyuan_video")
 
 
 def write_empty(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:

@@ -86,9 +86,10 @@ def _vaes() -> Iterator[tuple[str, str]]:
     yield from ((kind, kind) for kind in _VAES_BY_THEMSELVES)
 
 
-# Millions of parameters: Wan 2.2's as published; the others as the releases' own code makes them (computed, not weighed).
+# Millions of parameters: Wan 2.2's as published; the others as their classes make them of these sizes.
 _VAES_BY_THEMSELVES = {
-    "vae_wan2.2": 704.7, "vae_ltx_0.9.0": 418.9, "vae_ltx_0.9.1": 838.0, "vae_ltx_0.9.5": 1246.5, "vae_hunyuan": 246.5,
+    "vae_wan2.2": 704.7, "vae_ltx_0.9.0": 419.2, "vae_ltx_0.9.1": 935.0, "vae_ltx_0.9.5": 1246.9,
+    "vae_hunyuan": 246.5,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from lorasmith.shelf import Shelf
 from tests.bases.single_files import original_tensors
 from tests.families import release_names as named
 from tests.families import steps
+from tests.families.conftest import _with_width
 from tests.families.tiny import (
     RECORDS,
     Record,
@@ -59,6 +61,8 @@ class Case:
     """Components that lie in the file of the denoiser."""
     having: tuple[str, ...] = ()
     """Kinds of parts that decide about others."""
+    reader: tuple[str, int, int] | None = None
+    """Class whose converter in diffusers has the published width written into it, that width, and the tiny one's."""
 
 
 def _with_vae(build: Callable[[Path], Any], **changes: Any) -> Callable[[Path], Any]:
@@ -124,6 +128,7 @@ CASES: dict[str, Case] = {
     "hunyuan_video": Case(
         replace(RECORDS["hunyuan_video"], build=_real_clip_words), "1", "hunyuan_video",
         {"text_encoder": named.language, "text_encoder_2": named.clip, "vae": named.hunyuan_vae},
+        reader=("HunyuanVideoTransformer3DModel", 3072, 32),
     ),
     "krea2": Case(
         replace(RECORDS["krea2"], build=_with_vae(_krea2, num_res_blocks=2)), "2", "krea2",
@@ -231,6 +236,15 @@ def _told(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PARTS", files.kinds)
     monkeypatch.setattr(recognition, "DENOISERS", (files.rule,))
     monkeypatch.setattr(opening_room, "CONFIGS", files.configs)
+    if files.case.reader is not None:
+        from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
+
+        name, published, tiny = files.case.reader
+        theirs = SINGLE_FILE_LOADABLE_CLASSES[name]["checkpoint_mapping_fn"]
+        code, places = _with_width(theirs.__code__, published, tiny)
+        assert places, f"{published} stands nowhere in the converter of {name}"
+        mine = FunctionType(code, theirs.__globals__, theirs.__name__)
+        monkeypatch.setitem(SINGLE_FILE_LOADABLE_CLASSES[name], "checkpoint_mapping_fn", mine)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -264,7 +278,9 @@ def test_a_base_of_files_is_its_folder_and_trains_as_it_does(
     ours, others = _step(made.case.record, family, mine), _step(made.case.record, family, theirs)
     assert ours.keys() == others.keys() and all(tensor.any() for tensor in ours.values())
     for key, tensor in ours.items():
-        torch.testing.assert_close(tensor, others[key], rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            tensor, others[key], rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 def _step(record: Record, family: Any, model: Any) -> State:
@@ -306,3 +322,65 @@ def test_each_file_that_is_not_named_is_missed_by_its_name(
             shelf.assemble(str(made.denoiser), [one for one in made.given if one != path])
         assert refusal.value.hint.startswith("Name each")
     assert not shelf.list() and not list(home.rglob("*.parts"))
+
+
+def _renamed(files: Files, folder: Path, first: str, second: str) -> tuple[Path, Path]:
+    folder.mkdir()
+    low = next(path for path in files.given if path.name.startswith("low"))
+    return Path(shutil.copy(files.denoiser, folder / first)), Path(shutil.copy(low, folder / second))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("wan low.safetensors", "wan high.safetensors", "wan low.safetensors is the low-noise expert"),
+        ("a.safetensors", "a high.safetensors", "a high.safetensors is the high-noise expert"),
+    ],
+)
+def test_experts_that_stand_in_each_others_place_are_refused(
+    first: str, second: str, said: str, files: Callable[[str], Files], home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    made = files("wan_i2v 2.2")
+    _told(made, monkeypatch)
+    one, other = _renamed(made, tmp_path / "swapped", first, second)
+    rest = [path for path in made.given if not path.name.startswith("low")]
+    shelf = Shelf(home)
+    with pytest.raises(BaseError, match=said) as refusal:
+        shelf.assemble(str(one), [*rest, other])
+    assert "by --with" in refusal.value.hint and not shelf.list()
+
+
+def test_files_whose_names_say_nothing_are_a_pair_in_the_order_they_are_named(
+    files: Callable[[str], Files], home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = files("wan_i2v 2.2")
+    _told(made, monkeypatch)
+    one, other = _renamed(made, tmp_path / "mute", "a.safetensors", "b.safetensors")
+    rest = [path for path in made.given if not path.name.startswith("low")]
+    shelf = Shelf(home)
+    needs = {need.component: need for need in shelf.parts(str(one), [*rest, other]).needs}
+    assert (needs["transformer_2"].path, needs["transformer_2"].note) == (other, "as you say")
+    with pytest.raises(BaseError, match=r"a\.safetensors is named twice"):
+        shelf.assemble(str(one), [*rest, one])
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(one)
+    with pytest.raises(BaseError, match="is named twice"):
+        shelf.assemble(str(one), [*rest, link])
+    shelf.add(str(other), name="mine")
+    shelf.answer("mine", "wan_i2v_expert", "2.2-high-noise")
+    with pytest.raises(BaseError, match=r"b\.safetensors is the high-noise expert \(its owner says so\)"):
+        shelf.assemble(str(one), [*rest, other])
+
+
+def test_an_expert_that_is_cut_short_is_refused_and_nothing_is_written(
+    files: Callable[[str], Files], home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = files("wan_i2v 2.2")
+    _told(made, monkeypatch)
+    one, other = _renamed(made, tmp_path / "cut", "a.safetensors", "b.safetensors")
+    other.write_bytes(other.read_bytes()[:-40])
+    rest = [path for path in made.given if not path.name.startswith("low")]
+    with pytest.raises(BaseError, match="cut short"):
+        Shelf(home).assemble(str(one), [*rest, other])
+    assert not home.exists() or not list(home.rglob("*.*"))
