@@ -33,9 +33,8 @@ class Said:
 def said_of(header: Header) -> Said:
     """What the owner of a file answered, else what its name makes likely; nothing is said where both are silent."""
     for key, choice in header.metadata.items():
-        question = key.removeprefix(ANSWER)
-        if key.startswith(ANSWER) and question.endswith(_ASKED):
-            return Said(choice, "its owner says so", question)
+        if key.startswith(ANSWER) and key.endswith(_ASKED):
+            return Said(choice, "its owner says so", key.removeprefix(ANSWER))
     for question in recognise(header).questions:
         if question.name.endswith(_ASKED):
             return Said(question.suggestion, question.because, question.name)
