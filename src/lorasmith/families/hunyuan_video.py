@@ -115,6 +115,8 @@ class HunyuanVideo(Family):
         return "HunyuanVideoPipeline"
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant != "1":  # those from pictures, and 1.5, read prompts in other ways
+            return {}
         return {
             "text_encoder": Component("llama3_8b", "LlamaModel"),
             "tokenizer": Component("llama3_llava", "LlamaTokenizerFast"),
