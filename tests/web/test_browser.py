@@ -11,12 +11,12 @@ def test_the_first_page_has_keys_palette_and_theme(browser_page: Any, server: Se
     page = browser_page
     assert page.title() == "Workspace · lorasmith"
     page.keyboard.press("?")
-    assert page.locator("#shortcuts").is_visible()
+    page.wait_for_selector("#shortcuts[open]")
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")
-    page.locator("#palette-query").fill("workspace")
+    page.locator("#palette-query").fill("datasets")
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{server.address}/")
+    page.wait_for_url(f"{server.address}/datasets")
     before = page.locator("html").get_attribute("data-bs-theme")
     page.click("#theme")
     assert page.locator("html").get_attribute("data-bs-theme") != before

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Server
+from tests.web.conftest import Server, patient_context
 from tests.web.trainable import dots
 
 
@@ -18,7 +18,7 @@ def two(chromium: Any, server: Server, tmp_path: Path) -> Iterator[tuple[Any, An
     dots(server.studio, tmp_path / "pictures")
     contexts, pages, said = [], [], []
     for _ in range(2):
-        context = chromium.new_context()
+        context = patient_context(chromium)
         page = context.new_page()
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(server.way_in())
