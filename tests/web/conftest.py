@@ -114,7 +114,7 @@ def patient_context(chromium: Any, **options: Any) -> Any:
 
 
 def expect(place: Any) -> Any:
-    """What is asked of a part of a page until it holds: whatever a script, a swap or another page brings comes later."""
+    """What is asked of a part of a page until it holds: what a script, a swap or another page brings comes later."""
     from playwright.sync_api import expect as ask
 
     ask.set_options(timeout=PATIENCE)

@@ -71,6 +71,8 @@ def whole(door: Door, address: str) -> str:
         text = door.client.get(address, headers=PART).text
         if 'hx-trigger="every 500ms"' not in text:
             return text
+        for look in door.client.app.state.looks.running():  # type: ignore[attr-defined]
+            look._wait(60)
     raise AssertionError(address)
 
 

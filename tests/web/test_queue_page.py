@@ -115,7 +115,7 @@ def listen(server: Server, cookie: str, known: str = "") -> Iterator[tuple[str, 
     if known:
         request.add_header("Last-Event-ID", known)
     entry: dict[str, str] = {}
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         for raw in answer:
             line = raw.decode().rstrip("\n")
             if line:

@@ -129,7 +129,7 @@ def stream(server: Server, cookie: str, path: str, after: int | None) -> list[tu
     if after is not None:
         request.add_header("Last-Event-ID", str(after))
     found, number = [], -1
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         for raw in answer:
             line = raw.decode().rstrip("\n")
             if line.startswith("id: "):
