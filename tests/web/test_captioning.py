@@ -239,8 +239,8 @@ def test_captions_appear_while_they_are_made_and_thresholds_are_slid(
     page.wait_for_url("**/captioning/jobs/*")
     page.wait_for_selector("#caption-state >> text=succeeded", timeout=90_000)
     page.locator("#said img").nth(5).wait_for()
-    page.click("text=Move the thresholds")
-    page.wait_for_selector("#t-1")
+    with page.expect_navigation():  # with its scripts: they hear the sliders
+        page.click("text=Move the thresholds")
     before = page.locator("#preview dd").nth(1).inner_text()
     with page.expect_response(lambda answer: answer.url.endswith("/tags/preview")):
         page.locator("#t-1").fill("0.02")
