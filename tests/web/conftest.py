@@ -25,6 +25,7 @@ from lorasmith.web.serving import hosts_of
 from lorasmith.web.sessions import Sessions
 
 NAME = "127.0.0.1:7860"
+LOOKING = 60.0  # seconds that a page waits for its look: whole at once, and not as quick as the machine happens to be
 PATIENCE = 90_000  # ms for what has to come; a machine that has much to do is no failure
 
 
@@ -40,6 +41,7 @@ class Door:
 def client_of(studio: Studio, sessions: Sessions, *, signed_in: bool = True) -> TestClient:
     """A client as a browser on our own page is one."""
     app = create_app(studio, hosts={NAME}, sessions=sessions)
+    app.state.looks.patience = LOOKING
     client = TestClient(app, base_url=f"http://{NAME}", raise_server_exceptions=False, follow_redirects=False)
     client.headers.update({"sec-fetch-site": "same-origin", "origin": f"http://{NAME}", "accept": "text/html"})
     if signed_in:

@@ -139,6 +139,7 @@ def test_a_look_under_way_is_told_and_can_be_cancelled(cats: Door, monkeypatch: 
     from lorasmith.curation import Curation
 
     begun, go_on = threading.Event(), threading.Event()
+    cats.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
 
     def slow(self: Curation, version: Any, *, progress: Any = None) -> list[DuplicateGroup]:
         progress(2, 6, "a.png")
@@ -684,6 +685,7 @@ def measuring(copies: Door, monkeypatch: pytest.MonkeyPatch) -> Measuring:
     from lorasmith.curation.looking import measure
 
     go, told = threading.Event(), threading.Event()
+    copies.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
 
     def slow(home: Any, store: Any, items: Any, progress: Any = None) -> Any:
         while not go.wait(0.02):

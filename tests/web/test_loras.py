@@ -374,6 +374,7 @@ def test_what_is_running_can_be_stopped(loras: Door, monkeypatch: pytest.MonkeyP
     from lorasmith.toolbox import Toolbox
 
     going = threading.Event()
+    loras.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
 
     def slow(self: Toolbox, lora: Any, *, watch: Any, **options: Any) -> Any:
         going.set()
