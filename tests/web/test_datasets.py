@@ -161,6 +161,21 @@ def test_captions_are_written_by_keys_alone(browser_page: Any, server: Server, t
     expect(page.locator('.card-picture[data-item="a.png"] .caption')).to_have_text(captions["a.png"])
 
 
+def test_keys_may_be_quicker_than_the_server(browser_page: Any, server: Server, tmp_path: Path) -> None:
+    fill(server.studio, tmp_path / "pictures")
+    page, late = browser_page, []
+    page.goto(f"{server.address}/datasets/cats")
+    page.route("**/datasets/cats/item?**", lambda route: route.continue_() if late else late.append(route))
+    with page.expect_request("**/datasets/cats/item?**"):
+        page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator('.card-picture[data-item="c & d.png"]')).to_have_attribute("aria-current", "true")
+    late[0].continue_()
+    page.wait_for_selector('.item-view[data-item="c & d.png"]')
+    expect(page.locator('.card-picture[data-item="c & d.png"]')).to_have_attribute("aria-current", "true")
+
+
 def test_an_edit_in_bulk_in_the_browser(browser_page: Any, server: Server, tmp_path: Path) -> None:
     fill(server.studio, tmp_path / "pictures")
     page = browser_page

@@ -197,6 +197,7 @@ def test_the_wizard(page: Any, program: Program) -> None:
     page.click("text=Start Training")
     page.wait_for_url("**/jobs/**")
     page.wait_for_selector("text=You can close this page")
+    page.wait_for_selector("#state:has-text('running')", timeout=PATIENCE)  # from here on the page stays as it is
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector("#state:has-text('cancelled')", timeout=PATIENCE)
 
