@@ -95,11 +95,29 @@ async function ask() {
   const answer = await fetch("/models/new/estimate", { method: "POST", body: data, headers: { "HX-Request": "true" } });
   if (answer.ok && number === asked) document.getElementById("estimate").innerHTML = await answer.text();
 }
+// What a model has and others have not is asked with every other choice; what was typed of it stays where it has it too.
+let model = 0;
+async function options() {
+  const number = ++model;
+  const data = new FormData(form);
+  data.delete("pictures");
+  const answer = await fetch("/models/new/options", { method: "POST", body: data, headers: { "HX-Request": "true" } });
+  if (!answer.ok || number !== model) return;
+  const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (number !== model) return;
+  const open = document.getElementById("particular")?.open;
+  document.getElementById("options").replaceChildren(...parts.body.children);
+  const place = document.getElementById("particular");
+  if (place && open) place.open = true;
+  const side = document.getElementById("made-for")?.textContent;
+  form.elements.resolution.options[0].textContent = `what the base was made for${side ? `: ${side}` : ""}`;
+}
 let timer = null;
 const EPOCHS = { beginner: 1, standard: 3, expert: 5 };
 form.addEventListener("input", (event) => {
   if (event.target.name === "difficulty") form.elements.epochs.value = EPOCHS[event.target.value];
   if (event.target === input) return;
+  if (event.target.name === "base" || event.target.id === "dataset") options();
   clearTimeout(timer);
   timer = setTimeout(ask, 300);
 });
