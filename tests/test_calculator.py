@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lorasmith.calculator import Calculation, calculate, doubled, kohya, origin, question
+from lorasmith.calculator import Calculation, calculate, question
+from lorasmith.calculator.formulas import doubled, kohya, origin
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, LorasmithError

@@ -52,7 +52,7 @@ class Dealer:
         return bucket
 
     def skip(self, batches: int) -> None:
-        """Deal ``batches`` batches. Rounds after which every bucket has just its share are alike, and counted at once."""
+        """Deal ``batches`` batches; rounds after which every bucket has had its share are alike, and taken at once."""
         period = self._total // gcd(*self._sizes) if self._sizes else 0
         if batches > 2 * period and self._even():
             before = list(self.taken)
