@@ -44,11 +44,17 @@ function said(name) {
   if (field instanceof RadioNodeList) return form.querySelector(`input[name="${name}"]:checked`)?.closest("label").querySelector("strong").textContent ?? "";
   return field.tagName === "SELECT" ? field.selectedOptions[0]?.textContent ?? "" : field.value;
 }
+// What was set of the model's own options; what is left empty keeps its default.
+function particular() {
+  const set = [...document.querySelectorAll("#particular input:not([type=hidden]), #particular select, #particular textarea")];
+  return Object.fromEntries(set.map((one) => [one.labels[0].textContent,
+    one.type === "checkbox" ? (one.checked ? "on" : "off") : one.tagName === "SELECT" ? one.selectedOptions[0]?.textContent ?? "" : one.value]));
+}
 function review() {
   const data = document.getElementById("dataset").value;
   const lines = { Name: said("name"), Description: said("description"), "Who sees it": said("public"), Kind: said("kind"),
     Pictures: chosen.length ? `${chosen.length} uploaded` : data || "none yet", Captions: said("captioner"), Difficulty: said("difficulty"),
-    "Base model": said("base"), Resolution: said("resolution"), Epochs: said("epochs") };
+    "Base model": said("base"), Resolution: said("resolution"), Epochs: said("epochs"), ...particular() };
   document.getElementById("review").replaceChildren(...Object.entries(lines).filter(([, value]) => value).map(([word, value]) => {
     const line = document.createElement("div");
     line.append(Object.assign(document.createElement("dt"), { textContent: word }), Object.assign(document.createElement("dd"), { textContent: value }));
