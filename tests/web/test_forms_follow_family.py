@@ -141,7 +141,7 @@ def test_the_wizard_says_where_a_model_that_edits_is_given_its_references(bases:
 def test_another_model_changes_the_wizards_options(
     browser_page: Any, server: Server, tiny: Tiny, tmp_path: Path
 ) -> None:
-    """In a browser: the options follow the choice, the review says what was set, and nothing is too wide for a phone."""
+    """In a browser: options follow the choice, the review says what was set, and nothing is too wide for a phone."""
     from playwright.sync_api import expect
 
     shutil.copytree(tiny("flux_kontext"), tmp_path / "kontext")
@@ -158,6 +158,7 @@ def test_another_model_changes_the_wizards_options(
     expect(page.locator("#objective-min_snr_gamma")).to_have_count(0)
     expect(page.locator("#options")).to_contain_text("it takes one reference for each")
     expect(page.locator("#resolution option").first).to_contain_text("1024 × 1024")
+    expect(page.locator("#objective-guidance")).to_be_hidden()  # folded away until somebody wants it
     page.click("#particular summary")
     page.fill("#objective-timestep_shift", "2.5")
     assert page.evaluate("document.documentElement.scrollWidth") <= 380

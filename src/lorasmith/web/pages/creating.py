@@ -236,8 +236,9 @@ def _model(studio: Studio, given: Answers, offer: Offer) -> dict[str, Any]:
     if choice is None:
         return {"of": None}
     of = model_options(studio, choice)
-    dataset = given.dataset.partition("@")[0]
-    return {"of": of, "dataset": dataset, "alone": preview_of(studio, given.dataset, of.takes)["alone"]}
+    changed = any(key in of.own and value != of.defaults.get(key) for key, value in given.options.items())
+    alone = preview_of(studio, given.dataset, of.takes)["alone"]
+    return {"of": of, "changed": changed, "dataset": given.dataset.partition("@")[0], "alone": alone}
 
 
 def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
