@@ -27,10 +27,11 @@ from lorasmith.adapters.algebra import (
 )
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
+from lorasmith.adapters.dialects.recognition import COUNTED
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.abreast import abreast
-from lorasmith.adapters.tools.blocks import chosen, refuse_idle
+from lorasmith.adapters.tools.blocks import chosen, refuse_beyond_measure, refuse_idle
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
 from lorasmith.errors import AdapterError
 
@@ -210,9 +211,7 @@ def checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None,
             f"A density of {density:g} keeps nothing.", "Give a share between 0 and 1, often 0.3 to 0.7."
         )
     for one in ingredients:
-        for weight in (one.weight, *one.by_block.values()):
-            if not np.isfinite(weight):
-                raise AdapterError(f"{weight} is no weight.", "Give a number, often between 0 and 1.")
+        refuse_beyond_measure((one.weight, *one.by_block.values()))
     return _Way(method, rank, density, seed)
 
 
@@ -223,7 +222,8 @@ def common_family(adapters: Sequence[OpenAdapter], given: str = "") -> str:
         AdapterError: they fit no common one, or several.
     """
     fitting = [set(adapter.kind.candidates) for adapter in adapters if adapter.kind.candidates]
-    told = {adapter.kind.family for adapter in adapters if adapter.kind.family}
+    told = {adapter.kind.family for adapter in adapters if adapter.kind.family and adapter.kind.confidence != COUNTED}
+    told = told or {adapter.kind.family for adapter in adapters if adapter.kind.family and not given}
     common = set.intersection(*fitting) if fitting else set()
     if len(told) > 1 or (fitting and not common):
         first, *others = adapters

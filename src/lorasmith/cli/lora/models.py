@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +26,9 @@ from lorasmith.cli.lora.options import (
 from lorasmith.cli.session import Session, count, listed, plain, table
 from lorasmith.errors import ConfigError
 
+if TYPE_CHECKING:
+    from lorasmith.adapters.tools.rest import Rest
+
 
 @lora.verb("average")
 @click.argument("checkpoints", nargs=-1, required=True, metavar="LORA...")
@@ -42,7 +46,12 @@ from lorasmith.errors import ConfigError
 def average(
     session: Session, checkpoints: tuple[str, ...], out: Path, sigma_rel: float, equal: bool, steps: str, **options: Any
 ) -> None:
-    """Average checkpoints of one run, late ones more."""
+    """Average checkpoints of one run, late ones more.
+
+    \b
+      lorasmith lora average run-500.safetensors run-1000.safetensors run-1500.safetensors \\
+        --steps 500,1000,1500 --out mean.safetensors
+    """
     try:
         at = [int(text) for text in steps.split(",")] if steps else []
     except ValueError:
@@ -65,6 +74,11 @@ def average(
 @click.option(
     "--no-text-encoders", "text_encoders", is_flag=True, flag_value=False, default=True, help="Leave them out."
 )
+@click.option(
+    "--keep-rest",
+    is_flag=True,
+    help="Keep what changed of norms, biases and other tensors too, whole; for ComfyUI (--only-for comfyui).",
+)
 @dialect_option
 @family_option
 @only_option
@@ -72,16 +86,34 @@ def average(
 @over_option
 @dry_option
 def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[str, ...], **options: Any) -> None:
-    """Make a LoRA of what a fine-tuned checkpoint changed."""
+    """Make a LoRA of what a fine-tuned checkpoint changed.
+
+    \b
+      lorasmith lora extract my-sdxl tuned.safetensors --rank 64 --out what-it-learned.safetensors
+    """
     by_block = pairs(blocks, int, "--block 'mid_block*=16'")
     made = session.studio.toolbox.extract(base, tuned, out, by_block=by_block, watch=watch_of(session), **options)
     lines = [
         written(made.out, options["dry_run"], made.size),
         f"  {count(made.layers, 'layer')} of {made.family}, {made.unchanged} unchanged; {made.kept:.1%} of the "
         f"difference is kept, least in {made.worst[0]} ({made.worst[1]:.1%})",
+        *_rest(made.rest),
+        f"  of all that differs the file holds {made.whole:.2%}: its error is {math.sqrt(1 - made.whole**2):.2%}",
     ]
     lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
     session.answer(plain(made), *lines)
+
+
+def _rest(rest: Rest) -> list[str]:
+    """What no LoRA stands beside: how many differ, of which sort, and which most."""
+    if not rest.differing:
+        return [f"  no difference in the {rest.compared} norms, biases and other tensors"]
+    sorts = ", ".join(f"{number} {sort}" for sort, number in rest.counts.items())
+    return [
+        f"  {len(rest.differing)} of {rest.compared} other tensors differ ({sorts}), {rest.kept} of them kept; most "
+        f"of its size {rest.largest[0]} ({rest.largest[1]:.2%}); together {rest.share:.1%} of all that differs",
+        f"    {listed([one.name for one in rest.differing])}",
+    ]
 
 
 @lora.verb("bake")
@@ -93,7 +125,11 @@ def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[st
 @over_option
 @dry_option
 def bake(session: Session, base: str, loras: tuple[str, ...], out: Path, **options: Any) -> None:
-    """Write a base with LoRAs in it for good."""
+    """Write a base with LoRAs in it for good.
+
+    \b
+      lorasmith lora bake my-sdxl ohwx:0.8 --out with-ohwx.safetensors
+    """
     made = session.studio.toolbox.bake(base, weighted(loras), out, watch=watch_of(session), **options)
     lines = [
         written(made.out, options["dry_run"], made.size),
