@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from lorasmith.calculator.formulas import Formula, doubled, kohya, origin
 from lorasmith.config import Section
 from lorasmith.errors import ConfigError
-from lorasmith.calculator.formulas import Formula, doubled, kohya, origin
 
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
