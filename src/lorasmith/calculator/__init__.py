@@ -422,7 +422,7 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
     if counted.left_out:
         found.append(Caution(
             f"{counted.left_out:,} picture{' is' if counted.left_out == 1 else 's are'} not trained on.",
-            "Held out for validation, or too small for the bucket.",
+            "Held out for validation, too small for the bucket, or too short for the base.",
         ))  # fmt: skip
     return found
 

@@ -107,8 +107,8 @@ class LTX(Family):
 
         return by_tokens
 
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        return {"frame_rate": fps, **super().clip_arguments(frames, fps, first_frame)}
+    def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        return {"frame_rate": fps, **super().clip_arguments(base, frames, fps, first_frame)}
 
     def begun_pipeline(self, pipeline: Any) -> Any:
         from diffusers import LTXImageToVideoPipeline, LTXPipeline
