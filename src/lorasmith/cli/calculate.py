@@ -73,4 +73,4 @@ def _told(found: Calculation) -> list[str]:
 def _of(number: float, word: str) -> str:
     """``1 epoch``, ``2.5 epochs``, ``1,000,000 times``."""
     figure = f"{number:,.0f}" if number >= 10_000 or number == int(number) else f"{number:.4g}"
-    return f"{figure} {word}{'' if number == 1 else 's'}"
+    return f"{figure} {word}{'' if figure == '1' else 's'}"
