@@ -44,8 +44,9 @@ def _told(found: Calculation) -> list[str]:
     spread = "" if found.least == found.most else f" ({found.least} to {found.most})"
     lines = [
         f"{of}{count(found.pictures, 'picture')}{besides}, batches of {found.batch_size} x {found.accumulation}",
-        f"  {found.steps:,} steps = {found.epochs:.4g} epochs of {found.steps_per_epoch:.4g} steps",
-        f"  each picture is shown {found.exposures_per_image:.4g} times{spread}; {found.exposures:,} exposures in all",
+        f"  {_of(found.steps, 'step')} = {_of(found.epochs, 'epoch')} of {_of(found.steps_per_epoch, 'step')}",
+        f"  each picture is shown {_of(found.exposures_per_image, 'time')}{spread}; "
+        f"{_of(found.exposures, 'exposure')} in all",
     ]
     for time in found.times:
         where = "as you say"
@@ -57,13 +58,19 @@ def _told(found: Calculation) -> list[str]:
     low, high = found.rental
     near, far = found.at_home
     rows = [
-        ("here", f"{found.steps:,}", f"{found.per_epoch:,} pictures an epoch, no batch short, none dropped"),
+        ("here", f"{found.steps:,}", f"{_of(found.per_epoch, 'picture')} an epoch, no batch short, none dropped"),
         ("notebooks", f"{found.origin.steps:,}", f"{found.origin.words}. {found.origin.note}".strip()),
         ("", "", f"{duration(low)} to {duration(high)} rented, {duration(near)} to {duration(far)} at home"),
         ("kohya", f"{found.kohya.steps:,}", f"{found.kohya.words}. {found.kohya.note}".strip()),
     ]
     lines += ["", *table(("", "steps", "as it counts"), rows)]
-    loads = [(f"{one.width} x {one.height}", one.pictures, one.exposures) for one in found.buckets]
+    loads = [(one.title.replace("×", "x"), one.pictures, one.exposures) for one in found.buckets]
     lines += ["", *table(("bucket", "pictures", "an epoch shows"), loads)] if loads else []
     lines += [line for one in found.cautions for line in ("", one.sentence, f"  {one.reason}")]
     return lines
+
+
+def _of(number: float, word: str) -> str:
+    """``1 epoch``, ``2.5 epochs``, ``1,000,000 times``."""
+    figure = f"{number:,.0f}" if number >= 10_000 or number == int(number) else f"{number:.4g}"
+    return f"{figure} {word}{'' if figure == '1' else 's'}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -19,6 +20,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.gaps import without_guidance
 from lorasmith.families.latents import without_negative
 
 if TYPE_CHECKING:
@@ -113,6 +115,18 @@ class HunyuanVideo(Family):
     def pipeline_class(self, base: Base) -> str:
         return "HunyuanVideoPipeline"
 
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant != "1":  # those from pictures, and 1.5, read prompts in other ways
+            return {}
+        return {
+            "text_encoder": Component("llama3_8b", "LlamaModel"),
+            "tokenizer": Component("llama3_llava", "LlamaTokenizerFast"),
+            "text_encoder_2": Component("clip_l", "CLIPTextModel"),
+            "tokenizer_2": Component("clip", "CLIPTokenizer"),
+            "vae": Component("vae_hunyuan", "AutoencoderKLHunyuanVideo"),
+            "scheduler": Component("schedule_flow_7", "FlowMatchEulerDiscreteScheduler"),
+        }
+
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "hunyuan-video/lora", "modelspec.implementation": "diffusers"}
 
@@ -132,14 +146,14 @@ class HunyuanVideo(Family):
         together = [name for name, theirs in released.items() if theirs == released[layer]]
         return tuple(f"{blocks}.{number}.{name}" for name in together) if len(together) > 1 else ()
 
+    def lacks_of(self, base: Base) -> Mapping[str, str]:
+        return without_guidance(base)
+
     def guidance(self, model: Model) -> Guidance:
         return "embedded" if _config(model).guidance_embeds else "none"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         return without_negative(self.title, negative_prompt, scale)
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return 7.0
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode().float()  # (B, 16, f, h, w)

@@ -3,7 +3,7 @@ for each token, which is 0 for those of a first frame that is given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.families import Base, Conditioning, Model, Pretrained
 from lorasmith.families.beginnings import held
+from lorasmith.families.schedules import scheduled_shift
 from lorasmith.families.wan import Wan
 
 if TYPE_CHECKING:
@@ -40,10 +41,17 @@ class WanSmall(Wan):
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"704p, 81 frames": (100.4, 19.0)})
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
-        return {}
+        return {
+            **super().made_of(variant),
+            "vae": Component("vae_wan2.2", "AutoencoderKLWan"),
+            "scheduler": Component("schedule_wan_5", "UniPCMultistepScheduler"),
+        }
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 5.0
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        return {"expand_timesteps": True}
+
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        return scheduled_shift(model.scheduler, model.base.name)
 
     def latent_scale(self, side: int) -> int:
         return side // 16
