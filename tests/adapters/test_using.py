@@ -48,6 +48,13 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
         {"positive", "negative", "vae", "width", "height", "length", "batch_size"},
         {"clip_vision_output", "start_image"},
     ),
+    "CLIPVisionLoader": ({"clip_name"}, set()),
+    "CLIPVisionEncode": ({"clip_vision", "image", "crop"}, set()),
+    "TextEncodeHunyuanVideo_ImageToVideo": ({"clip", "clip_vision_output", "prompt", "image_interleave"}, set()),
+    "HunyuanImageToVideo": (
+        {"positive", "vae", "width", "height", "length", "batch_size", "guidance_type"}, {"start_image"}
+    ),
+    "FluxGuidance": ({"conditioning", "guidance"}, set()),
     "KSampler": (
         {"model", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"}
         | {"positive", "negative", "latent_image"},
@@ -55,7 +62,7 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "SaveImage": ({"images", "filename_prefix"}, set()),
 }  # fmt: skip
-_OUTPUTS = {"CheckpointLoaderSimple": 3, "LoraLoader": 2, "WanImageToVideo": 3}
+_OUTPUTS = {"CheckpointLoaderSimple": 3, "LoraLoader": 2, "WanImageToVideo": 3, "HunyuanImageToVideo": 2}
 _CLIP_TYPES = {"stable_diffusion", "ltxv", "lumina2", "wan", "chroma", "qwen_image", "flux2", "krea2"}
 _DUAL_TYPES = {"flux", "hunyuan_video", "hunyuan_video_15"}
 
@@ -140,3 +147,16 @@ def test_the_code_paints_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     exec(compile(found.diffusers, "snippet", "exec"), {})
     assert (tmp_path / "picture-painted.png").is_file()
+
+
+def test_what_each_program_would_not_load_is_said(tmp_path: Path) -> None:
+    peft, loha = tmp_path / "peft.safetensors", tmp_path / "loha.safetensors"
+    stem = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = noise((4, 640), 1), noise((640, 4), 2)
+    told = {"lorasmith.family": "sdxl"}
+    save_file({f"unet.{stem}.lora_A.weight": down, f"unet.{stem}.lora_B.weight": up}, peft, metadata=told)
+    flat = f"lora_unet_{stem.replace('.', '_')}"
+    halves = {f"{flat}.hada_w{n}_{side}": up if side == "a" else down for n in (1, 2) for side in "ab"}
+    save_file(halves, loha, metadata=told)
+    assert any("comfyui and A1111 would not read: convert it to kohya" in one for one in use([Chosen(peft)]).warnings)
+    assert any("holds LoHa, which diffusers does not load" in one for one in use([Chosen(loha)]).warnings)

@@ -11,7 +11,7 @@ Importing a family loads neither torch nor diffusers: heavy imports stand inside
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -175,6 +175,10 @@ class Family(ABC):
     """Whether its clips go on from a picture that is given."""
     may_begin_with_picture: ClassVar[bool] = False
     """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
+    prompts_see_beginning: ClassVar[bool] = False
+    """Whether the text encoder looks at the picture that a clip begins with, beside the prompt."""
+    least_frames: ClassVar[int] = 1
+    """The fewest frames of a clip that something can be learned or painted of."""
     sounds: ClassVar[bool] = False
     """Whether its bases make sound too, which is not trained here."""
     default_resolution: ClassVar[int]
@@ -345,6 +349,11 @@ class Family(ABC):
         """
         return {}
 
+    def keeps_beginning(self, model: Model) -> bool:
+        """Whether the first position in time of the latents stands as the conditions give it (``beginnings.FIRST``),
+        so that it is neither painted nor learned."""
+        return False
+
     def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
         """``encode_conditions`` of nothing, one row of zeros of the right shapes: where no picture is meant."""
         return {}
@@ -356,7 +365,8 @@ class Family(ABC):
     def encode_instructions(
         self, model: Model, prompts: Sequence[str], references: Sequence[Sequence[Image]], side: int | None = None
     ) -> Conditioning:
-        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them.
+        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them. With
+        ``prompts_see_beginning`` it is one picture: the first frame.
 
         ``side`` as for ``reference_size``.
         """
@@ -434,9 +444,10 @@ class Family(ABC):
 
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
-        return Frames(self.frame_step, self.default_frames, self.default_fps) if self.frame_step else None
+        most, rate = self.default_frames, self.default_fps
+        return Frames(self.frame_step, most, rate, least=self.least_frames) if self.frame_step else None
 
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+    def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
         ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.
@@ -489,6 +500,14 @@ class Family(ABC):
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
         """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
+        return {}
+
+    def made_with(self, variant: str, having: Collection[str]) -> Mapping[str, Component]:
+        """The same, where some of the kinds of parts that are there decide about the others."""
+        return self.made_of(variant)
+
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        """What the index of a base of these kinds of parts says beside them."""
         return {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -67,12 +68,11 @@ class HunyuanVideo(Family):
     pipelines: ClassVar[frozenset[str]] = frozenset(("HunyuanVideoPipeline",))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
-            "i2v": "it begins from a picture, which cannot be trained here yet",
             "skyreels": "it begins from a picture, which cannot be trained here yet",
             "framepack": "it goes on from frames it has made, which cannot be trained here",
         }
     )
-    left_to_others: ClassVar[frozenset[str]] = frozenset(("1.5",))
+    left_to_others: ClassVar[frozenset[str]] = frozenset(("1.5", "i2v", "i2v_33ch"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
     frame_step: ClassVar[int] = 4
@@ -113,6 +113,18 @@ class HunyuanVideo(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "HunyuanVideoPipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant != "1":  # those from pictures, and 1.5, read prompts in other ways
+            return {}
+        return {
+            "text_encoder": Component("llama3_8b", "LlamaModel"),
+            "tokenizer": Component("llama3_llava", "LlamaTokenizerFast"),
+            "text_encoder_2": Component("clip_l", "CLIPTextModel"),
+            "tokenizer_2": Component("clip", "CLIPTokenizer"),
+            "vae": Component("vae_hunyuan", "AutoencoderKLHunyuanVideo"),
+            "scheduler": Component("schedule_flow_7", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "hunyuan-video/lora", "modelspec.implementation": "diffusers"}

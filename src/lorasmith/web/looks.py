@@ -87,19 +87,21 @@ class Look:
 class Looks:
     """All looks of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        """``patience``: seconds that a page waits for an answer, where it does not say otherwise."""
+        self.patience = patience
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="look")
         self._lock = threading.Lock()
         self._looks: OrderedDict[Hashable, Look] = OrderedDict()
 
-    def ask(self, key: Hashable, work: Callable[[Look], Any], *, patience: float = _PATIENCE) -> Look:
+    def ask(self, key: Hashable, work: Callable[[Look], Any], *, patience: float | None = None) -> Look:
         """The look of that key: the one that is there, or a new one. One that failed or was cancelled, and was asked
         for since, begins anew.
 
         Args:
             key: what it is of; whoever asks with the same key gets the same answer.
             work: carries it out; it calls ``look.watch`` now and then.
-            patience: seconds to wait for the answer.
+            patience: seconds to wait for the answer; left out, as long as the server does.
         """
         with self._lock:
             look = self._looks.get(key)
@@ -109,7 +111,7 @@ class Looks:
             self._looks.move_to_end(key)
             for old in [one for one, kept in self._looks.items() if not kept.running][: -_KEPT or None]:
                 del self._looks[old]
-        look._wait(patience)
+        look._wait(self.patience if patience is None else patience)
         return look
 
     def at_once(self, key: Hashable, make: Callable[[], Any]) -> Any:
