@@ -277,7 +277,10 @@ def _layer(
         found = [adapter.layer_factors(adapter.layers[name], base) for adapter, _ in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
         if len(shapes) > 1:
-            raise AdapterError(f"{name[1]} has another shape in each file: {sorted(shapes)}.", "Their bases differ.")
+            told = " and ".join(f"{rows} x {columns}" for rows, columns in sorted(shapes))
+            raise AdapterError(
+                f"{name[1]} has another shape in each file: {told}.", "They were made for different bases."
+            )
         return found
 
     if way.method == "sum" and way.rank is None:
