@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from lorasmith.bases.detection import family_named
 from lorasmith.bases.experts import needed, refuse_swapped, said_of, same_kind, title_of, wanted_note
 from lorasmith.bases.header import Header, read_bytes_of
-from lorasmith.bases.parts import EXPERT, FILES, TITLES, Component, FoundPart, part_of, parts_inside, words_of
+from lorasmith.bases.parts import EXPERT, FILES, TITLES, Component, FoundPart, kinds_of, part_of, parts_inside, words_of
 from lorasmith.bases.quantised import hidden
 from lorasmith.bases.reading import index_of, read_configs, read_header
 from lorasmith.bases.recognition import ANSWER, recognise
@@ -86,7 +86,8 @@ def plan(
     """
     family = family_named(detection.family)
     inside = {part.kind.name: part for part in parts_inside(header).values()}
-    wanted = family.made_with(detection.variant, {*inside, *_kinds(given)})
+    beside = (part_of(read_header(path)) for path in given if path.is_file())
+    wanted = family.made_with(detection.variant, kinds_of(inside.values(), beside))
     if not wanted or header.layout != "single_file":
         what = "is a folder, and whole" if header.layout == "folder" else "cannot be put together from single files"
         published = next((base.repository for base in family.pretrained), "")
@@ -115,12 +116,6 @@ def plan(
             f"The words in {idle[0].name} belong to no text encoder of {detection.title}.", "Leave that folder out."
         )
     return Plan(header.path, detection.family, detection.variant, detection.title, (*needs, *words))
-
-
-def _kinds(given: Sequence[Path]) -> list[str]:
-    """Which parts the given files are; those that cannot be read are named by ``_given``."""
-    found = [part_of(read_header(path)) for path in given if path.is_file()]
-    return [part.kind.name for part in found if part is not None]
 
 
 def _root(path: Path, folders: Sequence[Path]) -> Path:
