@@ -280,6 +280,11 @@ def test_files_of_the_published_sizes_are_all_that_a_base_needs(name: str, tmp_p
     made = shelf.parts(str(denoiser), parts)
     assert {need.component for need in made.missing} <= {"tokenizer"}
     assert all(VOCABULARIES[need.kind].repository in need.note for need in made.missing)
+    (tmp_path / "leer 空").mkdir()
+    missed = shelf.parts(str(denoiser), [*parts, tmp_path / "leer 空"]).missing
+    assert all(need.note.startswith("not in leer 空; ") for need in missed)
+    with pytest.raises(BaseError, match=" too, and no part of one"):
+        shelf.parts(str(denoiser), [denoiser])
     with pytest.raises(BaseError, match="does not have") as refusal:
         shelf.parts(str(denoiser), [*parts, file(strangers[0])])
     assert refusal.value.hint.startswith("It needs ")

@@ -143,9 +143,12 @@ def _given(
             raise BaseError(f"{path.name} is named twice: the two experts are two files.", "Name the other one too.")
         if found is None and not expert:
             seen = recognise(own)
-            raise BaseError(
-                f"{path.name} is {seen.title}, and none of the parts of {detection.title}.", f"It needs {needs}."
+            none = (
+                " too, and no part of one"
+                if same_kind(header, own)
+                else f", and none of the parts of {detection.title}"
             )
+            raise BaseError(f"{path.name} is {seen.title}{none}.", f"It needs {needs}.")
         if found is not None and found.kind.name not in {part.kind for part in encoders.values()}:
             raise BaseError(
                 f"{path.name} is {found.kind.title} ({found.evidence[1]}), which {detection.title} does not have.",
@@ -252,7 +255,8 @@ def _words_need(
     cached = _cached(vocabulary.repository, vocabulary.files)
     if cached is not None and (not count or fits(cached, count)):
         return replace(need, source="here", path=cached, note="in the Hugging Face cache")
-    return replace(need, note=vocabulary.fetch())
+    looked = f"not in {' or '.join(folder.name for folder in folders)}; " if folders else ""
+    return replace(need, note=looked + vocabulary.fetch())
 
 
 def _embeds(path: Path) -> bool:
