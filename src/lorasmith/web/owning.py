@@ -6,11 +6,11 @@ Outside a request (the queue's own work, the command line) nobody is asked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lorasmith.datasets.garbage import Garbage
 from lorasmith.datasets.history import HistoryEntry
@@ -30,9 +30,16 @@ from lorasmith.queue.states import State
 from lorasmith.queue.verbs import Placement, Queue
 from lorasmith.recipe import SANDBOX
 from lorasmith.sequels import Step
+from lorasmith.shelf import ScanResult, Shelf
 from lorasmith.studio import Studio
 from lorasmith.web.people import YOU, Kind, acting, changing
 from lorasmith.web.rules import Rules, absent
+
+if TYPE_CHECKING:
+    from lorasmith.bases.adding import Added
+    from lorasmith.bases.converting import Converted
+    from lorasmith.bases.links import Link
+    from lorasmith.bases.wanting import Wanted
 
 _RECALLED: Final = 60_000
 """Pictures of the versions that requests find in memory: a kilobyte each."""
@@ -344,6 +351,45 @@ class OwnedLibrary(Library):
         return super().empty_trash()
 
 
+class OwnedShelf(Shelf):
+    """A shelf that asks first: whoever is no admin names bases of this home, and learns nothing of other files."""
+
+    def place(self, reference: str) -> Path:
+        if not _sees_all() and not self._holds(reference):
+            raise BaseError(f"There is no base '{reference}' here.", "Choose one of those on the bases page.")
+        return super().place(reference)
+
+    def link(self, text: str) -> Link:
+        from lorasmith.bases.links import parse_link
+
+        return parse_link(text, paths=_sees_all())
+
+    def add(self, link: str | Wanted, **options: Any) -> Added:
+        _admins_only()
+        return super().add(link, **options)
+
+    def assemble(self, reference: str, files: Iterable[Path | str] = (), *, name: str = "") -> Added:
+        _admins_only()
+        return super().assemble(reference, files, name=name)
+
+    def scan(self, folders: Iterable[Path | str] = (), **options: Any) -> ScanResult:
+        _admins_only()
+        return super().scan(folders, **options)
+
+    def convert(self, source: Path | str, out: Path | str | None = None) -> Converted:
+        _admins_only()
+        return super().convert(source, out)
+
+    def _holds(self, reference: str) -> bool:
+        """By name, or by where one of them lies: jobs name theirs so. The disk is never asked by the text."""
+        if reference == SANDBOX or any(reference in (one.name, one.path) for one in self.list()):
+            return True
+        folder = self.home / "bases"
+        names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+        inside = {str(place / name) for place in (folder.absolute(), folder.resolve()) for name in names}
+        return reference in names or reference in inside or reference == str(super().place(SANDBOX))
+
+
 class OwnedEnqueue(Enqueue):
     """What is committed later by nobody in particular is asked for now."""
 
@@ -434,13 +480,9 @@ class OwnedStudio(Studio):
                 raise AdapterError(f"There is no adapter '{reference}' in the library.", "List those there are.")
         return super().adapter(reference)
 
-    def base_place(self, reference: str) -> Path:
-        """A path is for admins here too, unless it is that of a base of this home: jobs name theirs so."""
-        if not _sees_all() and reference != SANDBOX:
-            alone = Path(reference).name == reference and (self.home / "bases" / reference).exists()
-            if not alone and all(reference not in (one.name, one.path) for one in self.bases.list()):
-                raise BaseError(f"There is no base '{reference}' here.", "Choose one of those on the bases page.")
-        return super().base_place(reference)
+    @property
+    def bases(self) -> Shelf:
+        return OwnedShelf(self.home)
 
     @property
     def _store(self) -> DatasetStore:

@@ -1,0 +1,248 @@
+"""Whoever is no admin names bases of the home, and learns of no other path what lies there: not whether it is a base,
+not whether it is a file, not whether it is anything.
+
+No door and no verb is listed here. Both are found by what they take, so that one that comes tomorrow is asked as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+import lorasmith
+from lorasmith.adapters.tools.requests import request_of
+from lorasmith.bases import opening
+from lorasmith.calculator import question
+from lorasmith.errors import BaseError, LorasmithError
+from lorasmith.sandbox import sandbox_weights
+from lorasmith.web.owning import OwnedShelf, OwnedStudio
+from lorasmith.web.people import Actor, acting
+from lorasmith.workbench import ModelChoice
+from tests.web.security.team import Team, make_team, pictures
+from tests.web.test_models import take_in
+
+BOB: Final = Actor("bob", "member")
+PLACES: Final = ("a base", "no base", "nothing")
+NAMES: Final = ("base", "tuned", "certify", "link")
+"""What a parameter is called that takes a base, or what shall become one."""
+LOOSE: Final = ("config", "request", "values")
+"""What one is called that holds such a parameter among others."""
+REFUSALS: Final = ("There is no base", "no file or folder", "Only an admin")
+SILENT: Final = {"toolbox.use(base)"}
+"""What takes a base and looks at none."""
+FACES: Final = ("cli", "client", "curation", "demo", "notebook", "web")
+ASKS: Final = {"open_base", "locate"}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A server with Bob's things, and places outside of the home that he may not know of."""
+
+    team: Team
+    places: dict[str, str]
+    out: Path
+    asked: list[str]
+    """What the shelf was asked for while somebody walked."""
+    reached: list[str]
+    """What the disk was asked for."""
+
+    @property
+    def studio(self) -> OwnedStudio:
+        studio: OwnedStudio = self.team["bob"].app.state.studio  # type: ignore[attr-defined]
+        return studio
+
+    def answers(self, ask: Callable[[str], str]) -> list[str]:
+        """What is answered for each place, the place itself taken out of it."""
+        said = []
+        for place in self.places.values():
+            answer = ask(place)
+            for spelled in (place, quote(place), quote(place, safe=""), place.replace("/", "\\/"), Path(place).name):
+                answer = answer.replace(spelled, "PLACE")
+            said.append(re.sub(r"[0-9a-f]{12,}|\d{8}-\d{6}-\w+", "ID", answer))
+        return said
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("bases")
+    team = make_team(folder / "home")
+    for name, seed in (("cat", 0), ("dog", 1)):
+        take_in(team.studio, folder, name, seed=seed)
+        team.studio.library.describe(name, visibility="team")
+    outside = folder / "elsewhere"
+    shutil.copytree(sandbox_weights() / "base", outside / "place-1")
+    (outside / "place-2").write_text("a text")
+    places = dict(zip(PLACES, (str(outside / name) for name in ("place-1", "place-2", "place-3")), strict=True))
+    asked: list[str] = []
+    reached: list[str] = []
+    located, placed, linked = opening.locate, OwnedShelf.place, OwnedShelf.link
+
+    def locate(reference: str, home: Path | None) -> Path:
+        reached.append(reference)
+        return located(reference, home)
+
+    def place(self: OwnedShelf, reference: str) -> Path:
+        asked.append(reference)
+        return placed(self, reference)
+
+    def link(self: OwnedShelf, text: str) -> Any:
+        asked.append(text)
+        return linked(self, text)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(opening, "locate", locate)
+        patched.setattr(OwnedShelf, "place", place)
+        patched.setattr(OwnedShelf, "link", link)
+        made = Ground(team, places, folder / "out.safetensors", asked, reached)
+        token = acting.set(BOB)
+        made.studio.import_dataset(pictures(folder / "bobs"), "bobs")
+        acting.reset(token)
+        yield made
+
+
+@pytest.fixture
+def as_bob() -> Iterator[None]:
+    token = acting.set(BOB)
+    yield
+    acting.reset(token)
+
+
+# Verbs
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of a façade that takes a base in one of its parameters."""
+
+    holder: str
+    name: str
+    call: Callable[..., Any]
+    parameters: tuple[inspect.Parameter, ...]
+    target: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.holder}.{self.name}({self.target})"
+
+    def ask(self, ground: Ground, place: str) -> str:
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for one in self.parameters:
+            given = self._given(ground, one, place if one.name == self.target else "sandbox")
+            if one.kind is one.VAR_KEYWORD:
+                named |= given if one.name == self.target else {}
+            elif one.name == self.target or one.default is one.empty:
+                if one.kind is one.KEYWORD_ONLY:
+                    named[one.name] = given
+                else:
+                    positional.append(given)
+            elif one.kind is one.POSITIONAL_OR_KEYWORD:
+                positional.append(one.default)
+        try:
+            return repr(self.call(*positional, **named))
+        except LorasmithError as refusal:
+            return f"{type(refusal).__name__}: {refusal} {refusal.hint}"
+
+    def _given(self, ground: Ground, one: inspect.Parameter, base: str) -> Any:
+        kind, name = str(one.annotation), one.name
+        if name == "asked":
+            merged = {"loras": [{"lora": "cat"}, {"lora": "dog"}], "base": base}
+            extracted = {"base": base, "tuned": "sandbox"}
+            asked = {"Question": lambda: question({"base": base, "pictures": 3, "epochs": 1})}
+            asked["Merge"] = lambda: request_of("merge", merged)
+            return asked.get(kind, lambda: request_of("extract", extracted))()
+        if name == "values" and self.name == "tool":
+            return {"base": base, "tuned": "sandbox"} if self.target == "values" else {"lora": "cat", "rank": 1}
+        if name == "loras":
+            return ["cat", "dog"] if kind == "Sequence[Reference]" else [("cat", 1.0), ("dog", 1.0)]
+        filled = {
+            "config": {"base": base, "max_train_steps": 4},
+            "request": {"base": base, "prompts": ["x"]},
+            "values": {"base": base, "dataset": "bobs", "epochs": 1},
+            "choice": ModelChoice(base, "native", "", base, base, "", "", "", True, "", "", 0),
+            "version": "bobs", "dataset": "bobs", "adapter": "cat", "lora": "cat", "first": "cat", "second": "dog",
+            "name": "cat", "out": ground.out, "runs": [{}], "verb": "extract" if self.target == "values" else "resize",
+            "question": "q", "files": [base], "folders": [base],
+        }  # fmt: skip
+        return filled.get(name, base)
+
+
+def verbs_of(studio: OwnedStudio) -> list[Verb]:
+    """All that take a base, by their signatures; of the shelf, all that take any text."""
+    holders: dict[str, Any] = {"studio": studio}
+    for name in dir(type(studio)):
+        if not name.startswith("_") and isinstance(inspect.getattr_static(type(studio), name), property):
+            holders[name] = getattr(studio, name)
+    found = []
+    for holder, held in holders.items():
+        for name in dir(type(held)):
+            call = getattr(held, name) if not name.startswith("_") else None
+            if not inspect.ismethod(call) or call.__self__ is not held:
+                continue
+            shapes = [inspect.signature(vars(kind)[name]) for kind in type(held).__mro__ if name in vars(kind)]
+            told = [shape for shape in shapes if all(p.kind is not p.VAR_POSITIONAL for p in shape.parameters.values())]
+            parameters = tuple(told[0].parameters.values())[1:] if told else ()
+            if holder == "bases" and all(one.name == "name" for one in parameters):
+                continue  # a name of the list, which is no path
+            targets = [one.name for one in parameters if _takes_a_base(holder, one)]
+            found += [Verb(holder, name, call, parameters, target) for target in targets]
+    return found
+
+
+def _takes_a_base(holder: str, one: inspect.Parameter) -> bool:
+    kind = str(one.annotation)
+    typed = kind in ("Question", "Merge", "Request", "ModelChoice")
+    loose = one.name in LOOSE and ("Mapping" in kind or one.kind is one.VAR_KEYWORD)
+    shelved = holder == "bases" and one.name in ("reference", "files", "source", "folders")
+    return one.name in NAMES or typed or loose or shelved
+
+
+def test_no_verb_tells_a_member_what_lies_at_a_path(ground: Ground, as_bob: None) -> None:
+    found = verbs_of(ground.studio)
+    assert len(found) > 40
+    wrong, silent, outside = [], set(), set(ground.places.values())
+    for verb in found:
+        ground.asked.clear()
+        ground.reached.clear()
+        said = ground.answers(partial(verb.ask, ground))
+        if outside & set(ground.reached):
+            wrong.append(f"{verb.words} looked")
+        if len(set(said)) > 1 or not any(word in said[0] for word in REFUSALS):
+            wrong.append(f"{verb.words} said {said}")
+        if not outside & set(ground.asked):
+            silent.add(verb.words)
+    assert wrong == []
+    assert silent == SILENT
+
+
+def test_only_the_shelf_turns_what_a_person_calls_a_base_into_a_file() -> None:
+    """A verb cannot forget to ask where there is no other way."""
+    source = Path(lorasmith.__file__).parent
+    above = [file for face in FACES for file in (source / face).rglob("*.py")]
+    above += [file for file in source.glob("*.py") if file.name not in ("shelf.py", "recipe.py")]
+    assert len(above) > 150
+    for file in above:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lorasmith.bases"):
+                assert not ASKS & {one.name for one in node.names}, f"{file}: go through Studio.bases.open or place"
+
+
+def test_bases_of_the_home_are_there_for_a_member(ground: Ground, as_bob: None) -> None:
+    shelf = ground.studio.bases
+    shutil.copytree(sandbox_weights() / "base", shelf.home / "bases" / "lying there")
+    path = str(shelf.place("lying there"))
+    for reference in ("sandbox", "lying there", path, str(shelf.place("sandbox"))):
+        assert shelf.open(reference).path == shelf.place(reference)
+    for reference in ("", ".", "..", "~", "a\0b", "x" * 5000, f"{path}/..", f"{path}/unet", "../bases/lying there"):
+        with pytest.raises(BaseError, match="There is no base"):
+            shelf.open(reference)
