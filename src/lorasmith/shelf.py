@@ -73,7 +73,7 @@ class Shelf:
         """Where a base lies, by its name or path, so that it is found from any folder.
 
         This is the one way from what a person calls a base to a file: every verb above goes through it, so that a
-        shelf which asks first (``web/owning.py``) is asked by all of them.
+        shelf which asks first (``web/owning``) is asked by all of them.
 
         Raises:
             BaseError: there is none.

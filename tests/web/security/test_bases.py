@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,14 +19,18 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 import lorasmith
-from lorasmith.adapters.tools.requests import request_of
+from lorasmith.adapters.tools.requests import REQUESTS, request_of
 from lorasmith.bases import opening
 from lorasmith.calculator import question
 from lorasmith.errors import BaseError, LorasmithError
 from lorasmith.sandbox import sandbox_weights
-from lorasmith.web.owning import OwnedShelf, OwnedStudio
+from lorasmith.web.owning import OwnedStudio
+from lorasmith.web.owning.weights import OwnedShelf
 from lorasmith.web.people import Actor, acting
 from lorasmith.workbench import ModelChoice
 from tests.web.security.team import Team, make_team, pictures
@@ -158,17 +163,18 @@ class Verb:
         if name == "asked":
             merged = {"loras": [{"lora": "cat"}, {"lora": "dog"}], "base": base}
             extracted = {"base": base, "tuned": "sandbox"}
-            asked = {"Question": lambda: question({"base": base, "pictures": 3, "epochs": 1})}
-            asked["Merge"] = lambda: request_of("merge", merged)
-            return asked.get(kind, lambda: request_of("extract", extracted))()
+            if kind == "Question":
+                return question({"base": base, "pictures": 3, "epochs": 1})
+            return request_of("merge", merged) if kind == "Merge" else request_of("extract", extracted)
         if name == "values" and self.name == "tool":
             return {"base": base, "tuned": "sandbox"} if self.target == "values" else {"lora": "cat", "rank": 1}
         if name == "loras":
             return ["cat", "dog"] if kind == "Sequence[Reference]" else [("cat", 1.0), ("dog", 1.0)]
+        more = {"prompts": ["x"]} if self.name == "generate" else {"dataset": "bobs", "epochs": 1}
         filled = {
             "config": {"base": base, "max_train_steps": 4},
             "request": {"base": base, "prompts": ["x"]},
-            "values": {"base": base, "dataset": "bobs", "epochs": 1},
+            "values": {"base": base} | more,
             "choice": ModelChoice(base, "native", "", base, base, "", "", "", True, "", "", 0),
             "version": "bobs", "dataset": "bobs", "adapter": "cat", "lora": "cat", "first": "cat", "second": "dog",
             "name": "cat", "out": ground.out, "runs": [{}], "verb": "extract" if self.target == "values" else "resize",
@@ -221,6 +227,7 @@ def test_no_verb_tells_a_member_what_lies_at_a_path(ground: Ground, as_bob: None
             wrong.append(f"{verb.words} said {said}")
         if not outside & set(ground.asked):
             silent.add(verb.words)
+    Path("/tmp/members-verbs.txt").write_text("\n".join([str(len(found)), *sorted(silent), "WRONG", *wrong]))
     assert wrong == []
     assert silent == SILENT
 
@@ -246,3 +253,115 @@ def test_bases_of_the_home_are_there_for_a_member(ground: Ground, as_bob: None) 
     for reference in ("", ".", "..", "~", "a\0b", "x" * 5000, f"{path}/..", f"{path}/unet", "../bases/lying there"):
         with pytest.raises(BaseError, match="There is no base"):
             shelf.open(reference)
+
+
+# Doors
+
+
+@dataclass(frozen=True)
+class Way:
+    """A route that can be given a base: it says so, or reads whatever an address or a form holds."""
+
+    method: str
+    path: str
+    declares: bool
+    query: frozenset[str]
+    form: bool
+    body: type[BaseModel] | None
+
+    @property
+    def words(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def ask(self, ground: Ground, verb: str, place: str) -> str:
+        fill = {"verb": verb, "name": "bobs" if "/datasets" in self.path else "cat", "ref": "bobs"}
+        path = re.sub(r"{(\w+)(:\w+)?}", lambda found: fill.get(found[1], "0"), self.path)
+        given: dict[str, Any] = dict.fromkeys(NAMES, place) | {
+            "lora": ["cat", "dog"], "first": "cat", "second": "dog", "adapter": "cat", "dataset": "bobs",
+            "epochs": "1", "prompt": "x", "prompts": "x", "name": "cat",
+        }  # fmt: skip
+        options: dict[str, Any] = {
+            "params": {name: given[name] for name in given if name in self.query or not self.query}
+        }
+        if self.form:
+            options |= {"params": {}, "data": given}
+        elif self.body is not None:
+            options["json"] = _filled(self.body, verb if "{verb}" in self.path else "", place)
+        answer = ground.team["bob"].request(self.method, path, **options)
+        return f"{answer.status_code} {answer.headers.get('location', '')} {answer.text}"
+
+
+def _filled(kind: type[BaseModel], verb: str, place: str) -> dict[str, Any]:
+    """A body as the API shows one, with the place wherever it takes a base."""
+    extra = kind.model_config.get("json_schema_extra")
+    examples: Any = extra.get("examples", [{}]) if isinstance(extra, dict) else [{}]
+    text = json.dumps(examples[0]).replace('"dataset": "cats"', '"dataset": "bobs"')
+    body: dict[str, Any] = json.loads(text.replace('"cats"', '"cat"').replace('"dogs"', '"dog"'))
+    body |= {name: place for name in NAMES if name in kind.model_fields}
+    for name in LOOSE:
+        if name in kind.model_fields:
+            body[name] = {**body.get(name, {}), "base": place}
+            if verb == "extract":
+                body[name] = {"base": place, "tuned": place}
+            elif verb in ("merge", "bake"):
+                body[name] = {"loras": [{"lora": "cat"}, {"lora": "dog"}], "base": place}
+    if "place" in kind.model_fields:
+        body["place"] = {"held": True}
+    return body
+
+
+def ways_of(team: Team) -> list[Way]:
+    pending = list(team["bob"].app.routes)  # type: ignore[attr-defined]
+    found = []
+    while pending:
+        route = pending.pop()
+        if hasattr(route, "original_router"):
+            pending += route.original_router.routes
+        elif isinstance(route, APIRoute):
+            needs = _all_needs(route.dependant)
+            taken = [one for need in needs for one in need.query_params]
+            sent = [one for need in needs for one in need.body_params]
+            reads = any(inspect.iscoroutinefunction(one.call) and one.request_param_name for one in needs[1:])
+            query = {
+                name for one in taken for name in (*getattr(one.field_info.annotation, "model_fields", ()), one.name)
+            }
+            kind = sent[0].field_info.annotation if len(sent) == 1 else None
+            body = kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
+            forms = {one.name for one in sent if body is None}
+            loose = body is not None and any(name in body.model_fields for name in (*NAMES, *LOOSE))
+            declares = loose or bool({*query, *forms} & {*NAMES})
+            for method in sorted({*(route.methods or ())} - {"HEAD", "OPTIONS"}):
+                anything = any(one.request_param_name for one in needs) if method == "GET" else reads
+                if declares or anything:
+                    form, body = method != "GET" and body is None, body if method != "GET" else None
+                    given = frozenset(query) if declares and not anything else frozenset()
+                    found.append(Way(method, route.path, declares, given, form, body))
+    return sorted(found, key=lambda way: way.words)
+
+
+def _all_needs(dependant: Dependant) -> list[Dependant]:
+    """A route's own parameters and those of all that it depends on."""
+    return [dependant, *(one for need in dependant.dependencies for one in _all_needs(need))]
+
+
+def test_no_door_tells_a_member_what_lies_at_a_path(ground: Ground) -> None:
+    wrong, silent, met, outside = [], set(), set(), set(ground.places.values())
+    ways = [way for way in ways_of(ground.team) if "events" not in way.path]  # streams have no end
+    for way in ways:
+        for verb in REQUESTS if "{verb}" in way.path else ("",):
+            ground.asked.clear()
+            ground.reached.clear()
+            said = ground.answers(partial(way.ask, ground, verb))
+            if outside & set(ground.reached):
+                wrong.append(f"{way.words} {verb} looked")
+            if len(set(said)) > 1:
+                wrong.append(f"{way.words} {verb} said {[one[:300] for one in said]}")
+            if outside & set(ground.asked):
+                met.add(way.words)
+        if way.declares and way.words not in met:
+            silent.add(f"{way.words} {said[0][:150]}")
+    Path("/tmp/members-walk.txt").write_text(
+        "\n".join([str(len(ways)), *sorted(met), "SILENT", *sorted(silent), "WRONG", *wrong])
+    )
+    assert wrong == []
+    assert silent == set()
