@@ -10,7 +10,7 @@ import pytest
 
 from lorasmith.datasets.eyes import Note
 from lorasmith.datasets.eyes.fitting import Fit
-from lorasmith.datasets.eyes.seeing import Seen
+from lorasmith.datasets.eyes.seen import Seen
 from lorasmith.errors import ConfigError, Stopped
 from lorasmith.web.looks import Look, Looks
 from lorasmith.web.packing import Packed

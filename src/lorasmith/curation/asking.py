@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.checks import Health, Report, TriggerReport
     from lorasmith.datasets.duplicates import DuplicateGroup
-    from lorasmith.datasets.eyes.seeing import Seen
+    from lorasmith.datasets.eyes.seen import Seen
     from lorasmith.datasets.history import HistoryEntry, VersionDiff
     from lorasmith.datasets.layouts import Loss
     from lorasmith.datasets.report.stages import Watch

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.bucket_plan import BucketLoad, BucketPlan, Landing
 from lorasmith.datasets.eyes import eye_of, eyes
-from lorasmith.datasets.eyes.seeing import Seen, Tally, tally
+from lorasmith.datasets.eyes.seen import Seen, Tally, tally
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.report import figures as drawing
 from lorasmith.datasets.statistics import Statistics
