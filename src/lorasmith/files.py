@@ -56,9 +56,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """A small JSON object; empty when it is missing or damaged, for files that are written whole or not at all."""
     try:
         raw = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return raw if isinstance(raw, dict) else {}
+
+
+def json_in(text: str) -> Any:
+    """What a stranger's text says as JSON; None when it is none, or nested deeper than anybody means it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def sync_folder(folder: Path) -> None:

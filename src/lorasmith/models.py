@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.errors import AdapterError, ConfigError, JobError, LorasmithError
+from lorasmith.files import json_in
 from lorasmith.library import About, Deleted, Library, adapter_name, lineage
 
 if TYPE_CHECKING:
@@ -286,10 +287,7 @@ class Models:
             return Run(job.id, str(config.get("dataset", "")), config, record.created, kept)
         if "lorasmith.config" not in remembered:
             return None
-        try:
-            config = json.loads(remembered["lorasmith.config"])
-        except ValueError:
-            config = {}
+        config = json_in(remembered["lorasmith.config"])
         config = config if isinstance(config, Mapping) else {}
         return Run("", remembered.get("lorasmith.dataset", ""), config, remembered.get("modelspec.date", ""), ())
 

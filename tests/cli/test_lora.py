@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from lorasmith.cli.app import run
+from lorasmith.cli.lora import lora as lora_group
 from tests.adapters.files import FLUX, noise, save_lora
 
 
@@ -116,3 +118,89 @@ def test_inspect_has_one_home(tmp_path: Path, lora: Path, capsys: pytest.Capture
     below = capsys.readouterr().out
     assert run(["--home", str(tmp_path / "home"), "inspect", str(lora)]) == 0
     assert set(below.splitlines()) <= set(capsys.readouterr().out.splitlines())
+
+
+def test_a_file_is_described_in_the_words_of_the_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain_, dead, dora = (tmp_path / f"{name}.safetensors" for name in ("plain", "dead", "dora"))
+    save_lora(plain_, rank=4, alpha=3.0, metadata={"ss_network_args": "{" * 5000})
+    save_lora(dead, alpha=0.0)
+    save_lora(dora)
+    tensors = load_file(dora)
+    stems = {key.partition(".")[0] for key in tensors}
+    save_file({**tensors, **{f"{stem}.dora_scale": noise((4, 1), 1) for stem in stems}}, dora)
+
+    assert call(tmp_path, "inspect", plain_) == 0
+    out = capsys.readouterr().out
+    assert "rank 4 (5), alpha 3 (5)" in out and max(map(len, out.splitlines())) < 400
+    picture = tmp_path / "blocks.svg"
+    assert call(tmp_path, "inspect", plain_, "--picture", picture) == 0
+    out = capsys.readouterr().out
+    assert f"{picture} written" in out and "of base" not in out
+    data = sha256(plain_.read_bytes()[8 + int.from_bytes(plain_.read_bytes()[:8], "little") :]).hexdigest()
+    assert f"sshs_model_hash {data}" in out and f"A1111 writes {data[:12]}" in out
+    assert call(tmp_path, "inspect", dead, "--deep") == 0
+    out = capsys.readouterr().out
+    assert "alpha 0 (5)" in out and "5 modules change nothing" in out
+    assert call(tmp_path, "inspect", dora, "--deep") == 0
+    out = capsys.readouterr().out
+    assert "effective rank" not in out and "need their base" in out  # no table without rows
+
+    tensors = load_file(plain_)
+    first = next(key for key in tensors if key.endswith("lora_down.weight"))
+    tensors[first].flat[0] = np.nan
+    save_file(tensors, plain_)
+    assert call(tmp_path, "inspect", plain_, "--deep") == 0
+    assert "1 module holds NaN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("resize", "--rank", "2", "--value", "0.9"), "--value is for"),
+        (("merge", "--density", "0.3"), "--density is for"),
+        (("merge", "--seed", "3"), "--seed is for"),
+        (("merge", "--method", "ties", "--rank", "2", "--seed", "3"), "--seed is for"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "out.safetensors"
+    assert call(tmp_path, words[0], lora, *words[1:], "--out", out) == 2
+    assert said in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("weight", ["1e40", "-1e9", "inf"])
+def test_a_weight_beyond_all_measure_is_refused_for_what_it_is(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str], weight: str
+) -> None:
+    other, out, base = (tmp_path / f"{name}.safetensors" for name in ("other", "out", "base"))
+    save_lora(other, seed=4)
+    save_file({"a": noise((2, 2), 1)}, base)
+    for words in (
+        ("merge", f"{lora}:{weight}", other, "--out", out),
+        ("merge", lora, other, "--block", f"mid_block={weight}", "--out", out),
+        ("bake", base, f"{lora}:{weight}", "--family", "sdxl", "--out", out),
+        ("scale", lora, "--out", out, "--", weight),
+        ("scale", lora, "2", "--block", f"mid_block={weight}", "--out", out),
+    ):
+        assert call(tmp_path, *words) in (2, 5), words
+        err = capsys.readouterr().err
+        assert "weight" in err or "factor" in err, words
+        assert "cancel" not in err and "damaged" not in err and "Warning" not in err and not out.exists(), words
+
+
+def test_a_file_called_like_an_option_is_told_how_to_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_lora(tmp_path / "--out.safetensors")
+    assert call(tmp_path, "inspect", "--out.safetensors") == 2
+    assert "Write ./--out.safetensors" in capsys.readouterr().err
+    assert call(tmp_path, "inspect", "./--out.safetensors") == 0
+
+
+def test_every_verb_shows_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in lora_group.commands:
+        assert run(["lora", name, "--help"]) == 0
+        assert f"lorasmith lora {name} " in capsys.readouterr().out.partition("Options:")[0].partition("\n\n")[2], name

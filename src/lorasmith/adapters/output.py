@@ -16,6 +16,7 @@ from lorasmith.adapters.algebra import Factors
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Planned, Progress, TensorFile, write
 from lorasmith.adapters.dialects.gathering import Module
 from lorasmith.errors import AdapterError
+from lorasmith.files import json_in
 
 _STALE = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "lora_adapter_metadata")
 
@@ -165,10 +166,7 @@ def metadata_after(
 ) -> dict[str, str]:
     """The metadata of a file made from another: what is stale is gone, and what was done is added to its history."""
     kept = {name: value for name, value in source.items() if name not in _STALE}
-    try:
-        history = json.loads(kept.get("lorasmith.operations", "[]"))
-    except ValueError:
-        history = []
+    history = json_in(kept.get("lorasmith.operations", ""))
     step = {"operation": operation, "arguments": dict(arguments), "version": __version__}
     kept["lorasmith.operations"] = json.dumps([*history, step] if isinstance(history, list) else [step])
     return {**kept, "format": "pt", **changed}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from lorasmith.adapters.dialects.table import Layout, opened, table
 from lorasmith.adapters.packed import UnpackedFile
 from lorasmith.bases.quantised import hidden, quantisation, require_unpacker
 from lorasmith.errors import AdapterError, BaseError
+from lorasmith.files import read_json
 
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
 _TEXT_PREFIXES = (
@@ -125,7 +125,10 @@ def _files(path: Path) -> list[tuple[str, Path]]:
             continue
         index = next(iter(sorted(inside.glob("*.safetensors.index.json"))), None)
         if index is not None:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            pieces = read_json(index).get("weight_map")
+            if not isinstance(pieces, dict) or not pieces or not all(isinstance(one, str) for one in pieces.values()):
+                raise AdapterError(f"{index} cannot be read.", "Get that file again.")
+            names = sorted(set(pieces.values()))
             found += [(part, inside / Path(name).name) for name in names]
         else:
             plain = [file for file in sorted(inside.glob("*.safetensors")) if ".fp16" not in file.name]

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn
 
@@ -18,6 +19,7 @@ from lorasmith.cli.session import Session, shared_options, verb
 from lorasmith.errors import ConfigError, EnvironmentProblem, LorasmithError
 
 INTERRUPTED = 130
+_LONGEST_NAME = 200  # of a file, in letters; systems refuse to look for longer ones
 EXIT_CODES = (
     (0, "done"),
     (1, "an error nobody foresaw; --debug shows where"),
@@ -200,6 +202,10 @@ def _refuse(session: Session, error: LorasmithError) -> int:
 
 def _from_click(error: click.ClickException) -> LorasmithError:
     """click's words for a command line that cannot be used, in our form."""
+    if isinstance(error, click.exceptions.NoSuchOption):
+        name = error.option_name
+        if len(name) < _LONGEST_NAME and Path(name).exists():
+            return ConfigError(f"There is no option '{name}', but a file of that name.", f"Write ./{name} for it.")
     if isinstance(error, click.exceptions.NoSuchOption) and error.possibilities:
         near = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0.0)
         return ConfigError(f"There is no option '{error.option_name}'.", f"Did you mean '{near[0]}'?")

@@ -8,7 +8,6 @@ names the keys.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from lorasmith.adapters.file import EXPERT, data_hash
 from lorasmith.adapters.fusion import slices_of
 from lorasmith.bases.header import read_safetensors_header
 from lorasmith.errors import AdapterError, BaseError
+from lorasmith.files import json_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _WEIGHT = re.compile(r"(.+?)(?:\.lora_(down|up|A|B)(?:\.default)?|[._]lora(?:_linear_layer)?\.(down|up))\.weight")
 _ALPHA = re.compile(r"(.+)\.alpha")
+_LARGEST_ALPHA = 1e9
+"""No trainer takes one like that: a stranger's number is looked at before it is believed."""
 ADAPTED_PARTS = frozenset({"unet", "transformer", "transformer_2", "text_encoder", "text_encoder_2", "text_encoder_3"})
 
 
@@ -262,15 +264,14 @@ def _modules_of(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
 
 def _alpha_from_metadata(metadata: dict[str, str], stem: str, rank: int) -> float:
     """What a file in peft form says of alpha, as the numerator over the rank; the rank itself where it says nothing."""
-    try:
-        facts = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except json.JSONDecodeError:
+    facts = json_in(metadata.get("lora_adapter_metadata", ""))
+    if not isinstance(facts, dict):
         return float(rank)
     part, _, module = stem.partition(".")
     alpha = facts.get(f"{part}.lora_alpha")
-    pattern = facts.get(f"{part}.alpha_pattern") or {}
-    alpha = pattern.get(module, alpha)
-    if not isinstance(alpha, (int, float)):
+    pattern = facts.get(f"{part}.alpha_pattern")
+    alpha = pattern.get(module, alpha) if isinstance(pattern, dict) else alpha
+    if not isinstance(alpha, (int, float)) or not abs(alpha) < _LARGEST_ALPHA:
         return float(rank)
     return float(alpha) * (rank**0.5 if facts.get(f"{part}.use_rslora") else 1.0)
 

@@ -15,6 +15,9 @@ from lorasmith.adapters.opened import OpenAdapter, open_adapter
 from lorasmith.adapters.tools.merging import Ingredient, Merged, merge
 from lorasmith.errors import AdapterError
 
+_DIGITS = 16
+"""No run has as many steps as that."""
+
 
 @dataclass(frozen=True)
 class Averaged:
@@ -77,17 +80,22 @@ def weighed(
     """
     at = list(steps) or [_step(adapter.file.metadata.get("ss_steps", "")) for adapter in adapters]
     if len(at) != len(adapters):
-        raise AdapterError(f"{len(at)} steps are given for {len(adapters)} files.", "Give every file its step.")
+        given = f"{len(at)} step{'s' if len(at) > 1 else ''}"
+        raise AdapterError(f"There are {len(adapters)} files and {given}.", "Give every file its step.")
+    wrong = next((step for step in steps if step < 1), None)
+    if wrong is not None:
+        raise AdapterError(f"{wrong} is no step of a run.", "Steps are 1 or more, such as 500,1000,1500.")
     unknown = next((one.title for one, step in zip(adapters, at, strict=True) if step < 1), "")
     twice = next((step for step in at if at.count(step) > 1), 0)
     if sigma_rel is not None and (unknown or twice):
         what = f"{unknown} does not say its step" if unknown else f"Two files are of step {twice}"
-        raise AdapterError(f"{what}, and late checkpoints count more.", "Say them: --steps 500,1000,1500.")
+        hint = "Say them: --steps 500,1000,1500; or let all count alike: --equal."
+        raise AdapterError(f"{what}, and late checkpoints count more.", hint)
     return at, power_weights(at, sigma_rel)
 
 
 def _step(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else 0
 
 
 def power_weights(steps: Sequence[int], sigma_rel: float | None) -> list[float]:

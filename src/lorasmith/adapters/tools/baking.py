@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,11 @@ from lorasmith.adapters.arrays import Array, Cancelled, Planned, Progress, Tenso
 from lorasmith.adapters.dialects.canonical import swapped_halves
 from lorasmith.adapters.opened import LayerName, OpenAdapter, open_adapter
 from lorasmith.adapters.output import metadata_after, refuse_target
-from lorasmith.adapters.tools.blocks import chosen, refuse_idle
+from lorasmith.adapters.tools.blocks import chosen, refuse_beyond_measure, refuse_idle
 from lorasmith.adapters.tools.merging import Ingredient
 from lorasmith.adapters.weights import BaseWeights, Located, open_weights
 from lorasmith.errors import AdapterError, OutOfDisk, Stopped
+from lorasmith.files import read_json
 
 _BAKED = ("F32", "F16", "BF16")
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".msgpack", ".onnx", ".h5")
@@ -120,6 +120,8 @@ def prepared(base: Path, ingredients: Sequence[Ingredient], family: str, *, allo
     """
     if not ingredients:
         raise AdapterError("There is nothing to bake in.", "Name a LoRA file.")
+    for one in ingredients:
+        refuse_beyond_measure((one.weight, *one.by_block.values()))
     if not any(one.weight or any(one.by_block.values()) for one in ingredients):
         raise AdapterError("All weights are zero; the result would be the same base.", "Give one another weight.")
     weights = open_weights(base, family=family)
@@ -166,10 +168,9 @@ def companions(base: Path, weights: Sequence[Path]) -> list[Path]:
     index = base / "model_index.json"
     if not index.is_file():
         raise AdapterError(f"{base.name} has no model_index.json.", "Name a folder in diffusers layout, or one file.")
-    try:
-        named = json.loads(index.read_text("utf-8"))
-    except ValueError as cause:
-        raise AdapterError(f"{index} cannot be read.", "Get that file again.") from cause
+    named = read_json(index)
+    if not named:
+        raise AdapterError(f"{index} cannot be read.", "Get that file again.")
     rewritten = {path.parent.name for path in weights}
     found = [index]
     for part in sorted(name for name, value in named.items() if isinstance(value, list)):
@@ -184,8 +185,9 @@ def _of_others(path: Path, weights: Sequence[Path]) -> bool:
     """Whether a file lists pieces of another form of the weights."""
     if not path.name.endswith(".index.json"):
         return False
-    pieces = set(json.loads(path.read_text("utf-8")).get("weight_map", {}).values())
-    return not pieces <= {one.name for one in weights if one.parent == path.parent}
+    pieces = read_json(path).get("weight_map")
+    named = {str(one) for one in pieces.values()} if isinstance(pieces, dict) else set()
+    return not named <= {one.name for one in weights if one.parent == path.parent}
 
 
 def _write_folder(

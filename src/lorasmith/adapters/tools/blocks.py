@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from lorasmith.adapters.dialects.stems import DENOISER
@@ -13,6 +13,8 @@ from lorasmith.errors import AdapterError
 T = TypeVar("T", int, float)
 
 _BLOCK = re.compile(r"^((?:\w+\.)*?\w*(?:blocks|layers|refiner)\.\d+)(?:\.|$)")
+_LARGEST = 1e6
+"""Of a weight; useful ones are near 1."""
 _UNET = re.compile(r"^((?:down_blocks|up_blocks)\.\d+|mid_block)\.")
 
 
@@ -32,6 +34,17 @@ def chosen(part: str, name: str, by_block: Mapping[str, T], otherwise: T) -> T:
         if any(fnmatch.fnmatchcase(text, pattern) for text in names):
             value = given
     return value
+
+
+def refuse_beyond_measure(values: Iterable[float], what: str = "weight") -> None:
+    """Refuse a weight or a factor that no LoRA has: fp32 cannot hold what it would make.
+
+    Raises:
+        AdapterError: one is not finite, or beyond all measure.
+    """
+    for value in values:
+        if not abs(value) <= _LARGEST:
+            raise AdapterError(f"{value:g} is no {what}.", "Give a number, often between 0 and 1.")
 
 
 def refuse_idle(by_block: Mapping[str, T], layers: list[tuple[str, str]]) -> None:

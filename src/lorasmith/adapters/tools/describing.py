@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from lorasmith.adapters.tools.blocks import block_of
 from lorasmith.adapters.tools.leaks import Leak, leaks_of
 from lorasmith.adapters.updates import needs_base
 from lorasmith.errors import AdapterError, Stopped
+from lorasmith.files import json_in
 
 _LARGEST_FP16 = 65504.0
 _DEAD = 1e-12
@@ -190,10 +190,7 @@ def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 def tag_frequency(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
     """Tags with how many pictures carried them, from kohya's table; nothing when it is not one."""
-    try:
-        table = json.loads(metadata.get("ss_tag_frequency", "{}"))
-    except ValueError:
-        return ()
+    table = json_in(metadata.get("ss_tag_frequency", ""))
     counts: dict[str, int] = {}
     for folder in table.values() if isinstance(table, dict) else ():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
@@ -203,10 +200,11 @@ def tag_frequency(metadata: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
 
 
 def _in_every_picture(tags: tuple[tuple[str, int], ...], metadata: Mapping[str, str]) -> tuple[str, ...]:
-    try:
-        folders = json.loads(metadata.get("ss_dataset_dirs", "{}"))
-        pictures = sum(int(folder["img_count"]) for folder in folders.values())
-    except (ValueError, TypeError, KeyError, AttributeError):
+    folders = json_in(metadata.get("ss_dataset_dirs", ""))
+    told = folders.values() if isinstance(folders, dict) else ()
+    counts = [folder.get("img_count") if isinstance(folder, dict) else None for folder in told]
+    pictures = sum(count for count in counts if type(count) is int)
+    if not all(type(count) is int for count in counts):
         return ()
     return tuple(tag for tag, count in tags[:20] if pictures and count >= pictures)[:5]
 

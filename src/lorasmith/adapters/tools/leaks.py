@@ -14,7 +14,8 @@ _PATH: Final = re.compile(
     r"(?:[A-Za-z]:[\\/]|\\\\\w|~/|/(?:home|Users|mnt|media|root|workspace|content|data|tmp|opt|var|srv)/)[^\"'\n,;|<>]*"
 )
 _USER: Final = re.compile(r"(?:[A-Za-z]:[\\/]+Users[\\/]+|/(?:home|Users)/)([^\\/\"'\n,;]+)")
-_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+# Begins where a word begins, as long as a name may be (RFC 5321): else a long word takes the square of its length.
+_MAIL: Final = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]+")
 _SECRET: Final = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|r8_[A-Za-z0-9]{20,})\b"
 )

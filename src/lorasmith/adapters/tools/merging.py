@@ -30,7 +30,7 @@ from lorasmith.adapters.dialects.formats import format_named, refuse_partial, re
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.abreast import abreast
-from lorasmith.adapters.tools.blocks import chosen, refuse_idle
+from lorasmith.adapters.tools.blocks import chosen, refuse_beyond_measure, refuse_idle
 from lorasmith.adapters.tools.writing import Written, plan, refuse_empty
 from lorasmith.errors import AdapterError
 
@@ -210,9 +210,7 @@ def checked(ingredients: Sequence[Ingredient], method: Method, rank: int | None,
             f"A density of {density:g} keeps nothing.", "Give a share between 0 and 1, often 0.3 to 0.7."
         )
     for one in ingredients:
-        for weight in (one.weight, *one.by_block.values()):
-            if not np.isfinite(weight):
-                raise AdapterError(f"{weight} is no weight.", "Give a number, often between 0 and 1.")
+        refuse_beyond_measure((one.weight, *one.by_block.values()))
     return _Way(method, rank, density, seed)
 
 

@@ -199,7 +199,7 @@ def checked(rank: int | None, method: Method, value: float, by_block: Mapping[st
     for number in (*([rank] if rank is not None else []), *by_block.values()):
         if number < 1:
             raise AdapterError(f"{number} is no rank.", "A rank is 1 or more.")
-    if method == "sv_ratio" and value <= 1:
+    if method == "sv_ratio" and not value > 1:
         raise AdapterError(
             f"sv_ratio {value:g} keeps nothing but the largest value.", "Give more than 1, often 2 to 20."
         )

@@ -12,7 +12,7 @@ from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Planned, Progr
 from lorasmith.adapters.dialects.gathering import Module
 from lorasmith.adapters.opened import OpenAdapter, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
-from lorasmith.adapters.tools.blocks import chosen, refuse_idle
+from lorasmith.adapters.tools.blocks import chosen, refuse_beyond_measure, refuse_idle
 from lorasmith.errors import AdapterError
 
 _STRONG = {"lora": "up", "loha": "w1_a", "lokr": "w1", "full": "diff"}
@@ -49,7 +49,8 @@ def scale(
     Raises:
         AdapterError: no LoRA, a factor that is none, a kind that is no sum with the base.
     """
-    if not np.isfinite(factor) or (factor == 0 and not by_block):
+    refuse_beyond_measure((factor, *(by_block or {}).values()), "factor")
+    if factor == 0 and not by_block:
         raise AdapterError(f"A LoRA times {factor:g} does nothing.", "Give another number, for example 0.8.")
     refuse_target(out, overwrite=overwrite)
     adapter = open_adapter(path)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lorasmith.adapters.tools.describing import Description
 
 _SHOWN_TAGS = 12
+_LONGEST = 600
 
 
 @lora.verb("inspect")
@@ -28,12 +29,18 @@ _SHOWN_TAGS = 12
 @click.option("--picture", type=FILE, metavar="FILE.svg", help="Draw how much each block is changed.")
 @click.option("--metadata", "shown", is_flag=True, help="Show every entry of the metadata.")
 def inspect(session: Session, lora_: str, deep: bool, base: str, picture: Path | None, shown: bool) -> None:
-    """Say what a LoRA file is, what it says of itself and what it leaks."""
+    """Say what a LoRA file is, what it says of itself and what it leaks.
+
+    \b
+      lorasmith lora inspect ohwx
+      lorasmith lora inspect downloaded.safetensors --deep --picture blocks.svg
+    """
     toolbox = session.studio.toolbox
     found = toolbox.inspect(lora_, deep=deep or picture is not None, base=base, watch=watch_of(session))
     if picture is not None:
         picture.write_text(toolbox.picture(found), encoding="utf-8")
     lines = described(found)
+    lines += [f"{picture} written."] if picture is not None else []
     if shown:
         lines += [f"  {visible(name)}: {visible(value[:200])}" for name, value in sorted(found.metadata.items())]
     session.answer(plain(found), *lines)
@@ -44,10 +51,12 @@ def described(found: Description) -> list[str]:
     kind = found.kind
     family = kind.family or (f"one of {', '.join(kind.candidates)}" if kind.candidates else "no family that is known")
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(kind.ranks.items())[:6])
+    alphas = ", ".join(f"{alpha:g} ({number})" for alpha, number in list(found.alphas.items())[:6])
+    alphas = f", alpha {alphas}" if alphas else ""
     lines = [
         f"{found.file}: {kind.kind} for {' '.join((family, kind.variant)).strip()}, {size(found.size)}, {found.dtype}",
         f"  {found.dialect_meaning}",
-        f"  {count(found.modules, 'module')}, rank {ranks or 'none'}; "
+        f"  {count(found.modules, 'module')}, rank {ranks or 'none'}{alphas}; "
         + ", ".join(f"{part} {number}" for part, number in kind.parts.items()),
     ]
     beside = [f"{name} {number}" for name, number in kind.kinds.items()] if len(kind.kinds) > 1 else []
@@ -60,9 +69,9 @@ def described(found: Description) -> list[str]:
         ("every picture had", ", ".join(found.likely_triggers)),
         ("tags", ", ".join(f"{tag} ({number})" for tag, number in found.tags[:_SHOWN_TAGS])),
         ("licence", found.license),
-        ("recipe", ", ".join(f"{name} {value}" for name, value in list(found.recipe.items())[:10])),
+        ("recipe", ", ".join(f"{name} {value[:60]}" for name, value in list(found.recipe.items())[:10])),
     )
-    lines += [f"  {name}: {visible(value)}" for name, value in told if value]
+    lines += [f"  {name}: {visible(value[:_LONGEST])}" for name, value in told if value]
     if kind.incomplete:
         lines.append(f"  {count(len(kind.incomplete), 'module')} incomplete: {listed(kind.incomplete)}")
     if kind.foreign:
@@ -71,7 +80,10 @@ def described(found: Description) -> list[str]:
         lines.append(f"  it tells {leak.kind}: {visible(leak.excerpt)} ({visible(leak.key)})")
     if found.hashes is not None:
         hashes = found.hashes
-        lines += [f"  sha256 {hashes.sha256}", f"  AutoV2 {hashes.autov2}, of the weights {hashes.data[:12]}"]
+        lines += [
+            f"  sha256 {hashes.sha256}, AutoV2 {hashes.autov2}",
+            f"  sshs_model_hash {hashes.data}, of the weights alone; A1111 writes {hashes.data[:12]}",
+        ]
         if hashes.stated and hashes.stated.removeprefix("0x") != hashes.data:
             lines.append("  its weights are not the ones it was written with: the hash it states is another")
     return lines + _deep(found)
@@ -81,24 +93,27 @@ def _deep(found: Description) -> list[str]:
     depth = found.depth
     if depth is None:
         return []
+    related = any(block.relative is not None for block in depth.blocks)
     rows = [
         (
             block.name,
             block.modules,
             f"{block.norm:.4g}",
-            "" if block.relative is None else f"{block.relative:.2%}",
+            *(["" if block.relative is None else f"{block.relative:.2%}"] if related else []),
             f"{block.effective_rank:.1f}",
         )
         for block in depth.blocks
     ]
-    lines = table(("block", "modules", "norm", "of base", "effective rank"), rows)
-    for word, names in (
-        ("change nothing", depth.dead),
-        ("hold NaN or infinite values", depth.not_finite),
-        ("are too large for fp16", depth.too_large_for_fp16),
-        ("need their base to be measured (--base)", depth.needs_base),
+    headers = ("block", "modules", "norm", *(["of base"] if related else []), "effective rank")
+    lines = table(headers, rows) if rows else []
+    for one, several, names in (
+        ("changes nothing", "change nothing", depth.dead),
+        ("holds NaN or infinite values", "hold NaN or infinite values", depth.not_finite),
+        ("is too large for fp16", "are too large for fp16", depth.too_large_for_fp16),
+        ("needs its base to be measured (--base)", "need their base to be measured (--base)", depth.needs_base),
     ):
         if names:
+            word = one if len(names) == 1 else several
             lines.append(f"  {count(len(names), 'module')} {word}: {listed(names)}")
     return [*lines, f"  {depth.advice}"] if depth.advice else lines
 
@@ -108,7 +123,11 @@ def _deep(found: Description) -> list[str]:
 @click.argument("second")
 @base_option
 def diff(session: Session, first: str, second: str, base: str) -> None:
-    """Say what differs between two LoRA files, whatever their dialects."""
+    """Say what differs between two LoRA files, whatever their dialects.
+
+    \b
+      lorasmith lora diff ohwx ohwx-r16.safetensors
+    """
     found = session.studio.toolbox.diff(first, second, base=base, watch=watch_of(session))
     if found.same_bytes:
         lines = ["They are the same, byte for byte."]
@@ -134,7 +153,11 @@ def diff(session: Session, first: str, second: str, base: str) -> None:
 @click.argument("second")
 @base_option
 def interfere(session: Session, first: str, second: str, base: str) -> None:
-    """Say how two LoRAs get on, and with which weights to use them together."""
+    """Say how two LoRAs get on, and with which weights to use them together.
+
+    \b
+      lorasmith lora interfere ohwx pencil
+    """
     found = session.studio.toolbox.interfere(first, second, base=base, watch=watch_of(session))
     rows = [
         (b.block, f"{b.cosine:+.3f}", f"{b.written:.3f}", f"{b.read:.3f}", f"{b.expected:.3f}") for b in found.blocks

@@ -20,6 +20,7 @@ from lorasmith.cli.lora.options import (
     out_option,
     over_option,
     pairs,
+    refuse_idle_options,
     watch_of,
     weighted,
     written,
@@ -44,7 +45,13 @@ from lorasmith.cli.session import Session, count, listed, plain
 @over_option
 @dry_option
 def resize(session: Session, lora_: str, out: Path | None, blocks: tuple[str, ...], base: str, **options: Any) -> None:
-    """Make a LoRA of lower rank that keeps as much as can be kept."""
+    """Make a LoRA of lower rank that keeps as much as can be kept.
+
+    \b
+      lorasmith lora resize ohwx --rank 16
+      lorasmith lora resize ohwx --method sv_fro --value 0.9 --rank 64
+    """
+    refuse_idle_options(options["method"], {"value": ("sv_ratio", "sv_cumulative", "sv_fro")})
     by_block = pairs(blocks, int, "--block mid_block=4")
     made = session.studio.toolbox.resize(lora_, out, base=base, by_block=by_block, watch=watch_of(session), **options)
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(made.ranks_after.items())[:8])
@@ -82,7 +89,14 @@ def resize(session: Session, lora_: str, out: Path | None, blocks: tuple[str, ..
 def merge(
     session: Session, loras: tuple[str, ...], out: Path, blocks: tuple[str, ...], base: str, **options: Any
 ) -> None:
-    """Make one LoRA of several."""
+    """Make one LoRA of several.
+
+    \b
+      lorasmith lora merge ohwx:0.8 pencil:0.5 --out both.safetensors
+      lorasmith lora merge ohwx pencil --method ties --rank 32 --out both.safetensors
+    """
+    thinned = ("ties", "dare", "dare_ties", "magnitude")
+    refuse_idle_options(options["method"], {"density": thinned, "seed": ("dare", "dare_ties")})
     by_block = pairs(blocks, float, "--block 'up_blocks*=0.5'")
     toolbox = session.studio.toolbox
     made = toolbox.merge(weighted(loras), out, by_block=by_block, base=base, watch=watch_of(session), **options)
@@ -112,6 +126,10 @@ def convert(session: Session, lora_: str, out: Path | None, base: str, **options
     """Write a LoRA file in another dialect, as a plain LoRA.
 
     LoHa, LoKr, DoRA, OFT and others become a LoRA, with the measured error. A pickle is opened where it can do nothing.
+
+    \b
+      lorasmith lora convert ohwx --dialect kohya
+      lorasmith lora convert dora.safetensors --base my-sdxl --rank 32
     """
     made = session.studio.toolbox.convert(lora_, out, base=base, watch=watch_of(session), **options)
     error = "exact" if made.exact else f"the worst layer, {made.worst}, differs by {made.largest_error:.2%}"
@@ -137,7 +155,12 @@ def convert(session: Session, lora_: str, out: Path | None, base: str, **options
 def scale(
     session: Session, lora_: str, factor: float, out: Path | None, blocks: tuple[str, ...], **options: Any
 ) -> None:
-    """Make a LoRA stronger or weaker for good."""
+    """Make a LoRA stronger or weaker for good.
+
+    \b
+      lorasmith lora scale ohwx 0.8
+      lorasmith lora scale ohwx 1 --block 'down_blocks*=0'
+    """
     by_block = pairs(blocks, float, "--block 'down_blocks*=0'")
     made = session.studio.toolbox.scale(lora_, factor, out, by_block=by_block, watch=watch_of(session), **options)
     lines = [

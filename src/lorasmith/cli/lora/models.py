@@ -42,7 +42,12 @@ from lorasmith.errors import ConfigError
 def average(
     session: Session, checkpoints: tuple[str, ...], out: Path, sigma_rel: float, equal: bool, steps: str, **options: Any
 ) -> None:
-    """Average checkpoints of one run, late ones more."""
+    """Average checkpoints of one run, late ones more.
+
+    \b
+      lorasmith lora average run-500.safetensors run-1000.safetensors run-1500.safetensors \\
+        --steps 500,1000,1500 --out mean.safetensors
+    """
     try:
         at = [int(text) for text in steps.split(",")] if steps else []
     except ValueError:
@@ -72,7 +77,11 @@ def average(
 @over_option
 @dry_option
 def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[str, ...], **options: Any) -> None:
-    """Make a LoRA of what a fine-tuned checkpoint changed."""
+    """Make a LoRA of what a fine-tuned checkpoint changed.
+
+    \b
+      lorasmith lora extract my-sdxl tuned.safetensors --rank 64 --out what-it-learned.safetensors
+    """
     by_block = pairs(blocks, int, "--block 'mid_block*=16'")
     made = session.studio.toolbox.extract(base, tuned, out, by_block=by_block, watch=watch_of(session), **options)
     lines = [
@@ -93,7 +102,11 @@ def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[st
 @over_option
 @dry_option
 def bake(session: Session, base: str, loras: tuple[str, ...], out: Path, **options: Any) -> None:
-    """Write a base with LoRAs in it for good."""
+    """Write a base with LoRAs in it for good.
+
+    \b
+      lorasmith lora bake my-sdxl ohwx:0.8 --out with-ohwx.safetensors
+    """
     made = session.studio.toolbox.bake(base, weighted(loras), out, watch=watch_of(session), **options)
     lines = [
         written(made.out, options["dry_run"], made.size),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lorasmith.cli.app import Group
 from lorasmith.cli.session import Session, shared_options, size
@@ -68,6 +69,25 @@ def pairs(texts: Sequence[str], kind: type[int] | type[float], example: str) -> 
         if not equals or not pattern:
             raise ConfigError(f"'{text}' gives no number to a block.", f"Write for example {example}.")
     return made
+
+
+def refuse_idle_options(method: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Refuse options that were given and that the method would not look at.
+
+    Args:
+        method: the chosen one.
+        names: options by their parameters' names, each with the methods that it is for.
+
+    Raises:
+        ConfigError: one was.
+    """
+    context = click.get_current_context()
+    for name, methods in names.items():
+        if method not in methods and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise ConfigError(
+                f"--{name} is for {', '.join(methods)}, and does nothing with {method}.",
+                f"Leave it out, or choose --method {methods[0]}.",
+            )
 
 
 def weighted(texts: Sequence[str]) -> list[tuple[str, float]]:

@@ -52,7 +52,12 @@ def edit(
     dry_run: bool,
     **fields: str | None,
 ) -> None:
-    """Change what a LoRA file says of itself; its weights stay bit for bit."""
+    """Change what a LoRA file says of itself; its weights stay bit for bit.
+
+    \b
+      lorasmith lora edit ohwx --trigger ohwx --license CC-BY-4.0 --thumbnail best.png
+      lorasmith lora edit ohwx --strip paths --strip names --out to-give-away.safetensors
+    """
     for text in values:
         if not text.partition("=")[0] or "=" not in text:
             raise ConfigError(f"'{text}' names no entry.", "Write --set NAME=VALUE.")
@@ -100,7 +105,12 @@ def use(
     prompt: str,
     family: str,
 ) -> None:
-    """Show how to use LoRAs in ComfyUI, A1111 and diffusers, and copy them there."""
+    """Show how to use LoRAs in ComfyUI, A1111 and diffusers, and copy them there.
+
+    \b
+      lorasmith lora use ohwx:0.9 pencil:0.5 --workflow both.json
+      lorasmith lora use ohwx --copy-to ~/ComfyUI
+    """
     toolbox = session.studio.toolbox
     chosen = weighted(loras)
     if name and len(chosen) > 1:
