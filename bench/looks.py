@@ -2,7 +2,7 @@
 
     python bench/looks.py [--pictures 10000] [--home HOME]
 
-Pictures and captions are generated from a seed, as in ``bench/pages.py``; ``--home`` names a home that has them already.
+Pictures and captions are generated from a seed, as in ``bench/pages.py``; ``--home`` names a home that has them.
 Every look of the pages is carried out in the threads that the server uses. *Held* is the resident memory of the
 process above what it had before, in MB; *dropped* what goes when the looks are forgotten. What one trainer sees is kept
 packed: its bytes a picture stand beside those of the same values as objects, and the time a page of twelve takes to be

@@ -453,6 +453,6 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
     if counted.left_out:
         found.append(Caution(
             f"{counted.left_out} pictures are not trained on.",
-            "They are held out for validation, or too small for their bucket.",
+            "They are held out for validation, too small for their bucket, or too short for the base.",
         ))  # fmt: skip
     return found

@@ -16,6 +16,7 @@ from lorasmith.captioners.answers import Source, kept_of, sources
 from lorasmith.captioners.beside import SideBySide, beside
 from lorasmith.captioners.downloads import in_words
 from lorasmith.captioners.journal import FILE, read_on
+from lorasmith.captioners.pairs import PairCount, pair_count, refuse_unless_paired
 from lorasmith.captioners.run import captioners, find_captioner, read_options, tell_need
 from lorasmith.captioners.sending import notice_of
 from lorasmith.captioners.tagging.merging import Merge, Merged, Voice, merge
@@ -85,7 +86,7 @@ class Captioning:
 
     def to_agree(self, need: Need) -> Notice | None:
         """What the user has not agreed to yet and has to, before pictures leave; ``Studio.sources.agree`` keeps it."""
-        notice = notice_of(need.sends_to) if need.sends_to else None
+        notice = notice_of(need.sends_to, references=need.sends_references) if need.sends_to else None
         return None if notice is None or Consents(self._home).given(notice) else notice
 
     def told(self, job: Job, start: int = 0) -> tuple[list[tuple[str, str]], int]:
@@ -128,6 +129,10 @@ class Captioning:
         """
         found, given = find_captioner(captioner, options)
         return found.need(read_options(found, given), home=self._home)
+
+    def pairs(self, version: Reference) -> PairCount:
+        """How many pairs a version has, and how many pictures would be looked at with the option ``pairs``."""
+        return pair_count(self._version(version).items)
 
     def needs(self, names: Iterable[str]) -> dict[str, Need]:
         """``need`` of many captioners without options; those that cannot be used here are left out."""
@@ -283,7 +288,7 @@ class Captioning:
         reference, version = version, self._version(version)
         outputs: dict[str, Mapping[str, Any]] = {}
         for name, options in captioner_options.items():
-            found, checked = check_options(name, options, download=download, home=self._home)
+            found, checked = check_options(name, options, download=download, home=self._home, version=version)
             payload = {"dataset": version.reference, "captioner": found, "options": checked, "download": download}
             outputs[name] = self._answer(payload, version.dataset, on_event)
         return beside(reference, self._store, outputs)
@@ -429,16 +434,19 @@ def _joined(name: str, caption: str, other: str, how: Literal["append", "prepend
 
 
 def check_options(
-    name: str, options: Mapping[str, Any], *, download: bool = False, home: Path
+    name: str, options: Mapping[str, Any], *, download: bool = False, home: Path, version: DatasetVersion | None = None
 ) -> tuple[str, dict[str, Any]]:
     """The captioner that a name or alias means and its options, checked before a worker is started.
 
     Raises:
         ConfigError: no such captioner, no such option, or an impossible value.
+        DatasetError: pairs are wanted of a version in which no picture has a reference.
         EnvironmentProblem: there is no such model, or it is not here and ``download`` does not allow to fetch it.
     """
     captioner, given = find_captioner(name, options)
     section = read_options(captioner, given)
+    if version is not None:
+        refuse_unless_paired(section, version)
     tell_need(captioner, section, home, download=download)
     return captioner.name, section.model_dump(mode="json", exclude_unset=True)
 

@@ -31,7 +31,7 @@ def caption_payload(
 
     if not parent.items:
         raise DatasetError(f"{parent.reference} holds no pictures.", "Import some with `lorasmith import`.")
-    name, checked = check_options(captioner, dict(options), download=download, home=studio.home)
+    name, checked = check_options(captioner, dict(options), download=download, home=studio.home, version=parent)
     which = "missing" if existing == "keep" else "all"
     payload: dict[str, Any] = {"dataset": parent.reference, "captioner": name, "options": checked, "device": device}
     return payload | {"which": which, "lines": lines, "fresh": fresh, "download": download}

@@ -407,7 +407,8 @@ def refuse_early(asked: Request) -> None:
     if isinstance(asked, Convert) and Path(asked.lora).suffix.lower() in PICKLES:
         return  # it is opened where it can do nothing, by the job
     if isinstance(asked, Extract):
-        extracting.paired(Path(asked.base), Path(asked.tuned), asked.family, asked.dialect, asked.only_for)
+        ends = Path(asked.base), Path(asked.tuned)
+        extracting.paired(*ends, asked.family, asked.dialect, asked.only_for, keep_rest=asked.keep_rest)
         return
     family = getattr(asked, "family", "")
     adapters = [open_adapter(Path(one), family=family) for one in asked.files]

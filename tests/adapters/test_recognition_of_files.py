@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import cProfile
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-from lorasmith.adapters.dialects.recognition import recognise_adapter
+from lorasmith.adapters.dialects.recognition import AdapterKind, recognise_adapter
 from lorasmith.adapters.dialects.table import Shape, to_diffusers, to_original
 from tests.adapters.layer_table import TABLE, layers_of, make, text
 from tests.bases.corpus import MODELS, Model, build, cases, in_original_names, negatives
@@ -70,16 +70,31 @@ def pieces(kind: str, stem: str, shape: Shape) -> Shapes:
             f"{stem}.b1.weight": (rows, 8),
             f"{stem}.b2.weight": (8, columns),
         }
-    return {f"{stem}.oft_blocks": (4, rows // 4, rows // 4), f"{stem}.alpha": ()}
+    blocks = 4 if rows % 4 == 0 else 1
+    if kind == "boft":
+        return {f"{stem}.oft_blocks": (3, blocks, rows // blocks, rows // blocks), f"{stem}.alpha": ()}
+    if kind == "ia3":
+        return {f"{stem}.weight": (1, rows), f"{stem}.on_input": ()}
+    return {f"{stem}.oft_blocks": (blocks, rows // blocks, rows // blocks), f"{stem}.alpha": ()}
 
 
-KINDS = ("lora", "peft", "named", "dora", "loha", "lokr", "full", "glora", "oft")
-SAID = {"peft": "lora", "named": "lora"}
+KINDS = ("lora", "peft", "named", "dora", "loha", "lokr", "full", "glora", "oft", "boft", "ia3")
+SAID = {"peft": "lora", "named": "lora", "boft": "oft"}
+FLAT = ("kohya", "simpletuner")
+"""Dialects that IA3 is written in: it has an ending of its own behind flat names alone."""
 
 
-def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
-    """Every model, layout and choice of layers, in every dialect and kind."""
+def files(*, whole: bool = False, only: str = "") -> Iterator[tuple[str, Model, str, str, Shapes]]:
+    """Every model, layout and choice of layers, in dialects and kinds: a third of the pairs and the last layers, or
+    ``whole``: every pair, with the attention layers of all blocks, and with all layers.
+
+    Args:
+        whole: all of it, at full size.
+        only: models whose family is called so.
+    """
     for model in MODELS:
+        if only not in ("", model.family):
+            continue
         shapes = build(model)
         layouts = {"diffusers": shapes} | ({"original": in_original_names(model, shapes)} if model.rules else {})
         for layout, named in layouts.items():
@@ -87,33 +102,44 @@ def files() -> Iterator[tuple[str, Model, str, str, Shapes]]:
                 name.removeprefix("net."): shape for name, shape in layers_of(named).items() if len(shape) in (2, 4)
             }
             attention = {name: shape for name, shape in layers.items() if "attn" in name or "attention" in name}
-            some = dict(list(attention.items())[-12:])
-            for choice, chosen, kinds in (("all", layers, ("lora",)), ("some", some, KINDS)):
-                dialects = list(STEMS) if choice == "some" else ["kohya", "comfyui"]
-                pairs = list(itertools.product(dialects, kinds))
-                for dialect, kind in pairs if choice == "all" else pairs[len(model.name) % 3 :: 3]:
-                    if not chosen:
-                        continue
+            chosen = {"all": layers, "attention": attention} if whole else {"all": layers}
+            for choice, picked in (chosen | {"some": dict(list(attention.items())[-12:])}).items():
+                for dialect, kind in _pairs(choice, len(model.name), whole=whole):
                     beginning = STEMS[dialect][model.model_class != "UNet2DConditionModel"]
                     header: Shapes = {}
-                    for name, shape in chosen.items():
+                    for name, shape in picked.items():
                         header |= pieces(kind, beginning.format(flat=name.replace(".", "_"), name=name), shape)
-                    yield f"{model.name}, {layout}, {choice}, {dialect}, {kind}", model, layout, kind, header
+                    if header:
+                        yield f"{model.name}, {layout}, {choice}, {dialect}, {kind}", model, layout, kind, header
+
+
+def _pairs(choice: str, at: int, *, whole: bool) -> list[tuple[str, str]]:
+    pairs = [pair for pair in itertools.product(STEMS, KINDS) if pair[1] != "ia3" or pair[0] in FLAT]
+    if whole:
+        return pairs
+    return [("kohya", "lora"), ("comfyui", "lora")] if choice == "all" else pairs[at % 3 :: 3]
+
+
+def mistake(
+    model: Model, kind: str, header: Shapes, metadata: Mapping[str, str] | None = None
+) -> tuple[str, AdapterKind]:
+    """What was said wrongly of a file, empty where all is right or left open; and what was said."""
+    found = recognise_adapter(header, metadata or {})
+    convolved = found.kind == "locon" and kind in ("lora", "peft", "named")
+    if not found.is_adapter:
+        return "said to be no adapter", found
+    if (found.family or model.family) != model.family or model.family not in found.candidates:
+        return f"said to be of {found.family or found.candidates}: {found.evidence}", found
+    if found.kind != SAID.get(kind, kind) and not convolved:
+        return f"said to be {found.kind}", found
+    return "", found
 
 
 def test_no_file_of_any_family_is_taken_for_another() -> None:
     wrong, told, open_ = [], 0, 0
     for name, model, _, kind, header in files():
-        found = recognise_adapter(header, {})
-        if (
-            not found.is_adapter
-            or (found.family or model.family) != model.family
-            or model.family not in found.candidates
-        ):
-            wrong.append(f"{name}: {found.family} {found.candidates} {found.evidence}")
-        convolved = found.kind == "locon" and kind in ("lora", "peft", "named")
-        if found.kind != SAID.get(kind, kind) and not convolved:
-            wrong.append(f"{name}: said to be {found.kind}")
+        said, found = mistake(model, kind, header)
+        wrong += [f"{name}: {said}"] if said else []
         told, open_ = told + bool(found.family), open_ + (not found.family)
     assert not wrong, "\n".join(wrong[:20])
     assert told > open_  # attention alone of a few blocks: FLUX.1, Chroma and their kin cannot be told apart
@@ -132,6 +158,47 @@ def test_metadata_decide_only_between_families_that_fit() -> None:
     assert (
         recognise_adapter(header, {"ss_sd_model_name": "chroma.safetensors"}).family == ""
     )  # a file name proves nothing
+
+
+@pytest.mark.parametrize("kind", ["oft", "boft", "ia3"])
+@pytest.mark.parametrize(
+    ("stems", "rows", "family"),
+    [
+        (["mid_block_attentions_0_transformer_blocks_0_attn1_to_q"], 1280, "sd"),  # SDXL has ten there
+        ([f"mid_block_attentions_0_transformer_blocks_{n}_attn1_to_q" for n in range(10)], 1280, "sdxl"),
+        ([f"down_blocks_1_attentions_{n}_transformer_blocks_0_attn1_to_q" for n in range(2)], 640, "sd"),
+        ([f"down_blocks_1_attentions_0_transformer_blocks_{n}_attn1_to_q" for n in range(2)], 640, "sdxl"),
+        (["down_blocks_0_attentions_0_proj_in"], 320, "sd"),  # a block that SDXL has no attention in
+        (["down_blocks_2_attentions_0_proj_in", "up_blocks_0_attentions_2_proj_in"], 1280, "sdxl"),
+        (["mid_block_resnets_0_time_emb_proj"], 1280, ""),  # both have it
+        (["mid_block_resnets_0_time_emb_proj", "lora_te2"], 1280, "sdxl"),
+        (["mid_block_resnets_0_time_emb_proj", "lora_te"], 1280, "sd"),
+    ],
+)  # fmt: skip
+def test_updates_without_a_shape_are_told_by_all_else_that_a_file_has(
+    kind: str, stems: list[str], rows: int, family: str
+) -> None:
+    header: Shapes = {}
+    for stem in stems:
+        text = stem.startswith("lora_te")
+        named = f"{stem}_text_model_encoder_layers_0_mlp_fc1" if text else f"lora_unet_{stem}"
+        header |= pieces(kind, named, (3072 if text else rows, 768))
+    found = recognise_adapter(header, {})
+    assert found.family == family and (family or set(found.candidates) == {"sd", "sdxl"}), found.evidence
+    assert family or "alike" in found.evidence[-1]
+    said = recognise_adapter(header, {"ss_base_model_version": "sdxl_base_v1-0"})
+    assert said.family in ("sdxl", family), "what the file says decides only where nothing in it does"
+
+
+def test_the_rows_of_an_update_tell_which_layer_it_is_for() -> None:
+    """320 rows on the way up has Stable Diffusion alone; peft's OFT says inputs."""
+    stem = "lora_unet_up_blocks_1_attentions_0_proj_in"
+    assert recognise_adapter(pieces("oft", stem, (320, 320)), {}).family == "sd"
+    assert recognise_adapter(pieces("oft", stem, (640, 640)), {}).family == ""
+    peft: Shapes = {"unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.oft_R.weight": (64, 496)}
+    found = recognise_adapter(peft, {})
+    assert found.family == "sdxl" and found.kind == "oft", found.evidence  # 64 blocks of 32 inputs
+    assert recognise_adapter({next(iter(peft)): (24, 496)}, {}).family == "sd"
 
 
 def test_anima_is_told_from_cosmos_by_its_bridge_or_by_the_metadata() -> None:
@@ -192,7 +259,7 @@ def test_norms_ia3_and_embeddings_inside_are_counted() -> None:
     header |= {"bundle_emb.ohwx.string_to_param.*": (4, 768)}
     found = recognise_adapter(header, {})
     assert dict(found.kinds) == {"lora": 1, "norm": 1} and found.embeddings == ("ohwx",)
-    ia3 = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight": (1280, 1)}
+    ia3: Shapes = {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.weight": (1280, 1)}
     ia3 |= {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.on_input": ()}
     assert recognise_adapter(ia3, {}).kind == "ia3"
 

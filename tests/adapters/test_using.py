@@ -48,6 +48,13 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
         {"positive", "negative", "vae", "width", "height", "length", "batch_size"},
         {"clip_vision_output", "start_image"},
     ),
+    "CLIPVisionLoader": ({"clip_name"}, set()),
+    "CLIPVisionEncode": ({"clip_vision", "image", "crop"}, set()),
+    "TextEncodeHunyuanVideo_ImageToVideo": ({"clip", "clip_vision_output", "prompt", "image_interleave"}, set()),
+    "HunyuanImageToVideo": (
+        {"positive", "vae", "width", "height", "length", "batch_size", "guidance_type"}, {"start_image"}
+    ),
+    "FluxGuidance": ({"conditioning", "guidance"}, set()),
     "KSampler": (
         {"model", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise"}
         | {"positive", "negative", "latent_image"},
@@ -55,7 +62,7 @@ _NODES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "SaveImage": ({"images", "filename_prefix"}, set()),
 }  # fmt: skip
-_OUTPUTS = {"CheckpointLoaderSimple": 3, "LoraLoader": 2, "WanImageToVideo": 3}
+_OUTPUTS = {"CheckpointLoaderSimple": 3, "LoraLoader": 2, "WanImageToVideo": 3, "HunyuanImageToVideo": 2}
 _CLIP_TYPES = {"stable_diffusion", "ltxv", "lumina2", "wan", "chroma", "qwen_image", "flux2", "krea2"}
 _DUAL_TYPES = {"flux", "hunyuan_video", "hunyuan_video_15"}
 

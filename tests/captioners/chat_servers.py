@@ -127,8 +127,15 @@ class ChatServer:
         trouble = self.trouble(colors[0], request)
         if trouble is not None:
             return trouble
-        said = f"A plain {colors[0]} picture." if len(colors) == 1 else f"A clip of {', then '.join(colors)}."
-        return 200, self.completion(request["model"], said), {}
+        return 200, self.completion(request["model"], self.sentence(colors, request)), {}
+
+    def sentence(self, colors: list[str], request: Mapping[str, Any]) -> str:
+        """What the model says: of a pair, which colours became which."""
+        if len(colors) == 1:
+            return f"A plain {colors[0]} picture."
+        if "what was given" in text_of(request):
+            return f"Turn {' and '.join(colors[:-1])} into {colors[-1]}."
+        return f"A clip of {', then '.join(colors)}."
 
     def knows(self, model: str) -> bool:
         return model in self.models
@@ -244,6 +251,11 @@ def said(message: dict[str, Any], model: str = "m", finish: str = "stop") -> dic
         "choices": [choice],
         "usage": usage,
     }
+
+
+def text_of(request: Mapping[str, Any]) -> str:
+    """What is asked."""
+    return str(request["messages"][-1]["content"][0]["text"])
 
 
 def pictures_of(request: Mapping[str, Any]) -> list[Image.Image]:

@@ -16,7 +16,17 @@ from lorasmith.captioners.sending import notice_of
 from lorasmith.cli import run
 from lorasmith.credentials import Credentials
 from lorasmith.fetching import Consents
-from tests.captioners.chat_servers import COLORS, ChatServer, Ollama, OpenAI, Vllm, always, color_of, for_color
+from tests.captioners.chat_servers import (
+    COLORS,
+    ChatServer,
+    Ollama,
+    OpenAI,
+    Vllm,
+    always,
+    color_of,
+    for_color,
+    pictures_of,
+)
 from tests.cli.desk import Desk
 
 PHOTOS = {"red": "Holiday/rot 1.jpg", "green": "Holiday/grün.png", "blue": "Holiday/青.webp"}
@@ -79,6 +89,23 @@ def test_from_the_zip_to_three_files_and_back(desk: Desk, server: Vllm, tmp_path
     assert len(server.asked) == 3
     desk.ask(*asking(server, "--bundle", str(out)))  # answers are kept, and the files are its own
     assert len(server.asked) == 3
+
+
+def test_pairs_are_shown_together_and_counted(desk: Desk, server: Vllm, tmp_path: Path) -> None:
+    error = desk.ask(*asking(server, "--pairs"), code=3)["error"]
+    assert error["message"] == "No picture of Holiday@1 has a reference, so there is no edit to describe."
+    error = desk.ask("caption", "Holiday", "--pairs", code=2)["error"]
+    assert "wd_tagger looks at one picture at a time" in error["message"] and "vllm" in error["hint"]
+    (tmp_path / "before").mkdir()
+    Image.new("RGB", (30, 30), COLORS["white"]).save(tmp_path / "before" / "grün.png")
+    desk.ask("dataset", "references", "Holiday", str(tmp_path / "before"))
+    code, out, err = desk.say(*asking(server, "--pairs", "--mode", "fill"))
+    assert code == 0 and "1 caption written, 2 failed" in out and "1 pair: 1 request with 2 pictures." in err, (
+        out,
+        err,
+    )
+    assert "Turn white into green." in desk.ask("captions", "Holiday")["captions"].values()
+    assert [len(pictures_of(request)) for request in server.asked] == [2]
 
 
 def test_files_of_others_are_not_touched_and_the_captions_are_not_lost(

@@ -56,7 +56,16 @@ def test_a_base_is_baked_and_taken_apart_again(tmp_path: Path, capsys: pytest.Ca
     save_file(tensors, base)
     assert call(tmp_path, "bake", base, f"{flux}:0.5", "--family", "flux", "--out", tuned) == 0
     assert call(tmp_path, "extract", base, tuned, "--family", "flux", "--rank", 4, "--out", again) == 0
-    assert "100.0% of the difference" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "100.0% of the difference" in said and "no difference in the" in said
+    changed = load_file(tuned) | {"transformer_blocks.0.attn.to_q.bias": noise((48,), 3)}
+    save_file(changed, tuned)
+    save_file(tensors | {"transformer_blocks.0.attn.to_q.bias": noise((48,), 2)}, base)
+    words = ("extract", base, tuned, "--family", "flux", "--rank", 4, "--out", again, "--overwrite")
+    assert call(tmp_path, *words) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 other tensors differ (1 bias), 0 of them kept" in said and "left out: denoiser" in said
+    assert call(tmp_path, *words, "--keep-rest") == 5 and "--only-for comfyui" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing_and_json_is_one_document(

@@ -13,6 +13,7 @@ from lorasmith.datasets.store import DatasetStore
 
 CLIPS = ((64, 64, 5), (96, 64, 9), (64, 64, 14), (64, 96, 2))
 """Width, height and frames."""
+_TALL = (64, 96, 6)
 
 
 def moving_frames(number: int, width: int, height: int, count: int) -> list[Image.Image]:
@@ -36,8 +37,9 @@ def clip_item(store: DatasetStore, folder: Path, number: int, size: tuple[int, i
     )  # fmt: skip
 
 
-def with_clips(home: Path, version: DatasetVersion) -> DatasetVersion:
-    """The dataset with clips behind its pictures."""
+def with_clips(home: Path, version: DatasetVersion, least: int = 1) -> DatasetVersion:
+    """The dataset with clips behind its pictures; where clips need ``least`` frames, one more that has them."""
     store = DatasetStore(home)
-    clips = [clip_item(store, home, number, size) for number, size in enumerate(CLIPS)]
+    sizes = (*CLIPS, _TALL) if least > 1 else CLIPS
+    clips = [clip_item(store, home, number, size) for number, size in enumerate(sizes)]
     return store.commit(version, (*version.items, *clips), Operation(name="add"), onto="parent")

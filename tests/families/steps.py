@@ -18,6 +18,7 @@ from lorasmith.bases import family_of, open_base
 from lorasmith.datasets.manifest import DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.families import Base, Conditioning, Family, Framing, Model
+from lorasmith.families.latents import as_pictures
 from lorasmith.families.references import named
 from lorasmith.jobfolder import Control
 from lorasmith.training.assembly import assemble
@@ -54,7 +55,7 @@ def run_of(home: Path, weights: Path, out: str = "out", **changes: Any) -> Run:
     family = family_of(base)
     shown = {"data.frames": 1 + 2 * family.frame_step, "data.cut": "uniform"} if family.frame_step else {}
     config = quick_config(weights, **{**PLAIN, **shown, **changes})
-    version = with_clips(home, make_dataset(home)) if family.frame_step else make_dataset(home)
+    version = with_clips(home, make_dataset(home), family.least_frames) if family.frame_step else make_dataset(home)
     if family.reference_pictures[1]:
         version = with_references(home, version, family)
         config = config.model_copy(update={"data": config.data.model_copy(update={"reference_resolution": 64})})
@@ -133,12 +134,14 @@ def encoded(
         kinds = [sum(prompt.encode()) for prompt in prompts]  # a prompt's are the same wherever it stands
         references = [[picture_of(kind, 64 + 32 * (kind % 2), 64)] for kind in kinds]
     pairs = dict(zip(prompts, references or [()] * len(prompts), strict=False))
+    first = as_pictures(begun[:, :, 0])[0] if begun is not None else picture_of(11, width, height)
 
     def told(prompt: str) -> tuple[dict[str, Tensor], list[Tensor]]:
         those = pairs[prompt]
+        seen = [first] if family.prompts_see_beginning else those
         words = (
-            family.encode_instructions(model, [prompt], [those], area)
-            if those
+            family.encode_instructions(model, [prompt], [seen], area)
+            if seen
             else family.encode_prompts(model, [prompt])
         )
         pixels = [torch.from_numpy(pixels_of_reference(one, family, area)) for one in those]

@@ -81,7 +81,7 @@ def test_a_step_is_what_the_pipeline_that_begins_with_a_picture_asks(tiny: Tiny,
     assert type(pipe) is not type(family.pipeline(base, dtype=torch.float32, device="cpu")) or name == "ltx 0.9.5"
     theirs, ours = Heard.on(pipe.transformer), Heard.on(model.denoiser)
     picture, clip = beginning(record)
-    told = dict(record.call) | family.clip_arguments(record.length, 12.0, picture)
+    told = dict(record.call) | family.clip_arguments(base, record.length, 12.0, picture)
     if name == "ltx 0.9.5":
         told["decode_timestep"] = 0.0
     painted = pipe(

@@ -141,7 +141,6 @@ def test_a_resolution_that_cuts_a_position_of_the_latents_is_refused(
 @pytest.mark.parametrize(
     ("name", "pipeline", "said"),
     [
-        ("hunyuan_video", "HunyuanVideoImageToVideoPipeline", "begins from a picture"),
         ("hunyuan_video", "HunyuanVideoFramepackPipeline", "goes on from frames"),
         ("ltx2", "LTX2ConditionPipeline", "is LTX-2: a LTX2ConditionPipeline is not trainable"),
     ],

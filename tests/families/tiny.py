@@ -14,6 +14,7 @@ from tests.families.words import (
     clip_tokenizer,
     gemma_tokenizer,
     llama_tokenizer,
+    llava_tokenizer,
     qwen_tokenizer,
     qwen_vision_tokenizer,
     seeing_processor,
@@ -48,6 +49,10 @@ class Record:
     """Arguments of the denoiser that training leaves empty because, in that pass, they change nothing."""
     begins: bool = False
     """Whether the pipeline begins with a picture."""
+    starts: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] = lambda noise, _: noise
+    """What the pipeline makes of the noise it draws and the latents of the picture it begins with."""
+    unseen: int = 0
+    """Frames at the beginning of a clip that the pipeline paints and does not give."""
     absent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By variant: targets that only others of the family have."""
     length: int = 1
@@ -536,6 +541,54 @@ def build_hunyuan_video(folder: Path) -> Any:
     )
 
 
+def build_hunyuan_video_i2v(folder: Path, beside: bool = False) -> Any:
+    """``beside``: the first frame stands beside the noise, in 33 channels, and not in its place."""
+    import transformers
+    from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoImageToVideoPipeline, HunyuanVideoTransformer3DModel
+
+    clip, words = clip_tokenizer(folder), llava_tokenizer(folder)
+    transformer = HunyuanVideoTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=2, num_refiner_layers=1,
+        text_embed_dim=32, pooled_projection_dim=32, rope_axes_dim=(4, 6, 6), in_channels=33 if beside else 16,
+        out_channels=16, guidance_embeds=not beside,
+        image_condition_type="latent_concat" if beside else "token_replace",
+    )  # fmt: skip
+    eye = transformers.CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=48, patch_size=2
+    )
+    language = transformers.LlamaConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8,
+    )  # fmt: skip
+    llava = transformers.LlavaConfig(
+        vision_config=eye, text_config=language, image_token_index=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+    size = {"height": 48, "width": 48}
+    return HunyuanVideoImageToVideoPipeline(
+        transformer=transformer,
+        scheduler=_flow(shift=7.0),
+        vae=AutoencoderKLHunyuanVideo(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+        text_encoder=transformers.LlavaForConditionalGeneration(llava),
+        tokenizer=words,
+        text_encoder_2=small_clip("CLIPTextModel", 32, clip),
+        tokenizer_2=clip,
+        image_processor=transformers.CLIPImageProcessor(size={"shortest_edge": 48}, crop_size=size),
+    )
+
+
+def mostly_noise(noise: torch.Tensor, first: torch.Tensor | None) -> torch.Tensor:
+    """A thousandth of the picture goes into all of the noise that HunyuanVideo begins with."""
+    assert first is not None
+    return 0.999 * noise + (1 - torch.tensor(0.999)) * first
+
+
+def without_masked(call: dict[str, Any]) -> dict[str, Any]:
+    """Tokens that are masked say nothing."""
+    kept = call["encoder_attention_mask"][0].bool()
+    return {n: t[:, kept] if n.startswith("encoder_") else t for n, t in call.items()}
+
+
 def build_hunyuan_video_15(folder: Path) -> Any:
     from diffusers import AutoencoderKLHunyuanVideo15, HunyuanVideo15Pipeline, HunyuanVideo15Transformer3DModel
     from diffusers.guiders import ClassifierFreeGuidance
@@ -779,6 +832,10 @@ _WAN_5B: dict[str, Any] = {
     "num_attention_heads": 24, "in_channels": 48, "out_channels": 48, "ffn_dim": 14336, "num_layers": 30
 }  # fmt: skip
 _WAN_I2V: dict[str, Any] = {"in_channels": 36}
+_HUNYUAN = "HunyuanVideoTransformer3DModel"
+_HUNYUAN_33: dict[str, Any] = {
+    "in_channels": 33, "out_channels": 16, "guidance_embeds": False, "image_condition_type": "latent_concat"
+}  # fmt: skip
 _KLEIN4: dict[str, Any] = {
     "num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680,
     "guidance_embeds": False,
@@ -901,6 +958,15 @@ _ALL_RECORDS: tuple[Record, ...] = (
         frames=True, length=9,
         call={"guidance_scale": 2.5, "num_frames": 9},
         full={"1": ("HunyuanVideoTransformer3DModel", {})}, modules={"1": 20 * 12 + 40 * 5},
+        reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
+    ),
+    Record(
+        "hunyuan_video_i2v", "HunyuanVideoImageToVideoPipeline", build_hunyuan_video_i2v, painted_with=6.0,
+        shifts={(544, 960, 33): 7.0, (1280, 720, 129): 7.0},
+        frames=True, length=9, begins=True, starts=mostly_noise, plain=without_masked,
+        call={"guidance_scale": 2.5, "num_frames": 9},
+        full={"i2v": (_HUNYUAN, {"image_condition_type": "token_replace"}), "i2v_33ch": (_HUNYUAN, _HUNYUAN_33)},
+        modules={"i2v": 20 * 12 + 40 * 5, "i2v_33ch": 20 * 12 + 40 * 5},
         reader=("_convert_hunyuan_video_lora_to_diffusers", 3072, 32),
     ),
     Record(

@@ -13,6 +13,7 @@ from tests.families.tiny import (
     Record,
     build_flux,
     build_flux2,
+    build_hunyuan_video_i2v,
     build_qwen_image_edit_plus,
     build_sd,
     build_sd3,
@@ -80,6 +81,9 @@ VARIANTS: dict[str, Record] = {
         finish=as_published,
     ),
     "qwen_image_edit 2511": replace(RECORDS["qwen_image_edit_plus"], build=build_edit_2511),
+    "hunyuan_video_i2v 33": replace(
+        RECORDS["hunyuan_video_i2v"], build=partial(build_hunyuan_video_i2v, beside=True), unseen=4
+    ),
     "wan_i2v 2.2": replace(RECORDS["wan_i2v"], build=build_i2v_pair),
 }  # fmt: skip
 EVERY: dict[str, Record] = {**RECORDS, **VARIANTS}

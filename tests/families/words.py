@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+_LLAMA_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 
 def clip_tokenizer(folder: Path, pad_token: str = "<|endoftext|>") -> Any:
     from transformers import CLIPTokenizer
@@ -122,3 +127,41 @@ def seeing_processor(kind: str, words: Any) -> Any:
     Saved.__name__, Saved.__module__ = known.__name__, known.__module__
     pictures = transformers.Qwen2VLImageProcessorPil()
     return Saved(image_processor=pictures, tokenizer=words, chat_template=words.chat_template)
+
+
+def llava_tokenizer(folder: Path) -> Any:
+    """Every byte a token, and every word of the instructions that HunyuanVideo writes around a prompt and a picture.
+
+    Words are told apart as LLaMA 3 does it, for the pipeline finds them again by their number.
+    """
+    from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video_image2video import DEFAULT_PROMPT_TEMPLATE
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    before, _, behind = DEFAULT_PROMPT_TEMPLATE["template"].partition("{}")
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(_LLAMA_WORDS), "isolated"), bytes_])
+    plain = f"{before}|{behind}"
+    for mark in marks:
+        plain = plain.replace(mark, "|")
+    words = dict.fromkeys(word for part in plain.split("|") for word, _ in cut.pre_tokenize_str(part))
+    tokens, merges = dict.fromkeys(sorted(bytes_.alphabet())), list[tuple[str, str]]()
+    for word in sorted(words, key=lambda word: not word.startswith("Ġ")):  # those that begin with a blank first
+        for end in range(1, len(word)):
+            if word[: end + 1] not in tokens:
+                tokens[word[: end + 1]] = None
+                merges.append((word[:end], word[end]))
+    made = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=merges))
+    made.pre_tokenizer, made.decoder = cut, decoders.ByteLevel()
+    made.add_special_tokens([AddedToken(mark, special=True) for mark in ("<s>", "<pad>", *marks)])
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", made.token_to_id("<s>"))]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", pad_token="<pad>", padding_side="right", model_max_length=512
+    )
+    read = tokenizer(before + "b").input_ids
+    assert len(read) == DEFAULT_PROMPT_TEMPLATE["crop_start"] + 1
+    assert tokenizer.convert_ids_to_tokens(read[DEFAULT_PROMPT_TEMPLATE["image_emb_start"]]) == "<image>"
+    return tokenizer

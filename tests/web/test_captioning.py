@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lorasmith.sandbox.world import draw, sample_scene
 from lorasmith.studio import Studio
+from tests.captioners.chat_servers import Vllm, pictures_of
 from tests.web.conftest import Door, Server
 from tests.web.test_axe import faults
 from tests.web.test_datasets import PAYLOAD, fill
@@ -87,6 +89,34 @@ def test_pictures_leave_only_after_consent(shapes: Door) -> None:
     agreed = re.search(r'name="agree" value="([^"]+)"', shown)
     assert agreed is not None
     assert shapes.client.post("/datasets/shapes/captioning", data=form | {"agree": agreed[1]}).status_code == 303
+
+
+def test_pairs_are_asked_for_in_the_form(shapes: Door, tmp_path: Path) -> None:
+    studio, here = shapes.studio, "/datasets/shapes/captioning"
+    form = {"captioner": "openai_compatible", "existing": "replace", "o.model": "m", "o.pairs": "on"}
+    far = form | {"o.base_url": "https://captions.example/v1"}
+    assert shapes.client.post(here, data=far).status_code == 422, "no picture has a reference"
+    (tmp_path / "before").mkdir()
+    for number in range(2):
+        Image.new("RGB", (24, 24), "white").save(tmp_path / "before" / f"{number}.png")
+    studio.curate.pairs.give("shapes", tmp_path / "before")
+    tagger = shapes.client.get(here).text
+    assert "2 pictures have references, which this captioner does not look at" in " ".join(tagger.split())
+    assert "with Pairs they are shown together" in shapes.client.get(here, params={"with": "openai_compatible"}).text
+    told = " ".join(shapes.client.post(f"{here}/need", data=far).text.split())
+    assert "2 pairs: 2 requests, together with 4 pictures. 4 without a reference get no caption." in told
+    agreed = re.search(r'name="agree" value="(send-pairs-to:captions.example [^"]+)"', told)
+    assert agreed is not None and "all of its references with it" in told
+    assert shapes.client.post(here, data=far).status_code == 422, "not before it was agreed to"
+    assert studio.queue.list() == ()
+    with Vllm() as server:
+        near = form | {"o.base_url": server.url, "o.model": server.models[0]}
+        assert shapes.client.post(here, data=near).status_code == 303
+        work(studio)
+        assert [len(pictures_of(request)) for request in server.asked] == [2, 2]
+    version = studio.dataset("shapes")
+    assert sum(item.caption.startswith("Turn white into") for item in version.items) == 2
+    assert version.items[0].provenance["captioner"]["settings"]["pairs"] is True
 
 
 def test_a_run_is_watched_and_its_captions_become_a_version(shapes: Door) -> None:

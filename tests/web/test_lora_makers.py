@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from lorasmith.adapters.tools.requests import request_of
 from lorasmith.client import RemoteStudio, connect
@@ -113,6 +114,35 @@ def test_what_was_baked_in_is_extracted(baked: tuple[Studio, QueuedJob]) -> None
     found = studio.toolbox.foresee(request_of("merge", {"loras": [{"lora": "a"}, {"lora": "b"}]}), measured)  # type: ignore[arg-type]
     assert found.pairs[0].cosine == pytest.approx(1, abs=1e-4)
     assert found.shares[1].norm == pytest.approx(found.shares[0].norm / 2, rel=1e-2)
+    report = studio.job(row.id).output()["report"]
+    assert report["rest"]["differing"] == [] and report["rest"]["compared"] > 100 and report["left_out"] == []
+    assert report["whole"] == pytest.approx(report["kept"], abs=1e-6)
+
+
+def test_what_changed_beside_the_matrices_is_shown_and_kept_when_it_is_asked_for(makers: Door, tmp_path: Path) -> None:
+    studio = makers.studio
+    shutil.copytree(sandbox_weights() / "base", tmp_path / "fine")
+    path = tmp_path / "fine/unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    for key in ("conv_norm_out.weight", "conv_out.bias"):
+        tensors[key] = (tensors[key] * 1.5).astype(tensors[key].dtype)
+    save_file(tensors, path)
+    studio.bases.add(str(tmp_path / "fine"), name="fine")
+    ends = "base=sandbox&tuned=fine"
+    assert "differ in no matrix" in whole(makers, f"/loras/preview/extract?{ends}")
+    asked = whole(makers, f"/loras/preview/extract?{ends}&keep_rest=on")
+    assert "the field Only for comfyui" in asked
+    text = whole(makers, f"/loras/preview/extract?{ends}&keep_rest=on&only_for=comfyui")
+    assert '<strong class="numbers">2</strong> of' in text and "2 of them kept" in text and "50.00 %" in text
+    assert "denoiser.conv_norm_out.weight" in text and "100.00 %" in text
+    job = made(makers, "extract", base="sandbox", tuned="fine", keep_rest="on", only_for="comfyui", name="norms")
+    assert job.state == "succeeded" and job.output == {"adapter": "norms"}, job.reason
+    held = load_file(studio.adapter("norms"))
+    assert set(held) == {f"lora_unet_conv_{piece}" for piece in ("norm_out.w_norm", "norm_out.b_norm", "out.diff_b")}
+    answer = makers.client.post(
+        "/api/toolbox/extract", json={"request": {"base": "sandbox", "tuned": "fine", "keep_rest": True}}
+    )
+    assert answer.status_code == 422 and "diffusers reads no differences" in answer.text
 
 
 def test_a_base_is_chosen_among_those_that_fit(makers: Door) -> None:

@@ -184,9 +184,8 @@ def _outputs(subject: Subject) -> dict[str, Tensor]:
     with torch.no_grad():
         words, gray = ["a picture of a red star"], Image.new("RGB", (64, 64), "gray")
         edits = family.reference_pictures[0] > 0
-        states = (
-            family.encode_instructions(model, words, [[gray]], 64) if edits else family.encode_prompts(model, words)
-        )
+        sees = edits or family.prompts_see_beginning
+        states = family.encode_instructions(model, words, [[gray]], 64) if sees else family.encode_prompts(model, words)
         fixed = {
             name: tensor if name.endswith("mask") else torch.randn(tensor.shape, generator=generator).to(tensor)
             for name, tensor in states.tensors.items()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from lorasmith.adapters.arrays import Array, TensorFile
-from lorasmith.adapters.dialects.canonical import part_rows, place_of, swapped_halves
+from lorasmith.adapters.dialects.canonical import part_rows, place_of, rules_of, swapped_halves
 from lorasmith.adapters.dialects.stems import DENOISER, take_apart
-from lorasmith.adapters.dialects.table import Layout, opened, table
+from lorasmith.adapters.dialects.table import Layout, opened, original_unet_norms, table
 from lorasmith.adapters.packed import UnpackedFile
 from lorasmith.bases.quantised import hidden, quantisation, require_unpacker
 from lorasmith.errors import AdapterError, BaseError
@@ -49,8 +49,11 @@ class BaseWeights:
     family: str
     files: tuple[TensorFile, ...]
     places: dict[tuple[str, str], Located] = field(default_factory=dict)
-    unplaced: list[str] = field(default_factory=list)
-    """Matrices that have no canonical name here."""
+    beside: dict[tuple[str, str], Located] = field(default_factory=dict)
+    """Tensors that are no matrix of a layer: norms, biases, tables, parameters, by part and name with its ending. Norms
+    of transformers keep the names of the file. What belongs to no part that LoRAs change has the part ``""``."""
+    layout: Layout = "diffusers"
+    """Whose names the file of the denoiser uses."""
 
     @property
     def title(self) -> str:
@@ -140,31 +143,67 @@ def _files(path: Path) -> list[tuple[str, Path]]:
 
 def _place_all(made: BaseWeights, file: TensorFile, part: str) -> None:
     prefix, layout = ("", None) if part else _denoiser_prefix(file, made.family)
+    made.layout = layout or made.layout
+    layers: dict[str, list[tuple[str, str]]] = {}
+    others: dict[str, tuple[str, str]] = {}
     for key, shape in file.shapes.items():
-        if not key.endswith(".weight") or len(shape) < 2:
-            continue
-        name = key.removesuffix(".weight")
-        text = next(((p, start) for start, p in _TEXT_PREFIXES if name.startswith(start)), None)
-        if text is not None:
-            made.places[text[0], name.removeprefix(text[1])] = Located(file, key, 0, shape[0])
-        elif part.startswith("text_encoder"):
-            made.places[part, name.removeprefix("text_model.")] = Located(file, key, 0, shape[0])
-        elif name.startswith(prefix) and (part or layout is not None):
-            _place_one(made, file, key, part or DENOISER, name[len(prefix) :])
+        found = _part_of(key, part, prefix, known=bool(part) or layout is not None)
+        if found is None:
+            made.beside["", key] = _whole(file, key)
+        elif not key.endswith(".weight") or len(shape) < 2:
+            others[key] = found
+        elif found[0].startswith("text_encoder"):
+            layers[key] = [(found[0], found[1].removesuffix(".weight"))]
+            made.places[layers[key][0]] = _whole(file, key)
         else:
-            made.unplaced.append(key)
+            layers[key] = _place_one(made, file, key, found[0], found[1].removesuffix(".weight"))
+    for key, (inside, name) in others.items():
+        _place_beside(made, file, key, (inside, name), layers.get(f"{key.removesuffix('.bias')}.weight", []))
 
 
-def _place_one(made: BaseWeights, file: TensorFile, key: str, part: str, name: str) -> None:
+def _part_of(key: str, part: str, prefix: str, *, known: bool) -> tuple[str, str] | None:
+    """The part of the base a tensor belongs to, and its name there; None when a LoRA has no name for the part."""
+    text = next(((p, start) for start, p in _TEXT_PREFIXES if key.startswith(start)), None)
+    if text is not None:
+        return text[0], key.removeprefix(text[1])
+    if part.startswith("text_encoder"):
+        return part, key.removeprefix("text_model.")
+    return (part or DENOISER, key[len(prefix) :]) if known and key.startswith(prefix) else None
+
+
+def _whole(file: TensorFile, key: str) -> Located:
+    shape = file.shapes[key]
+    return Located(file, key, 0, shape[0] if shape else 1)
+
+
+def _place_one(made: BaseWeights, file: TensorFile, key: str, part: str, name: str) -> list[tuple[str, str]]:
+    """The layers that one matrix is; none when it cannot be told which."""
     shape = file.shapes[key]
     try:
         places = place_of(take_apart(f"diffusion_model.{name}"), made.family, shape)
     except AdapterError:
-        made.unplaced.append(key)
-        return
+        made.beside[part, f"{name}.weight"] = _whole(file, key)
+        return []
     for module, rows in places:
         first, last, swapped = (0, shape[0], False) if rows is None else (rows.first, rows.last, rows.swapped)
         made.places[part, module] = Located(file, key, first, last, swapped)
+    return [(part, module) for module, _ in places]
+
+
+def _place_beside(
+    made: BaseWeights, file: TensorFile, key: str, name: tuple[str, str], layers: list[tuple[str, str]]
+) -> None:
+    """A bias has the rows of its matrix, and the names of what that is; a norm of a UNet has diffusers' name."""
+    here = [made.places[layer] for layer in layers]
+    if here and file.shapes[key] == (file.shapes[here[0].key][0],):
+        for layer, place in zip(layers, here, strict=True):
+            made.beside[layer[0], f"{layer[1]}.bias"] = replace(place, key=key)
+        return
+    part, text = name
+    stem, dot, ending = text.rpartition(".")
+    if rules_of(made.family) == "unet" and part == DENOISER and dot:
+        stem = original_unet_norms(made.family)[1].get(stem.replace(".", "_"), stem)
+    made.beside[part, f"{stem}{dot}{ending}"] = _whole(file, key)
 
 
 def _denoiser_prefix(file: TensorFile, family: str) -> tuple[str, Layout | None]:

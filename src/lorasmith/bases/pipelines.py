@@ -84,6 +84,8 @@ ANSWERS: dict[str, dict[str, tuple[str, str]]] = {
     "QwenImagePipeline": {"qwen_edit": ("text-to-image", _NAMED)},
     "QwenImageEditPipeline": {"qwen_edit": ("edit", _NAMED)},
     "QwenImageEditPlusPipeline": {"qwen_edit": ("edit-2509", _NAMED)},
+    "HunyuanVideoPipeline": {"hunyuan1": ("text-to-video", _NAMED)},
+    "HunyuanVideoImageToVideoPipeline": {"hunyuan1": ("image-to-video", _NAMED)},
     "HunyuanVideo15Pipeline": {"hunyuan15": ("text-to-video", _NAMED)},
     "HunyuanVideo15ImageToVideoPipeline": {"hunyuan15": ("image-to-video", _NAMED)},
     "AnimaModularPipeline": {"anima_body": ("anima", _NAMED)},

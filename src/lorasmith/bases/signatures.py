@@ -110,6 +110,12 @@ ASKS: dict[str, Ask] = {
         ("full", "dev", "fast"),
         (("full", "full"), ("fast", "fast"), ("dev", "dev")),
     ),
+    "hunyuan1": Ask(
+        "Does it start from text or from a picture? Their tensors are alike.",
+        ("text-to-video", "image-to-video"),
+        (("i2v", "image-to-video"), ("t2v", "text-to-video")),
+        (("image-to-video", "i2v"),),
+    ),
     "hunyuan15": Ask(
         "Does it start from text or from a picture? Their tensors are alike.",
         ("text-to-video", "image-to-video"),
@@ -236,8 +242,8 @@ def _hunyuan(mark: str, img: str, vision: str, byt5: str) -> tuple[Rule, ...]:
         Rule("hunyuan_video", "1.5", "HunyuanVideo 1.5", (*has, vision), asks=("hunyuan15",), width=(img, 1)),
         Rule("hunyuan_image", "2.1", "HunyuanImage 2.1", has, ((img, NDIM, 4),)),
         Rule("hunyuan_video", "framepack", "FramePack (HunyuanVideo's shape)", (*has, "image_projection.up.weight")),
-        Rule("hunyuan_video", "1", "HunyuanVideo", has, ((img, NDIM, 5), (img, 1, 16)), (byt5,)),
-        Rule("hunyuan_video", "i2v", "HunyuanVideo I2V", has, ((img, NDIM, 5), (img, 1, 33)), (byt5,)),
+        Rule("hunyuan_video", "1", "HunyuanVideo", has, ((img, NDIM, 5), (img, 1, 16)), (byt5,), ("hunyuan1",)),
+        Rule("hunyuan_video", "i2v_33ch", "HunyuanVideo I2V", has, ((img, NDIM, 5), (img, 1, 33)), (byt5,)),
         Rule("hunyuan_video", "skyreels", "SkyReels I2V (HunyuanVideo's shape)", has, ((img, NDIM, 5), (img, 1, 32))),
     )
 

@@ -7,6 +7,7 @@ Importing a captioner loads no model library.
     run.py        the caption job: which pictures, modes, retries, failures, progress
     beside.py     what several of them say of the same pictures
     speaking.py   the process that holds the captioner, so that a crash of a model library ends no job
+    pairs.py      pictures that are shown together with their references
     decoding.py   the processes that open pictures, so that a poisoned file ends no job
     children.py   how such processes are asked
     journal.py    what a job has done, safe from one picture to the next
@@ -71,6 +72,8 @@ class Known:
     """Its present caption as one line: of a tagged picture, the tags."""
     frames: int = 1
     """Of a clip, how many of its frames the picture holds, one below the other, all of one height; 1 of pictures."""
+    references: Sequence[Image] = ()
+    """Of a pair, the pictures (RGB) that this one was made from, in order."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class Need:
     """Bytes of memory while it works, of the device it works on; None where it cannot be known."""
     sends_to: str = ""
     """The host that the pictures leave for; empty when they stay on this machine. Leaving needs consent."""
+    sends_references: bool = False
+    """Whether their references leave with them, which needs a consent of its own."""
     repository: str = ""
     """A repository of Hugging Face, ``owner/name``, whose files are listed, with sizes and hashes, when a download was
     allowed and before it begins; ``about_bytes`` is their size as far as it is known before."""
@@ -158,7 +163,9 @@ class Captioner(ABC):
     """Whether another ``attempt`` may give another answer. One that always says the same is never asked twice."""
 
     class Options(Section):
-        """Nothing to choose. A field ``batch_size`` (None: found while working) is honoured by the job."""
+        """Nothing to choose. The job honours a field ``batch_size`` (None: found while working), and a field ``pairs``:
+        where it is true, pictures come with their references, and ``references`` is among what the captioner reads.
+        """
 
     def aliases(self) -> Mapping[str, Mapping[str, Any]]:
         """Other names for this captioner under certain options, such as ``{"wd-vit-v3": {"model": ...}}``."""

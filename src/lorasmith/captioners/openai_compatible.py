@@ -5,6 +5,9 @@ Local ones (vLLM, Ollama, LM Studio, the server of llama.cpp) under the names ``
 to another machine only after you agreed to it, and to a private network only with ``allow_private``. Requests that
 fail for a moment are repeated; answers are kept, so that the same command after a failure, or with a new budget, asks
 only for what is missing.
+
+With ``pairs`` each picture goes with its references in one request, in order, and what is asked is the edit that makes
+the one of the others: an instruction, as models that edit are trained with.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 from lorasmith.captioners import Answer, Captioner, Failure, Identity, Known, Need
 from lorasmith.captioners.chat.address import read_address
 from lorasmith.captioners.chat.server import Manners, Server
-from lorasmith.captioners.prompts import OF_PICTURES, fields_of, fill, template_of
+from lorasmith.captioners.prompts import OF_PAIRS, OF_PICTURES, fields_of, fill, template_of
 from lorasmith.config import Section
 from lorasmith.credentials import Credentials
 from lorasmith.errors import ConfigError, EnvironmentProblem
@@ -42,6 +45,13 @@ _OF_CLIPS: Final = (
     "These {} pictures are frames of one video clip, in order. Answer once for the whole clip, with what moves or "
     "changes in it. {}"
 )
+_OF_PAIR: Final = (
+    "Two pictures come with this, in this order. Picture 1 is what was given. Picture 2 is the result, made from it. {}"
+)
+_OF_REFERENCES: Final = (
+    "{0} pictures come with this, in this order. Pictures 1 to {1} are what was given. Picture {0} is the result, made "
+    "from them. {2}"
+)
 _AHEAD: Final = 2  # batches hold this many times what is asked at once, so that one slow answer stops no other
 
 
@@ -60,9 +70,13 @@ class OpenAICompatible(Captioner):
         """The server's address, such as ``http://127.0.0.1:8000/v1``; ``/v1`` is added where no path is given."""
         model: str = ""
         """The model's name on the server. Left out: the only one there is."""
-        prompt: Annotated[str, Field(min_length=1, max_length=4000)] = "detailed"
-        """What is asked: ``detailed``, ``portrait``, ``short``, ``tags``, ``from_tags`` or ``subject``, or a text of
-        your own, in which {trigger_word}, {tags} and {filename} are filled for each picture."""
+        pairs: bool = False
+        """Whether each picture is shown together with its references, they first, for what models that edit are
+        trained with; a model that takes one picture a request refuses that. Pictures without references are listed."""
+        prompt: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+        """What is asked: ``detailed``, ``portrait``, ``short``, ``tags``, ``from_tags`` or ``subject``, of pairs
+        ``edit``, or a text of your own, in which {trigger_word}, {tags} and {filename} are filled for each picture.
+        Left out: ``detailed``, and of pairs ``edit``."""
         system_prompt: Annotated[str, Field(max_length=4000)] = ""
         """What the model is told about itself before; empty for nothing."""
         trigger_word: Annotated[str, Field(max_length=200)] = ""
@@ -121,15 +135,27 @@ class OpenAICompatible(Captioner):
 
         @field_validator("prompt")
         @classmethod
-        def _fillable(cls, value: str) -> str:
-            fields_of(template_of(value))
+        def _fillable(cls, value: str | None) -> str | None:
+            fields_of(template_of(value or ""))
             return value
 
         @model_validator(mode="after")
         def _has_a_trigger_word(self) -> OpenAICompatible.Options:
-            if "trigger_word" in fields_of(template_of(self.prompt)) and not self.trigger_word.strip():
+            if "trigger_word" in fields_of(self.template) and not self.trigger_word.strip():
                 raise ValueError("the prompt has {trigger_word}: set 'trigger_word' to what it stands for")
             return self
+
+        @model_validator(mode="after")
+        def _is_shown_what_it_is_asked_of(self) -> OpenAICompatible.Options:
+            name = (self.prompt or "").strip()
+            if name in OF_PAIRS and not self.pairs:
+                raise ValueError(f"the prompt '{name}' is about a picture and its references: set 'pairs' to true too")
+            return self
+
+        @property
+        def template(self) -> str:
+            """What is asked, before it is filled."""
+            return template_of(self.prompt or ("edit" if self.pairs else "detailed"))
 
         @property
         def batch_size(self) -> int:
@@ -155,7 +181,8 @@ class OpenAICompatible(Captioner):
         """
         own = _own(options)
         address = read_address(own.base_url, allow_private=own.allow_private)
-        return Need(sends_to="" if address.is_local else address.place)
+        place = "" if address.is_local else address.place
+        return Need(sends_to=place, sends_references=bool(place) and own.pairs)
 
     def load(self, options: Section, *, device: str, home: Path | None = None) -> None:
         """Reach the server, and settle which model is asked.
@@ -188,9 +215,11 @@ class OpenAICompatible(Captioner):
             "budget",
             "allow_private",
             "frames",
+            "pairs",
         }
         settings = own.model_dump(mode="json", exclude=silent)
-        settings |= {"prompt": template_of(own.prompt), "server": self._place}
+        settings |= {"prompt": own.template, "server": self._place}
+        settings |= {"pairs": [_OF_PAIR, _OF_REFERENCES]} if own.pairs else {}  # answers of pictures alone stay theirs
         return Identity(server.model, "", settings)
 
     def device(self) -> str:
@@ -204,11 +233,13 @@ class OpenAICompatible(Captioner):
     def reads(self) -> frozenset[str]:
         """What the prompt asks for."""
         own = self._ready()[0]
-        return (fields_of(template_of(own.prompt)) & OF_PICTURES) | ({"frames"} if own.frames > 1 else set())
+        shown = {"references"} if own.pairs else {"frames"} if own.frames > 1 else set()
+        return (fields_of(own.template) & OF_PICTURES) | shown
 
     def clip_frames(self) -> int:
-        """As the options say."""
-        return self._ready()[0].frames
+        """As the options say; of a pair, the first alone."""
+        own = self._ready()[0]
+        return 1 if own.pairs else own.frames
 
     def caption(
         self, images: Sequence[Image], *, attempt: int = 0, known: Sequence[Known] = ()
@@ -223,11 +254,11 @@ class OpenAICompatible(Captioner):
             raise self._over
 
         def ask(image: Image, about: Known) -> Answer | Failure | EnvironmentProblem:
-            body = request_body(
-                own, server.model, cut_into_frames(image, about.frames), prompt_for(own, about), attempt
-            )
+            pictures = [*about.references, image] if about.references else cut_into_frames(image, about.frames)
+            asked = framed(prompt_for(own, about), len(pictures), pair=bool(about.references))
+            body = request_body(own, server.model, pictures, asked, attempt)
             try:
-                return server.complete(body, own.max_tokens)
+                return server.complete(body, own.max_tokens, len(pictures))
             except EnvironmentProblem as problem:
                 return problem
 
@@ -254,9 +285,8 @@ def cut_into_frames(image: Image, count: int) -> list[Image]:
 def request_body(
     own: OpenAICompatible.Options, model: str, images: Sequence[Image], prompt: str, attempt: int
 ) -> dict[str, Any]:
-    """One request as the protocol has it; a picture goes as a JPEG inside of it, several as the frames of a clip."""
-    asked = prompt if len(images) == 1 else _OF_CLIPS.format(len(images), prompt)
-    parts: list[dict[str, Any]] = [{"type": "text", "text": asked}]
+    """One request as the protocol has it; pictures go as JPEG inside of it, in order."""
+    parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
     for image in images:
         picture = {"url": f"data:image/jpeg;base64,{_jpeg(image, own.longest_side, own.jpeg_quality)}"}
         if own.detail is not None:
@@ -275,7 +305,16 @@ def request_body(
 
 def prompt_for(own: OpenAICompatible.Options, known: Known) -> str:
     """What is asked about one picture."""
-    return fill(template_of(own.prompt), trigger_word=own.trigger_word, known=known)
+    return fill(own.template, trigger_word=own.trigger_word, known=known)
+
+
+def framed(prompt: str, count: int, *, pair: bool) -> str:
+    """The prompt with how many pictures come with it, in which order, and what each is."""
+    if count == 1:
+        return prompt
+    if not pair:
+        return _OF_CLIPS.format(count, prompt)
+    return _OF_PAIR.format(prompt) if count == 2 else _OF_REFERENCES.format(count, count - 1, prompt)
 
 
 def _jpeg(image: Image, side: int, quality: int) -> str:

@@ -20,9 +20,14 @@ PROMPTS: Final[Mapping[str, str]] = MappingProxyType(
         "tags": "List what is in this image as short tags, separated by commas. Write only the tags.",
         "from_tags": "These tags describe the image: {tags}. Write a caption of it in plain sentences, true to them.",
         "subject": "Describe this image in detail. Call its subject {trigger_word}.",
+        "edit": "Describe the edit that turns what was given into the result, as an instruction to an image editor: "
+        "one or two sentences in the imperative that name what changes and leave out what stays. Write only the "
+        "instruction.",
     }
 )
 """Prompts by name; wherever a prompt is asked for, one of these names may stand."""
+OF_PAIRS: Final = frozenset({"edit"})
+"""Prompts that mean nothing unless a picture comes with its references."""
 FIELDS: Final = ("trigger_word", "tags", "filename")
 OF_PICTURES: Final = frozenset({"tags", "filename"})
 """The fields that differ from picture to picture."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import lorasmith.captioners
 from lorasmith.captioners import Captioner, Need
 from lorasmith.captioners.downloads import fetch, in_words, refuse_unless_allowed
+from lorasmith.captioners.pairs import refuse_unless_paired
 from lorasmith.captioners.sending import refuse_unless_agreed
 from lorasmith.captioners.speaking import ProcessSpeaker, Speaker
 from lorasmith.captioners.work import CaptionWork
@@ -114,6 +115,7 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
     version = store.get(request.dataset)
     captioner, given = find_captioner(request.captioner, request.options)
     options = read_options(captioner, given)
+    refuse_unless_paired(options, version)
     if request.lines > 1 and not captioner.varies:
         raise ConfigError(
             f"{captioner.name} always says the same of a picture, so it has no {request.lines} captions for it.",
@@ -238,6 +240,11 @@ def _explain(captioner: Captioner, error: ValidationError) -> tuple[str, str]:
     problem = error.errors(include_url=False)[0]
     where = ".".join(map(str, problem["loc"]))
     known = ", ".join(type(captioner).Options.model_fields)
+    if problem["type"] == "extra_forbidden" and where == "pairs":
+        return (
+            f"The captioner {captioner.name} looks at one picture at a time, so it cannot say what changed in a pair.",
+            "Take a server for pairs: openai_compatible, or vllm, ollama, lm-studio or llama-cpp.",
+        )
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(where, type(captioner).Options.model_fields, n=1, cutoff=0.5)
         hint = f"Did you mean '{near[0]}'?" if near else f"It has: {known}."

@@ -8,8 +8,16 @@ from lorasmith.captioners import Need
 from lorasmith.fetching import Consents, Notice
 
 
-def notice_of(place: str) -> Notice:
-    """What the user agrees to before pictures go to a place."""
+def notice_of(place: str, *, references: bool = False) -> Notice:
+    """What the user agrees to before pictures go to a place, alone or each with its references."""
+    if references:
+        return Notice(
+            f"send-pairs-to:{place}",
+            f"Pictures and their references leave this machine for {place}",
+            f"Every picture that is captioned is sent to {place}, and all of its references with it, in one request "
+            "with the prompt. What becomes of them there is said in the terms of whoever runs it; it may cost money "
+            "for every one of these pictures, and they may be kept.",
+        )
     return Notice(
         f"send-to:{place}",
         f"Pictures leave this machine for {place}",
@@ -25,4 +33,4 @@ def refuse_unless_agreed(need: Need, home: Path) -> None:
         ConsentNeeded: holding what to agree to, and how.
     """
     if need.sends_to:
-        Consents(home).require(notice_of(need.sends_to))
+        Consents(home).require(notice_of(need.sends_to, references=need.sends_references))

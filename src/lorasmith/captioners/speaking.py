@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -21,6 +21,9 @@ from lorasmith.errors import LorasmithError
 
 MODULE: Final = "lorasmith.captioners.speaking"
 log = logging.getLogger("lorasmith.captioners")
+
+Shown = tuple[Picture, ...]
+"""The references of a picture, in order, and the picture; of most it stands alone."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Speaker(ABC):
     about: About
 
     @abstractmethod
-    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
-        """As ``Captioner.caption``.
+    def caption(self, shown: Sequence[Shown], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
+        """As ``Captioner.caption``, each picture behind its references; ``known`` comes without them.
 
         Raises:
             ChildDiedError: its process ended; ``restart`` before the next question.
@@ -71,8 +74,8 @@ class LocalSpeaker(Speaker):
         self._captioner = captioner
         self.about = about(captioner)
 
-    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
-        return _say(self._captioner, pictures, attempt, known)
+    def caption(self, shown: Sequence[Shown], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
+        return _say(self._captioner, shown, attempt, known)
 
     def again(self, kept: Sequence[bytes]) -> list[Answer]:
         return [self._captioner.again(entry) for entry in kept]
@@ -111,10 +114,10 @@ class ProcessSpeaker(Speaker):
         """Of the process; None once it is closed."""
         return self._child.pid if self._child is not None else None
 
-    def caption(self, pictures: Sequence[Picture], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
-        sizes = [[picture.width, picture.height] for picture in pictures]
-        question = {"do": "caption", "sizes": sizes, "attempt": attempt, "known": [asdict(one) for one in known]}
-        answer, blobs = self._ask(question, [picture.rgb for picture in pictures])
+    def caption(self, shown: Sequence[Shown], attempt: int, known: Sequence[Known] = ()) -> list[Answer | Failure]:
+        sizes = [[[picture.width, picture.height] for picture in those] for those in shown]
+        question = {"do": "caption", "sizes": sizes, "attempt": attempt, "known": [_in_words(one) for one in known]}
+        answer, blobs = self._ask(question, [picture.rgb for those in shown for picture in those])
         return [_read(entry, blob) for entry, blob in zip(answer["answers"], blobs, strict=True)]
 
     def again(self, kept: Sequence[bytes]) -> list[Answer]:
@@ -166,13 +169,18 @@ def about(captioner: Captioner) -> About:
     )
 
 
-def _say(
-    captioner: Captioner, pictures: Sequence[Picture], attempt: int, known: Sequence[Known]
-) -> list[Answer | Failure]:
-    images = [picture.image() for picture in pictures]
+def _say(captioner: Captioner, shown: Sequence[Shown], attempt: int, known: Sequence[Known]) -> list[Answer | Failure]:
+    images = [those[-1].image() for those in shown]
     if not known:
         return captioner.caption(images, attempt=attempt)
-    return captioner.caption(images, attempt=attempt, known=known)
+    seen = [tuple(picture.image() for picture in those[:-1]) for those in shown]
+    whole = [replace(one, references=those) for one, those in zip(known, seen, strict=True)]
+    return captioner.caption(images, attempt=attempt, known=whole)
+
+
+def _in_words(known: Known) -> dict[str, Any]:
+    """All of it but pictures, as JSON."""
+    return {field.name: getattr(known, field.name) for field in fields(known) if field.name != "references"}
 
 
 def _read(entry: dict[str, Any], kept: bytes) -> Answer | Failure:
@@ -222,10 +230,9 @@ def _answer(frame: Frame, loaded: list[Captioner], answers: BinaryIO) -> None:
     if question["do"] == "again":
         said = [captioner.again(kept) for kept in blobs]
     else:
-        pictures = [
-            Picture(width, height, blob) for (width, height), blob in zip(question["sizes"], blobs, strict=True)
-        ]
-        said = _say(captioner, pictures, question["attempt"], [Known(**one) for one in question["known"]])
+        coming = iter(blobs)
+        shown = [tuple(Picture(wide, high, next(coming)) for wide, high in sizes) for sizes in question["sizes"]]
+        said = _say(captioner, shown, question["attempt"], [Known(**one) for one in question["known"]])
     entries: list[dict[str, Any]] = []
     kept_ones: list[bytes] = []
     for entry in said:

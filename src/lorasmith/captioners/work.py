@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from lorasmith.captioners import Answer, Failure, Known
@@ -19,7 +19,8 @@ from lorasmith.captioners.batches import BatchSize
 from lorasmith.captioners.children import ChildDiedError
 from lorasmith.captioners.decoding import MOST_PROCESSES, Decoders, Picture, UnreadableError, reduced
 from lorasmith.captioners.journal import FILE, Journal
-from lorasmith.captioners.speaking import Speaker
+from lorasmith.captioners.pairs import UNPAIRED, open_together, pair_count
+from lorasmith.captioners.speaking import Shown, Speaker
 from lorasmith.datasets.captions import is_excuse
 from lorasmith.datasets.checks.text import has_loop
 from lorasmith.datasets.manifest import DatasetVersion, Item
@@ -32,9 +33,10 @@ _TRIES: Final = 2
 _DEATHS: Final = 3  # of the captioner's process in a row, without one answer between: it is not the pictures' fault
 _KEPT_AT_ONCE: Final = 500
 _WORTH_A_PROCESS: Final = 8  # pictures that outweigh starting one
+_HELD: Final = 512 * 1024 * 1024  # bytes of pixels given at once, whatever the size of a batch: a pair may be of many
 
 Outcome = Answer | Failure
-Opened = list[tuple[str, Picture]]
+Opened = list[tuple[str, Shown]]
 
 
 class CaptionWork:
@@ -65,6 +67,7 @@ class CaptionWork:
         self._failures: dict[str, str] = {}
         self._known: dict[str, Known] = {}
         self._deaths = 0
+        self._paired = "references" in about.reads
 
     def close(self) -> None:
         """Make what was done durable."""
@@ -84,25 +87,29 @@ class CaptionWork:
         pace = _Pace(sum(map(len, left.values())), len(self._items), emit)
         if not self._fresh:
             self._take_known(left, pace, emit, control)
-        processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, len(left) // _WORTH_A_PROCESS))
+        if self._paired:
+            self._leave_out_the_unpaired(left, pace, emit)
         several = self._speaker.about.frames > 1
         clips = {key: items[0] for key, items in left.items() if several and items[0].clip is not None}
+        files = {key: self._files_of(items[0]) for key, items in left.items() if key not in clips}
+        processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, sum(map(len, files.values())) // _WORTH_A_PROCESS))
         self._say_what_is_unseen(emit)
-        with Decoders[str](self._speaker.about.longest_side, processes=processes) as decoders:
-            pictures = [(key, self._store.blob_path(items[0].image)) for key, items in left.items() if key not in clips]
-            opened = chain(decoders.open_all(pictures), self._frames_of(clips))
+        with Decoders[tuple[str, int]](self._speaker.about.longest_side, processes=processes) as decoders:
+            opened = chain(open_together(decoders, files), self._frames_of(clips))
             waiting: Opened = []
-            for image, picture in opened:
-                if isinstance(picture, UnreadableError):
-                    self._settle(left[image], [Failure(str(picture))], emit)
+            held = 0
+            for image, shown in opened:
+                if isinstance(shown, UnreadableError):
+                    self._settle(left[image], [Failure(str(shown))], emit)
                     pace.done(len(left[image]))
                     continue
-                waiting.append((image, picture))
-                if len(waiting) >= self._batch.size:
+                waiting.append((image, shown))
+                held += sum(len(picture.rgb) for picture in shown)
+                if len(waiting) >= self._batch.size or held >= _HELD:
                     if control().wanted != "run":
                         return
                     self._do(waiting, left, pace, emit)
-                    waiting = []
+                    waiting, held = [], 0
             if waiting and control().wanted == "run":
                 self._do(waiting, left, pace, emit)
         self._refuse_if_all_failed()
@@ -125,16 +132,34 @@ class CaptionWork:
         if not reads:
             return item.image
         about = self._speaker.about
+        reads = tuple(field for field in reads if field != "references")
         told: dict[str, Any] = {"filename": PurePosixPath(item.name).stem, "tags": " ".join(item.caption.split())}
         told["frames"] = min(about.frames, item.clip.frames) if item.clip is not None else 1
         known = Known(**{field: told[field] for field in reads})
-        words = {field: value for field, value in asdict(known).items() if field != "frames" or value > 1}
-        shown = asdict(item.clip) if known.frames > 1 and item.clip is not None else None
+        words = {field: getattr(known, field) for field in ("filename", "tags")}
+        words |= {"frames": known.frames} if known.frames > 1 else {}
+        shown: Any = asdict(item.clip) if known.frames > 1 and item.clip is not None else None
+        if self._paired:
+            shown = list(item.references)  # in their order, which is what their numbers in the request mean
         looked_at = [item.image, words] if shown is None else [item.image, words, shown]
         plain = reads == ("frames",) and shown is None  # a picture, of which nothing but its pixels is read
         key = item.image if plain else hashlib.sha256(json.dumps(looked_at).encode()).hexdigest()
         self._known[key] = known
         return key
+
+    def _files_of(self, item: Item) -> list[Path]:
+        """What is shown of an item that is no clip: its references, where they are read, and its picture."""
+        return [self._store.blob_path(sha) for sha in (*(item.references if self._paired else ()), item.image)]
+
+    def _leave_out_the_unpaired(self, left: dict[str, list[Item]], pace: _Pace, emit: Emit) -> None:
+        """List what has no reference, and say how much the rest is: what is sent may cost for every picture."""
+        for key, items in list(left.items()):
+            if not items[0].references:
+                self._settle(left.pop(key), [Failure(UNPAIRED)], emit)
+                pace.done(len(items))
+        if left:
+            times = f"Each is asked {self._lines} times." if self._lines > 1 else ""
+            emit(Notice(pair_count(items[0] for items in left.values()).in_words, times))
 
     def _say_what_is_unseen(self, emit: Emit) -> None:
         """That of what moves one frame alone is looked at, where it is so."""
@@ -148,7 +173,7 @@ class CaptionWork:
                 )
             )
 
-    def _frames_of(self, clips: Mapping[str, Item]) -> Iterator[tuple[str, Picture | UnreadableError]]:
+    def _frames_of(self, clips: Mapping[str, Item]) -> Iterator[tuple[str, Shown | UnreadableError]]:
         """Of each clip its frames that are looked at, evenly spread, one below the other."""
         side = self._speaker.about.longest_side
         for key, item in clips.items():
@@ -161,7 +186,7 @@ class CaptionWork:
                 yield key, UnreadableError(str(cause))
                 continue
             width, height = frames[0].size
-            yield key, Picture(width, height * count, b"".join(frame.tobytes() for frame in frames))
+            yield key, (Picture(width, height * count, b"".join(frame.tobytes() for frame in frames)),)
 
     def _take_known(self, left: dict[str, list[Item]], pace: _Pace, emit: Emit, control: Callable[[], Control]) -> None:
         """Answer from what is kept; those pictures are left no more."""
@@ -207,7 +232,7 @@ class CaptionWork:
         began = time.monotonic()
         try:
             known = [self._known[key] for key, _ in opened] if self._known else ()
-            answers = self._speaker.caption([picture for _, picture in opened], attempt, known)
+            answers = self._speaker.caption([shown for _, shown in opened], attempt, known)
         except ChildDiedError as cause:
             self._revive(cause)
             if len(opened) == 1:
@@ -257,7 +282,9 @@ class CaptionWork:
 
     def _refuse_if_all_failed(self) -> None:
         if self._items and not self._journal.done and len(self._failures) == len(self._items):
-            name, reason = next(iter(self._failures.items()))
+            failed = self._failures
+            name = next((name for name, reason in failed.items() if reason != UNPAIRED), next(iter(failed)))
+            reason = failed[name]
             raise InputError(
                 f"None of the {len(self._items)} pictures could be captioned; {name}: {reason}",
                 "Try lower thresholds or another captioner.",

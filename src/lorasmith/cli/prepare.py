@@ -71,6 +71,7 @@ def _list_captioners(context: click.Context, parameter: click.Parameter, value: 
 @click.option("--keep-existing", is_flag=True, help="The same as --mode fill.")
 @click.option("--as-line", is_flag=True, help="What is appended or prepended becomes a line of its own.")
 @click.option("--lines", type=click.IntRange(1, 16), default=1, help="How many captions of each picture, a line each.")
+@click.option("--pairs", is_flag=True, help="Show each picture with its references: captions say what changed.")
 @click.option("--fresh", is_flag=True, help="Ask anew for pictures that were captioned before.")
 @click.option("--download", is_flag=True, help="Download the model if it is not here.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda ...")
@@ -96,6 +97,7 @@ def caption(
     keep_existing: bool,
     as_line: bool,
     lines: int,
+    pairs: bool,
     fresh: bool,
     download: bool,
     device: str,
@@ -107,7 +109,8 @@ def caption(
     """Let a captioner describe the pictures.
 
     DATASET is a name, which means the present version, or name@number. A new version is made; the old captions stay
-    in the old one.
+    in the old one. With --pairs a server is shown references and picture together, in order, and writes the edit as an
+    instruction: `lorasmith caption rooms --with vllm --pairs`.
     """
     if trigger_word and not trigger_word.strip():  # said before the captioner works, not after
         raise ConfigError("The trigger word is empty.", "Give a word the base does not know.")
@@ -119,6 +122,8 @@ def caption(
         if "general_threshold" not in kind.model_fields:
             raise ConfigError(f"{captioner} gives no tags, so --threshold means nothing to it.", "Leave it out.")
         options.setdefault("general_threshold", threshold)
+    if pairs:
+        options["pairs"] = True  # a captioner that cannot says so itself
     existing: Any = "keep" if keep_existing else _MODES[mode]
     download = download or _agreed(session, captioner, options)
     place = placement_of(session, turn)

@@ -74,6 +74,8 @@ class Frames:
     most: int
     fps: float
     cut: Cut = "head"
+    least: int = 1
+    """Windows of fewer frames teach nothing and are left out, pictures among them where it is more than 1."""
 
     def available(self, clip: Clip) -> int:
         """How many frames a clip has at ``fps``."""
@@ -195,7 +197,9 @@ def arrange(
         if size not in known:
             known[size] = nearest_shape(*size, table)
         placed = place_in(item, known[size])
-        if placed.scale > 1 and not upscale:
+        if (reason := too_short(item, frames)) is not None:
+            left_out.append(LeftOut(item.name, reason))
+        elif placed.scale > 1 and not upscale:
             reason = (
                 f"{item.width}x{item.height} is smaller than its bucket of {placed.width}x{placed.height}, "
                 "and data.upscale is off"
@@ -210,6 +214,18 @@ def arrange(
         ),
         tuple(left_out),
     )
+
+
+def too_short(item: Item, frames: Frames | None) -> str | None:
+    """The sentence that says why nothing can be learned of an item; None where something can."""
+    if frames is None or frames.least == 1:
+        return None
+    if item.clip is None:
+        return f"it is a picture, and what is learned is how clips of {frames.least} frames or more go on"
+    available = frames.available(item.clip)
+    if frames.window(available) >= frames.least:
+        return None
+    return f"at {frames.fps:g} frames a second it has {available}, and {frames.least} are the fewest that are learned"
 
 
 def windows_of(item: Item, placed: Placed, frames: Frames | None) -> list[Placed]:

@@ -47,7 +47,8 @@ class Reader:
 
 _T5: Final = ("google/t5-v1_1-xxl",)
 _FLUX1: Final = "black-forest-labs/FLUX.1-"
-_HUNYUAN15: Final = "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-"
+_HUNYUAN: Final = "hunyuanvideo-community/"
+_HUNYUAN15: Final = _HUNYUAN + "HunyuanVideo-1.5-Diffusers-"
 _ALSO_CLIP: Final = "Its CLIP encoder reads the first 75 CLIP tokens only."
 READERS: Final[dict[str, Reader]] = {
     "sd": Reader("CLIP", CLIP_LIMIT),
@@ -78,7 +79,8 @@ READERS: Final[dict[str, Reader]] = {
     "anima": Reader("Qwen3", 512, ("circlestone-labs/Anima-Base-v1.0-Diffusers", "Qwen/Qwen3-0.6B")),
     "ltx": Reader("T5-XXL", 127, ("Lightricks/LTX-Video", *_T5)),
     "ltx2": Reader("Gemma 3", 1024, ("Lightricks/LTX-2", "google/gemma-3-12b-it")),
-    "hunyuan-video": Reader("LLaMA 3", 256, ("hunyuanvideo-community/HunyuanVideo",)),
+    "hunyuan-video": Reader("LLaMA 3", 256, (_HUNYUAN + "HunyuanVideo",)),
+    "hunyuan-video-i2v": Reader("LLaMA 3", 252, (_HUNYUAN + "HunyuanVideo-I2V", _HUNYUAN + "HunyuanVideo"), _ALSO_CLIP),
     "hunyuan-video-15": Reader(
         "Qwen2.5-VL",
         1000,

@@ -175,6 +175,10 @@ class Family(ABC):
     """Whether its clips go on from a picture that is given."""
     may_begin_with_picture: ClassVar[bool] = False
     """Whether the same weights also go on from a picture when one is given; see ``families.beginnings``."""
+    prompts_see_beginning: ClassVar[bool] = False
+    """Whether the text encoder looks at the picture that a clip begins with, beside the prompt."""
+    least_frames: ClassVar[int] = 1
+    """The fewest frames of a clip that something can be learned or painted of."""
     sounds: ClassVar[bool] = False
     """Whether its bases make sound too, which is not trained here."""
     default_resolution: ClassVar[int]
@@ -345,6 +349,11 @@ class Family(ABC):
         """
         return {}
 
+    def keeps_beginning(self, model: Model) -> bool:
+        """Whether the first position in time of the latents stands as the conditions give it (``beginnings.FIRST``),
+        so that it is neither painted nor learned."""
+        return False
+
     def blank_conditions(self, model: Model, width: int, height: int, frames: int = 1) -> dict[str, Tensor]:
         """``encode_conditions`` of nothing, one row of zeros of the right shapes: where no picture is meant."""
         return {}
@@ -356,7 +365,8 @@ class Family(ABC):
     def encode_instructions(
         self, model: Model, prompts: Sequence[str], references: Sequence[Sequence[Image]], side: int | None = None
     ) -> Conditioning:
-        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them.
+        """Prompts with the reference pictures that each is about; only ``prompts_see_references`` looks at them. With
+        ``prompts_see_beginning`` it is one picture: the first frame.
 
         ``side`` as for ``reference_size``.
         """
@@ -434,9 +444,10 @@ class Family(ABC):
 
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
-        return Frames(self.frame_step, self.default_frames, self.default_fps) if self.frame_step else None
+        most, rate = self.default_frames, self.default_fps
+        return Frames(self.frame_step, most, rate, least=self.least_frames) if self.frame_step else None
 
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+    def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """What the pipeline of a family of clips is called with so that it paints so many frames.
 
         ``first_frame``, which clips begin with, is for ``begun_pipeline``; None where there is none.

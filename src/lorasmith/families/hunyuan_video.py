@@ -67,12 +67,11 @@ class HunyuanVideo(Family):
     pipelines: ClassVar[frozenset[str]] = frozenset(("HunyuanVideoPipeline",))
     refused: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
-            "i2v": "it begins from a picture, which cannot be trained here yet",
             "skyreels": "it begins from a picture, which cannot be trained here yet",
             "framepack": "it goes on from frames it has made, which cannot be trained here",
         }
     )
-    left_to_others: ClassVar[frozenset[str]] = frozenset(("1.5",))
+    left_to_others: ClassVar[frozenset[str]] = frozenset(("1.5", "i2v", "i2v_33ch"))
     objectives: ClassVar[frozenset[ObjectiveName]] = frozenset(("flow",))
     bucket_multiple: ClassVar[int] = 16
     frame_step: ClassVar[int] = 4

@@ -104,8 +104,8 @@ class LTX(Family):
         tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
         return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
 
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
-        return {"frame_rate": fps, **super().clip_arguments(frames, fps, first_frame)}
+    def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+        return {"frame_rate": fps, **super().clip_arguments(base, frames, fps, first_frame)}
 
     def begun_pipeline(self, pipeline: Any) -> Any:
         from diffusers import LTXImageToVideoPipeline, LTXPipeline

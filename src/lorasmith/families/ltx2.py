@@ -42,9 +42,9 @@ class LTX2(LTX):
     def pipeline_class(self, base: Base) -> str:
         return "LTX2Pipeline"
 
-    def clip_arguments(self, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
+    def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         """The picture as it is: its makers compress it as the films they trained on were, for which PyAV is needed."""
-        told = super().clip_arguments(frames, fps, first_frame)
+        told = super().clip_arguments(base, frames, fps, first_frame)
         return told if first_frame is None else {**told, "image_crf": 0}
 
     def begun_pipeline(self, pipeline: Any) -> Any:

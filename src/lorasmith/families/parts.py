@@ -53,7 +53,8 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
         kind: its class.
         parts: of ``WHOLE``.
         dtype: torch's, of the weights.
-        picture_parts: components that belong to the VAE, for they look at pictures too.
+        picture_parts: components that belong to the VAE, for they look at pictures too; those without weights also to
+            text encoders, which may look at them as well.
 
     Raises:
         BaseError: a single file lacks a part, and no folder beside it has it.
@@ -65,7 +66,11 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
     given: dict[str, Any] = {
         name: None
         for name in components
-        if ("vae" not in parts if name in picture_parts else role_of(name) not in ("", *parts) or _private(name))
+        if (
+            _looks_for(components[name]).isdisjoint(parts)
+            if name in picture_parts
+            else role_of(name) not in ("", *parts) or _private(name)
+        )
     }
     if base.layout == "single_file":
         if is_plain_whole(base):  # everything is in it but the tokenizers
@@ -148,6 +153,11 @@ def _whole_file(base: Base, kind: Any, components: Mapping[str, str], parts: Seq
 def _components(index: Mapping[str, Any]) -> dict[str, str]:
     """The components that ``model_index.json`` names, with their classes; absent ones are left out."""
     return {n: str(e[1]) for n, e in index.items() if isinstance(e, list) and len(e) == 2 and e[1] is not None}
+
+
+def _looks_for(class_name: str) -> set[str]:
+    """The parts that a component which looks at pictures is loaded with."""
+    return {"vae", "text_encoders"} if "Processor" in class_name else {"vae"}
 
 
 def _private(name: str) -> bool:

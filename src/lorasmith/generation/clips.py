@@ -33,7 +33,7 @@ def clips_of(request: GenerateRequest, base: Base, family: Family, home: Path) -
     size = sides_of(request, base, family)
     first = _first_frame(reference_path(request.first_frame, home), size) if request.first_frame else None
     fps = request.fps or family.default_fps
-    return {"width": size[0], "height": size[1], **family.clip_arguments(request.frames, fps, first)}
+    return {"width": size[0], "height": size[1], **family.clip_arguments(base, request.frames, fps, first)}
 
 
 def write_clip(

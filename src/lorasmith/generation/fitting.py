@@ -62,6 +62,12 @@ def _refuse_frames(request: GenerateRequest, family: Family) -> None:
         raise ConfigError(f"{family.title} takes no first frame.", "Leave first_frame out.")
     if family.begins_with_picture and not request.first_frame:
         raise ConfigError(f"{family.title} begins with a picture, and first_frame names none.", "Give a picture.")
+    if request.frames < family.least_frames:
+        raise ConfigError(
+            f"{family.title} paints how clips go on from their first frame, and {request.frames} "
+            f"frame{'s go' if request.frames > 1 else ' goes'} nowhere.",
+            f"Set frames to {family.least_frames} or more.",
+        )
     if family.may_begin_with_picture and request.first_frame and request.frames == 1:
         raise ConfigError(
             f"A clip of one frame is its first frame, and nothing of it would be painted by {family.title}.",

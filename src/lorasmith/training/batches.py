@@ -76,10 +76,11 @@ class Batches:
         timestep = self._objective.timestep(times, (placed.width, placed.height, placed.frames))
         given = self._given(exposures, latents)
         masks = self._masks(exposures, latents.shape)
+        if self._family.keeps_beginning(self._model):
+            masks = _both(masks, learned(torch.ones(len(latents)), latents).to(self._device))
         if given is not None:
             conditions |= {n: t.to(self._device) for n, t in begun(latents[:, :, :1], given).items()}
-            weights = learned(given, latents).to(self._device)
-            masks = weights if masks is None else masks * weights
+            masks = _both(masks, learned(given, latents).to(self._device))
         return Batch(
             latents.to(self._device),
             noise.to(self._device),
@@ -156,9 +157,13 @@ class Batches:
         rows = [{n: t for n, t in self._cache.get(key).items() if n != "latents"} for key in keys]
         return {name: torch.stack([row[name] for row in rows]).to(self._device) for name in rows[0]}
 
-    def is_cached(self, item: str) -> bool:
-        """Whether its latents are there; in a rehearsal, few are."""
-        return self._cache.has(self._cache.latent_key(self._items[item], self._placed[item], False))
+    def is_cached(self, item: str, prompt: str = "") -> bool:
+        """Whether its latents are there, and the prompt where that is read with its first frame; in a rehearsal, few
+        are."""
+        if not self._cache.has(self._cache.latent_key(self._items[item], self._placed[item], False)):
+            return False
+        shown = self.shown(item)
+        return not shown.begins or self._cache.has(self._cache.prompt_key(prompt, shown))
 
     def framing(self, item: str) -> Framing:
         """How a picture lies in its bucket."""
@@ -169,7 +174,10 @@ class Batches:
         return Framing((whole.width, whole.height), corner, size, placed.frames, placed.fps)
 
     def shown(self, item: str, flip: bool = False) -> Shown:
-        """The references of a picture, where the family takes any."""
+        """The references of a picture, where the family takes any, and its first frame where the prompt is read with
+        it."""
+        if self._family.prompts_see_beginning:
+            return Shown(begins=self._cache.latent_key(self._items[item], self._placed[item], flip))
         return shown_of(self._items[item], self._family, flip)
 
     def _references(self, shown: Sequence[Shown]) -> dict[str, Tensor]:
@@ -217,3 +225,8 @@ class Batches:
             guidance = self._family.training_guidance if told is None else told
         whole = [Framing.whole(self._side, self._side, 1, self._fps)] * len(prompts)
         return self._family.frame(self._model, encoded, framings or whole, guidance)
+
+
+def _both(masks: Tensor | None, weights: Tensor) -> Tensor:
+    """What counts where both let something through."""
+    return weights if masks is None else masks * weights

@@ -33,7 +33,7 @@ MEMORY_BYTES: Final = 512 * 2**20
 """Entries are kept in memory up to this much; the rest is read from disk at each use."""
 
 
-_READERS = ("text_", "tokenizer", "t5_tokenizer", "processor", "connectors")
+_READERS = ("text_", "tokenizer", "t5_tokenizer", "processor", "image_processor", "connectors")
 """How the parts that read prompts begin."""
 
 
@@ -111,8 +111,8 @@ class Cache:
         return _key("mask", self.latents_of, item.mask, *size, "fp32")
 
     def prompt_key(self, prompt: str, shown: Shown = NOTHING, sizing: str = "") -> str:
-        """Of a prompt, and of the references that were read with it."""
-        seen = (shown.references, shown.flip, sizing) if shown.references else ()
+        """Of a prompt, and of the references or the first frame that were read with it."""
+        seen = (shown.references, shown.flip, sizing) if shown.references else (shown.begins,) if shown.begins else ()
         return _key("prompt", self.prompts_of, prompt, *seen, "fp32")
 
     def reference_key(self, sha256: str, flip: bool, sizing: str) -> str:

@@ -74,7 +74,10 @@ def _step(run: Run, config: TrainConfig) -> int:
     shape = (config.train_batch_size, *run.family.latent_shape(run.model, *side, frames))
     framing = replace(run.batches.framing(run.batches.names()[0]), size=side, frames=frames)
     with torch.no_grad():
-        shown = max(map(run.batches.shown, run.batches.names()), key=lambda one: len(one.references))
+        names = run.batches.names()
+        if run.family.prompts_see_beginning:  # one that was read; in a rehearsal, few are
+            names = [next(name for name in names if run.batches.is_cached(name))]
+        shown = max(map(run.batches.shown, names), key=lambda one: len(one.references))
         sample = run.batches.conditioning([""], [framing], shown=[shown]).tensors
         sample = {**sample, **_references(run, config, sample)}
         blank = run.family.blank_conditions(run.model, *side, frames)

@@ -13,7 +13,17 @@ from typing import Any, Final
 
 from lorasmith.bases.header import Header
 from lorasmith.config import TrainConfig
-from lorasmith.datasets.buckets import Arrangement, Bucket, LeftOut, Placed, arrange, divide, side_multiple
+from lorasmith.datasets.buckets import (
+    Arrangement,
+    Bucket,
+    Frames,
+    LeftOut,
+    Placed,
+    arrange,
+    divide,
+    side_multiple,
+    too_short,
+)
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import ConfigError, DatasetError
 from lorasmith.families import Base, Family
@@ -27,6 +37,8 @@ _REFERENCE_SIDE: Final = 1024  # what the pipelines of families that edit bring 
 _FILE_BYTES: Final = 4096  # header and the block a small file occupies
 _LATENT_CHANNELS: Final = 16  # the most any family has: an upper bound
 _TEXT_WIDTH: Final = 2048  # likewise, where the base's own config does not say
+_SEEN_TOKENS: Final = 576  # of a first frame that is read with the prompt, and how wide language models that see are
+_SEEING_WIDTH: Final = 4096
 # Numbers per rank of a full-size UNet and text encoder (the most of SD 1.x and 2.x, counted on their configs), for
 # bases whose header does not name the layers as diffusers does.
 _RANK_NUMBERS: Final = MappingProxyType(
@@ -129,8 +141,8 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     """What training ``config`` on ``version`` will do. With ``base`` the disk figures count its real layers.
 
     Raises:
-        DatasetError: no picture is left to train on, there are regularisation pictures and no weight for them, or the
-            family edits pictures and some have no reference, or too many.
+        DatasetError: no picture is left to train on, or no clip that is long enough; there are regularisation pictures
+            and no weight for them; or the family edits pictures and some have no reference, or too many.
         ConfigError: at so small a resolution sides would have lengths that the family cannot work on.
     """
     resolution = config.data.resolution or family.default_resolution
@@ -139,6 +151,7 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
     refuse_unpaired(version, family)
     refuse_uneven(resolution, config.data.buckets, family)
     frames = frames_of(config, family)
+    _refuse_stills(training, version, family, frames)
 
     def in_buckets(items: Any) -> Arrangement:
         return arrange(
@@ -176,6 +189,16 @@ def plan(config: TrainConfig, version: DatasetVersion, family: Family, base: Bas
         exposures_per_image=sampler.exposures(),
         disk=_disk_need(config, family, arrangement, validation, counting(version.items, config), version.items, base),
     )
+
+
+def _refuse_stills(training: Sequence[Item], version: DatasetVersion, family: Family, frames: Frames | None) -> None:
+    """A family that learns how clips go on needs one that does."""
+    if frames is not None and training and all(too_short(item, frames) for item in training):
+        raise DatasetError(
+            f"{family.title} learns how clips go on from their first frame, and nothing of {version.reference} that is "
+            f"trained has {frames.least} frames at {frames.fps:g} a second.",
+            "Add clips, or choose a base that learns pictures: `lorasmith families` names them.",
+        )
 
 
 def refuse_unweighed(version: DatasetVersion, config: TrainConfig) -> None:
@@ -250,8 +273,11 @@ def _disk_need(
     masks = sum(entry(p, 1) for p in placed if p.item in names)
     wordings = len(placed) * (CAPTION_VARIANTS if config.data.shuffle_captions else 1) + len(config.sample.prompts) + 1
     width = int(header.configs.get("unet", {}).get("cross_attention_dim", _TEXT_WIDTH)) if header else _TEXT_WIDTH
-    wordings *= mirrored if family.prompts_see_references else 1
-    prompts = wordings * (family.max_prompt_tokens * width * _FLOAT_BYTES + _FILE_BYTES)
+    tokens = family.max_prompt_tokens
+    if family.prompts_see_beginning:  # the empty prompt too is read with each of them
+        wordings, tokens, width = wordings + len(placed), tokens + _SEEN_TOKENS, max(width, _SEEING_WIDTH)
+    wordings *= mirrored if family.prompts_see_references or family.prompts_see_beginning else 1
+    prompts = wordings * (tokens * width * _FLOAT_BYTES + _FILE_BYTES)
     side = config.data.reference_resolution or _REFERENCE_SIDE
     one = family.latent_scale(side) ** 2 * _LATENT_CHANNELS * _FLOAT_BYTES * 5 // 4 + _FILE_BYTES
     beside = len({sha256 for item in items for sha256 in item.references}) * one if takes(family) else 0

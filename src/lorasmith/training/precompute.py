@@ -7,7 +7,9 @@ prompt per forward pass, so that an entry never depends on its neighbours and a 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from lorasmith.errors import DatasetError
 from lorasmith.events import Emit, Notice, Phase, Progress
 from lorasmith.families import Family, Model
 from lorasmith.families.instructions import unread
+from lorasmith.families.latents import as_pictures
 from lorasmith.jobfolder import Control
 from lorasmith.training.cache import Cache
 from lorasmith.training.masks import counting, latent_mask
@@ -38,6 +41,8 @@ from lorasmith.training.references import (
 from lorasmith.training.sampler import CAPTION_VARIANTS, wording
 from lorasmith.training.setting import Pictures, Setting
 
+Beginning = tuple[Item, Placed, bool]
+"""An item, what is shown of it, and whether that is mirrored."""
 _FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -98,18 +103,22 @@ def precompute(
     if config.adapter.text_encoder:
         return True  # prompts are encoded live, by an encoder that is learning
     size = sizing(family, config)
-    tellings = tellings_of_run(plan, version, config, family)
+    begins = beginnings_of_run(cache, plan, version, config, wanted_items) if family.prompts_see_beginning else {}
+    tellings = tellings_of_run(plan, version, config, family, begins)
     prompts = [one for one in tellings if not cache.has(cache.prompt_key(*one, size))]
     if prompts:
         model = family.load(
             setting.base, parts=("text_encoders",), dtype=_FORMATS[family.text_precision], device=setting.device
         )
         _tell_of_cut(family, model, [prompt for prompt, _ in prompts], emit)
+        seen: tuple[Shown, Image.Image] | None = None  # prompts of one picture follow each other
         for done, (prompt, shown) in enumerate(prompts):
             if control().wanted != "run":
                 return False
+            if shown.begins and (seen is None or seen[0] != shown):
+                seen = shown, _first_frame(setting.pictures, begins[shown.begins])
             with torch.no_grad():
-                encoded = _encoded(setting, model, prompt, shown)
+                encoded = _encoded(setting, model, prompt, shown, seen and seen[1])
             cache.put(cache.prompt_key(prompt, shown, size), {name: tensor[0] for name, tensor in encoded.items()})
             emit(Progress(done + 1, len(prompts), unit="prompts"))
         del model
@@ -145,8 +154,10 @@ def _masks(cache: Cache, setting: Setting, only: set[str], control: Callable[[],
     return True
 
 
-def _encoded(setting: Setting, model: Model, prompt: str, shown: Shown) -> dict[str, Tensor]:
-    """One prompt, with the references where the text encoder looks at them."""
+def _encoded(setting: Setting, model: Model, prompt: str, shown: Shown, first: Image.Image | None) -> dict[str, Tensor]:
+    """One prompt, with the references or the first frame where the text encoder looks at them."""
+    if shown.begins and first is not None:
+        return setting.family.encode_instructions(model, [prompt], [[first]]).tensors
     if not shown.references:
         return setting.family.encode_prompts(model, [prompt]).tensors
     images = [turned(setting.pictures.open_reference(sha256), shown.flip) for sha256 in shown.references]
@@ -170,10 +181,37 @@ def _missing_references(cache: Cache, setting: Setting, only: set[str]) -> dict[
     return found
 
 
+def beginnings_of_run(
+    cache: Cache, plan: Plan, version: DatasetVersion, config: TrainConfig, only: set[str]
+) -> dict[str, Beginning]:
+    """Everything that prompts are read with the first frame of, by the key of its latents."""
+    items = {item.name: item for item in version.items}
+    return {
+        cache.latent_key(items[placed.item], placed, flip): (items[placed.item], placed, flip)
+        for placed in _all_placed(plan)
+        for flip in ((False, True) if config.data.flip else (False,))
+        if placed.item in only
+    }
+
+
+def _first_frame(pictures: Pictures, beginning: Beginning) -> Image.Image:
+    """As the VAE sees it, but for a picture's 256 steps."""
+    item, placed, flip = beginning
+    pixels = pixels_in(pictures, item, replace(placed, frames=1), flip)
+    first: Image.Image = as_pictures(pixels[:, :, 0])[0]
+    return first
+
+
 def tellings_of_run(
-    plan: Plan, version: DatasetVersion, config: TrainConfig, family: Family
+    plan: Plan,
+    version: DatasetVersion,
+    config: TrainConfig,
+    family: Family,
+    begins: Mapping[str, Beginning] = MappingProxyType({}),
 ) -> list[tuple[str, Shown]]:
-    """Every prompt the run can need with the references it is read with, once."""
+    """Every prompt the run can need with the references it is read with, once; or with the first frames ``begins``."""
+    if family.prompts_see_beginning:
+        return _tellings_of_beginnings(config, begins)
     if not family.prompts_see_references:
         return [(prompt, NOTHING) for prompt in prompts_of_run(plan, version, config)]
     items = {item.name: item for item in version.items}
@@ -190,6 +228,20 @@ def tellings_of_run(
     prompts = preview_prompts(config)
     for prompt, shown in zip(prompts, of_previews(plan, version, family, len(prompts)), strict=True):
         found.update({("", shown): None, (prompt, shown): None})
+    return list(found)
+
+
+def _tellings_of_beginnings(config: TrainConfig, begins: Mapping[str, Beginning]) -> list[tuple[str, Shown]]:
+    """Wordings and the empty prompt with their own first frame, previews in turn with those of the run."""
+    drawn: dict[str, list[str]] = {}
+    plain = list({placed.key: key for key, (_, placed, flip) in begins.items() if not flip}.values())
+    for number, prompt in enumerate(preview_prompts(config) if plain else ()):
+        drawn.setdefault(plain[number % len(plain)], []).append(prompt)
+    variants = range(CAPTION_VARIANTS if config.data.shuffle_captions else 1)
+    found: dict[tuple[str, Shown], None] = {}
+    for key, (item, _, _) in begins.items():
+        words = (wording(item.caption, n, seed=config.seed, keep_tokens=config.data.keep_tokens) for n in variants)
+        found.update(dict.fromkeys((prompt, Shown(begins=key)) for prompt in ("", *words, *drawn.get(key, ()))))
     return list(found)
 
 

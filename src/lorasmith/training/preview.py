@@ -38,6 +38,7 @@ class _Beginning:
     frames: int
     fps: float
     conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    shown: Shown = NOTHING
 
 
 @dataclass
@@ -76,8 +77,9 @@ class Preview:
             seed = self.config.seed + number
             if not path.exists():
                 with precision:
-                    shown = self.shown[number] if self.shown else NOTHING
-                    latents = self._denoise(prompt, seed, self._begin(number), shown)
+                    begun = self._begin(number)
+                    shown = begun.shown if begun.shown.begins else self.shown[number] if self.shown else NOTHING
+                    latents = self._denoise(prompt, seed, begun, shown)
                 self._write(path, self._decode(latents))
             moving = path.with_suffix(".webp")
             clip = f"{self.folder.name}/{moving.name}" if moving.exists() else ""
@@ -91,13 +93,14 @@ class Preview:
         moving = [name for name in names if self.batches.placed(name).frames > 1]
         among = names if always else moving if self.goes_on and self.frames > 1 else []
         turned = among[number % len(among) :] + among[: number % len(among)] if among else []
-        found = next((name for name in turned if self.batches.is_cached(name)), None)
+        found = next((name for name in turned if self.batches.is_cached(name, self.prompts[number])), None)
         if found is None:
             return _Beginning(self.side, self.side, self.frames, self.batches.placed(names[0]).fps)
         placed = self.batches.placed(found)
         if always:
             conditions = self.batches.conditions([(placed.key, False)])
-            return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions)
+            shown = self.batches.shown(placed.key)
+            return _Beginning(placed.width, placed.height, placed.frames, placed.fps, conditions, shown)
         first = begun_with(self.batches.latents(placed.key)[None, :, :1].to(self.device), torch.ones(1))
         return _Beginning(placed.width, placed.height, self.frames, placed.fps, first)
 
@@ -125,7 +128,8 @@ class Preview:
         shift = self.family.shift_for(self.model)(*size)
         if self.model.objective != "flow":
             return self._discrete(latents, predict)
-        return self._flow(latents, predict, shift, begun.conditions.get(FIRST) if self.goes_on else None)
+        kept = self.goes_on or self.family.keeps_beginning(self.model)
+        return self._flow(latents, predict, shift, begun.conditions.get(FIRST) if kept else None)
 
     def _discrete(self, latents: Tensor, predict: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         scheduler = type(self.model.scheduler).from_config(self.model.scheduler.config)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """The references of one row: their hashes, in order, and whether they are mirrored."""
+    """The references of one row: their hashes, in order, and whether they are mirrored; and its first frame."""
 
     references: tuple[str, ...] = ()
     flip: bool = False
+    begins: str = ""
+    """Where the text encoder looks at the first frame: key of the clip's latents in the cache."""
 
 
 NOTHING: Final = Shown()
@@ -46,6 +48,8 @@ def shown_of(item: Item, family: Family, flip: bool = False) -> Shown:
 
 def read_by_prompt(shown: Shown, family: Family) -> Shown:
     """What the text encoder sees of it."""
+    if family.prompts_see_beginning:
+        return Shown(begins=shown.begins)
     return shown if family.prompts_see_references else NOTHING
 
 

@@ -25,6 +25,11 @@ def frames_of(config: TrainConfig, family: Family) -> Frames | None:
     if not step:
         return None
     most = config.data.frames or family.default_frames
+    if most < family.least_frames:
+        raise ConfigError(
+            f"data.frames is {most}, and {family.title} learns how clips of at least {family.least_frames} go on.",
+            f"Set data.frames to {family.least_frames} or more, or leave it out.",
+        )
     for key, count in (("data.frames", most), ("sample.frames", config.sample.frames or 1)):
         if (count - 1) % step:
             below = (count - 1) // step * step + 1
@@ -32,4 +37,4 @@ def frames_of(config: TrainConfig, family: Family) -> Frames | None:
                 f"{key} is {count}, and {family.title} takes a multiple of {step} and 1 more.",
                 f"Use {below} or {below + step}.",
             )
-    return Frames(step, most, config.data.fps or family.default_fps, config.data.cut)
+    return Frames(step, most, config.data.fps or family.default_fps, config.data.cut, family.least_frames)

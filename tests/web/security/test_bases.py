@@ -222,7 +222,7 @@ def verbs_of(studio: OwnedStudio) -> list[Verb]:
 
 def _takes_a_base(holder: str, one: inspect.Parameter) -> bool:
     kind = str(one.annotation)
-    typed = one.name in ("asked", "choice")
+    typed = one.name == "asked" or kind == "ModelChoice"
     loose = one.name in LOOSE and ("Mapping" in kind or one.kind is one.VAR_KEYWORD)
     shelved = holder == "bases" and one.name in ("reference", "files", "source", "folders")
     return one.name in NAMES or typed or loose or shelved

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lorasmith.adapters.dialects.endings import Kind, split
 from lorasmith.adapters.dialects.stems import Stem, take_apart
@@ -26,6 +27,21 @@ _COMPLETE: Mapping[Kind, tuple[frozenset[str], ...]] = {
 }
 UPDATES: tuple[Kind, ...] = ("lora", "loha", "lokr", "oft", "glora", "full", "norm", "ia3")
 """Kinds that make a file an adapter; a value that is set does not by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A part of what a layer's shape is."""
+
+    size: int
+    side: Literal["rows", "columns", "either"]
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether a weight of that shape has such a side."""
+        rows, columns = shape[0], math.prod(shape[1:])
+        inputs = shape[1] if len(shape) > 1 else columns
+        found = {"rows": (rows,), "columns": (inputs, columns), "either": (rows, inputs)}[self.side]
+        return self.size in found
 
 
 @dataclass(slots=True)
@@ -76,6 +92,11 @@ class Module:
         return None
 
     @property
+    def sides(self) -> Sides | None:
+        """What the pieces tell of the shape where they do not tell all of it."""
+        return _sides(self.kind, self.shapes)
+
+    @property
     def layer(self) -> Shape | None:
         """Shape of the layer's weight, as far as the pieces tell; None when they do not."""
         return _layer(self.kind, self.shapes)
@@ -101,6 +122,19 @@ def _layer(kind: Kind, shape: Mapping[str, Shape]) -> Shape | None:  # noqa: PLR
         wide, thin = (shape["b2"], shape["b1"]) if old_glora(shape) else (shape["b1"], shape["b2"])
         return (wide[0], *thin[1:])
     return None
+
+
+def _sides(kind: Kind, shape: Mapping[str, Shape]) -> Sides | None:
+    """OFT turns blocks of rows (sd-scripts, LyCORIS) or of inputs (peft); IA3 has a number for every row, or input."""
+    blocks = shape.get("oft_blocks") or shape.get("oft_diag") or ()
+    if kind == "oft" and len(blocks) in (3, 4) and blocks[-1] == blocks[-2]:
+        return Sides(blocks[-3] * blocks[-2], "rows")
+    turns = shape.get("oft_R", ())
+    if kind == "oft" and len(turns) == 2 and turns[0] > 1:  # a row has the entries above the diagonal
+        side = (1 + math.isqrt(1 + 8 * turns[1])) // 2
+        return Sides(turns[0] * side, "columns") if side * (side - 1) == 2 * turns[1] else None
+    numbers = shape.get("weight") or shape.get("ia3_l") or ()
+    return Sides(math.prod(numbers), "either") if kind == "ia3" and numbers else None
 
 
 def old_glora(shape: Mapping[str, Shape]) -> bool:

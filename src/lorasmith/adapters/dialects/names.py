@@ -8,6 +8,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lorasmith.adapters.dialects.gathering import Sides
 from lorasmith.adapters.dialects.stems import Stem
 from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, opened, table, taken_apart
 
@@ -75,13 +76,17 @@ class LayerGroup:
     """Modules of one open name and shape, with their numbers."""
 
     name: str
-    shape: Shape | None
+    shape: Shape | Sides | None
     example: str
     numbers: list[tuple[int, ...]] = field(default_factory=list)
     known: bool = False
 
     @staticmethod
-    def add(groups: MutableMapping[tuple[str, Shape | None], LayerGroup], place: Resolved, shape: Shape | None) -> None:
+    def add(
+        groups: MutableMapping[tuple[str, Shape | Sides | None], LayerGroup],
+        place: Resolved,
+        shape: Shape | Sides | None,
+    ) -> None:
         """Count one more module."""
         named = place.named
         key = (place.open, shape if named.part is None and not named.rows else None)
@@ -129,6 +134,8 @@ def _holds(row: Row, group: LayerGroup, bounds: Sequence[tuple[int, int]]) -> bo
     for (least, largest), (below, above) in zip(row.bounds, bounds, strict=True):
         if below < least or above > largest:
             return False
+    if isinstance(group.shape, Sides):
+        return any(map(group.shape.fits, row.shapes))
     return group.shape is None or group.shape in row.shapes or any(same(group.shape, shape) for shape in row.shapes)
 
 

@@ -7,18 +7,19 @@ and the file's own metadata name one of them. What stays open is said, with the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lorasmith.adapters.dialects.gathering import UPDATES, Gathered, Module, Shape, gather
+from lorasmith.adapters.dialects.gathering import UPDATES, Gathered, Module, Shape, Sides, gather
 from lorasmith.adapters.dialects.names import FLAT_PART, LayerGroup, Resolved, fitting, layout_of, resolved
 from lorasmith.adapters.dialects.stated import stated_family
 from lorasmith.adapters.dialects.stems import DENOISER, Dialect
 from lorasmith.adapters.dialects.table import Layout
 
-PROVED, NAMED, OPEN, NAMES_ONLY, UNKNOWN = 1.0, 0.95, 0.5, 0.7, 0.0
-"""How certain a family is: proved by shapes; named by metadata among those that fit; open between several; told by
-the names of layers whose sizes are those of no published model; not known."""
+PROVED, NAMED, COUNTED, OPEN, NAMES_ONLY, UNKNOWN = 1.0, 0.95, 0.9, 0.5, 0.7, 0.0
+"""How certain a family is: proved by shapes; named by metadata among those that fit; told by what else the file has,
+or by how many of the layers; open between several; told by the names of layers whose sizes are those of no published
+model; not known."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class _Traits:
     alpha: bool
     rank: int | None
     layer: Shape | None
+    sides: Sides | None
 
 
 def _all_traits(modules: Mapping[str, Module]) -> dict[str, _Traits]:
@@ -137,6 +139,7 @@ def _all_traits(modules: Mapping[str, Module]) -> dict[str, _Traits]:
                 "alpha" in module.pieces,
                 module.rank,
                 module.layer,
+                module.sides,
             )
         found[stem] = trait
     return found
@@ -228,11 +231,11 @@ def _family(
     metadata: Mapping[str, str],
 ) -> Told:
     """Family, variant, candidates, certainty and evidence."""
-    groups: dict[tuple[str, Shape | None], LayerGroup] = {}
+    groups: dict[tuple[str, Shape | Sides | None], LayerGroup] = {}
     for module in modules:
         if (place := places.get(module.stem.text)) is not None:
-            layer = traits[module.stem.text].layer if module.kind != "norm" else None
-            LayerGroup.add(groups, place, layer)
+            trait = traits[module.stem.text]
+            LayerGroup.add(groups, place, (trait.layer or trait.sides) if module.kind != "norm" else None)
     stated, statements = stated_family(metadata)
     exact, by_name, known = fitting(groups.values())
     if not groups:
@@ -244,7 +247,8 @@ def _family(
         evidence.append(f"its layers are of no known family, for instance '{next(iter(groups.values())).example}'")
         return "", "", (), UNKNOWN, [*evidence, *statements]
     example = max((group for group in groups.values() if group.known), key=lambda group: group.count)
-    shape = f", {' x '.join(map(str, example.shape))}" if example.shape and exact else ""
+    told = example.shape if isinstance(example.shape, tuple) and exact else ()
+    shape = f", {' x '.join(map(str, told))}" if told else ""
     evidence.append(
         f"{known} of {sum(g.count for g in groups.values())} modules have names of it, such as "
         f"'{example.example}'{shape}"
@@ -259,8 +263,31 @@ def _family(
     if stated in families:
         evidence.append(f"names and sizes fit {', '.join(families)} alike; the metadata decide")
         return stated, "", families, NAMED, evidence
+    told_apart = _of_two_unets(modules, places, families) if exact else None
+    if told_apart is not None:
+        return told_apart[0], "", families, COUNTED, [*evidence, told_apart[1]]
     evidence.append(f"names and sizes fit {', '.join(families)} alike")
     return "", "", families, OPEN, evidence
+
+
+def _of_two_unets(
+    modules: Iterable[Module], places: Mapping[str, Resolved], families: Sequence[str]
+) -> tuple[str, str] | None:
+    """Stable Diffusion or SDXL, by what only one of them has; and the reason. None when nothing tells."""
+    if set(families) != {"sd", "sdxl"}:
+        return None
+    listed = list(modules)
+    if any(module.stem.part == "text_encoder_2" for module in listed):
+        return "sdxl", "it has a second text encoder, which Stable Diffusion has not"
+    if any(module.stem.beginning == "lora_te_" for module in listed):
+        return "sd", "its text encoder is called lora_te, as that of Stable Diffusion alone is"
+    inside = [place.open.split("transformer_blocks_#")[0].count("#") for place in places.values()
+              if "transformer_blocks_#" in place.open]  # fmt: skip
+    numbers = [place.numbers for place in places.values() if "transformer_blocks_#" in place.open]
+    whole = all(module.complete for module in listed)
+    if whole and numbers and all(found[at] == 0 for found, at in zip(numbers, inside, strict=True)):
+        return "sd", "it has the first transformer block of every attention alone; SDXL has two or more in each"
+    return None
 
 
 def _text_only(stated: str, statements: list[str]) -> Told:

@@ -215,6 +215,37 @@ def original_unet(family: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
     return forward, {original.replace(".", "_"): name for name, original in forward.items()}
 
 
+@functools.cache
+def original_unet_norms(family: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The same of the norms of these UNets."""
+    from lorasmith.bases.original_layout import original_unet_module, unet_blocks
+
+    cross, plain = "CrossAttnDownBlock2D", "DownBlock2D"
+    down = (plain, cross, cross) if family == "sdxl" else (cross, cross, cross, plain)
+    blocks = unet_blocks({"down_block_types": down, "up_block_types": tuple(
+        kind.replace("Down", "Up") for kind in reversed(down)
+    )})  # fmt: skip
+    norms = {"conv_norm_out"}
+    for module in original_unet(family)[0]:
+        head, _, number = module.partition(".transformer_blocks.")
+        if number:
+            norms |= {f"{head}.norm"} | {f"{head}.transformer_blocks.{number.partition('.')[0]}.norm{n}" for n in "123"}
+        elif ".resnets." in module:
+            norms |= {f"{module.rpartition('.')[0]}.norm{n}" for n in "12"}
+    places = {name: original_unet_module(name, blocks) for name in norms}
+    forward = {name: original for name, original in places.items() if original is not None}
+    return forward, {original.replace(".", "_"): name for name, original in forward.items()}
+
+
+def layouts_agree(rules: str) -> bool:
+    """Whether the released names of a model are diffusers' too."""
+    translation = table().translations.get(rules)
+    return translation is not None and all(
+        pair.diffusers == pair.original and not pair.sizes
+        for pairs in translation.to_original.values() for pair in pairs
+    )  # fmt: skip
+
+
 _EXTRA_UNET = {
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",

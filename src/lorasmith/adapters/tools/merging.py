@@ -27,6 +27,7 @@ from lorasmith.adapters.algebra import (
 )
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
+from lorasmith.adapters.dialects.recognition import COUNTED
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
 from lorasmith.adapters.output import Output, dtype_of, metadata_after, refuse_target
 from lorasmith.adapters.tools.abreast import abreast
@@ -221,7 +222,8 @@ def common_family(adapters: Sequence[OpenAdapter], given: str = "") -> str:
         AdapterError: they fit no common one, or several.
     """
     fitting = [set(adapter.kind.candidates) for adapter in adapters if adapter.kind.candidates]
-    told = {adapter.kind.family for adapter in adapters if adapter.kind.family}
+    told = {adapter.kind.family for adapter in adapters if adapter.kind.family and adapter.kind.confidence != COUNTED}
+    told = told or {adapter.kind.family for adapter in adapters if adapter.kind.family and not given}
     common = set.intersection(*fitting) if fitting else set()
     if len(told) > 1 or (fitting and not common):
         first, *others = adapters

@@ -227,6 +227,8 @@ class Extract(Request):
     """Another rank for layers whose name fits a pattern."""
     text_encoders: bool = True
     """Whether what was changed in them is taken along."""
+    keep_rest: bool = False
+    """Keep what changed of norms, biases and other tensors too, whole; ComfyUI reads that, diffusers does not."""
     dialect: Word = ""
     """In which the result is written; otherwise what most programs read."""
     family: Word = ""

@@ -28,8 +28,10 @@ class _Loader:
     side: int = 1024
     steps: int = 20
     cfg: float = 4.0
-    shown: Literal["", "reference", "prompt", "prompt_plus", "first_frame"] = ""
-    """Where a picture that is given goes: beside the prompt, into the prompt, or before the clip."""
+    shown: Literal["", "reference", "prompt", "prompt_plus", "first_frame", "seen_first_frame"] = ""
+    """Where a picture that is given goes: beside the prompt, into the prompt, before the clip, or into both."""
+    guidance: float = 0.0
+    """What a denoiser with guidance built in is told; 0 for others."""
 
 
 _LOADERS: Final[Mapping[str, _Loader]] = {
@@ -50,7 +52,12 @@ _LOADERS: Final[Mapping[str, _Loader]] = {
     "wan": _Loader(("CLIPLoader", "wan"), "EmptyHunyuanLatentVideo", 832),
     "wan_i2v": _Loader(("CLIPLoader", "wan"), "WanImageToVideo", 832, shown="first_frame"),
     "wan_ti2v": _Loader(("CLIPLoader", "wan"), "Wan22ImageToVideoLatent", 832),
-    "hunyuan_video": _Loader(("DualCLIPLoader", "hunyuan_video"), "EmptyHunyuanLatentVideo", 832),
+    "hunyuan_video": _Loader(
+        ("DualCLIPLoader", "hunyuan_video"), "EmptyHunyuanLatentVideo", 832, cfg=1.0, guidance=6.0
+    ),
+    "hunyuan_video_i2v": _Loader(
+        ("DualCLIPLoader", "hunyuan_video"), "HunyuanImageToVideo", 832, cfg=1.0, shown="seen_first_frame", guidance=6.0
+    ),
     "hunyuan_video_15": _Loader(("DualCLIPLoader", "hunyuan_video_15"), "EmptyHunyuanVideo15Latent", 848),
     "ltx": _Loader(("CLIPLoader", "ltxv"), "EmptyLTXVLatentVideo", 768),
 }
@@ -119,6 +126,20 @@ def _paint(nodes: dict[str, Node], known: _Loader, wires: tuple[Wire, Wire, Wire
             positive = ["22", 0]
     else:
         nodes["32"] = _node(known.latent, **_size(known), **({"vae": vae} if known.latent.startswith("Wan") else {}))
+    if known.guidance:
+        nodes["36"] = _node("FluxGuidance", conditioning=positive, guidance=known.guidance)
+        positive = ["36", 0]
+    if known.shown == "seen_first_frame":
+        # "v2 (replace)" and every fourth token are for the weights with 16 channels, v1 and every second for 33
+        nodes["21"] = _node("CLIPVisionLoader", clip_name="")
+        nodes["22"] = _node("CLIPVisionEncode", clip_vision=["21", 0], image=["20", 0], crop="center")
+        nodes["30"] = _node(
+            "TextEncodeHunyuanVideo_ImageToVideo", clip=clip, clip_vision_output=["22", 0], prompt=prompt,
+            image_interleave=4,
+        )  # fmt: skip
+        nodes["32"]["inputs"] |= {"positive": positive, "guidance_type": "v2 (replace)", "start_image": ["20", 0]}
+        nodes["32"]["inputs"] |= {"vae": vae}
+        positive, latent = ["32", 0], ["32", 1]
     if known.shown == "first_frame":
         nodes["32"]["inputs"] |= {"positive": positive, "negative": negative, "start_image": ["20", 0]}
         positive, negative, latent = ["32", 0], ["32", 1], ["32", 2]

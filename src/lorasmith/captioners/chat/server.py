@@ -105,8 +105,13 @@ class Server:
             )
         return self.model
 
-    def complete(self, document: Mapping[str, Any], max_tokens: int | None) -> Answer | Failure:
+    def complete(self, document: Mapping[str, Any], max_tokens: int | None, pictures: int = 1) -> Answer | Failure:
         """The answer to one request, asked again where that may help.
+
+        Args:
+            document: the request.
+            max_tokens: what an answer is allowed, for the sentence.
+            pictures: how many it holds, for the sentence.
 
         Raises:
             EnvironmentProblem: no picture will get an answer as things are.
@@ -118,7 +123,7 @@ class Server:
                     f"Not asked: the budget of {self._manners.budget} requests is used up. Run the same command again "
                     "for the rest; what was answered is kept."
                 )
-            said = self._once(document, max_tokens)
+            said = self._once(document, max_tokens, pictures)
             if isinstance(said, Answer):
                 self._row = 0
                 return said
@@ -138,9 +143,15 @@ class Server:
 
     # Inside
 
-    def _once(self, document: Mapping[str, Any], max_tokens: int | None) -> Answer | Failure | Trouble:
+    def _once(self, document: Mapping[str, Any], max_tokens: int | None, pictures: int) -> Answer | Failure | Trouble:
         asked = Asked(
-            self._address.place, self._address.base, self.model, self._service, self._with_key, self._models_or_none
+            self._address.place,
+            self._address.base,
+            self.model,
+            self._service,
+            self._with_key,
+            self._models_or_none,
+            pictures,
         )
         try:
             reply = self._fetcher.ask(f"{self._address.base}/chat/completions", document)

@@ -53,6 +53,8 @@ class Asked:
     with_key: bool
     models: Callable[[], Sequence[str]] = field(default=lambda: ())
     """The models there are; asked only where it helps."""
+    pictures: int = 1
+    """In the request."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,16 @@ def _blind(asked: Asked, quoted: str) -> Trouble:
     )
 
 
+def _too_many(asked: Asked, quoted: str) -> Trouble:
+    return Trouble(
+        "picture",
+        f"The model {asked.model} on {asked.place} does not take {asked.pictures} pictures in one request{quoted}.",
+        'Allow them there (vLLM: --limit-mm-per-prompt \'{"image": '
+        f"{asked.pictures}}}'), name a model that takes several, or ask without pairs and with frames=1.",
+        suspicious=True,
+    )
+
+
 def _unknown_model(asked: Asked, quoted: str) -> Trouble:
     known = asked.models()
     there = f" It has: {', '.join(known[:20])}." if known else ""
@@ -170,7 +182,7 @@ def _policy(asked: Asked, quoted: str) -> Trouble:
 def _context(asked: Asked, quoted: str) -> Trouble:
     return Trouble(
         "picture",
-        f"Picture and prompt are more than the model's context holds{quoted}.",
+        f"{_pictures(asked, 'Picture')} and prompt are more than the model's context holds{quoted}.",
         "Make longest_side or max_tokens smaller, or give the server more context (vLLM: --max-model-len; llama.cpp: "
         "-c; Ollama: num_ctx).",
     )
@@ -179,7 +191,9 @@ def _context(asked: Asked, quoted: str) -> Trouble:
 def _too_large(asked: Asked, quoted: str) -> Trouble:
     return Trouble(
         "picture",
-        f"The picture is too large for {asked.place}{quoted}.",
+        f"The picture is too large for {asked.place}{quoted}."
+        if asked.pictures == 1
+        else f"The {asked.pictures} pictures of the request are too large together for {asked.place}{quoted}.",
         "Make longest_side or jpeg_quality smaller.",
     )
 
@@ -187,9 +201,13 @@ def _too_large(asked: Asked, quoted: str) -> Trouble:
 def _unreadable(asked: Asked, quoted: str) -> Trouble:
     return Trouble(
         "picture",
-        f"{asked.place} cannot read the picture{quoted}.",
+        f"{asked.place} cannot read the picture{'s' if asked.pictures > 1 else ''}{quoted}.",
         "If every picture fails so, the server cannot open JPEG.",
     )
+
+
+def _pictures(asked: Asked, word: str) -> str:
+    return word if asked.pictures == 1 else f"{asked.pictures} {word.lower()}s"
 
 
 def _no_path(asked: Asked, quoted: str) -> Trouble:
@@ -226,6 +244,12 @@ _RULES: Final = (
         r"|support image input|image_url is only supported|unsupported content part type.{0,6}image_url"
         r"|missing data required for image input|not a (multimodal|vision)|at most 0 image|0 image\(s\)"
         r"|not compiled for multimodal|unknown variant .?image_url|images? (is|are) not supported|mmproj",
+        _CLIENT,
+    ),
+    _Rule(
+        _too_many,
+        r"at most [1-9]\d* image|single image per message|only (support|accept)s? (one|1|a single) image"
+        r"|too many images|passed \d+ image items|limit-mm-per-prompt",
         _CLIENT,
     ),
     _Rule(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from lorasmith.captioners import Known
-from lorasmith.captioners.prompts import OF_PICTURES, disarm, fields_of, fill, template_of
+from lorasmith.captioners.prompts import OF_PAIRS, OF_PICTURES, disarm, fields_of, fill, template_of
 from lorasmith.captioners.seeing import SeeingCaptioner, SeeingOptions
 from lorasmith.captioners.seeing.opening import Opened
 from lorasmith.errors import EnvironmentProblem
@@ -33,6 +33,8 @@ class ChatOptions(SeeingOptions):
     def _has_words(cls, prompt: str) -> str:
         if prompt and not prompt.strip():
             raise ValueError("it is empty; ask something")
+        if prompt.strip() in OF_PAIRS:
+            raise ValueError("it is about a picture and its references, and this model looks at one picture at a time")
         fields_of(template_of(prompt))
         return prompt
 

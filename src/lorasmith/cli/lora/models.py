@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,9 @@ from lorasmith.cli.lora.options import (
 )
 from lorasmith.cli.session import Session, count, listed, plain, table
 from lorasmith.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lorasmith.adapters.tools.rest import Rest
 
 
 @lora.verb("average")
@@ -70,6 +74,11 @@ def average(
 @click.option(
     "--no-text-encoders", "text_encoders", is_flag=True, flag_value=False, default=True, help="Leave them out."
 )
+@click.option(
+    "--keep-rest",
+    is_flag=True,
+    help="Keep what changed of norms, biases and other tensors too, whole; for ComfyUI (--only-for comfyui).",
+)
 @dialect_option
 @family_option
 @only_option
@@ -88,9 +97,23 @@ def extract(session: Session, base: str, tuned: str, out: Path, blocks: tuple[st
         written(made.out, options["dry_run"], made.size),
         f"  {count(made.layers, 'layer')} of {made.family}, {made.unchanged} unchanged; {made.kept:.1%} of the "
         f"difference is kept, least in {made.worst[0]} ({made.worst[1]:.1%})",
+        *_rest(made.rest),
+        f"  of all that differs the file holds {made.whole:.2%}: its error is {math.sqrt(1 - made.whole**2):.2%}",
     ]
     lines += [f"  left out: {listed(made.left_out)}"] if made.left_out else []
     session.answer(plain(made), *lines)
+
+
+def _rest(rest: Rest) -> list[str]:
+    """What no LoRA stands beside: how many differ, of which sort, and which most."""
+    if not rest.differing:
+        return [f"  no difference in the {rest.compared} norms, biases and other tensors"]
+    sorts = ", ".join(f"{number} {sort}" for sort, number in rest.counts.items())
+    return [
+        f"  {len(rest.differing)} of {rest.compared} other tensors differ ({sorts}), {rest.kept} of them kept; most "
+        f"of its size {rest.largest[0]} ({rest.largest[1]:.2%}); together {rest.share:.1%} of all that differs",
+        f"    {listed([one.name for one in rest.differing])}",
+    ]
 
 
 @lora.verb("bake")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import ClassVar, Final
 
-from lorasmith.datasets.buckets import crop_box, nearest_shape, place_in, table_of, windows_of
+from lorasmith.datasets.buckets import crop_box, nearest_shape, place_in, table_of, too_short, windows_of
 from lorasmith.datasets.captions import decode_caption
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Fact, Note, SeenCaption, TrainerEye
 from lorasmith.datasets.eyes.fitting import Fit
@@ -70,6 +70,8 @@ class Lorasmith(TrainerEye):
                 "Without a family of clips its first frame is trained as a picture.")  # fmt: skip
             return SeenFrames((), (Note("clip_still", "warning", sentence),))
         item = Item(name="", image=_NO_BLOB, original=_NO_BLOB, width=clip.width, height=clip.height, clip=clip)
+        if (reason := too_short(item, settings.clips)) is not None:
+            return SeenFrames((), (Note("clip_short", "error", f"It is left out: {reason}."),), "skipped")
         table = ((clip.width, clip.height),)
         windows = [placed.numbers(clip) for placed in windows_of(item, place_in(item, table[0]), settings.clips)]
         return shown(clip, windows, settings.clips.fps)

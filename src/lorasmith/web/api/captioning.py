@@ -40,6 +40,8 @@ class NeedFacts(BaseModel):
     memory: int | None
     sends_to: str
     """The host that pictures would leave for."""
+    sends_references: bool
+    """Whether their references would leave with them."""
     lacks: bool
     """Whether anything would be downloaded."""
 
@@ -55,7 +57,12 @@ class CaptionAsked(Options):
     """A caption job."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"captioner": "wd_tagger", "existing": "keep", "options": {}}]}
+        json_schema_extra={
+            "examples": [
+                {"captioner": "wd_tagger", "existing": "keep", "options": {}},
+                {"captioner": "vllm", "options": {"pairs": True}},
+            ]
+        }
     )
     captioner: Annotated[str, Field(max_length=100), Clean] = "wd_tagger"
     existing: Literal["replace", "keep", "append", "prepend"] = "replace"
@@ -129,7 +136,7 @@ def tell_need(studio: StudioOf, captioner: Captioner, asked: Options) -> NeedFac
     files = [FileWanted(url=one.url, size=one.size) for one in need.downloads]
     return NeedFacts(
         downloads=files, source=need.source, licence=need.licence, memory=need.memory, sends_to=need.sends_to,
-        lacks=need.lacks,
+        sends_references=need.sends_references, lacks=need.lacks,
     )  # fmt: skip
 
 

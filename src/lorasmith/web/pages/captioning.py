@@ -45,7 +45,8 @@ def captioning(
         version=version, captioner=captioner, captioners=captioners(studio), fields=list(fields_of(kind)), modes=MODES,
         mode="keep" if 0 < missing < len(version.items) else "replace", missing=missing,
         runs=_runs(studio, version.dataset), kept=studio.captions.taggers(version),
-        about=" ".join((kind.__doc__ or "").split()), **takes(studio, captioner, {}), **undoing(studio, version),
+        about=" ".join((kind.__doc__ or "").split()), **takes(studio, captioner, {}, version),
+        **undoing(studio, version),
     )  # fmt: skip
 
 
@@ -53,9 +54,9 @@ def captioning(
 def need(request: Request, name: str, form: Sent) -> HTMLResponse:
     """What it would take with these options."""
     studio = _studio(request)
-    studio.dataset(name)
+    version = studio.dataset(name)
     captioner, options = asked(studio, form)
-    return part(request, "captioning/need.html", **takes(studio, captioner, options))
+    return part(request, "captioning/need.html", version=version, **takes(studio, captioner, options, version))
 
 
 @router.post("")
@@ -175,16 +176,21 @@ def captioners(studio: Studio) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(name, titles[name], others) for name, others in studio.captions.other_names().items()]
 
 
-def takes(studio: Studio, captioner: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a captioner takes under its options, or why that cannot be told."""
+def takes(
+    studio: Studio, captioner: str, options: dict[str, Any], version: DatasetVersion | None = None
+) -> dict[str, Any]:
+    """What a captioner takes under its options, or why that cannot be told; and what a version has of pairs."""
+    count = studio.captions.pairs(version) if version is not None else None
+    told: dict[str, Any] = {"pairs": count, "paired": count is not None and options.get("pairs") is True}
+    told["pairs_possible"] = "pairs" in studio.captions.options_of(captioner).model_fields
     try:
         found = studio.captions.need(captioner, **options)
     except LorasmithError as refusal:
-        return {"need": None, "need_words": "", "need_memory": "", "need_notice": None, "need_refusal": refusal}
+        return told | {"need": None, "need_words": "", "need_memory": "", "need_notice": None, "need_refusal": refusal}
     memory = bytes_in_words(found.memory) if found.memory else ""
     words = need_in_words(found, studio.home)
     notice = studio.captions.to_agree(found)
-    return {
+    return told | {
         "need": found, "need_words": words, "need_memory": memory, "need_notice": notice, "need_refusal": None,
     }  # fmt: skip
 

@@ -90,7 +90,7 @@ def values_of(studio: Studio, verb: str, given: Fields) -> dict[str, Any]:
             raise ConfigError(f"{missing} is not chosen.", "Choose both: a LoRA is what lies between the two.")
         if blocks := lines(given.one("blocks")):
             values["by_block"] = blocks
-        values["text_encoders"] = given.one("text_encoders") == "on"
+        values |= {name: given.one(name) == "on" for name in ("text_encoders", "keep_rest")}
         return values | _filled(given, ("rank", "dialect", "family", "only_for", "dtype"))
     values = {"lora": given.one("lora")}
     if verb == "resize":

@@ -46,7 +46,7 @@ _VALUES: Final = (
 def captioning(request: Request, captioner: Annotated[str, Query(alias="with")] = "joycaption") -> HTMLResponse:
     """A ZIP in, captions and renamed pictures out; or both in, and a dataset out."""
     studio = _studio(request)
-    fields = list(fields_of(studio.captions.options_of(captioner)))
+    fields = [one for one in fields_of(studio.captions.options_of(captioner)) if one.key != "pairs"]  # a ZIP has none
     begin = {field.key: _first_value(field) for field in fields}
     shown = sorted((f for f in fields if f.key in FIRST), key=lambda field: FIRST.index(field.key))
     return page(
