@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,11 @@ class Measuring:
 
 
 @pytest.fixture
-def measuring(monkeypatch: pytest.MonkeyPatch) -> Measuring:
+def measuring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Measuring]:
     made = Measuring()
     made.hold(monkeypatch)
-    return made
+    yield made
+    made.go.set()  # whatever happened, no thread waits on
 
 
 @pytest.mark.parametrize("q", ["blur:>0", "dup:any", "@kept"])
