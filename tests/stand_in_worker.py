@@ -21,7 +21,7 @@ from lorasmith.events import Finished, Metric, Notice, Phase, Progress, Sample
 from lorasmith.files import write_json
 from lorasmith.jobfolder import JobFolder, Result
 
-PATIENCE = 60.0  # seconds after which a forgotten stand-in ends by itself
+PATIENCE = 300.0  # seconds after which a forgotten stand-in ends by itself
 
 
 def main() -> int:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import sys
 import types
 from collections.abc import Callable
@@ -113,25 +112,31 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     base: Path, tmp_path: Path, expected: tuple[str, int]
 ) -> None:
     digest, events = expected
-    job, killer = trainable(tmp_path, base), Killer(seed=1)
-    kills = sum(killer.kill_once(job.path, events * 2 // 3) for _ in range(4))
-    if job.result() is None:
-        killer.finish(job.path)
-    assert kills >= 2, killer.log
-    assert sha_of(job) == digest
+    killer = Killer(seed=1)
+    for home in range(8):  # a worker may be quicker than its killer: then another one is killed
+        job = trainable(tmp_path / str(home), base)
+        killer.round(job.path, kills=4, most_events=events * 2 // 3)
+        assert sha_of(job) == digest
+        if len(killer.log) >= 2:
+            break
+    assert len(killer.log) >= 2, killer.log
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 def test_a_termination_signal_saves_and_the_next_start_goes_on(
     base: Path, tmp_path: Path, expected: tuple[str, int]
 ) -> None:
-    job = trainable(tmp_path, base)
-    process = context().Process(target=work, args=(str(job.path),))
-    process.start()
-    while process.is_alive() and not any(b'"learning_rate"' in line for line in lines_of(job.path / "events.jsonl")):
-        process.join(0.002)
-    os.kill(process.pid, signal.SIGTERM)
-    process.join()
+    for home in range(8):  # one that had ended before the signal came proves nothing
+        job = trainable(tmp_path / str(home), base)
+        process = context().Process(target=work, args=(str(job.path),))
+        process.start()
+        said = job.path / "events.jsonl"
+        while process.is_alive() and not any(b'"learning_rate"' in line for line in lines_of(said)):
+            process.join(0.002)
+        process.terminate()
+        process.join()
+        if process.exitcode != 0:
+            break
     assert process.exitcode == worker.INTERRUPTED
     result = job.result()
     assert result is not None

@@ -15,7 +15,7 @@ from tests.adapters.layer_table import _order
 from tests.bases.originals import original
 
 _SWAPPED = ("norm_out.linear", "norm1_context.linear")
-_SWAPPING = ("sd3", "flux", "flux2")
+_SWAPPING = ("sd3", "flux", "flux2", "hunyuan_video")
 
 
 def write_empty(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
@@ -50,7 +50,12 @@ def original_tensors(rules: str, state: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _halves(rules: str, key: str, tensor: Tensor, width: int) -> Tensor:
     """The output's modulation has scale and shift the other way round."""
-    if rules not in _SWAPPING or not key.rpartition(".")[0].endswith(_SWAPPED) or tensor.shape[0] != 2 * width:
+    if (
+        rules not in _SWAPPING
+        or "refiner" in key
+        or not key.rpartition(".")[0].endswith(_SWAPPED)
+        or tensor.shape[0] != 2 * width
+    ):
         return tensor
     first, second = tensor.chunk(2)
     return torch.cat([second, first])

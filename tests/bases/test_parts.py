@@ -16,7 +16,7 @@ from lorasmith.bases import recognise
 from lorasmith.bases.detection import registered_families
 from lorasmith.bases.header import Header
 from lorasmith.bases.opening import CONFIGS
-from lorasmith.bases.parts import FILES, TITLES, part_of, parts_inside
+from lorasmith.bases.parts import EXPERT, FILES, TITLES, part_of, parts_inside
 from lorasmith.bases.vocabularies import VOCABULARIES
 
 Shapes = dict[str, tuple[int, ...]]
@@ -24,11 +24,14 @@ Shapes = dict[str, tuple[int, ...]]
 _BILLIONS = {
     "clip_l": 0.1231, "clip_h": 0.3404, "clip_g": 0.6947, "t5_xxl": 4.762, "umt5_xxl": 5.681, "qwen3_0.6b": 0.596,
     "qwen3_4b": 4.022, "qwen3_8b": 8.191, "gemma2_2b": 2.614, "qwen2.5_vl_7b": 8.292,
+    "qwen3_vl_4b": 4.438, "qwen3_vl_8b": 8.767, "llama3_8b": 7.505, "clip_vision_h": 0.6308,
 }  # fmt: skip
 _CLASSES = {
     "clip_l": "CLIPTextModelWithProjection", "clip_h": "CLIPTextModel", "clip_g": "CLIPTextModelWithProjection",
     "t5_xxl": "T5EncoderModel", "umt5_xxl": "UMT5EncoderModel", "qwen3_0.6b": "Qwen3Model", "qwen3_4b": "Qwen3Model",
     "qwen3_8b": "Qwen3ForCausalLM", "gemma2_2b": "Gemma2Model", "qwen2.5_vl_7b": "Qwen2_5_VLForConditionalGeneration",
+    "qwen3_vl_4b": "Qwen3VLModel", "qwen3_vl_8b": "Qwen3VLForConditionalGeneration", "llama3_8b": "LlamaModel",
+    "clip_vision_h": "CLIPVisionModel",
 }  # fmt: skip
 
 
@@ -44,11 +47,15 @@ def encoder(kind: str) -> tuple[Any, Shapes]:
     shapes: Shapes = {}
     for key, tensor in made.state_dict().items():
         name = key
-        if kind.startswith("clip") and not key.startswith(("text_model.", "text_projection")):
+        if kind == "clip_vision_h":
+            name = f"vision_model.{key.removeprefix('vision_model.')}"
+        elif kind.startswith("qwen3_vl"):
+            name = key.removeprefix("model.").replace("language_model.", "model.")
+        elif kind.startswith("clip") and not key.startswith(("text_model.", "text_projection")):
             name = f"text_model.{key}"
         elif kind == "qwen2.5_vl_7b":
             name = key.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
-        elif kind.startswith(("qwen", "gemma")) and not key.startswith(("model.", "lm_head")):
+        elif kind.startswith(("qwen", "gemma", "llama")) and not key.startswith(("model.", "lm_head")):
             name = f"model.{key}"
         shapes[name] = tuple(tensor.shape)
     return made, shapes
@@ -65,15 +72,25 @@ def test_an_encoder_of_the_published_size_is_told_with_the_reason(kind: str) -> 
     count = sum(math.prod(parameter.shape) for parameter in made.parameters())
     assert math.isclose(count / 1e9, _BILLIONS[kind], rel_tol=0.01)
     found = recognise(header(shapes))
-    assert (found.kind, found.variant) == ("text_encoder", kind)
+    role = "image_encoder" if kind == "clip_vision_h" else "text_encoder"
+    assert (found.kind, found.variant) == (role, kind)
     assert TITLES[kind] in found.title and any("long (axis" in reason for reason in found.evidence)
-    whole = parts_inside(header(shapes, "text_encoders.any.transformer."))
-    assert [part.kind.name for part in whole.values()] == [kind]
+    if role == "text_encoder":
+        whole = parts_inside(header(shapes, "text_encoders.any.transformer."))
+        assert [part.kind.name for part in whole.values()] == [kind]
 
 
 def _vaes() -> Iterator[tuple[str, str]]:
     yield from (("vae_flux", "vae_16"), ("vae_sd3", "vae_16"), ("vae_sd", "vae_4"), ("vae_sdxl", "vae_4"))
     yield from (("vae_flux2", "vae_flux2"), ("vae_qwen", "vae_wan"), ("vae_wan2.1", "vae_wan"))
+    yield from ((kind, kind) for kind in _VAES_BY_THEMSELVES)
+
+
+# Millions of parameters: Wan 2.2's as published; the others as their classes make them of these sizes.
+_VAES_BY_THEMSELVES = {
+    "vae_wan2.2": 704.7, "vae_ltx_0.9.0": 419.2, "vae_ltx_0.9.1": 935.0, "vae_ltx_0.9.5": 1246.9,
+    "vae_hunyuan": 246.5,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("config", "kind"), _vaes())
@@ -85,20 +102,30 @@ def test_a_vae_of_the_published_config_is_told_and_what_stays_open_is_said(confi
         made = getattr(diffusers, told["_class_name"]).from_config(told)
     found = recognise(header({key: tuple(t.shape) for key, t in made.state_dict().items()}))
     assert (found.kind, found.variant) == ("vae", kind)
-    assert any("only its owner knows" in reason for reason in found.evidence) == (kind != "vae_flux2")
+    alone = kind in ("vae_flux2", *_VAES_BY_THEMSELVES)
+    assert any("only its owner knows" in reason for reason in found.evidence) != alone
+    if kind in _VAES_BY_THEMSELVES:
+        millions = sum(parameter.numel() for parameter in made.parameters()) / 1e6
+        assert math.isclose(millions, _VAES_BY_THEMSELVES[kind], rel_tol=0.005), millions
 
 
 def test_every_family_that_can_be_put_together_names_parts_that_are_known() -> None:
     able = set()
     for name, family in registered_families().items():
-        for variant in ("", "1", "2", "klein_4b", "klein_9b", "sd1", "sd2", "3_medium"):
-            made_of = family.made_of(variant)
+        variants = ("", "1", "2", "klein_4b", "klein_9b", "sd1", "sd2", "3_medium", "t2v_14b", "i2v_14b_2.2", "2b")
+        for variant in variants:
+            made_of = {**family.made_of(variant), **family.made_with(variant, ["vae_ltx_0.9.0"])}
             for component, part in made_of.items():
-                assert part.kind in TITLES or part.kind in VOCABULARIES or component == "scheduler", (name, component)
+                if part.kind == EXPERT:
+                    assert component in family.experts
+                    continue
+                settings = part.kind.startswith(("schedule_", "pictures_"))
+                assert part.kind in TITLES or part.kind in VOCABULARIES or settings, (name, component)
                 if part.kind not in VOCABULARIES:
                     assert (CONFIGS / "parts" / f"{part.config or part.kind}.json").is_file(), (name, component)
             able |= {name} if made_of else set()
     assert {"sd", "sdxl", "sd3", "flux", "chroma", "z_image", "qwen_image", "lumina2", "flux2", "wan"} <= able
+    assert {"wan_i2v", "wan_ti2v", "ltx", "hunyuan_video", "krea2"} <= able
 
 
 def test_the_classes_a_family_names_are_those_of_its_pipeline() -> None:
@@ -111,11 +138,19 @@ def test_the_classes_a_family_names_are_those_of_its_pipeline() -> None:
         ("sdxl", "base"),
         ("wan", "t2v"),
         ("flux2", "klein_4b"),
+        ("wan_i2v", "i2v_14b_2.1"),
+        ("wan_i2v", "i2v_14b_2.2"),
+        ("wan_ti2v", "ti2v_5b"),
+        ("ltx", "2b"),
+        ("hunyuan_video", "1"),
+        ("krea2", "2"),
     ):
         family = registered_families()[name]
         pipeline = {"flux2": "Flux2KleinPipeline"}.get(name) or next(iter(sorted(family.pipelines)))
         stated = getattr(diffusers, pipeline)._get_signature_types()
         for component, part in family.made_of(variant).items():
+            if part.kind == EXPERT:
+                continue
             meant = [entry.__name__ for entry in stated.get(component, ())]
             known = getattr(diffusers, part.class_name, None) or getattr(transformers, part.class_name)
             assert any(hasattr(known, "from_pretrained") for _ in (1,))

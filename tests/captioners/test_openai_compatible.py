@@ -345,7 +345,7 @@ def test_a_picture_that_takes_too_long_is_one_failure() -> None:
                 over.wait(20)
 
         server.trouble = stall  # type: ignore[assignment]
-        captioner = loaded(server, retries=0, timeout=1)
+        captioner = loaded(server, retries=0, timeout=4)  # within which the other one is answered
         bad, good = captioner.caption([picture("red"), picture("blue")])
         over.set()
         assert good == Answer("A plain blue picture.")
@@ -376,7 +376,7 @@ def test_several_are_asked_at_the_same_time_and_no_more() -> None:
     import threading
 
     with Vllm() as server:
-        gathered = threading.Barrier(3, timeout=20)
+        gathered = threading.Barrier(3, timeout=60)
 
         def wait(color: str, request: dict[str, Any]) -> None:
             gathered.wait()  # passes only when three requests are there at once

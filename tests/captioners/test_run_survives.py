@@ -180,7 +180,7 @@ def test_a_killed_worker_repeats_and_loses_nothing(tmp_path: Path) -> None:
             while worker.poll() is None and len(names(journal)) <= len(written):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(0.02)
-            os.kill(worker.pid, signal.SIGKILL)
+            worker.kill()
         assert names(journal)[: len(written)] == written  # nothing is lost
         written = names(journal)
     subprocess.run([sys.executable, "-m", "lorasmith.worker", str(folder.path)], check=True)

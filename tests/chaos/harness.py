@@ -131,7 +131,7 @@ class Chaos:
         if self.dispatcher is not None:
             self.dispatcher.wait(timeout=patience)
 
-    def until(self, condition: Callable[[], bool], patience: float = 120.0) -> None:
+    def until(self, condition: Callable[[], bool], patience: float = 300.0) -> None:
         deadline = time.monotonic() + patience
         while not condition():
             if self.dispatcher is None or self.dispatcher.poll() is not None:

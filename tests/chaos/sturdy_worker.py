@@ -24,7 +24,10 @@ from lorasmith.jobfolder import Control, JobFolder
 
 
 def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[str, Any]:
-    """``payload``: ``steps``, ``every`` (steps between checkpoints), ``seconds`` per step, and ways to fail."""
+    """``payload``: ``steps``, ``every`` (steps between checkpoints), ``seconds`` per step, and ways to fail.
+
+    At the step ``gate`` it stands until there is a file ``go`` in its folder, so that nobody has to be quicker than it.
+    """
     payload = folder.record().payload.get("toy") or folder.record().payload
     total, every = int(payload.get("steps", 1)), int(payload.get("every", 5))
     step, saved, sampled = newest(folder.path), 0, 0
@@ -43,6 +46,9 @@ def run(folder: JobFolder, emit: Emit, control: Callable[[], Control]) -> dict[s
                 return {"steps": step}
             if wish.wanted != "run" and not payload.get("deaf"):
                 return {"complete": False, "steps": step}
+            if step == payload.get("gate") and not (folder.path / "go").exists():
+                time.sleep(0.01)
+                continue
             fail(payload, step, folder)
             time.sleep(float(payload.get("seconds", 0.0)))
             step += 1

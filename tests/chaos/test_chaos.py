@@ -55,7 +55,7 @@ def submit(queue: Queue, **toy: Any) -> QueuedJob:
 
 
 def until(one: Dispatcher, job: str, *states: str) -> QueuedJob:
-    deadline = one.clock() + 60
+    deadline = one.clock() + 180
     while (row := one.queue.get(job)).state not in states:
         assert one.clock() < deadline, row
         one.tick()
@@ -64,10 +64,10 @@ def until(one: Dispatcher, job: str, *states: str) -> QueuedJob:
 
 
 def until_at_work(one: Dispatcher, row: QueuedJob) -> Path:
-    """Until its worker has done a step; the job's folder."""
+    """Until its worker has done a step and stands at its gate, and the queue knows of it; the job's folder."""
     folder = one.queue.job(row.id).folder.path
-    deadline = one.clock() + 60
-    while not (folder / "steps.txt").exists():
+    deadline = one.clock() + 180
+    while not (folder / "steps.txt").exists() or one.queue.get(row.id).state != "running":
         assert one.clock() < deadline
         one.tick()
         threading.Event().wait(0.01)
@@ -85,10 +85,11 @@ def test_ten_kills_of_workers_and_dispatchers_lose_and_double_nothing(chaos: Cha
 
 @posix
 def test_after_a_restart_a_stranger_with_the_workers_pid_is_neither_believed_nor_touched(chaos: Chaos) -> None:
-    row = submit(chaos.queue, steps=60, seconds=0.02)
+    row = submit(chaos.queue, steps=60, gate=1)
     with dispatcher(chaos.queue) as one:
         folder = until_at_work(one, row)
     assert chaos.kill_worker()
+    (folder / "go").touch()
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     try:
         before = processes.identity(stranger.pid)
@@ -106,7 +107,7 @@ def test_after_a_restart_a_stranger_with_the_workers_pid_is_neither_believed_nor
 
 
 def test_a_worker_whose_lock_is_held_is_not_lost_whatever_its_records_say(chaos: Chaos) -> None:
-    row = submit(chaos.queue, steps=100, seconds=0.02)
+    row = submit(chaos.queue, steps=20, gate=1)
     with dispatcher(chaos.queue) as one:
         folder = until_at_work(one, row)
         for name in ("owner.json", "start.json"):
@@ -114,6 +115,7 @@ def test_a_worker_whose_lock_is_held_is_not_lost_whatever_its_records_say(chaos:
         for _ in range(5):
             one.tick()
             assert chaos.queue.get(row.id).state == "running"
+        (folder / "go").touch()
         assert until(one, row.id, "succeeded").attempt == 1
     assert not (folder / "doubles.txt").exists()
 
@@ -122,7 +124,7 @@ def test_a_worker_whose_lock_is_held_is_not_lost_whatever_its_records_say(chaos:
 def test_a_clock_that_is_set_moves_no_job_and_finds_every_worker(
     chaos: Chaos, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [submit(chaos.queue, steps=60, seconds=0.02) for _ in range(4)]
+    rows = [submit(chaos.queue, steps=20, gate=1) for _ in range(4)]
     with dispatcher(chaos.queue) as one:
         until_at_work(one, rows[0])
     real_start, real_time = psutil.Process.create_time, __import__("time").time
@@ -132,6 +134,8 @@ def test_a_clock_that_is_set_moves_no_job_and_finds_every_worker(
     late = submit(chaos.queue, steps=1)
     with dispatcher(chaos.queue) as two:
         assert chaos.queue.get(rows[0].id).state == "running"
+        for row in rows:
+            (chaos.queue.job(row.id).folder.path / "go").touch()
         for row in (*rows, late):
             assert until(two, row.id, "succeeded").attempt == 1
     started = [entry.job for entry in chaos.queue.journal() if entry.after == "starting"]
@@ -140,7 +144,7 @@ def test_a_clock_that_is_set_moves_no_job_and_finds_every_worker(
 
 def test_a_locked_database_stops_no_worker_and_fails_no_job(tmp_path: Path) -> None:
     queue = Queue.open(Jobs(tmp_path, command=command), patience=0.05)
-    rows = [submit(queue, steps=20, seconds=0.01) for _ in range(3)]
+    rows = [submit(queue, steps=20, gate=1) for _ in range(3)]
     with dispatcher(queue) as one:
         until_at_work(one, rows[0])
         thread = threading.Thread(target=one.run, kwargs={"until_idle": True})
@@ -149,12 +153,14 @@ def test_a_locked_database_stops_no_worker_and_fails_no_job(tmp_path: Path) -> N
             with pytest.raises(DatabaseBusy, match="locked by another process"):
                 queue.hold(rows[2].id)
             thread.start()
+            for row in rows:
+                (queue.job(row.id).folder.path / "go").touch()
             job = queue.job(rows[0].id)
             assert job.wait().outcome == "succeeded", "the worker neither knows nor cares"
             assert thread.is_alive(), "the dispatcher waits"
             assert queue.get(rows[0].id).state == "running", "nothing could be written"
             other.execute("ROLLBACK")
-        thread.join(60)
+        thread.join(180)
     assert [queue.get(row.id).state for row in rows] == ["succeeded"] * 3
     queue.close()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 
 from lorasmith.curation import Curation
 from lorasmith.curation.pairs import Pairs
-from lorasmith.datasets.manifest import DatasetVersion, Item
+from lorasmith.datasets import decoding_ahead, images, partners
+from lorasmith.datasets.images import Prepared
+from lorasmith.datasets.manifest import REFERENCE_ORIGINALS, DatasetVersion, Item
 from lorasmith.datasets.partners import MOST_REFERENCES
-from lorasmith.errors import ConfigError, ConflictError, DatasetError, InputError
+from lorasmith.errors import ConfigError, ConflictError, DatasetError, InputError, Stopped
 from tests.datasets.dataset_pictures import gradient
 from tests.datasets.test_pairs import pixels, put, seen
 
@@ -209,6 +213,101 @@ def test_pairs_that_came_the_wrong_way_round_are_swapped(
     assert now.provenance["source"] == "wide.png" and now.provenance["references"] == ["a.png"]
     back = items(curate.pairs.swap("rooms", ["a.png"]).version)["a.png"]
     assert (back.image, back.references, back.width, back.height) == (was.image, was.references, was.width, was.height)
+
+
+def came(curate: Curation, item: Item) -> bytes:
+    """The bytes that the picture of an item came as."""
+    return curate._store.blob_path(item.original).read_bytes()
+
+
+def half_seen(path: Path, seed: int) -> bytes:
+    """A picture whose pixels have to change to be trained."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = gradient(seed=seed).convert("RGBA")
+    image.putalpha(128)
+    image.save(path)
+    return path.read_bytes()
+
+
+def test_bytes_and_provenance_go_through_swaps_and_back(tmp_path: Path, curate: Curation) -> None:
+    picture, reference = half_seen(tmp_path / "in" / "a.png", 1), half_seen(tmp_path / "before" / "a.png", 11)
+    curate._store.import_source(tmp_path / "in", name="rooms")
+    given = items(curate.pairs.give("rooms", tmp_path / "before").version)["a.png"]
+    assert given.original != given.image and came(curate, given) == picture
+    swapped = items(curate.pairs.swap("rooms").version)["a.png"]
+    assert came(curate, swapped) == reference and swapped.image == given.references[0] != swapped.original
+    for key in ("transforms", "format"):
+        assert swapped.provenance[key] == given.provenance[key], key
+    assert swapped.provenance["pixels"] != given.provenance["pixels"], "it speaks of the picture that is there now"
+    back = items(curate.pairs.swap("rooms").version)["a.png"]
+    assert back.provenance.pop("tools") == ["swap:1", "swap:1"]
+    assert back == given, "nothing was lost on the way"
+    curate.undo("rooms")
+    assert items(curate.undo("rooms"))["a.png"] == given
+
+
+def test_bytes_go_through_setting_moving_and_removing(tmp_path: Path, curate: Curation, made: DatasetVersion) -> None:
+    one, two = half_seen(tmp_path / "f" / "one.png", 21), half_seen(tmp_path / "f" / "two.png", 22)
+    curate.pairs.set("rooms", "a.png", [tmp_path / "f" / "one.png", tmp_path / "f" / "two.png"])
+    first, second = items(curate.version("rooms"))["a.png"].references
+    curate.pairs.set("rooms", "a.png", [second, first])
+    assert came(curate, items(curate.pairs.swap("rooms", ["a.png"]).version)["a.png"]) == two
+    curate.undo("rooms")
+    curate.pairs.set("rooms", "b.png", [first])  # of another picture of the version
+    assert came(curate, items(curate.pairs.swap("rooms", ["b.png"]).version)["b.png"]) == one
+    gone = items(curate.pairs.remove("rooms", ["a.png", "b.png"]))
+    assert not {"references", REFERENCE_ORIGINALS} & {key for item in gone.values() for key in item.provenance}
+    assert came(curate, items(curate.undo("rooms"))["b.png"]) == one
+
+
+def test_bytes_that_a_reference_came_as_are_no_garbage(tmp_path: Path, curate: Curation, made: DatasetVersion) -> None:
+    given = half_seen(tmp_path / "before" / "a.png", 11)
+    curate.pairs.give("rooms", tmp_path / "before")
+    curate.collect(curate.garbage())
+    (named,) = items(curate.version("rooms"))["a.png"].provenance[REFERENCE_ORIGINALS].values()
+    assert curate._store.blob_path(named["original"]).read_bytes() == given
+
+
+def test_bytes_come_with_an_import_and_through_tools(tmp_path: Path, curate: Curation) -> None:
+    put(tmp_path / "in", a=1)
+    given = half_seen(tmp_path / "in" / "control" / "a.png", 11)
+    made = curate._store.import_source(tmp_path / "in", name="rooms", references="control")
+    curate.use_tool(made, "flip", {"direction": "horizontal"})
+    item = items(curate.version("rooms"))["a.png"]
+    assert item.references != made.items[0].references, "the tool took them along"
+    assert came(curate, items(curate.pairs.swap("rooms").version)["a.png"]) == given
+
+
+def test_a_look_is_told_of_and_can_be_stopped(tmp_path: Path, curate: Curation, made: DatasetVersion) -> None:
+    put(tmp_path / "before", a=11, b=12, c=13)
+    told: list[tuple[int, int, str]] = []
+    curate.pairs.preview("rooms", tmp_path / "before", progress=lambda *step: told.append(step))
+    assert told == [(1, 3, "a.png"), (2, 3, "b.png"), (3, 3, "c.png")], "in order, whoever was decoded first"
+    asked = iter([False, False, True])
+    with pytest.raises(Stopped, match="the dataset was not changed"):
+        curate.pairs.give("rooms", tmp_path / "before", cancel=lambda: next(asked))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        curate.pairs.preview("rooms", tmp_path / "before", cancel=stop)
+    assert curate.version("rooms").number == made.number
+    assert not [one for one in threading.enumerate() if one.name.startswith("decode")], "its threads have ended"
+
+
+def test_files_are_decoded_side_by_side(
+    tmp_path: Path, curate: Curation, made: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two decoders wait for each other, which one after the other never could."""
+    monkeypatch.setattr(decoding_ahead, "_THREADS", 2)
+    put(tmp_path / "before", a=11, b=12)
+    both, really = threading.Barrier(2, timeout=60), images.prepare
+
+    def meeting(*given: Any, **options: Any) -> Prepared:
+        both.wait()
+        return really(*given, **options)
+
+    monkeypatch.setattr(partners, "prepare", meeting)
+    assert set(curate.pairs.preview("rooms", tmp_path / "before").matched) == {"a.png", "b.png"}
 
 
 def test_what_cannot_be_swapped_says_why(tmp_path: Path, curate: Curation, made: DatasetVersion) -> None:

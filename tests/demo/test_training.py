@@ -49,7 +49,7 @@ class FakeJob:
             if self._child.poll() is not None:
                 break
             yield event
-        self._child.wait(timeout=10)
+        self._child.wait(timeout=60)
         raise JobError("The worker died.")
 
     def result(self) -> Result | None:
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_by_itself_is_not_hidden(
 ) -> None:
     own(tmp_path, child)  # and no checkpoint yet: nothing is killed
     child.kill()
-    child.wait(timeout=10)
+    child.wait(timeout=60)
     job: Any = FakeJob(tmp_path, child, steps(1, 10), [])
     with pytest.raises(JobError, match="died"):
         train_and_kill(studio, job, total=10, kill_after=0.1, say=lambda line: None)
@@ -107,7 +107,7 @@ def test_a_stranger_with_the_same_number_is_left_alone(tmp_path: Path, child: su
     assert child.poll() is None
     own(tmp_path, child)
     assert kill_worker(job) is True
-    assert child.wait(timeout=10) != 0
+    assert child.wait(timeout=60) != 0
     assert newest_checkpoint(job) is None
 
 

@@ -21,6 +21,7 @@ from tests.fetching.loopback import (
     FakeTime,
     Loopback,
     Shelf,
+    Visit,
     chunked,
     endless,
     gzip_of,
@@ -278,8 +279,12 @@ def test_something_else_than_expected(
 
 def test_it_waits_as_long_as_it_is_told(server: Loopback, fetcher: Fetcher, time: FakeTime, tmp_path: Path) -> None:
     busy = says(429, "slow down", {"Retry-After": "17"})
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    url = server.at("/a.bin", in_turn(busy, says(503, b"", {"Retry-After": soon}), Shelf(MODEL)))
+
+    def in_a_minute(visit: Visit) -> None:
+        soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+        says(503, b"", {"Retry-After": soon})(visit)
+
+    url = server.at("/a.bin", in_turn(busy, in_a_minute, Shelf(MODEL)))
     assert fetcher.download(url, tmp_path).path.read_bytes() == MODEL
     assert 17 + 55 < time.waited < 17 + 65
 
@@ -321,7 +326,9 @@ def test_a_refusal_is_not_asked_again(
 def test_a_body_that_stalls(server: Loopback, tmp_path: Path, after: int, piece: int, said: str) -> None:
     done = threading.Event()
     url = server.at("/m.safetensors", stalls(MODEL, after, done, piece=piece))
-    limits = replace(LOCAL, silence_seconds=0.3, slow_seconds=0.4, slowest=10_000, attempts=1)
+    patience = {"silent": (0.3, 60.0), "trickle": (60.0, 0.4)}  # the other one is never the quicker
+    silence, slow = patience[said]
+    limits = replace(LOCAL, silence_seconds=silence, slow_seconds=slow, slowest=10_000, attempts=1)
     with Fetcher(limits) as fetcher, pytest.raises(FetchError, match=said):
         fetcher.download(url, tmp_path)
     done.set()

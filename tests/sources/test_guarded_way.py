@@ -28,7 +28,7 @@ def said(way: GuardedWay, request: str, *, word: str | None = None, more: bytes 
     """All that comes back on one connection."""
     parts = urlsplit(way.url)
     proof = b64encode(f"lorasmith:{parts.password if word is None else word}".encode()).decode()
-    with closing(socket.create_connection(("127.0.0.1", parts.port or 0), timeout=10)) as stream:
+    with closing(socket.create_connection(("127.0.0.1", parts.port or 0), timeout=60)) as stream:
         stream.sendall(f"{request}\r\nProxy-Authorization: Basic {proof}\r\n\r\n".encode() + more)
         stream.shutdown(socket.SHUT_WR) if request.startswith("GET") else None
         answer = b""

@@ -25,6 +25,8 @@ from lorasmith.web.serving import hosts_of
 from lorasmith.web.sessions import Sessions
 
 NAME = "127.0.0.1:7860"
+LOOKING = 60.0  # seconds that a page waits for its look: whole at once, and not as quick as the machine happens to be
+PATIENCE = 90_000  # ms for what has to come; a machine that has much to do is no failure
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Door:
 def client_of(studio: Studio, sessions: Sessions, *, signed_in: bool = True) -> TestClient:
     """A client as a browser on our own page is one."""
     app = create_app(studio, hosts={NAME}, sessions=sessions)
+    app.state.looks.patience = LOOKING
     client = TestClient(app, base_url=f"http://{NAME}", raise_server_exceptions=False, follow_redirects=False)
     client.headers.update({"sec-fetch-site": "same-origin", "origin": f"http://{NAME}", "accept": "text/html"})
     if signed_in:
@@ -105,10 +108,25 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def patient_context(chromium: Any, **options: Any) -> Any:
+    """A context of the browser that waits as long as a machine under load may need."""
+    context = chromium.new_context(**options)
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
+def expect(place: Any) -> Any:
+    """What is asked of a part of a page until it holds: what a script, a swap or another page brings comes later."""
+    from playwright.sync_api import expect as ask
+
+    ask.set_options(timeout=PATIENCE)
+    return ask(place)
+
+
 @pytest.fixture
 def browser_page(chromium: Any, server: Server) -> Iterator[Any]:
     """A page that has come in; an error in its console, or a breach of the content policy, fails the test."""
-    context = chromium.new_context()
+    context = patient_context(chromium)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)

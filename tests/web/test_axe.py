@@ -10,7 +10,7 @@ import pytest
 
 from tests.bases.test_answers import SD2
 from tests.bases.test_opening import write_header
-from tests.web.conftest import Server
+from tests.web.conftest import Server, patient_context
 from tests.web.test_datasets import fill
 from tests.web.test_generate import painted
 from tests.web.test_models import take_in
@@ -102,7 +102,8 @@ def visit(chromium: Any, server: Server, tmp_path: Path) -> Callable[[str, str, 
 
     def go(path: str, theme: str, width: int) -> Any:
         # The policy of our pages would keep axe out; nothing else is switched off.
-        context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 800}, bypass_csp=True)
+        window = {"width": width, "height": 800}
+        context = patient_context(chromium, color_scheme=theme, viewport=window, bypass_csp=True)
         page = context.new_page()
         page.goto(server.way_in())
         page.goto(server.address + path)

@@ -14,7 +14,7 @@ from PIL import Image
 from lorasmith.sandbox.world import draw, sample_scene
 from lorasmith.studio import Studio
 from tests.captioners.chat_servers import Vllm, pictures_of
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect, patient_context
 from tests.web.test_axe import faults
 from tests.web.test_datasets import PAYLOAD, fill
 from tests.web.test_imports import work
@@ -269,12 +269,12 @@ def test_captions_appear_while_they_are_made_and_thresholds_are_slid(
     page.wait_for_url("**/captioning/jobs/*")
     page.wait_for_selector("#caption-state >> text=succeeded", timeout=90_000)
     page.locator("#said img").nth(5).wait_for()
-    page.click("text=Move the thresholds")
-    page.wait_for_selector("#t-1")
+    with page.expect_navigation():  # with its scripts: they hear the sliders
+        page.click("text=Move the thresholds")
     before = page.locator("#preview dd").nth(1).inner_text()
     with page.expect_response(lambda answer: answer.url.endswith("/tags/preview")):
         page.locator("#t-1").fill("0.02")
-    assert page.locator(".slider output").first.inner_text() == "0.02"
+    expect(page.locator(".slider output").first).to_have_text("0.02")
     page.locator("#preview dd", has_text=re.compile(r"^\d+\.\d$")).filter(has_not_text=before).wait_for()
     page.click("#tags >> text=Apply")
     page.wait_for_url(f"{server.address}/datasets/shapes")
@@ -286,9 +286,9 @@ def test_captions_appear_while_they_are_made_and_thresholds_are_slid(
     page.keyboard.press("s")
     page.keyboard.press("u")
     page.keyboard.press("u")
-    assert page.locator("#one-tag").inner_text() == first
+    expect(page.locator("#one-tag")).to_have_text(first)
     page.keyboard.press("n")
-    assert page.locator("#decided").inner_text().startswith("1 decided")
+    expect(page.locator("#decided")).to_have_text(re.compile("^1 decided"))
     page.click("text=Write what was decided")
     page.wait_for_url("**/review")
     assert server.studio.dataset("shapes").number in (3, 4)
@@ -300,7 +300,8 @@ def test_axe_finds_nothing_where_a_tagger_has_looked(chromium: Any, server: Serv
     server.studio.caption("shapes")
     job = server.studio.jobs()[-1].id
     both = [row.id for row in server.studio.enqueue.compare("shapes", {"wd_tagger": {}, "sandbox": {}})]
-    context = chromium.new_context(color_scheme=theme, viewport={"width": 380, "height": 800}, bypass_csp=True)
+    phone = {"width": 380, "height": 800}
+    context = patient_context(chromium, color_scheme=theme, viewport=phone, bypass_csp=True)
     page = context.new_page()
     page.goto(server.way_in())
     page.goto(f"{server.address}/datasets/shapes/captioning/compare?job={both[0]}&job={both[1]}")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lorasmith.studio import Studio
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 
 PAYLOAD = "<img src=x onerror=alert(1)>"
 CAPTIONS = {"a.png": "1girl, solo, red hair", "b.png": "1girl, blue hair", "c & d.png": "", "猫.png": f"cat, {PAYLOAD}"}
@@ -158,7 +158,22 @@ def test_captions_are_written_by_keys_alone(browser_page: Any, server: Server, t
     page.wait_for_selector('.item-view[data-item="c & d.png"]')
     captions = {item.name: item.caption for item in server.studio.dataset("cats").items}
     assert captions["a.png"] == "1girl, solo, red hair, smiling" and "new: " in captions["b.png"]
-    assert page.locator('.card-picture[data-item="a.png"] .caption').inner_text() == captions["a.png"]
+    expect(page.locator('.card-picture[data-item="a.png"] .caption')).to_have_text(captions["a.png"])
+
+
+def test_keys_may_be_quicker_than_the_server(browser_page: Any, server: Server, tmp_path: Path) -> None:
+    fill(server.studio, tmp_path / "pictures")
+    page, late = browser_page, []
+    page.goto(f"{server.address}/datasets/cats")
+    page.route("**/datasets/cats/item?**", lambda route: route.continue_() if late else late.append(route))
+    with page.expect_request("**/datasets/cats/item?**"):
+        page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator('.card-picture[data-item="c & d.png"]')).to_have_attribute("aria-current", "true")
+    late[0].continue_()
+    page.wait_for_selector('.item-view[data-item="c & d.png"]')
+    expect(page.locator('.card-picture[data-item="c & d.png"]')).to_have_attribute("aria-current", "true")
 
 
 def test_an_edit_in_bulk_in_the_browser(browser_page: Any, server: Server, tmp_path: Path) -> None:

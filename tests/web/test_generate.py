@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from lorasmith.errors import ConfigError
 from lorasmith.studio import Studio
 from tests.bases.bare import editing_base
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 from tests.web.test_datasets import fill
 from tests.web.test_models import take_in
 from tests.web.test_runs import PAYLOAD
@@ -254,25 +255,26 @@ def test_somebody_generates_with_an_adapter_and_compares(server: Server, browser
     file = write_lora(tmp_path / "tiny.safetensors")
     server.studio.models.register(file)
     page.goto(f"{server.address}/models/tiny")
-    page.click("text=Generate with it")
+    with page.expect_navigation():  # with its scripts: they lead the sliders
+        page.click("text=Generate with it")
     assert page.input_value("#prompt") == "ohwx" and page.is_checked("#adapter-0")
     page.fill("#prompt", "ohwx red circle")
     page.fill("#steps", "2")
     page.locator("[data-range=scale-0]").fill("1.5")
-    assert page.input_value("#scale-0") == "1.5"
+    expect(page.locator("#scale-0")).to_have_value("1.5")
     page.fill("#seed", "11")
-    assert page.is_checked("#seed-fixed")
+    expect(page.locator("#seed-fixed")).to_be_checked()
     page.check("#compare")
     page.locator("#prompt").press("Control+Enter")
     page.wait_for_url("**/generate?job=*")
     page.wait_for_selector("#pictures[data-state=succeeded]", timeout=240_000)
-    assert page.locator(".shot img").count() == 2
-    page.evaluate("Promise.all([...document.querySelectorAll('.shot img')].map((one) => one.decode()))")
-    assert page.evaluate("[...document.querySelectorAll('.shot img')].every((one) => one.naturalWidth > 0)")
+    expect(page.locator(".shot img")).to_have_count(2)
+    came = "async (picture) => { await picture.decode(); return picture.naturalWidth; }"
+    assert all(page.locator(".shot img").nth(one).evaluate(came) > 0 for one in (0, 1))
     page.click("#shot-0 .shot")
-    assert page.input_value("#viewer-with").endswith("/1.png")  # the same seed and prompt without the adapter
+    expect(page.locator("#viewer-with")).to_have_value(re.compile(r"/1\.png$"))  # the same seed and prompt, without it
     page.locator("#viewer-at").fill("20")
-    assert "20%" in page.evaluate("document.getElementById('viewer-b').style.clipPath")
+    expect(page.locator("#viewer-b")).to_have_attribute("style", re.compile("20%"))
     page.click("#viewer >> text=Close")
     page.click("#shot-0 .more summary")
     page.locator("#shot-0 input[name=name]").fill("the good one")

@@ -16,6 +16,7 @@ import pytest
 from safetensors import safe_open
 
 from lorasmith.studio import Studio
+from tests.web.conftest import expect, patient_context
 from tests.web.trainable import FORM, dots
 
 pytest.importorskip("torch")
@@ -76,7 +77,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @pytest.fixture(scope="module")
 def context(chromium: Any, program: Program) -> Iterator[Any]:
-    made = chromium.new_context(viewport={"width": 1300, "height": 900})
+    made = patient_context(chromium, viewport={"width": 1300, "height": 900})
     made.new_page().goto(program.way_in)
     yield made
     made.close()
@@ -109,16 +110,18 @@ def fill(page: Any, **values: str) -> None:
 
 def test_from_the_workspace_to_a_downloaded_lora(page: Any, program: Program, tmp_path: Path) -> None:
     page.goto(f"{program.address}/")
-    assert page.locator("#start").is_enabled() or page.locator(".reasons li").count()
-    page.select_option("#dataset", "")
+    page.wait_for_selector("#start:enabled, .reasons li")
+    with page.expect_navigation():  # the next choice needs the scripts of the next page
+        page.select_option("#dataset", "")
     page.wait_for_selector(".reasons >> text=No pictures are chosen")
-    assert page.locator("#start").is_disabled()
-    page.select_option("#dataset", "dots")
+    expect(page.locator("#start")).to_be_disabled()
+    with page.expect_navigation():
+        page.select_option("#dataset", "dots")
     page.wait_for_selector("#plan-place >> text=What will happen")
     fill(page, **{"adapter.rank": "5000"})
     page.wait_for_selector(".reasons >> text=adapter.rank")
     page.click(".reasons a")
-    assert page.evaluate("document.activeElement.id") == "adapter-rank"
+    expect(page.locator("#adapter-rank")).to_be_focused()
     fill(page, max_train_steps="6")
     page.wait_for_selector("#start:enabled")
     page.click("#start")
@@ -139,8 +142,8 @@ def test_the_page_of_what_ran(page: Any, program: Program) -> None:
     page.goto(f"{program.address}/queue")
     row(page, "succeeded", "dots").locator("a").first.click()
     page.wait_for_selector("[data-plot=loss] canvas")
-    assert "certifying" in page.locator(".timeline").inner_text()
-    assert "passed" in page.locator("text=Load certificate").locator("..").inner_text()
+    expect(page.locator(".timeline")).to_contain_text("certifying")
+    expect(page.locator("text=Load certificate").locator("..")).to_contain_text("passed")
 
 
 def test_cancel_and_retry(page: Any, program: Program) -> None:
@@ -166,12 +169,10 @@ def test_the_server_is_killed_in_mid_training(page: Any, program: Program) -> No
     program.kill()
     page.wait_for_selector(".cut-off:visible")
     assert worker.state() == "running"  # it does not know that there was a server
-    from playwright.sync_api import expect
-
     before = page.locator(f'[data-job-row="{job}"] [data-words]').inner_text()
     program.start()
     # The page was never loaded again: its stream went on at the next server.
-    expect(page.locator(f'[data-job-row="{job}"] [data-words]')).not_to_have_text(before, timeout=PATIENCE)
+    expect(page.locator(f'[data-job-row="{job}"] [data-words]')).not_to_have_text(before)
     page.locator(f'[data-job-row="{job}"]').get_by_role("button", name="Cancel").click()
     row(page, "cancelled", "again").wait_for(timeout=PATIENCE)
     assert worker.state() == "stopped" and len(list((worker.folder.path / "checkpoints").iterdir())) >= 1
@@ -183,18 +184,20 @@ def test_the_wizard(page: Any, program: Program) -> None:
     page.keyboard.press("Enter")
     pictures = sorted((program.home.parent / "pictures").glob("*.png"))
     page.set_input_files("#pictures", [str(path) for path in pictures])
-    assert page.locator("#thumbs li").count() == 4
+    expect(page.locator("#thumbs li")).to_have_count(4)
     page.locator("#thumbs button").first.click()
-    assert page.locator("#thumbs li").count() == 3 and "15 to 20" in page.locator("#picture-count").inner_text()
+    expect(page.locator("#thumbs li")).to_have_count(3)
+    expect(page.locator("#picture-count")).to_contain_text("15 to 20")
     page.click("#step-next")
     page.locator("label", has_text="Beginner").click()
     page.wait_for_selector("#estimate .chosen >> text=Beginner")
     page.wait_for_selector("#estimate >> text=measured")  # a run was made here before
     page.click("#step-next")
-    assert "3 uploaded" in page.locator("#review").inner_text()
+    expect(page.locator("#review")).to_contain_text("3 uploaded")
     page.click("text=Start Training")
     page.wait_for_url("**/jobs/**")
     page.wait_for_selector("text=You can close this page")
+    page.wait_for_selector("#state:has-text('running')", timeout=PATIENCE)  # from here on the page stays as it is
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector("#state:has-text('cancelled')", timeout=PATIENCE)
 
@@ -232,13 +235,13 @@ def test_keys_alone_lead_from_pictures_to_pictures(page: Any, program: Program) 
         if page.locator("#mode-prepend").is_checked():
             break
         press("ArrowDown")
-    assert page.locator("#mode-prepend").is_checked()
+    expect(page.locator("#mode-prepend")).to_be_checked()
     tab_to(page, "#caption button.btn-primary")
     press("Enter")
     page.wait_for_selector("#caption-state a:has-text('Open keyed@2')", timeout=PATIENCE)
     tab_to(page, "#caption-state a[href='/datasets/keyed']")
     press("Enter")
-    page.wait_for_selector("#gallery")
+    page.wait_for_url("**/datasets/keyed")  # with its scripts, which hear the keys
     press("j")
     page.wait_for_selector(".item-view[data-item='0.png']")
     press("e")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.bases.bare import bare_base, editing_base
 from tests.datasets.dataset_pictures import gradient
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 from tests.web.security.team import make_team
 from tests.web.test_generate import adapters, asked, painted
 from tests.web.test_models import take_in
@@ -135,8 +135,7 @@ def test_a_picture_is_sent_and_edited_in_the_browser(server: Server, browser_pag
     browser_page.locator("[name=base]").select_option("edits")
     browser_page.locator("#prompt").fill("make it red")
     browser_page.get_by_role("button", name="Generate", exact=True).click()
-    browser_page.locator(".references-list img").wait_for()
-    assert browser_page.locator(".references-list img").evaluate("image => image.naturalWidth") == 200
+    expect(browser_page.locator(".references-list img")).to_have_js_property("naturalWidth", 200)  # once it has come
     assert len(asked(server.studio)["references"]) == 1
 
 

@@ -21,7 +21,7 @@ from lorasmith.sequels import collect_ended
 from lorasmith.studio import Studio
 from lorasmith.web.people import Actor, acting
 from tests.adapters.files import save_lora
-from tests.web.conftest import NAME, Door, Server
+from tests.web.conftest import NAME, Door, Server, expect
 from tests.web.security.team import make_team
 from tests.web.test_client import Through
 from tests.web.test_imports import work
@@ -263,5 +263,6 @@ def test_sliders_show_what_they_do(server: Server, browser_page: Any) -> None:
     page.goto(f"{server.address}/loras/merge?lora=run-500&lora=run-500&weight=1&weight=1")
     page.wait_for_selector("#foresight >> text=push the same way")
     page.click("text=as strong as unrelated ones")
+    for field in ("#weight-1", "#weight-2"):
+        expect(page.locator(field)).to_have_value("0.71")
     page.wait_for_selector("#foresight >> text=unrelated")
-    assert page.input_value("#weight-1") == "0.71" and page.input_value("#weight-2") == "0.71"

@@ -22,7 +22,7 @@ from lorasmith.sequels import collect_ended
 from lorasmith.studio import Studio
 from lorasmith.web.people import Actor, acting
 from tests.adapters.files import save_lora
-from tests.web.conftest import NAME, Door, Server
+from tests.web.conftest import NAME, Door, Server, expect
 from tests.web.security.team import Team, make_team
 from tests.web.test_client import Through
 from tests.web.test_imports import work
@@ -69,8 +69,10 @@ def whole(door: Door, address: str) -> str:
     """A part, once it is there."""
     for _ in range(200):
         text = door.client.get(address, headers=PART).text
-        if 'hx-trigger="load delay:500ms"' not in text:
+        if 'hx-trigger="every 500ms"' not in text:
             return text
+        for look in door.client.app.state.looks.running():  # type: ignore[attr-defined]
+            look._wait(60)
     raise AssertionError(address)
 
 
@@ -372,6 +374,7 @@ def test_what_is_running_can_be_stopped(loras: Door, monkeypatch: pytest.MonkeyP
     from lorasmith.toolbox import Toolbox
 
     going = threading.Event()
+    loras.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
 
     def slow(self: Toolbox, lora: Any, *, watch: Any, **options: Any) -> Any:
         going.set()
@@ -522,18 +525,19 @@ def test_a_slider_leads_its_number_and_the_preview(server: Server, browser_page:
     page.click("button:has-text('Merge')")
     page.wait_for_selector("#preview >> text=the weighted sum")
     slider = page.locator("input[type=range]").first
-    assert slider.is_visible()
+    expect(slider).to_be_visible()
     slider.focus()
     slider.press("ArrowLeft")
-    assert page.input_value("#weight-1") == "0.95"
+    expect(page.locator("#weight-1")).to_have_value("0.95")
     page.fill("#weight-2", "0.5")
-    assert page.locator("input[type=range]").nth(1).input_value() == "0.5"
+    expect(page.locator("input[type=range]").nth(1)).to_have_value("0.5")
     page.fill("#rank", "2")
     page.wait_for_selector("#preview >> text=best approximation")
     page.fill("#weight-1", "lots")
     page.wait_for_selector("#preview >> text=valid number")
     page.fill("#weight-1", "0.95")
     page.fill("#name", "both")
+    page.wait_for_selector("#preview >> text=best approximation")  # nothing moves any more under the button
     page.click("button:has-text('Merge') >> nth=-1")
     page.wait_for_url("**/jobs/**")
     job = server.studio.queue.get(page.url.rpartition("/")[2])

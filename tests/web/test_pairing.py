@@ -15,7 +15,7 @@ from lorasmith.datasets.manifest import Item
 from lorasmith.errors import DatasetError
 from tests.datasets.dataset_pictures import gradient
 from tests.datasets.test_pairs import put
-from tests.web.conftest import NAME, Door, Server
+from tests.web.conftest import NAME, Door, Server, expect
 from tests.web.security.team import make_team
 from tests.web.test_client import Through
 from tests.web.test_uploads import announce, send
@@ -212,7 +212,7 @@ def test_a_pair_is_made_in_the_browser(server: Server, browser_page: Any, tmp_pa
     page.get_by_role("button", name="Look what fits").click()
     page.get_by_role("button", name="Give them").click()
     page.get_by_role("link", name="See the pairs").click()
-    assert page.locator(".pair-grid .side img").count() == 4
+    expect(page.locator(".pair-grid .side img")).to_have_count(4)
     page.get_by_role("link", name="a.png").click()
     page.get_by_role("button", name="Swap with the picture").click()
     page.locator("p.numbers", has_text="version 3").wait_for()

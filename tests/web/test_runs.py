@@ -14,7 +14,7 @@ from lorasmith.events import Finished, Metric, Notice, Phase, Progress, Sample
 from lorasmith.jobfolder import JobFolder, Result
 from lorasmith.queue.observing import COLLECTED
 from lorasmith.studio import Studio
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 
 PAYLOAD = "<img src=x onerror=alert(1)>"
 
@@ -129,7 +129,7 @@ def stream(server: Server, cookie: str, path: str, after: int | None) -> list[tu
     if after is not None:
         request.add_header("Last-Event-ID", str(after))
     found, number = [], -1
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=90) as answer:
         for raw in answer:
             line = raw.decode().rstrip("\n")
             if line.startswith("id: "):
@@ -156,8 +156,8 @@ def test_charts_grow_in_the_browser(browser_page: Any, server: Server) -> None:
     page = browser_page
     page.goto(f"{server.address}/jobs/{folder.path.name}")
     page.wait_for_selector("[data-plot=loss] canvas")
-    assert "loss 0.2000" in page.locator("[data-figures=loss]").inner_text()
+    expect(page.locator("[data-figures=loss]")).to_contain_text("loss 0.2000")
     page.click(".sample >> nth=1")
-    assert page.locator("#viewer").is_visible()
+    page.wait_for_selector("#viewer[open]")
     page.select_option("#viewer-with", index=1)
     page.locator("#viewer-b").wait_for(state="visible")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Server
+from tests.web.conftest import Server, expect, patient_context
 from tests.web.trainable import dots
 
 
@@ -18,7 +18,7 @@ def two(chromium: Any, server: Server, tmp_path: Path) -> Iterator[tuple[Any, An
     dots(server.studio, tmp_path / "pictures")
     contexts, pages, said = [], [], []
     for _ in range(2):
-        context = chromium.new_context()
+        context = patient_context(chromium)
         page = context.new_page()
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(server.way_in())
@@ -54,8 +54,8 @@ def test_different_pictures_are_joined_and_the_same_one_is_asked_about(two: tupl
     # The other has not seen it, and writes the same caption differently.
     write(other, "zib, blue dots")
     other.wait_for_selector("#item .refusal:has-text('Somebody else changed this caption meanwhile')")
-    assert "Theirs: zib, red dots" in other.inner_text("#item .refusal")
-    assert other.input_value("#caption") == "zib, blue dots"
+    expect(other.locator("#item .refusal")).to_contain_text("Theirs: zib, red dots")
+    expect(other.locator("#caption")).to_have_value("zib, blue dots")
     assert captions(server)["0.png"] == "zib, red dots"
     other.click("#item button:has-text('Save') >> nth=0")  # having seen theirs
     other.wait_for_selector("#item [role=status]:has-text('Saved')")
@@ -85,7 +85,7 @@ def test_an_undo_of_one_is_seen_by_the_other(two: tuple[Any, Any], server: Serve
     # What the first one has before them was undone meanwhile: they are asked, and lose nothing of what they wrote.
     write(one, "zib, many round dots")
     one.wait_for_selector("#item .refusal:has-text('Theirs: zib, dots')")
-    assert one.input_value("#caption") == "zib, many round dots"
+    expect(one.locator("#caption")).to_have_value("zib, many round dots")
     one.click("#item button:has-text('Save') >> nth=0")
     one.wait_for_selector("#item [role=status]:has-text('Saved')")
     other.reload()

@@ -15,7 +15,7 @@ import pytest
 
 from lorasmith.sandbox.world import draw, sample_scene
 from lorasmith.studio import Studio
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 from tests.web.test_datasets import PAYLOAD, fill
 from tests.web.test_imports import packed, png, work
 
@@ -211,13 +211,15 @@ def test_the_whole_path_in_a_browser(browser_page: Any, server: Server, tmp_path
     page.fill("#load-name", "again")
     page.click("button:has-text('Load Dataset')")
     page.wait_for_url("**/datasets/again/pairs", timeout=120_000)
-    assert page.locator(".pairs > li").count() == 4 and page.locator(".pairs .none").count() == 0
+    expect(page.locator(".pairs > li")).to_have_count(4)
+    expect(page.locator(".pairs .none")).to_have_count(0)
     page.click("text=Configure training")
     page.wait_for_url("**/captioning/train?dataset=again")
     page.click(".recipes >> text=Character or portrait")
+    page.wait_for_url("**recipe=portrait**")
     page.fill("#trigger_word", "ARTPORT")
     page.click("text=Open in the workspace")
     page.wait_for_url(f"{server.address}/?**")
     asked = parse_qs(urlsplit(page.url).query)
     assert asked["dataset"] == ["again"] and asked["max_train_steps"] == ["1200"] and asked["adapter.rank"] == ["24"]
-    assert page.input_value("#trigger_word") == "ARTPORT"
+    expect(page.locator("#trigger_word")).to_have_value("ARTPORT")

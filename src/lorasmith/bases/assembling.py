@@ -1,4 +1,4 @@
-"""Puts a base together from files: a denoiser, its text encoders and its VAE, each where it lies.
+"""Puts a base together from files: its denoisers, its encoders and its VAE, each where it lies.
 
 What a family needs, it says itself (``Family.made_of``); which part a file is, its header says (``parts``). Nothing is
 copied but tokenizers and small configs, which go into ``<home>/bases/<name>.parts``. A part is taken by itself only
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lorasmith.bases.detection import family_named
+from lorasmith.bases.experts import needed, refuse_swapped, said_of, same_kind, title_of, wanted_note
 from lorasmith.bases.header import Header, read_bytes_of
-from lorasmith.bases.parts import FILES, TITLES, Component, FoundPart, part_of, parts_inside, words_of
+from lorasmith.bases.parts import EXPERT, FILES, TITLES, Component, FoundPart, part_of, parts_inside, words_of
 from lorasmith.bases.quantised import hidden
 from lorasmith.bases.reading import index_of, read_configs, read_header
-from lorasmith.bases.recognition import recognise
+from lorasmith.bases.recognition import ANSWER, recognise
 from lorasmith.bases.registry import BaseRegistry, RegisteredBase
 from lorasmith.bases.vocabularies import VOCABULARIES, fits, folders_in, write
 from lorasmith.errors import BaseError
@@ -27,9 +28,10 @@ from lorasmith.errors import BaseError
 if TYPE_CHECKING:
     from lorasmith.families import Detection, Family
 
-Source = Literal["given", "inside", "here", "shipped", "missing"]
+Source = Literal["given", "inside", "here", "shipped", "optional", "missing"]
 _EMBEDDED: Final = "spiece_model"
 _LARGEST_WORDS: Final = 60_000_000
+_CONFIGS: Final = {"schedule": "scheduler_config.json", "pictures": "preprocessor_config.json"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def plan(
         BaseError: the family cannot be put together, or something given is none of its parts.
     """
     family = family_named(detection.family)
-    wanted = family.made_of(detection.variant)
+    inside = {part.kind.name: part for part in parts_inside(header).values()}
+    wanted = family.made_with(detection.variant, {*inside, *_kinds(given)})
     if not wanted or header.layout != "single_file":
         what = "is a folder, and whole" if header.layout == "folder" else "cannot be put together from single files"
         published = next((base.repository for base in family.pretrained), "")
@@ -91,11 +94,15 @@ def plan(
             "Use it as it is." if header.layout == "folder" else f"Get its folder: `lorasmith bases add {published}`."
         )
         raise BaseError(f"{header.path.name} is {detection.title}, which {what}.", hint)
-    encoders = {name: part for name, part in wanted.items() if part.kind in TITLES}
+    encoders = {name: part for name, part in wanted.items() if part.kind in TITLES or part.kind == EXPERT}
     files, folders = _given(header, detection, encoders, given)
-    inside = {part.kind.name: part for part in parts_inside(header).values()}
-    needs = [_part_need(name, part, files, inside, header, registry) for name, part in encoders.items()]
-    rows = {need.kind: _rows(need, header) for need in needs if need.path is not None}
+    needs = [
+        _expert_need(name, part, files, header, family, registry)
+        if part.kind == EXPERT
+        else _part_need(name, part, files, inside, header, registry)
+        for name, part in encoders.items()
+    ]
+    rows = {need.kind: _rows(need, header) for need in needs if need.path is not None and need.kind != EXPERT}
     words = [
         _words_need(name, part, wanted, rows, needs, folders, registry)
         for name, part in wanted.items()
@@ -110,6 +117,12 @@ def plan(
     return Plan(header.path, detection.family, detection.variant, detection.title, (*needs, *words))
 
 
+def _kinds(given: Sequence[Path]) -> list[str]:
+    """Which parts the given files are; those that cannot be read are named by ``_given``."""
+    found = [part_of(read_header(path)) for path in given if path.is_file()]
+    return [part.kind.name for part in found if part is not None]
+
+
 def _root(path: Path, folders: Sequence[Path]) -> Path:
     return next((folder for folder in folders if folder in (path, path.parent)), path)
 
@@ -120,7 +133,8 @@ def _given(
     """Files by the kind of part they are, and folders; each is refused that fits nowhere."""
     files: dict[str, Path] = {}
     folders: list[Path] = []
-    needed = " and ".join(dict.fromkeys(TITLES[part.kind] for part in encoders.values()))
+    needs = " and ".join(dict.fromkeys(TITLES.get(part.kind, "its other expert") for part in encoders.values()))
+    pair = any(part.kind == EXPERT for part in encoders.values())
     for path in given:
         if not path.exists():
             raise BaseError(f"There is no file {path}.", "Check the path.")
@@ -129,26 +143,58 @@ def _given(
             continue
         own = read_header(path)
         found = part_of(own)
-        if found is None:
+        expert = found is None and pair and same_kind(header, own)
+        if expert and path.samefile(header.path):
+            raise BaseError(f"{path.name} is named twice: the two experts are two files.", "Name the other one too.")
+        if found is None and not expert:
             seen = recognise(own)
             raise BaseError(
-                f"{path.name} is {seen.title}, and none of the parts of {detection.title}.", f"It needs {needed}."
+                f"{path.name} is {seen.title}, and none of the parts of {detection.title}.", f"It needs {needs}."
             )
-        if found.kind.name not in {part.kind for part in encoders.values()}:
+        if found is not None and found.kind.name not in {part.kind for part in encoders.values()}:
             raise BaseError(
                 f"{path.name} is {found.kind.title} ({found.evidence[1]}), which {detection.title} does not have.",
-                f"It needs {needed}.",
+                f"It needs {needs}.",
             )
         if packed := hidden(own):
             raise BaseError(
                 f"{path.name} is packed as {packed}, which is not read here.",
                 "Take its bf16, fp16, fp8 or int8 form, or GGUF.",
             )
-        other = files.get(found.kind.name)
-        if other is not None and other != path:
-            raise BaseError(f"{other.name} and {path.name} are both {found.kind.title}.", "Name one of them.")
-        files[found.kind.name] = path
+        kind, title = (EXPERT, detection.title) if found is None else (found.kind.name, found.kind.title)
+        other = files.get(kind)
+        if other is not None and not other.samefile(path):
+            raise BaseError(f"{other.name} and {path.name} are both {title}.", "Name one of them.")
+        files[kind] = path
     return files, folders
+
+
+def _expert_need(
+    name: str, part: Component, files: Mapping[str, Path], header: Header, family: Family,
+    registry: BaseRegistry | None,
+) -> Need:  # fmt: skip
+    """The other denoiser of a pair, which nobody but its owner can tell from the first."""
+    words, word = family.experts, family.experts[name]
+    first = words[family.denoiser_part]
+    said, need = said_of(header), Need(name, EXPERT, title_of(word))
+    refuse_swapped(header, first, words, first=first)
+    if EXPERT in files:
+        path = files[EXPERT].absolute()
+        own = read_header(path)
+        answers = registry.answers_for(path) if registry is not None else {}
+        told = {f"{ANSWER}{question}": answer for question, answer in answers.items()}
+        other = replace(own, metadata={**own.metadata, **told})
+        refuse_swapped(other, word, words, first=first)
+        if said.choice and not needed(said, words):
+            raise BaseError(
+                f"{header.path.name} is {said.choice} ({said.because}), which has no second denoiser.",
+                f"Leave {path.name} out.",
+            )
+        return replace(need, source="given", path=path, note=said_of(other).because or "as you say")
+    note = wanted_note(said, word, header.path)
+    if part.optional and not needed(said, words):
+        return replace(need, source="optional", note=f"only where the release has two: {note}")
+    return replace(need, note=note)
 
 
 def _part_need(
@@ -294,11 +340,17 @@ def _write(folder: Path, made: Plan, family: Family, shipped: Path) -> None:
     stated = read_configs(shipped)["model_index"]
     index: dict[str, Any] = {key: value for key, value in stated.items() if not isinstance(value, list)}
     denoiser = family.denoiser_part
-    index[denoiser] = stated[denoiser]
-    _copy(shipped / denoiser / "config.json", folder / denoiser / "config.json")
-    wanted = family.made_of(made.variant)
     by_name = {need.component: need for need in made.needs}
+    having = [need.kind for need in made.needs if need.path is not None]
+    wanted = family.made_with(made.variant, having)
+    experts = [name for name, part in wanted.items() if part.kind == EXPERT and by_name[name].path is not None]
+    for name in (denoiser, *experts):
+        index[name] = stated[denoiser]
+        _copy(shipped / denoiser / "config.json", folder / name / "config.json")
+    index |= family.states(made.variant, having)
     for name, part in wanted.items():
+        if part.kind == EXPERT:
+            continue
         library = "diffusers" if part.kind.startswith(("vae", "schedule")) else "transformers"
         index[name] = [library, part.class_name]
         config = shipped.parent / "parts" / f"{part.config or part.kind}.json"
@@ -306,7 +358,7 @@ def _write(folder: Path, made: Plan, family: Family, shipped: Path) -> None:
         if part.kind in VOCABULARIES:
             write(VOCABULARIES[part.kind], _source(by_name[name]), folder / name)
         else:
-            _copy(config, folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json"))
+            _copy(config, folder / name / _CONFIGS.get(part.kind.partition("_")[0], "config.json"))
     if (shipped / "scheduler").is_dir():
         index["scheduler"] = stated["scheduler"]
         _copy(shipped / "scheduler" / "scheduler_config.json", folder / "scheduler" / "scheduler_config.json")

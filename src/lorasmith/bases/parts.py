@@ -1,4 +1,4 @@
-"""Text encoders and VAEs that lie in files of their own, or in one with a denoiser: which one it is, by its header.
+"""Encoders of text and pictures and VAEs that lie in files of their own, or in one with a denoiser: which, by header.
 
 A part is told by names and true shapes, in the names of transformers and diffusers, of the original release, or of
 llama.cpp (GGUF). What the tensors cannot tell, such as FLUX.1's VAE from that of Stable Diffusion 3, is one part here
@@ -15,8 +15,10 @@ from typing import Final, Literal
 
 from lorasmith.bases.header import Header
 
-Role = Literal["text_encoder", "vae"]
+Role = Literal["text_encoder", "image_encoder", "vae"]
 Shapes = Mapping[str, tuple[int, ...]]
+EXPERT: Final = "expert"
+"""The kind of a component that is another denoiser of the same family and variant."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Component:
     """What one place of a family's pipeline needs, so that a base can be put together from files."""
 
     kind: str
-    """Of ``PARTS``, of ``vocabularies.VOCABULARIES``, or the name of a schedule."""
+    """Of ``PARTS``, of ``vocabularies.VOCABULARIES``, ``EXPERT``, or the name of settings: ``schedule_...``,
+    ``pictures_...``."""
     class_name: str
     config: str = ""
     """Its config below ``configs/parts``; left out, it is called as the kind."""
+    optional: bool = False
+    """Whether some bases of the variant have none, which their tensors do not tell."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,23 @@ def _vae(
         yield PartKind(name, "vae", title, has, ("decoder.conv_in.weight", 1, channels), lacks, file, alike)
 
 
+_TOLD: Final = "decoder.last_time_embedder.timestep_embedder.linear_1"
+_LTX_TIME: Final = "decoder.time_embedder.timestep_embedder.linear_1.weight"
+
+
+def _ltx(
+    version: str, later: str, width: int, channels: int, has: tuple[str, ...] = (), ours: tuple[str, ...] = (),
+    lacks: tuple[str, ...] = (), without: tuple[str, ...] = (),
+) -> Iterator[PartKind]:  # fmt: skip
+    """In the names of its release, by the width of the first layer on the way up, then in diffusers'."""
+    name, title = f"vae_ltx_{version}", f"the VAE of LTX-Video {version}{later}"
+    file = "the checkpoint of the release itself, which holds it"
+    first = "decoder.up_blocks.0.res_blocks.0.conv1.conv.weight"
+    yield PartKind(name, "vae", title, (first, "encoder.conv_out.conv.weight", *has), (first, 0, width), lacks, file)
+    marks = ("latents_mean", "decoder.mid_block.resnets.0.conv1.conv.weight", *ours)
+    yield PartKind(name, "vae", title, marks, ("encoder.conv_out.conv.weight", 1, channels), without, file)
+
+
 _QWEN3, _VISION = ("self_attn.q_norm.weight", "attn_q_norm.weight"), "visual.patch_embed.proj.weight"
 _NO_EYES: Final = (_VISION, f"model.{_VISION}")
 
@@ -123,6 +145,9 @@ PARTS: Final[tuple[PartKind, ...]] = (
                "mistral_3_small_flux2_fp8.safetensors"),
     *_language("llama3_8b", "Llama 3 8B", 31, 4096, "self_attn.k_proj.weight", "attn_k.weight",
                "llava_llama3_fp8_scaled.safetensors"),
+    PartKind("clip_vision_h", "image_encoder", "CLIP-H's eye", ("vision_model.encoder.layers.31.mlp.fc1.weight",),
+             ("vision_model.embeddings.patch_embedding.weight", 0, 1280),
+             ("vision_model.encoder.layers.32.mlp.fc1.weight",), "clip_vision_h.safetensors"),
     PartKind("bridge_t5", "text_encoder", "a bridge from Qwen3 to T5's words", ("blocks.0.cross_attn.q_proj.weight",
              "out_proj.weight"), ("embed.weight", 0, 32_128)),
     *_vae("vae_4", "the VAE of Stable Diffusion 1.x, 2.x or SDXL", 4, "sdxl_vae.safetensors", quantised=True,
@@ -130,8 +155,19 @@ PARTS: Final[tuple[PartKind, ...]] = (
     *_vae("vae_flux2", "the VAE of FLUX.2", 32, "flux2-vae.safetensors", quantised=False, alike=False,
           marks=("bn.running_mean",)),
     *_vae("vae_16", "the VAE of FLUX.1 or Stable Diffusion 3", 16, "ae.safetensors", quantised=False, alike=True),
+    *_ltx("0.9.5", " or later", 1024, 2048, (f"{_TOLD}.weight", "encoder.down_blocks.1.conv.conv.bias"), (_LTX_TIME,)),
+    *_ltx("0.9.1", "", 1024, 512, (f"{_TOLD}.weight",), (_LTX_TIME,)),
+    *_ltx("0.9.0", "", 512, 512, lacks=(f"{_TOLD}.weight",), without=(_LTX_TIME,)),
+    PartKind("vae_hunyuan", "vae", "the VAE of HunyuanVideo", ("decoder.mid_block.resnets.0.conv1.conv.weight",
+             "post_quant_conv.weight"), ("decoder.conv_in.conv.weight", 1, 16),
+             file="hunyuan_video_vae_bf16.safetensors"),
+    PartKind("vae_hunyuan", "vae", "the VAE of HunyuanVideo", ("decoder.mid.block_1.conv1.conv.weight",
+             "post_quant_conv.weight"), ("decoder.conv_in.conv.weight", 1, 16),
+             file="hunyuan_video_vae_bf16.safetensors"),
     PartKind("vae_wan2.2", "vae", "the VAE of Wan 2.2 5B", ("decoder.upsamples.0.upsamples.0.residual.2.weight",),
              ("decoder.conv1.weight", 1, 48), file="wan2.2_vae.safetensors"),
+    PartKind("vae_wan2.2", "vae", "the VAE of Wan 2.2 5B", ("decoder.mid_block.resnets.0.norm1.gamma",),
+             ("decoder.conv_in.weight", 1, 48), file="wan2.2_vae.safetensors"),
     PartKind("vae_wan", "vae", "the VAE of Wan 2.1 or Qwen-Image", ("decoder.middle.0.residual.0.gamma",),
              ("decoder.conv1.weight", 1, 16), file="wan_2.1_vae.safetensors", alike=True),
     PartKind("vae_wan", "vae", "the VAE of Wan 2.1 or Qwen-Image", ("decoder.mid_block.resnets.0.norm1.gamma",),

@@ -90,7 +90,7 @@ def _recognised(header: Header) -> Recognition:
         return _folder(header, body, found)
     if found is None:
         sign = _sign_of(PARTS, keys)
-        part = part_of(header) if sign and sign[0].kind in ("vae", "text_encoder") else None
+        part = part_of(header) if sign and sign[0].kind in ("vae", "text_encoder", "image_encoder") else None
         return _part(header, part) if part else _other(header, *sign) if sign else _unknown(header)
     return _base(header, body, found)
 
@@ -323,7 +323,7 @@ def _other(header: Header, sign: Sign, key: str) -> Recognition:
 
 
 def _part(header: Header, found: FoundPart) -> Recognition:
-    """A text encoder or VAE that is known by name; which one is its variant."""
+    """An encoder or VAE that is known by name; which one is its variant."""
     packed = quantisation(header)
     evidence = (*found.evidence, *([f"its numbers are {packed}"] if packed else []))
     title = f"{found.kind.title}, not a base"

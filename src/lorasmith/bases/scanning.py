@@ -23,7 +23,10 @@ _MAX_FILES = 20_000
 LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "ComfyUI",
-        tuple(f"models/{n}" for n in ("checkpoints", "diffusion_models", "unet", "vae", "text_encoders", "clip")),
+        tuple(
+            f"models/{n}"
+            for n in ("checkpoints", "diffusion_models", "unet", "vae", "text_encoders", "clip", "clip_vision")
+        ),
     ),
     ("A1111 or Forge", ("models/Stable-diffusion", "models/VAE", "models/text_encoder")),
     ("InvokeAI", ("models", "autoimport")),
@@ -64,8 +67,8 @@ class Sighting:
 
 
 def worth_keeping(found: Recognition) -> bool:
-    """Whether it is a base, or a text encoder or VAE that is known by name, of which bases are put together."""
-    return found.is_base or (found.kind in ("vae", "text_encoder") and bool(found.variant))
+    """Whether it is a base, or an encoder or VAE that is known by name, of which bases are put together."""
+    return found.is_base or (found.kind in ("vae", "text_encoder", "image_encoder") and bool(found.variant))
 
 
 def usual_places(user_home: Path | None = None, environment: dict[str, str] | None = None) -> list[Place]:

@@ -66,6 +66,11 @@ VOCABULARIES: Final[Mapping[str, Vocabulary]] = {
             "qwen2.5_vl_pictures", "what prepares pictures for Qwen2.5-VL", "Qwen/Qwen2.5-VL-7B-Instruct",
             ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "chat_template.json"),
         ),
+        Vocabulary("qwen3_vl", "Qwen3-VL's words", "Qwen/Qwen3-VL-4B-Instruct"),
+        Vocabulary(
+            "llama3_llava", "LLaVA Llama 3's words", "xtuner/llava-llama-3-8b-v1_1-transformers",
+            settings={"padding_side": "right"},
+        ),
         Vocabulary("gemma2", "Gemma 2's words", "Alpha-VLLM/Lumina-Image-2.0", (
             "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"
         )),
@@ -92,14 +97,16 @@ def words_in(folder: Path) -> int | None:
             raise BaseError(f"{path} is damaged: it is not JSON.", "Download it again.") from cause
         words = told.get("model", {}).get("vocab", told) if isinstance(told, dict) else None
         added = told.get("added_tokens", []) if isinstance(told, dict) and "model" in told else []
-        return len(words) + (len(added) if isinstance(words, dict) else 0) if isinstance(words, dict | list) else None
+        if isinstance(words, dict) and isinstance(added, list):  # added ones may stand among the others too
+            return len({*words, *(str(one["content"]) for one in added if isinstance(one, dict) and "content" in one)})
+        return len(words) if isinstance(words, dict | list) else None
     return None
 
 
 def fits(folder: Path, rows: int) -> bool:
     """Whether the words of a folder are as many as an encoder's table has rows, but for a tenth that lies idle."""
     count = words_in(folder)
-    return count is None or _LEAST_SHARE * rows <= count <= 1.01 * rows  # added words may be counted twice
+    return count is None or _LEAST_SHARE * rows <= count <= 1.01 * rows
 
 
 def write(vocabulary: Vocabulary, source: Path | bytes | None, target: Path) -> None:

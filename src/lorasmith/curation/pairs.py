@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
+from lorasmith.datasets.as_came import AsCame, of_picture, of_references, telling, with_facts
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.errors import DatasetError
 
 if TYPE_CHECKING:
-    from lorasmith.datasets.partners import Mode, Progress, Proposal
+    from lorasmith.datasets.partners import Cancel, Mode, Progress, Proposal
     from lorasmith.datasets.store import DatasetStore
 
 Commit = Callable[[str | DatasetVersion, DatasetVersion, Sequence[Item], Operation], DatasetVersion]
@@ -56,6 +57,7 @@ class Pairs:
         suffix: str = "",
         mode: Mode = "replace",
         progress: Progress | None = None,
+        cancel: Cancel | None = None,
     ) -> Proposal:
         """What the pictures of a folder or ZIP would be references of; nothing is changed. Arguments as for ``give``.
 
@@ -64,7 +66,8 @@ class Pairs:
         """
         from lorasmith.datasets.partners import propose
 
-        return propose(self._version(version), self.store, source, suffix=suffix, mode=mode, progress=progress)
+        parent = self._version(version)
+        return propose(parent, self.store, source, suffix=suffix, mode=mode, progress=progress, cancel=cancel)
 
     def give(
         self,
@@ -74,6 +77,7 @@ class Pairs:
         suffix: str = "",
         mode: Mode = "replace",
         progress: Progress | None = None,
+        cancel: Cancel | None = None,
     ) -> Given:
         """Give pictures the references that a folder or ZIP holds for them, by name, as one new version.
 
@@ -82,18 +86,20 @@ class Pairs:
             source: ``cat.png`` in it is the reference of the item ``cat.jpg``; ``cat_0.png``, ``cat_1.png`` are two.
             suffix: what names of references end in, ``_control``, or ``_start:_end`` for both of a pair.
             mode: whether references that are there are replaced, or these stand behind them.
-            progress: called with files done, files in all and a path.
+            progress: called with files done, files in all and a path; what it raises ends the work.
+            cancel: asked at every file: an event, or a function that gives true when it shall end.
 
         Raises:
             ConfigError: the suffix is none.
             DatasetError: nothing in it is a reference of any of the pictures.
             InputError: the source is missing or holds no picture.
             OutOfDisk: it does not fit.
+            Stopped: ``cancel`` said so; nothing is changed.
         """
         from lorasmith.datasets.partners import take
 
         parent = self._version(version)
-        proposal, items = take(parent, self.store, source, suffix=suffix, mode=mode, progress=progress)
+        proposal, items = take(parent, self.store, source, suffix=suffix, mode=mode, progress=progress, cancel=cancel)
         arguments: dict[str, Any] = {"items": sorted(proposal.matched), "mode": mode, "in_words": proposal.in_words}
         if suffix:
             arguments["suffix"] = suffix
@@ -125,7 +131,8 @@ class Pairs:
                 f"'{name}' would have {len(references)} references; {MOST_REFERENCES} are the most.",
                 "Choose fewer; most bases that edit take one to three.",
             )
-        chosen = tuple(self._one(parent, item, reference) for reference in references)
+        found = [self._one(parent, item, reference) for reference in references]
+        chosen = tuple(sha256 for sha256, _ in found)
         if chosen == item.references:
             return parent
         told = dict(zip(item.references, item.provenance.get("references", ()), strict=False))
@@ -134,9 +141,9 @@ class Pairs:
             for reference, sha256 in zip(references, chosen, strict=True)
         ]
         provenance = {key: value for key, value in item.provenance.items() if key != "references"}
-        changed = replace(
-            item, references=chosen, provenance={**provenance, "references": names} if names else provenance
-        )
+        provenance |= {"references": names} if names else {}
+        came = {sha256: one for sha256, one in found if one is not None}
+        changed = replace(item, references=chosen, provenance=telling(provenance, chosen, came))
         count = f"{len(chosen)} reference{'s' if len(chosen) != 1 else ''}" if chosen else "no reference"
         made = Operation(name="set_references", arguments={"items": [name], "in_words": f"{count} for {name}"})
         return self.commit(version, parent, [changed if one is item else one for one in parent.items], made)
@@ -200,8 +207,8 @@ class Pairs:
     def _version(self, version: str | DatasetVersion) -> DatasetVersion:
         return self.store.get(version) if isinstance(version, str) else version
 
-    def _one(self, version: DatasetVersion, item: Item, reference: str | Path) -> str:
-        """The blob of one reference that was named."""
+    def _one(self, version: DatasetVersion, item: Item, reference: str | Path) -> tuple[str, AsCame | None]:
+        """The blob of one reference that was named, and how it came as far as that is known."""
         if isinstance(reference, Path):
             return self._from_file(item, reference)
         known = {sha256 for one in version.items for sha256 in (one.image, *one.references)}
@@ -213,9 +220,9 @@ class Pairs:
             raise DatasetError(
                 f"'{item.name}' cannot be its own reference: it would teach to change nothing.", "Choose another."
             )
-        return reference
+        return reference, _came(version, item, reference)
 
-    def _from_file(self, item: Item, path: Path) -> str:
+    def _from_file(self, item: Item, path: Path) -> tuple[str, AsCame]:
         from lorasmith.datasets.images import prepare, quiet_pillow
         from lorasmith.datasets.partners import is_same_picture, stored
         from lorasmith.datasets.source import Limits, RefusedError
@@ -245,19 +252,24 @@ class Pairs:
         if item.mask is not None:
             return "has a mask, which belongs to the picture; remove it first"
         sha256 = item.references[number - 1]
+        came = of_references(item).get(sha256, AsCame(sha256, {}))
         width, height, kind = self._facts(item, sha256)
+        if not self.store.blob_path(came.original).is_file():
+            came = AsCame(sha256, {})  # the bytes it came as are gone, and its pixels are here
         references = list(item.references)
         references[number - 1] = item.image
-        provenance = {key: value for key, value in item.provenance.items() if key not in ("transforms", "references")}
+        provenance = dict(item.provenance)
         paths = list(item.provenance.get("references", ()))
         if len(paths) == len(references):
             source = item.provenance.get("source", item.name)
             provenance["source"], paths[number - 1] = paths[number - 1], source
             provenance["references"] = paths
-        provenance |= {"format": kind, "transforms": [], "tools": [*item.provenance.get("tools", ()), f"swap:{number}"]}
+        provenance = {**with_facts(provenance, came), "tools": [*item.provenance.get("tools", ()), f"swap:{number}"]}
+        provenance.setdefault("format", kind)
+        known = of_references(item) | {item.image: of_picture(item)}
         return replace(
-            item, image=sha256, original=sha256, width=width, height=height, references=tuple(references),
-            provenance=provenance,
+            item, image=sha256, original=came.original, width=width, height=height, references=tuple(references),
+            provenance=telling(provenance, tuple(references), known),
         )  # fmt: skip
 
     def _facts(self, item: Item, sha256: str) -> tuple[int, int, str]:
@@ -271,9 +283,17 @@ class Pairs:
             ) from cause
 
 
+def _came(version: DatasetVersion, item: Item, sha256: str) -> AsCame | None:
+    """How a picture came that a version names: as the item's own reference, else as another's, else as a picture."""
+    for one in (item, *version.items):
+        if sha256 in one.references and (known := of_references(one).get(sha256)) is not None:
+            return known
+    return next((of_picture(one) for one in version.items if one.image == sha256), None)
+
+
 def _bare(item: Item) -> Item:
     provenance = {key: value for key, value in item.provenance.items() if key != "references"}
-    return replace(item, references=(), provenance=provenance)
+    return replace(item, references=(), provenance=telling(provenance, (), {}))
 
 
 def _item(version: DatasetVersion, name: str) -> Item:

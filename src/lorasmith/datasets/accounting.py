@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from lorasmith.datasets.as_came import of_prepared, telling
 from lorasmith.datasets.images import Prepared
 from lorasmith.datasets.layouts import Described, Reading
 from lorasmith.datasets.ledger import Imported, Staged
@@ -235,7 +236,7 @@ class _Accounting:
         self._account_references(references, described, name, sentences)
         item = self._item(index, name, described, mask)
         self.fates.append(_picture_fate(picture, name, sentences))
-        files = (picture.original, picture.image, mask, *(reference.image for reference in references))
+        files = (picture.original, picture.image, mask, *(one for r in references for one in (r.original, r.image)))
         self.staged.update({s.sha256: s for s in files if s is not None})
         return item
 
@@ -273,6 +274,9 @@ class _Accounting:
         references = self._references_of(picture)
         if references:
             provenance["references"] = [reference.entry.path for reference in references]
+        hashes = tuple(reference.image.sha256 for reference in references)
+        came = {one.image.sha256: of_prepared(one.original.sha256, one.prepared) for one in references}
+        provenance = telling(provenance, hashes, came)  # and nothing that a file of the source says of it
         caption = described.caption
         if caption is not None and self.found.reading is not None:
             provenance["caption"] = f"layout {self.found.reading.layout}"
@@ -287,7 +291,7 @@ class _Accounting:
             height=picture.prepared.height,
             caption=caption or "",
             mask=mask.sha256 if mask else None,
-            references=tuple(reference.image.sha256 for reference in references),
+            references=hashes,
             role=described.role,
             repeats=described.repeats,
             concept=described.concept,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorasmith.datasets.leases import abandoned, leased
+from lorasmith.datasets.manifest import REFERENCE_ORIGINALS
 from lorasmith.datasets.objects import ObjectFolder
 from lorasmith.datasets.pieces import names_in
 from lorasmith.datasets.versions import VersionFiles
@@ -154,3 +155,5 @@ def _blobs_of(content: bytes) -> Iterator[str]:
         if record.get("clip") is not None:
             yield str(record["clip"]["video"])
         yield from map(str, record.get("references", ()))
+        came = record.get("provenance", {}).get(REFERENCE_ORIGINALS, {})
+        yield from (str(entry["original"]) for entry in came.values())

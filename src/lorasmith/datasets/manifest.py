@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SkipValidation, 
 from pydantic.dataclasses import dataclass
 
 FORMAT = 2
+REFERENCE_ORIGINALS = "reference_originals"
+"""The key of ``Item.provenance`` that says how references came whose pixels had to change; see ``as_came``."""
 
 FateWord = Literal["taken", "converted", "left_out"]
 Role = Literal["train", "validation", "regularisation"]
@@ -173,4 +175,5 @@ def _trained(item: Item) -> tuple[Any, ...]:
 def blobs_of(item: Item) -> set[str]:
     """Every blob that an item names."""
     more = (item.mask, item.clip.video if item.clip is not None else None)
-    return {item.image, item.original, *item.references, *(sha for sha in more if sha is not None)}
+    came = (entry["original"] for entry in item.provenance.get(REFERENCE_ORIGINALS, {}).values())
+    return {item.image, item.original, *item.references, *came, *(sha for sha in more if sha is not None)}

@@ -8,7 +8,8 @@ gets none of them, for the others would stand in the wrong places.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from typing import Final, Literal
 from PIL import Image
 
 from lorasmith.datasets.archive import open_source
+from lorasmith.datasets.as_came import AsCame, of_prepared, of_references, telling
+from lorasmith.datasets.decoding_ahead import work_ahead
 from lorasmith.datasets.images import Prepared, prepare, quiet_pillow
 from lorasmith.datasets.layouts.reading import stem
 from lorasmith.datasets.magic import PEEK, picture_format
@@ -25,13 +28,14 @@ from lorasmith.datasets.pairing import by_stem, suffixes
 from lorasmith.datasets.pictures.work import put_bytes
 from lorasmith.datasets.source import Entry, Limits, RefusedError, Source, may_be_picture
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import DatasetError, InputError
+from lorasmith.errors import DatasetError, InputError, Stopped
 
 MOST_REFERENCES: Final = 16
 """Of one picture; no family takes nearly as many."""
 _WHITE: Final = (255, 255, 255)
 
 Progress = Callable[[int, int, str], None]
+Cancel = Callable[[], bool] | threading.Event
 Mode = Literal["replace", "append"]
 
 
@@ -57,11 +61,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class _Found:
-    """One picture of the folder, decoded."""
+    """One picture of the folder, once it is stored."""
 
-    sha256: str = ""
-    """Of its blob, once it is stored."""
-    prepared: Prepared | None = None
+    sha256: str
+    came: AsCame
 
 
 @dataclass
@@ -80,9 +83,10 @@ def propose(
     names: Sequence[str] | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Proposal:
     """What the pictures of a folder or ZIP would be references of. Nothing is stored; arguments as for ``take``."""
-    proposal, _ = _carry_out(version, store, source, suffix, mode, names, limits, progress, keep=False)
+    proposal, _ = _carry_out(version, store, source, suffix, mode, names, limits, progress, cancel, keep=False)
     return proposal
 
 
@@ -96,6 +100,7 @@ def take(
     names: Sequence[str] | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> tuple[Proposal, list[Item]]:
     """Give the pictures of a version the references that a folder holds for them.
 
@@ -108,7 +113,8 @@ def take(
         mode: whether a picture's references are replaced, or these stand behind them.
         names: items that may be given some; None for all.
         limits: how large the source may be.
-        progress: called with files done, files in all and a path.
+        progress: called with files done, files in all and a path; what it raises ends the work.
+        cancel: asked at every file; an event that is set, or a function that gives true, ends the work.
 
     Returns:
         What was found, and all items as they are then.
@@ -118,8 +124,9 @@ def take(
         DatasetError: nothing fits any picture, or every pair is unusable; the message names the first reason.
         InputError: the source is missing or too large.
         OutOfDisk: it does not fit.
+        Stopped: ``cancel`` said so; nothing is changed.
     """
-    return _carry_out(version, store, source, suffix, mode, names, limits, progress, keep=True)
+    return _carry_out(version, store, source, suffix, mode, names, limits, progress, cancel, keep=True)
 
 
 def _carry_out(
@@ -131,6 +138,7 @@ def _carry_out(
     names: Sequence[str] | None,
     limits: Limits | None,
     progress: Progress | None,
+    cancel: Cancel | None,
     *,
     keep: bool,
 ) -> tuple[Proposal, list[Item]]:
@@ -140,25 +148,22 @@ def _carry_out(
     with closing(open_source(source, limits or Limits())) as opened:
         looked = _look(opened)
         pairs = _matched(list(items), list(looked.entries), suffix, looked.left_out)
-        decoded: dict[str, _Found] = {}
-        usable: dict[str, tuple[str, ...]] = {}
-        total, done = sum(map(len, pairs.values())), 0
-        for name, paths in pairs.items():
-            why = _refused(items[name], paths, mode)
-            for path in paths:
-                done += 1
-                if why is None and path not in decoded:
-                    outcome = _decoded(opened, looked.entries[path], items[name], store, keep=keep)
-                    if isinstance(outcome, str):
-                        why = outcome if len(paths) == 1 else f"{path} {outcome}"
-                    else:
-                        decoded[path] = outcome
+        refused = {name: why for name, paths in pairs.items() if (why := _refused(items[name], paths, mode))}
+        wanted_files = [(items[name], path) for name, paths in pairs.items() if name not in refused for path in paths]
+        decoded: dict[str, _Found | None] = {}
+        with closing(_decoded(opened, looked.entries, wanted_files, store, keep=keep)) as outcomes:
+            _stop_if(cancel)
+            for done, (item, path, outcome) in enumerate(outcomes, start=1):
+                if isinstance(outcome, str):
+                    refused.setdefault(item.name, outcome if len(pairs[item.name]) == 1 else f"{path} {outcome}")
+                else:
+                    decoded[path] = outcome
+                _stop_if(cancel)
                 if progress is not None:
-                    progress(done, total, path)
-            if why is None:
-                usable[name] = paths
-            else:
-                looked.left_out |= _all_left_out(paths, name, why)
+                    progress(done, len(wanted_files), path)
+        usable = {name: paths for name, paths in pairs.items() if name not in refused}
+        for name, why in refused.items():
+            looked.left_out |= _all_left_out(pairs[name], name, why)
         where = opened.name
     if not usable:
         raise _nothing_fits(version, where, looked)
@@ -171,12 +176,19 @@ def _carry_out(
     )
     if not keep:
         return proposal, list(version.items)
+    found = {path: one for path, one in decoded.items() if one is not None}
     return proposal, [
-        _with(item, tuple(decoded[path].sha256 for path in usable[item.name]), list(usable[item.name]), mode)
+        _with(item, [found[path] for path in usable[item.name]], list(usable[item.name]), mode)
         if item.name in usable
         else item
         for item in version.items
     ]
+
+
+def _stop_if(cancel: Cancel | None) -> None:
+    """End the work where somebody wants that."""
+    if cancel is not None and (cancel.is_set() if isinstance(cancel, threading.Event) else cancel()):
+        raise Stopped("Giving references was stopped; the dataset was not changed.", "Start it again when you like.")
 
 
 def _all_left_out(paths: Sequence[str], name: str, why: str) -> dict[str, str]:
@@ -257,23 +269,31 @@ def _refused(item: Item, paths: Sequence[str], mode: Mode) -> str | None:
     return None
 
 
-def _decoded(source: Source, entry: Entry, item: Item, store: DatasetStore, *, keep: bool) -> _Found | str:
-    """A picture of the folder as it is trained, stored if it shall be kept; or why it cannot be used."""
-    try:
-        content = b"".join(source.chunks(entry))
+def _decoded(
+    source: Source, entries: Mapping[str, Entry], wanted: Sequence[tuple[Item, str]], store: DatasetStore, *, keep: bool
+) -> Generator[tuple[Item, str, _Found | str | None], None, None]:
+    """Pictures of the folder in order, a few decoded ahead, and stored if they shall be kept; or why one cannot be
+    used."""
+
+    def read(task: tuple[Item, str]) -> bytes:
+        return b"".join(source.chunks(entries[task[1]]))
+
+    def work(task: tuple[Item, str], content: bytes) -> _Found | str | None:
         prepared = prepare(content, background=_WHITE, pixel_limit=source.limits.pixels)
-    except RefusedError as refusal:
-        return refusal.detail.rstrip(".")
-    if is_same_picture(item, prepared, store):
-        return "it is the same picture, which teaches to change nothing"
-    return _Found(stored(content, prepared, store) if keep else "", replace(prepared, image=None))
+        if is_same_picture(task[0], prepared, store):
+            return "it is the same picture, which teaches to change nothing"
+        return _Found(*stored(content, prepared, store)) if keep else None
+
+    with closing(work_ahead(wanted, read, work)) as outcomes:
+        for (item, path), outcome in outcomes:
+            yield item, path, outcome.detail.rstrip(".") if isinstance(outcome, RefusedError) else outcome
 
 
-def stored(content: bytes | Path, prepared: Prepared, store: DatasetStore) -> str:
-    """The SHA-256 under which a prepared picture lies in the store from now on."""
-    if prepared.image is not None:
-        return store.put_image(prepared.image, "RGB")
-    return store.put_file(content) if isinstance(content, Path) else put_bytes(store, content)
+def stored(content: bytes | Path, prepared: Prepared, store: DatasetStore) -> tuple[str, AsCame]:
+    """The SHA-256 under which a prepared picture lies in the store from now on, and how it came, in the store too."""
+    original = store.put_file(content) if isinstance(content, Path) else put_bytes(store, content)
+    sha256 = store.put_image(prepared.image, "RGB") if prepared.image is not None else original
+    return sha256, of_prepared(original, prepared)
 
 
 def is_same_picture(item: Item, prepared: Prepared, store: DatasetStore) -> bool:
@@ -290,13 +310,14 @@ def pixel_hash(image: Image.Image) -> str:
     return pixels.hexdigest()
 
 
-def _with(item: Item, references: tuple[str, ...], paths: list[str], mode: Mode) -> Item:
+def _with(item: Item, found: Sequence[_Found], paths: list[str], mode: Mode) -> Item:
     before = item.references if mode == "append" else ()
     told = list(item.provenance.get("references", ())) if mode == "append" else []
     told = told if len(told) == len(before) else [f"reference {number + 1}" for number in range(len(before))]
-    return replace(
-        item, references=(*before, *references), provenance={**item.provenance, "references": [*told, *paths]}
-    )
+    references = (*before, *(one.sha256 for one in found))
+    came = of_references(item) | {one.sha256: one.came for one in found}
+    provenance = {**item.provenance, "references": [*told, *paths]}
+    return replace(item, references=references, provenance=telling(provenance, references, came))
 
 
 def _nothing_fits(version: DatasetVersion, where: str, looked: _Looked) -> DatasetError | InputError:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, get_args
@@ -15,6 +13,7 @@ from PIL import Image
 
 from lorasmith.datasets.accounting import Mask, Picture
 from lorasmith.datasets.clips.reading import WHITE, frames_of, may_move, measure
+from lorasmith.datasets.decoding_ahead import work_ahead
 from lorasmith.datasets.images import Alpha, Prepared, png_bytes_to, prepare, prepare_mask
 from lorasmith.datasets.ledger import Staged
 from lorasmith.datasets.manifest import Clip, Fate
@@ -25,8 +24,6 @@ from lorasmith.files import file_digest
 
 Color = tuple[int, int, int]  # RGB, 0-255
 
-_THREADS: Final = max(1, min(4, os.cpu_count() or 1))
-_AHEAD: Final = 2 * _THREADS  # pictures read before the oldest is decoded: bounds memory and staged files
 _IN_MEMORY: Final = 16_000_000  # bytes of one file; a larger one goes to disk while it is read
 
 
@@ -74,34 +71,23 @@ def settings_of(entry: Entry, own_alpha: set[str], settings: Settings) -> Settin
 
 def decode_all(source: Source, tasks: Iterable[Task], staging: Path) -> Generator[Picture | Mask | Fate, None, None]:
     """Decode in order, a few at a time."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[Entry, Future[Picture | Mask] | RefusedError]] = deque()
 
-        def oldest() -> Picture | Mask | Fate:
-            entry, result = waiting.popleft()
-            try:
-                if isinstance(result, Future):
-                    return result.result()
-                raise result
-            except RefusedError as refusal:
-                return left_out(entry.path, refusal.rule, refusal.detail)
+    def staged_at(task: tuple[int, Task]) -> Path:
+        return staging / f"{task[0]}.original"
 
-        try:
-            for number, task in enumerate(tasks):
-                path = staging / f"{number}.original"
-                decode: Callable[..., Picture | Mask] = _decode_mask if task.is_mask else _decode
-                try:
-                    content = _read(source, task.entry, path)
-                    future = pool.submit(decode, task.entry, content, path, task.settings, source.limits.pixels)
-                    waiting.append((task.entry, future))
-                except RefusedError as refusal:
-                    waiting.append((task.entry, refusal))
-                if len(waiting) > _AHEAD:
-                    yield oldest()
-            while waiting:
-                yield oldest()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def read(task: tuple[int, Task]) -> bytes | Staged:
+        return _read(source, task[1].entry, staged_at(task))
+
+    def work(task: tuple[int, Task], content: bytes | Staged) -> Picture | Mask:
+        decode: Callable[..., Picture | Mask] = _decode_mask if task[1].is_mask else _decode
+        return decode(task[1].entry, content, staged_at(task), task[1].settings, source.limits.pixels)
+
+    with closing(work_ahead(enumerate(tasks), read, work)) as outcomes:
+        for (_, task), outcome in outcomes:
+            if isinstance(outcome, RefusedError):
+                yield left_out(task.entry.path, outcome.rule, outcome.detail)
+            else:
+                yield outcome
 
 
 def _read(source: Source, entry: Entry, path: Path) -> bytes | Staged:

@@ -11,7 +11,7 @@ Importing a family loads neither torch nor diffusers: heavy imports stand inside
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -500,6 +500,14 @@ class Family(ABC):
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
         """What a base of this variant needs beside its denoiser, put together from files; nothing: it cannot be."""
+        return {}
+
+    def made_with(self, variant: str, having: Collection[str]) -> Mapping[str, Component]:
+        """The same, where some of the kinds of parts that are there decide about the others."""
+        return self.made_of(variant)
+
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        """What the index of a base of these kinds of parts says beside them."""
         return {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:

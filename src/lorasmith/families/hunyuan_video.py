@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -112,6 +113,18 @@ class HunyuanVideo(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "HunyuanVideoPipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        if variant != "1":  # those from pictures, and 1.5, read prompts in other ways
+            return {}
+        return {
+            "text_encoder": Component("llama3_8b", "LlamaModel"),
+            "tokenizer": Component("llama3_llava", "LlamaTokenizerFast"),
+            "text_encoder_2": Component("clip_l", "CLIPTextModel"),
+            "tokenizer_2": Component("clip", "CLIPTokenizer"),
+            "vae": Component("vae_hunyuan", "AutoencoderKLHunyuanVideo"),
+            "scheduler": Component("schedule_flow_7", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "hunyuan-video/lora", "modelspec.implementation": "diffusers"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -74,6 +75,14 @@ class Krea2(Family):
 
     def pipeline_class(self, base: Base) -> str:
         return "Krea2Pipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return {
+            "text_encoder": Component("qwen3_vl_4b", "Qwen3VLModel"),
+            "tokenizer": Component("qwen3_vl", "Qwen2Tokenizer"),
+            "vae": Component("vae_wan", "AutoencoderKLQwenImage", "vae_qwen"),
+            "scheduler": Component("schedule_krea2", "FlowMatchEulerDiscreteScheduler"),
+        }
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "krea-2/lora", "modelspec.implementation": "diffusers"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorasmith.bases.parts import Component
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -31,6 +32,7 @@ _FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 _ALL = _SELF + _CROSS + _FEED_FORWARD
 _LICENSE = "LTX-Video Open Weights License"
 _DISTILLED = "distilled to few steps: train on dev"
+_OLDER = ("vae_ltx_0.9.0", "vae_ltx_0.9.1")
 _LATER_TOKENS = 256  # of releases from 0.9.5 on
 _SIDE, _STEP = 32, 8  # pixels and frames that are one position of the latents
 _GRAIN = 0.15  # of a given first frame from 0.9.5 on, what diffusers leaves of noise on it so that it moves
@@ -89,6 +91,23 @@ class LTX(Family):
         """From 0.9.5 on the first latent frame is one frame in time and not eight, and prompts are longer."""
         stated = base.header.configs.get("model_index", {}).get("_class_name")
         return "LTXConditionPipeline" if stated == "LTXConditionPipeline" else "LTXPipeline"
+
+    def made_of(self, variant: str) -> Mapping[str, Component]:
+        return self.made_with(variant, ())
+
+    def made_with(self, variant: str, having: Collection[str]) -> Mapping[str, Component]:
+        """Releases of one denoiser differ in their VAE, which says which of them it is."""
+        older = next((kind for kind in _OLDER if kind in having), "") if variant == "2b" else ""
+        return {
+            "text_encoder": Component("t5_xxl", "T5EncoderModel"),
+            "tokenizer": Component("t5", "T5TokenizerFast"),
+            "vae": Component(older or "vae_ltx_0.9.5", "AutoencoderKLLTXVideo"),
+            "scheduler": Component("schedule_ltx" if older else "schedule_flow_1", "FlowMatchEulerDiscreteScheduler"),
+        }
+
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        older = variant == "2b" and any(kind in having for kind in _OLDER)
+        return {"_class_name": "LTXPipeline" if older else "LTXConditionPipeline"}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "ltx-video/lora", "modelspec.implementation": "diffusers"}

@@ -1,4 +1,4 @@
-"""Text encoders and VAEs out of single files: packed or plain, in the names of their release or of llama.cpp."""
+"""Encoders and VAEs out of single files: packed or plain, in the names of their release or of llama.cpp."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lorasmith.bases.reading import read_header
 from lorasmith.errors import BaseError
 from lorasmith.families.one_denoiser import refuse_holes
 from lorasmith.families.unpacking import unpacked
+from lorasmith.families.vae_names import named_for_diffusers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ _BLOCK: Final = re.compile(r"^(?:enc\.)?blk\.(\d+)\.(\w+)\.(weight|bias)$")
 _NOT_READ: Final = ("gemma", "llama", "mistral")  # llama.cpp keeps their numbers in another order, or adds to them
 _SPARE: Final = re.compile(
     r"(^|\.)(logit_scale|position_ids|inv_freq|spiece_model|tekken_model|lm_head\.weight|text_projection(\.weight)?"
-    r"|num_batches_tracked|rope_freqs\.weight|encoder\.embed_tokens\.weight)$"
+    r"|visual_projection\.weight|num_batches_tracked|rope_freqs\.weight|encoder\.embed_tokens\.weight)$"
 )
 
 
@@ -74,11 +75,14 @@ def load_part(path: Path, kind: str, class_name: str, config: Path, dtype: Any) 
     tensors = unpacked(path, dtype, lambda key: key.startswith(found.prefix))
     plain = {key.removeprefix(found.prefix): tensor for key, tensor in tensors.items()}
     if found.kind.role == "vae":
-        plain = _vae_names(_flat(plain), json.loads((config / "config.json").read_text(encoding="utf-8")))
+        plain = named_for_diffusers(plain, json.loads((config / "config.json").read_text(encoding="utf-8")))
         return _module(path, plain, class_name, config, dtype)
     if _is_of_diffusers(class_name):
         return _module(path, plain, class_name, config, dtype)
-    return _text_encoder(path, found, dict(_renamed(plain, gguf)), class_name, config, dtype)
+    named = dict(_renamed(plain, gguf))
+    if kind.startswith("qwen3_vl"):
+        named = dict(_of_qwen3_vl(named, class_name))
+    return _text_encoder(path, found, named, class_name, config, dtype)
 
 
 def _renamed(tensors: Mapping[str, Tensor], gguf: bool) -> Iterator[tuple[str, Tensor]]:
@@ -93,6 +97,16 @@ def _renamed(tensors: Mapping[str, Tensor], gguf: bool) -> Iterator[tuple[str, T
                 yield "text_projection.weight", tensor.T.contiguous()
             else:
                 yield key, tensor
+
+
+def _of_qwen3_vl(tensors: Mapping[str, Tensor], class_name: str) -> Iterator[tuple[str, Tensor]]:
+    """Language and eyes beside each other, as transformers has them; ComfyUI's files call the language ``model``."""
+    start = "model." if class_name.endswith("ForConditionalGeneration") else ""
+    for key, tensor in tensors.items():
+        bare = key.removeprefix("language_model.model.").removeprefix("model.")
+        known = key == "lm_head.weight" or bare.startswith(("visual.", "language_model."))
+        name = bare if known else f"language_model.{bare}"
+        yield name if key == "lm_head.weight" else f"{start}{name}", tensor
 
 
 def _from_open_clip(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -142,7 +156,7 @@ def _text_encoder(
     layers = getattr(settings, "num_hidden_layers", None)
     if found.kind.name == "clip_h" and isinstance(layers, int):  # OpenCLIP has one layer more, which nobody uses
         tensors = {key: t for key, t in tensors.items() if not key.startswith(f"text_model.encoder.layers.{layers}.")}
-    if class_name.endswith("ForCausalLM") and "lm_head.weight" not in tensors:
+    if class_name.endswith(("ForCausalLM", "ForConditionalGeneration")) and "lm_head.weight" not in tensors:
         settings.tie_word_embeddings = True  # left out where it is not used: what a word would be next
     with _quietly():
         try:
@@ -186,14 +200,6 @@ def _is_of_diffusers(class_name: str) -> bool:
     return hasattr(diffusers, class_name)
 
 
-def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention of a VAE as matrices, which its release has as convolutions of one pixel."""
-    return {
-        key: tensor[..., 0, 0] if tensor.ndim == 4 and ".attn_1." in key and tensor.shape[-1] == 1 else tensor
-        for key, tensor in tensors.items()
-    }
-
-
 def _module(path: Path, state: dict[str, Tensor], class_name: str, config: Path, dtype: Any) -> Any:
     """A module of diffusers, every parameter of it from the file."""
     import diffusers
@@ -209,6 +215,11 @@ def _module(path: Path, state: dict[str, Tensor], class_name: str, config: Path,
         reason = " ".join(str(cause).split())[:200]
         raise BaseError(f"{path.name} does not fit {class_name}: {reason}.", "Name the VAE of this base.") from cause
     refuse_holes(path, made, class_name)
+    missing = [key for key in report.missing_keys if not _SPARE.search(key)]
+    if missing:  # statistics that are no parameters
+        raise BaseError(
+            f"{path.name} lacks {len(missing)} tensors of {class_name}, {missing[0]} first.", "Download it again."
+        )
     strange = [key for key in report.unexpected_keys if not _SPARE.search(key)]
     if strange:
         raise BaseError(
@@ -216,20 +227,3 @@ def _module(path: Path, state: dict[str, Tensor], class_name: str, config: Path,
             "Name the VAE of this base.",
         )
     return made
-
-
-def _vae_names(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
-    """diffusers' names, by its own converters where the file has those of the release."""
-    from diffusers.loaders import single_file_utils
-
-    moved = {"decoder.post_quant_conv.": "post_quant_conv.", "encoder.quant_conv.": "quant_conv."}
-    named = {
-        next((new + key.removeprefix(old) for old, new in moved.items() if key.startswith(old)), key): tensor
-        for key, tensor in tensors.items()
-    }
-    if any(".mid_block." in key for key in named):
-        return named
-    if any(key.startswith("decoder.middle.") for key in named):
-        return dict(single_file_utils.convert_wan_vae_to_diffusers(named))
-    made = dict(single_file_utils.convert_ldm_vae_checkpoint(named, config))
-    return made | {key: tensor for key, tensor in named.items() if key.startswith("bn.")}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.bases.detection import family_named
-from lorasmith.bases.parts import parts_inside
-from lorasmith.bases.reading import has_vocabulary, weight_variant
+from lorasmith.bases.parts import Component, part_of, parts_inside
+from lorasmith.bases.reading import has_vocabulary, read_header, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.bases.vocabularies import clip_words
 from lorasmith.errors import BaseError
@@ -75,7 +75,7 @@ def load_pipeline(base: Base, kind: Any, *, parts: Sequence[str], dtype: Any, pi
     if base.layout == "single_file":
         if is_plain_whole(base):  # everything is in it but the tokenizers
             return _whole_file(base, kind, components, parts, dtype)
-        given |= _from_single_file(base, components, parts, dtype)
+        given |= _from_single_file(base, components, parts, dtype, picture_parts)
         given |= _own_scheduler(base)
     readers = _readers(folder, components) if "text_encoders" in parts else {}
     given |= _processors(folder, components) | dict.fromkeys(readers)
@@ -164,19 +164,22 @@ def _private(name: str) -> bool:
     return name in _PRIVATE
 
 
-def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any) -> dict[str, Any]:
+def _from_single_file(
+    base: Base, components: Mapping[str, str], parts: Sequence[str], dtype: Any, picture_parts: Sequence[str]
+) -> dict[str, Any]:
     """Components that files hold; what the folder of its configs holds stays for ``from_pretrained``."""
     folder = base.config_folder or base.path.with_suffix("")
-    files = {**_inside(base), **base.parts}
-    made_of = family_named(base.detection.family).made_of(base.detection.variant)
+    made_of = _made_of(base)
+    files = {**_inside(base, made_of), **base.parts}
     loaded: dict[str, Any] = {}
     for name, class_name in components.items():
-        if role_of(name) not in parts:
+        role = "vae" if name in picture_parts and name in files else role_of(name)
+        if role not in parts:
             continue
         if "tokenizer" in name:
             if not has_vocabulary(folder / name):
                 loaded[name] = _words(base, name, folder)
-        elif role_of(name) == "denoiser":
+        elif role == "denoiser":
             loaded[name] = _denoiser(base, name, class_name, folder, dtype)
         elif name in files:
             loaded[name] = load_part(files[name], made_of[name].kind, class_name, folder / name, dtype)
@@ -188,10 +191,16 @@ def _from_single_file(base: Base, components: Mapping[str, str], parts: Sequence
     return loaded
 
 
-def _inside(base: Base) -> dict[str, Path]:
+def _made_of(base: Base) -> Mapping[str, Component]:
+    """What such a base is made of, by its family and the parts that are there."""
+    there = [part_of(read_header(path)) for path in base.parts.values()]
+    having = {part.kind.name for part in (*there, *parts_inside(base.header).values()) if part is not None}
+    return family_named(base.detection.family).made_with(base.detection.variant, having)
+
+
+def _inside(base: Base, made_of: Mapping[str, Component]) -> dict[str, Path]:
     """The components that lie in the same file as the denoiser."""
     found = {part.kind.name for part in parts_inside(base.header).values()}
-    made_of = family_named(base.detection.family).made_of(base.detection.variant)
     return {name: base.path for name, part in made_of.items() if part.kind in found}
 
 
@@ -209,9 +218,10 @@ def _denoiser(base: Base, name: str, class_name: str, folder: Path, dtype: Any) 
     import diffusers
 
     kind, configs = getattr(diffusers, class_name), base.denoiser_configs or folder
-    source = named_for_diffusers(tensors_of(base.path, dtype))
+    path = base.parts.get(name, base.path)  # of two experts, the second lies in a file of its own
+    source = named_for_diffusers(tensors_of(path, dtype))
     made = kind.from_single_file(source, config=str(configs), subfolder=name, local_files_only=True, dtype=dtype)
-    refuse_holes(base.path, made, class_name)
+    refuse_holes(path, made, class_name)
     return made
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorasmith.bases.header import Header
-from lorasmith.bases.parts import Component
+from lorasmith.bases.parts import EXPERT, Component
 from lorasmith.bases.recognition import recognise
 from lorasmith.families import (
     Base,
@@ -103,6 +103,8 @@ class Wan(Family):
     recognised_as: ClassVar[str] = "wan"
     experts: ClassVar[Mapping[str, str]] = MappingProxyType({"transformer": "high_noise", "transformer_2": "low_noise"})
     shift_of_pair: ClassVar[float] = 12.0
+    boundary: ClassVar[float] = 0.875
+    """Of a pair: the share of the noise from which on the first expert is asked; its makers' (``model_index.json``)."""
     task_of: ClassVar[str] = "t2v"
     """Which of Wan's tasks: from a prompt, from a picture, or the small model's one for both."""
 
@@ -113,12 +115,18 @@ class Wan(Family):
         return next(iter(self.pipelines))
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
+        """Of 14B, 2.1 is one denoiser and 2.2 two with the same tensors."""
+        second = {"transformer_2": Component(EXPERT, "WanTransformer3DModel", optional=True)}
         return {
+            **(second if variant == "t2v_14b" else {}),
             "text_encoder": Component("umt5_xxl", "UMT5EncoderModel"),
             "tokenizer": Component("umt5", "T5TokenizerFast"),
             "vae": Component("vae_wan", "AutoencoderKLWan", "vae_wan2.1"),
             "scheduler": Component("schedule_wan", "UniPCMultistepScheduler"),
         }
+
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        return {"boundary_ratio": self.boundary} if EXPERT in having else {}
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "wan2.1/lora", "modelspec.implementation": "diffusers"}

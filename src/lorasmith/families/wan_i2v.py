@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorasmith.bases.parts import Component
+from lorasmith.bases.parts import EXPERT, Component
 from lorasmith.families import Conditioning, Model, Pretrained
 from lorasmith.families.latents import as_pictures, encode_clips
 from lorasmith.families.wan import ATTENTION, FEED_FORWARD, TWO_EXPERTS, Wan
@@ -35,6 +35,7 @@ class WanFromPicture(Wan):
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
     shift_of_pair: ClassVar[float] = 5.0
+    boundary: ClassVar[float] = 0.9
     begins_with_picture: ClassVar[bool] = True
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21"})
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "image_processor")
@@ -47,7 +48,13 @@ class WanFromPicture(Wan):
     )
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
-        return {}
+        if variant == "i2v_14b_2.2":
+            return {"transformer_2": Component(EXPERT, "WanTransformer3DModel"), **super().made_of(variant)}
+        return {
+            **super().made_of(variant),
+            "image_encoder": Component("clip_vision_h", "CLIPVisionModel"),
+            "image_processor": Component("pictures_clip", "CLIPImageProcessor"),
+        }
 
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
         """The first frame as the VAE sees it before a film of gray, which of the frames are given, and CLIP's view."""

@@ -3,7 +3,7 @@ for each token, which is 0 for those of a first frame that is given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,7 +40,14 @@ class WanSmall(Wan):
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"704p, 81 frames": (100.4, 19.0)})
 
     def made_of(self, variant: str) -> Mapping[str, Component]:
-        return {}
+        return {
+            **super().made_of(variant),
+            "vae": Component("vae_wan2.2", "AutoencoderKLWan"),
+            "scheduler": Component("schedule_wan_5", "UniPCMultistepScheduler"),
+        }
+
+    def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
+        return {"expand_timesteps": True}
 
     def flow_shift(self, width: int, height: int) -> float:
         return 5.0

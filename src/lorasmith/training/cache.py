@@ -77,7 +77,7 @@ def encoders_of(base: Base) -> tuple[str, str]:
     stated = base.header.configs.get("model_index", {}).get("_class_name", "")
     told = f"{base.detection.family}/{stated}".encode()
     texts = weights_identity(base, *_READERS)
-    return weights_identity(base, "vae"), hashlib.sha256(texts.encode() + told).hexdigest()
+    return weights_identity(base, "vae", "image_"), hashlib.sha256(texts.encode() + told).hexdigest()
 
 
 @dataclass

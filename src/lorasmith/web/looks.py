@@ -90,13 +90,15 @@ class Look:
 class Looks:
     """All looks of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = _PATIENCE) -> None:
+        """``patience``: seconds that a page waits for an answer, where it does not say otherwise."""
+        self.patience = patience
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="look")
         self._lock = threading.Lock()
         self._looks: OrderedDict[Hashable, Look] = OrderedDict()
 
     def ask(
-        self, key: Hashable, work: Callable[[Look], Any], *, patience: float = _PATIENCE, pictures: int = 0
+        self, key: Hashable, work: Callable[[Look], Any], *, patience: float | None = None, pictures: int = 0
     ) -> Look:
         """The look of that key: the one that is there, or a new one. One that failed or was cancelled, and was asked
         for since, begins anew.
@@ -104,7 +106,7 @@ class Looks:
         Args:
             key: what it is of; whoever asks with the same key gets the same answer.
             work: carries it out; it calls ``look.watch`` now and then.
-            patience: seconds to wait for the answer.
+            patience: seconds to wait for the answer; left out, as long as the server does.
             pictures: how many it is of, where the answer grows with them.
         """
         with self._lock:
@@ -114,7 +116,7 @@ class Looks:
                 look._begin(self._pool, work)
             self._looks.move_to_end(key)
             self._drop_oldest()
-        look._wait(patience)
+        look._wait(self.patience if patience is None else patience)
         return look
 
     def at_once(self, key: Hashable, make: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 from lorasmith.studio import Studio
 from lorasmith.web.app import create_app
 from lorasmith.web.sessions import Sessions
-from tests.web.conftest import NAME
+from tests.web.conftest import LOOKING, NAME
 
 PASSWORD = "a sentence of some length"
 ROLES = {"ann": "admin", "bob": "member", "cyd": "member", "vic": "viewer"}
@@ -45,6 +45,7 @@ def make_team(home: Path) -> Team:
     for name, role in ROLES.items():
         sessions.accounts.add(name, PASSWORD, role)
     app = create_app(studio, hosts={NAME}, sessions=sessions)
+    app.state.looks.patience = LOOKING
 
     def client() -> TestClient:
         made = TestClient(app, base_url=f"http://{NAME}", raise_server_exceptions=False, follow_redirects=False)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lorasmith.queue.verbs import Placement
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, patient_context
 from tests.web.test_gate import routes
 
 SHOUT = "window.shouted=(window.shouted||0)+1;alert(1)"
@@ -118,7 +118,7 @@ def test_no_text_of_a_stranger_ever_runs(server: Server, chromium: Any, door: Do
     job = seed(server.studio.home, server.studio, tmp_path / "pictures")
     server.studio.datasets()
     item = server.studio.dataset("cats").items[3].name
-    context = chromium.new_context()
+    context = patient_context(chromium)
     page = context.new_page()
     dialogs: list[str] = []
     breaches: list[str] = []
@@ -151,16 +151,15 @@ def test_no_text_of_a_stranger_ever_runs(server: Server, chromium: Any, door: Do
 
 def test_the_policy_itself_would_stop_a_script(server: Server, chromium: Any) -> None:
     """The second line: where escaping failed, the browser would still refuse, and this suite would see it."""
-    page = chromium.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    page = patient_context(chromium).new_page()
     page.goto(server.way_in())
-    page.evaluate(
-        "() => { const box = document.createElement('div'); box.innerHTML = \"<img src=x onerror='window.shouted=1'>\"; document.body.append(box); }"
-    )
-    page.wait_for_timeout(200)
-    assert page.evaluate("window.shouted || 0") == 0 and any("Content Security Policy" in text for text in said)
-    page.close()
+    refused = lambda message: "Content Security Policy" in message.text  # noqa: E731
+    with page.expect_console_message(refused):
+        page.evaluate(
+            "() => { const box = document.createElement('div'); box.innerHTML = \"<img src=x onerror='window.shouted=1'>\"; document.body.append(box); }"
+        )
+    assert page.evaluate("window.shouted || 0") == 0
+    page.context.close()
 
 
 CANARIES = {"civitai": "cv-canary-51c2e9a0b7f34d", "huggingface": "hf_CanaryCanaryCanaryCanaryCanary12"}

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from lorasmith.datasets.as_came import moved_along
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.pictures.contract import Frame, PictureTool, ToolError
@@ -274,7 +275,7 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
             refuse_references(frame, store, tool, first)
             clips = clips_after(frame, store, tool)
             beside = _references_after(item, first[0], store, tool) if clips else ()
-            return [replace(new, references=beside) for new in clips] if clips else None
+            return [moved_along(new, item.references, beside) for new in clips] if clips else None
         after = tool.work(frame)
         if len(after) == 1 and after[0] is frame:
             return None
@@ -283,7 +284,7 @@ def _work_one(item: Item, store: DatasetStore, tool: PictureTool) -> Sequence[It
     except ToolError as reason:
         return str(reason)
     stored = [_stored(new, store, keep_pixels=tool.masks_only) for new in after]
-    return [replace(new, references=those) for new, those in zip(stored, references, strict=True)]
+    return [moved_along(new, item.references, those) for new, those in zip(stored, references, strict=True)]
 
 
 def refuse_references(frame: Frame, store: DatasetStore, tool: PictureTool, after: Sequence[Frame]) -> None:

@@ -268,9 +268,11 @@ async function mask() {
 
 document.getElementById("mask-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const sent = new FormData(event.target);
+  const form = event.target;
+  if (!(await loaded)) return;
+  const sent = new FormData(form);
   sent.append("mask", await mask(), "mask.png");
-  const answer = await fetch(event.target.action, { method: "POST", body: sent, headers: { Accept: "text/html" } });
+  const answer = await fetch(form.action, { method: "POST", body: sent, headers: { Accept: "text/html" } });
   if (answer.ok) {
     location.assign(answer.url);
     return;
@@ -282,6 +284,7 @@ document.getElementById("mask-form").addEventListener("submit", async (event) =>
 async function load() {
   if (frame.dataset.mask) {
     const image = await createImageBitmap(await (await fetch(frame.dataset.mask)).blob(), { colorSpaceConversion: "none" });
+    veil.globalCompositeOperation = "copy"; // whatever was painted until now is painted again over it
     veil.drawImage(image, 0, 0, width, height);
     before = veil.getImageData(0, 0, width, height);
     const color = [179, 78, 8];
@@ -294,4 +297,8 @@ async function load() {
   fitBoard();
 }
 
-load();
+// Whether what was stored is here: what is saved before would be written over it.
+const loaded = load().then(() => true, () => {
+  toast("The mask of this picture could not be loaded, and none is written over it. Load the page again.");
+  return false;
+});

@@ -12,17 +12,40 @@ function choose(step) {
   const card = all[Math.max(0, Math.min(all.length - 1, now + step))];
   if (card) {
     card.focus({ preventScroll: false });
-    // Not by a click: until htmx has looked at the page, a click follows the link.
-    window.htmx.ajax("GET", card.href, { target: "#item", swap: "innerHTML" });
+    point(card);
+    open(card);
   }
+}
+
+// One after the other, and the last one that was chosen is the one that stays: keys come faster than answers.
+let wanted = null;
+let asking = false;
+async function open(card) {
+  wanted = card;
+  if (asking) return;
+  asking = true;
+  try {
+    while (wanted) {
+      const { href } = wanted;
+      wanted = null;
+      // Not by a click: until htmx has looked at the page, a click follows the link.
+      await window.htmx.ajax("GET", href, { target: "#item", swap: "innerHTML" });
+    }
+  } finally {
+    asking = false;
+  }
+}
+
+function point(card) {
+  cards().forEach((one) => {
+    if (one === card) one.setAttribute("aria-current", "true");
+    else one.removeAttribute("aria-current");
+  });
 }
 
 function mark() {
   const name = side.querySelector(".item-view")?.dataset.item;
-  cards().forEach((card) => {
-    if (card.dataset.item === name) card.setAttribute("aria-current", "true");
-    else card.removeAttribute("aria-current");
-  });
+  if (!wanted) point(cards().find((card) => card.dataset.item === name));
 }
 
 if (gallery) {

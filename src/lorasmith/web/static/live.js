@@ -1,9 +1,14 @@
 // What happens in the queue, as it happens: one stream for a visible tab. Parts of a page that name themselves with
 // data-live are fetched again when a job changes its state; progress is written into the rows that are there.
+import { held } from "./held.js";
+
 const first = document.querySelector("[data-journal]");
 let known = first?.dataset.journal ?? "";
 let stream = null;
 const waiting = new Map();
+const asked = new WeakMap(); // how often a part was asked for; of two answers the later question's counts
+const missed = new Set(); // parts that could not be asked for: the server was away
+let leaving = 0; // until when somebody is on their way to another page
 
 export function inWords(seconds) {
   if (seconds == null) return "";
@@ -13,11 +18,19 @@ export function inWords(seconds) {
 }
 
 async function refresh(part) {
-  const answer = await fetch(part.dataset.live, { headers: { "HX-Request": "true" } });
-  if (!answer.ok) return;
+  const number = (asked.get(part) ?? 0) + 1;
+  asked.set(part, number);
+  let text = null;
+  try {
+    const answer = await fetch(part.dataset.live, { headers: { "HX-Request": "true" } });
+    if (answer.ok) text = await answer.text();
+  } catch { /* the server is away: it is asked again when the stream goes on */ }
+  if (asked.get(part) !== number) return;
+  if (text === null) { missed.add(part); return; }
+  if (held()) { soon(part); return; }
   const focus = document.activeElement?.id;
   const open = [...part.querySelectorAll("details[open][id]")].map((one) => one.id);
-  part.innerHTML = await answer.text();
+  part.innerHTML = text;
   window.htmx?.process(part);
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   if (focus && part.querySelector(`#${CSS.escape(focus)}`)) document.getElementById(focus).focus();
@@ -31,9 +44,20 @@ function soon(part) {
 function changed(event) {
   for (const part of document.querySelectorAll("[data-live]")) soon(part);
   const here = document.querySelector("[data-follow]");
-  if (here && here.dataset.follow === event.job && event.kind === "state" && !document.querySelector("dialog[open]")) {
-    setTimeout(() => location.reload(), 300);
+  if (here && here.dataset.follow === event.job && event.kind === "state") {
+    setTimeout(again, 300);
   }
+}
+
+// A page that is loaded again takes nobody back who is leaving it, nor a button from under a finger.
+addEventListener("submit", (event) => { if (!event.defaultPrevented) leaving = performance.now() + 20_000; });
+addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href]:not([href^='#'], [download], [target])");
+  if (link && !event.defaultPrevented && !event.ctrlKey && !event.metaKey && !event.shiftKey) leaving = performance.now() + 20_000;
+});
+function again() {
+  if (held() || performance.now() < leaving || document.querySelector("dialog[open]")) setTimeout(again, 500);
+  else location.reload();
 }
 
 function progressed(event) {
@@ -68,7 +92,11 @@ function listen() {
   hear("state", (event) => { announce(event); changed(event); });
   for (const kind of ["order", "lane", "removed", "rebuilt", "request"]) hear(kind, changed);
   hear("reset", () => changed({}));
-  stream.addEventListener("open", () => document.documentElement.removeAttribute("data-cut-off"));
+  stream.addEventListener("open", () => {
+    document.documentElement.removeAttribute("data-cut-off");
+    for (const part of missed) soon(part);
+    missed.clear();
+  });
   stream.addEventListener("error", () => {
     document.documentElement.setAttribute("data-cut-off", "");
     if (stream?.readyState === EventSource.CLOSED) {  // refused, not cut off: the browser does not try again by itself

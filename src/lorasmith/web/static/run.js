@@ -125,21 +125,6 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) { stream?.close(); stream = null; } else listen();
 });
 
-const answer = await fetch(`/jobs/${job}/chronicle`, { headers: { Accept: "application/json" } });
-if (answer.ok) {
-  const whole = await answer.json();
-  told.steps = whole.steps;
-  told.figures = whole.figures;
-  offset = whole.offset;
-  draw();
-}
-listen();
-addEventListener("resize", () => Object.entries(plots).forEach(([key, plot]) => {
-  plot.setSize({ width: run.querySelector(`[data-plot=${key}]`).clientWidth, height: 170 });
-}));
-new MutationObserver(() => { Object.values(plots).forEach((plot) => { plot.destroy(); }); for (const key in plots) delete plots[key]; draw(); })
-  .observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });
-
 // The viewer.
 const viewer = document.getElementById("viewer");
 const [first, second] = [document.getElementById("viewer-a"), document.getElementById("viewer-b")];
@@ -171,3 +156,19 @@ run.addEventListener("click", (event) => {
   const button = event.target.closest(".sample");
   if (button) view(button);
 });
+
+// Everything that a hand can reach is listened to before anything is waited for.
+const answer = await fetch(`/jobs/${job}/chronicle`, { headers: { Accept: "application/json" } });
+if (answer.ok) {
+  const whole = await answer.json();
+  told.steps = whole.steps;
+  told.figures = whole.figures;
+  offset = whole.offset;
+  draw();
+}
+listen();
+addEventListener("resize", () => Object.entries(plots).forEach(([key, plot]) => {
+  plot.setSize({ width: run.querySelector(`[data-plot=${key}]`).clientWidth, height: 170 });
+}));
+new MutationObserver(() => { Object.values(plots).forEach((plot) => { plot.destroy(); }); for (const key in plots) delete plots[key]; draw(); })
+  .observe(document.documentElement, { attributes: true, attributeFilter: ["data-bs-theme"] });

@@ -1,4 +1,6 @@
 // The workspace: what is in the way of a start is asked of the server with every change; the sidebar folds.
+import { held } from "./held.js";
+
 const form = document.getElementById("setup");
 const work = document.getElementById("workspace");
 const toggle = document.getElementById("sidebar-toggle");
@@ -10,10 +12,15 @@ async function ready() {
   const answer = await fetch("/workspace/readiness", { method: "POST", body: new FormData(form), headers: { "HX-Request": "true" } });
   if (number !== asked || !answer.ok) return;
   const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const [name, place] of [["start", "start-place"], ["plan", "plan-place"]]) {
+  if (number !== asked) return;
+  if (held()) { timer = setTimeout(ready, 100); return; } // a button is not taken from under a finger
+  const focus = document.activeElement?.id;
+  for (const [name, id] of [["start", "start-place"], ["plan", "plan-place"]]) {
     const part = parts.querySelector(`[data-part=${name}]`);
-    if (part && (name === "start" || part.childElementCount)) document.getElementById(place).replaceChildren(part);
+    const place = document.getElementById(id);
+    if (part && (name === "start" || part.childElementCount) && !place.firstElementChild?.isEqualNode(part)) place.replaceChildren(part);
   }
+  if (focus && document.activeElement?.id !== focus) document.getElementById(focus)?.focus();
 }
 form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ready, 400); });
 for (const id of ["model", "dataset"]) {
