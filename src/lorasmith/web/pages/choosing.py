@@ -55,11 +55,18 @@ def scope(
         tab: of the frame, where a browser without scripts sees it.
 
     Raises:
-        Stopped, ConfigError, DatasetError: the query means nothing, or somebody stopped the measuring.
+        ConfigError, DatasetError: the query means nothing.
+        Stopped: somebody stopped the measuring, and the browser shows whole pages alone.
     """
     if not (q := form.get("q", "")).strip():
         return None
-    chosen = _asked(request, version, q)
+    try:
+        chosen = _asked(request, version, q)
+    except Stopped:
+        if not wants_part(request):
+            raise
+        sentence = "The measuring was cancelled; what was measured until then is kept."
+        return part(request, "parts/refusal.html", sentence=sentence, hint="Press Preview to go on.")
     if chosen.look is None:
         return chosen.names
     context: dict[str, Any] = {"version": version, "look": chosen.look, "form": form, "address": request.url.path}
