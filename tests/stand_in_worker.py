@@ -53,6 +53,8 @@ def run(folder: JobFolder, payload: dict[str, Any]) -> int:  # noqa: PLR0912 (on
                 stream.write(b'{"kind": "progress", "do')
         elif act == "metric":
             folder.emit(Metric(step=1, values={"loss": 0.25}))
+        elif act.startswith("notice "):
+            folder.emit(Notice(message=act.removeprefix("notice ")))
         elif act == "sample":
             folder.emit(Sample(step=1, path="samples/1.png", prompt="a cat", seed=1))
         elif act == "fail":

@@ -412,7 +412,7 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
     each = passes * counted.mean_repeats
     if each < _SELDOM:
         found.append(Caution(
-            f"Each picture is shown {float(each):.3g} times: it may underfit.",
+            f"Each picture is shown {'once' if each == 1 else f'{float(each):.3g} times'}: it may underfit.",
             f"The recipes here take 800 to 1500 steps for 10 to 30 pictures, so they show each about {_SELDOM} times "
             "at the least.",
         ))  # fmt: skip
@@ -423,7 +423,8 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
         ))  # fmt: skip
     if least == 0:
         found.append(Caution(
-            "Some pictures are never shown.", f"{steps:,} steps are {float(passes):.3g} of a pass over all of them."
+            "Some pictures are never shown.",
+            f"{steps:,} {'step is' if steps == 1 else 'steps are'} {float(passes):.3g} of a pass over all of them.",
         ))  # fmt: skip
     if asked.batch_size > len(counted.train) + len(counted.regularisation):
         found.append(Caution(

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import cProfile
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 
 import pytest
 
+from lorasmith.adapters.dialects.names import FLAT_PART
 from lorasmith.adapters.dialects.recognition import AdapterKind, recognise_adapter
 from lorasmith.adapters.dialects.table import Shape, to_diffusers, to_original
 from tests.adapters.layer_table import TABLE, layers_of, make, text
@@ -309,3 +311,11 @@ def test_names_translate_there_and_back(model: Model) -> None:
         back = to_diffusers(model.rules, place.name)
         assert back[[one.part for one in back].index(place.part)].name == name
         assert to_diffusers(model.rules, place.name.replace(".", "_")) == back
+
+
+def test_parts_of_every_fused_layer_are_known_as_parts() -> None:
+    """What is written in OMI's dialect, each part of a fused layer for itself, is read again."""
+    fused = {row[1] for rows in json.loads(TABLE.read_text("utf-8"))["names"].values() for row in rows if row[3]}
+    assert len(fused) > 8
+    assert not [name for name in fused if not FLAT_PART.search(f"{name}.0")]
+    assert not FLAT_PART.search("transformer_blocks.0.attn.to_out.0") and not FLAT_PART.search("ff.net.0")

@@ -147,3 +147,16 @@ def test_the_code_paints_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     exec(compile(found.diffusers, "snippet", "exec"), {})
     assert (tmp_path / "picture-painted.png").is_file()
+
+
+def test_what_each_program_would_not_load_is_said(tmp_path: Path) -> None:
+    peft, loha = tmp_path / "peft.safetensors", tmp_path / "loha.safetensors"
+    stem = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = noise((4, 640), 1), noise((640, 4), 2)
+    told = {"lorasmith.family": "sdxl"}
+    save_file({f"unet.{stem}.lora_A.weight": down, f"unet.{stem}.lora_B.weight": up}, peft, metadata=told)
+    flat = f"lora_unet_{stem.replace('.', '_')}"
+    halves = {f"{flat}.hada_w{n}_{side}": up if side == "a" else down for n in (1, 2) for side in "ab"}
+    save_file(halves, loha, metadata=told)
+    assert any("comfyui and A1111 would not read: convert it to kohya" in one for one in use([Chosen(peft)]).warnings)
+    assert any("holds LoHa, which diffusers does not load" in one for one in use([Chosen(loha)]).warnings)

@@ -334,6 +334,20 @@ def test_certify_ends_with_5_when_the_file_fails(
     assert code == 5 and "An alpha is missing." in out
 
 
+def test_what_a_certificate_finds_is_said_once(
+    say: Say, ask: Callable[..., Any], cats: str, base: str, home: Path
+) -> None:
+    tell_to_train(home)
+    ask("train", cats, "--base", base)
+    output = CERTIFICATE | {"passed": False, "findings": ["An alpha is missing."]}
+    tell(home, "certify", "notice An alpha is missing.", "notice It is a slow day.", output=output)
+    code, out, err = say("certify", "cats", "--base", base)
+    assert code == 5 and out.count("An alpha is missing.") == 1
+    assert "An alpha is missing." not in err and "It is a slow day." in err
+    code, _, err = say("certify", "cats", "--base", base, "--json", "--json-events")
+    assert code == 5 and "An alpha is missing." in err
+
+
 def test_doctor_answers(ask: Callable[..., Any]) -> None:
     document = ask("doctor", code=0)
     assert document["can_train"] is True and {"Python", "torch", "sandbox"} <= {c["name"] for c in document["checks"]}

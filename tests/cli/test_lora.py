@@ -209,6 +209,26 @@ def test_a_file_called_like_an_option_is_told_how_to_be_named(
     assert call(tmp_path, "inspect", "./--out.safetensors") == 0
 
 
+def test_a_rank_larger_than_its_layer_and_a_file_that_does_nothing_are_told(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide, dead = tmp_path / "wide.safetensors", tmp_path / "dead.safetensors"
+    save_lora(wide, rank=66)
+    save_lora(dead, alpha=0.0)
+    assert call(tmp_path, "inspect", wide) == 0
+    out = capsys.readouterr().out
+    assert "5 modules have ranks larger than the layer itself" in out
+    assert (
+        call(tmp_path, "resize", wide, "--method", "sv_fro", "--value", "1", "--out", tmp_path / "w.safetensors") == 0
+    )
+    assert "100.0% of the change is kept" in capsys.readouterr().out
+    assert call(tmp_path, "inspect", tmp_path / "w.safetensors") == 0
+    assert "larger than the layer" not in capsys.readouterr().out
+    for one, other in ((lora, dead), (dead, lora)):
+        assert call(tmp_path, "interfere", one, other) == 5
+        assert "dead.safetensors changes nothing" in capsys.readouterr().err
+
+
 def test_every_verb_shows_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
     for name in lora_group.commands:
         assert run(["lora", name, "--help"]) == 0

@@ -39,7 +39,8 @@ def check_file(adapter: AdapterFile) -> list[str]:
     found: list[str] = []
     if adapter.dialect == "lycoris":
         found.append(
-            "The file is a LyCORIS adapter (LoHa, LoKr or the like), which diffusers cannot load into this base."
+            "The file is a LyCORIS adapter (LoHa, LoKr or the like), which diffusers cannot load into this base; "
+            "`lorasmith lora convert` makes a plain LoRA of it."
         )
     elif adapter.leftover:
         found.append(

@@ -38,14 +38,20 @@ def calculate(session: Session, dataset: str, **values: Any) -> None:
     session.answer(plain(found), *_told(found))
 
 
+def _of(number: float, word: str) -> str:
+    told = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+    return f"{told} {word}" if told == "1" else f"{told} {word}s"
+
+
 def _told(found: Calculation) -> list[str]:
     of = f"{found.dataset} at {found.resolution} pixels: " if found.dataset else ""
     besides = f", {found.regularisation} for regularisation" if found.regularisation else ""
     spread = "" if found.least == found.most else f" ({found.least} to {found.most})"
     lines = [
         f"{of}{count(found.pictures, 'picture')}{besides}, batches of {found.batch_size} x {found.accumulation}",
-        f"  {found.steps:,} steps = {found.epochs:.4g} epochs of {found.steps_per_epoch:.4g} steps",
-        f"  each picture is shown {found.exposures_per_image:.4g} times{spread}; {found.exposures:,} exposures in all",
+        f"  {_of(found.steps, 'step')} = {_of(found.epochs, 'epoch')} of {_of(found.steps_per_epoch, 'step')}",
+        f"  each picture is shown {_of(found.exposures_per_image, 'time')}{spread}; "
+        f"{_of(found.exposures, 'exposure')} in all",
     ]
     for time in found.times:
         where = "as you say"

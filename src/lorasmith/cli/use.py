@@ -13,6 +13,7 @@ from lorasmith.cli.placing import answer_queued, placement_of, queue_options
 from lorasmith.cli.session import Session, count, plain, verb
 from lorasmith.cli.watching import reporter
 from lorasmith.errors import ConfigError
+from lorasmith.events import Event, Notice
 
 _FAILED_CERTIFICATE = 5
 
@@ -174,7 +175,20 @@ def certify(context: click.Context, session: Session, /, adapter: str, base: str
     if place is not None:
         answer_queued(session, session.studio.enqueue.certify(adapter, base, place))
         return
+    notices: list[Event] = []
+    sentences: list[str] = []
     with reporter(session) as report:
-        certificate = session.studio.certify(adapter, base, on_event=report)
-    session.answer(plain(certificate), *certificate.sentences())
+
+        def say(event: Event) -> None:
+            held = isinstance(event, Notice) and not session.json_events
+            (notices.append if held else report)(event)
+
+        try:
+            certificate = session.studio.certify(adapter, base, on_event=say)
+            sentences = certificate.sentences()
+        finally:  # what the certificate does not say itself
+            for notice in notices:
+                if getattr(notice, "message", "") not in sentences:
+                    report(notice)
+    session.answer(plain(certificate), *sentences)
     context.exit(0 if certificate.passed else _FAILED_CERTIFICATE)

@@ -12,7 +12,7 @@ from lorasmith.adapters.dialects.gathering import Sides
 from lorasmith.adapters.dialects.stems import Stem
 from lorasmith.adapters.dialects.table import Layout, Model, Row, Shape, opened, table, taken_apart
 
-FLAT_PART = re.compile(r"\.(qkv|linear1)\.[0-3]$")
+FLAT_PART = re.compile(r"\.((?:\w+_)?qkv|qkv_proj|kv_linear|gate_up|linear1)\.[0-3]$")
 _XLABS = (
     (re.compile(r"double_blocks\.(\d+)\.processor\.qkv_lora1"), "double_blocks.{}.img_attn.qkv", ""),
     (re.compile(r"double_blocks\.(\d+)\.processor\.qkv_lora2"), "double_blocks.{}.txt_attn.qkv", ""),

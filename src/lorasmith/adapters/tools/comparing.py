@@ -202,7 +202,9 @@ def interfere(
     blocks = tuple(_block(block, rows) for block, rows in tally.items())
     every = [row for rows in tally.values() for row in rows]
     dot, a, b = (sum(row[i] for row in every) for i in range(3))
-    cosine = dot / math.sqrt(a * b) if a and b else 0.0
+    if not a or not b:
+        raise AdapterError(f"{(second if a else first).name} changes nothing here, so it cannot interfere.", "")
+    cosine = dot / math.sqrt(a * b)
     together = a + b + 2 * max(0.0, dot)
     weight = round(math.sqrt((a + b) / together), 2) if together else 1.0
     return Interference(

@@ -14,6 +14,7 @@ import numpy as np
 from lorasmith.adapters.algebra import effective_rank, spectrum
 from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.dialects.formats import best_format
+from lorasmith.adapters.dialects.gathering import Module
 from lorasmith.adapters.dialects.recognition import AdapterKind
 from lorasmith.adapters.dialects.stems import DENOISER, MEANINGS
 from lorasmith.adapters.opened import PICKLES, OpenAdapter, Weights, open_adapter, unpickled
@@ -110,6 +111,8 @@ class Description:
     metadata: Mapping[str, str]
     hashes: Hashes | None = None
     depth: Depth | None = None
+    oversized: tuple[str, ...] = ()
+    """Modules whose rank is larger than their layer can have: all beyond its shorter side is wasted."""
 
     @property
     def trigger_word(self) -> str:
@@ -176,6 +179,7 @@ def describe(
         metadata=metadata,
         hashes=hashes(path, adapter) if deep else None,
         depth=_depth(adapter, base, progress, cancelled) if deep else None,
+        oversized=tuple(module.stem.text for module in adapter.modules.values() if _oversized(module)),
     )
 
 
@@ -276,6 +280,13 @@ def _depth(adapter: OpenAdapter, base: Weights | None, progress: Progress | None
         tuple(open_),
         _advice(used, effective, adapter),
     )
+
+
+def _oversized(module: Module) -> bool:
+    layer, rank = module.layer, module.rank
+    if module.kind != "lora" or layer is None or len(layer) < 2 or rank is None:
+        return False
+    return rank > min(layer[0], math.prod(layer[1:]))
 
 
 def _state(adapter: OpenAdapter, pieces: Mapping[str, str]) -> str:

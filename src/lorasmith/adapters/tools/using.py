@@ -26,6 +26,14 @@ _SCENE: Final = "a portrait in soft light"
 _FAMILY_KEY: Final = "lorasmith.family"
 _NO_LOADER, _UNLOADED, _UNLOADED_SHOWN = ("hunyuan_video", "1.5"), "hunyuan_video_15", "hunyuan_video_15_i2v"
 _A1111: Final = ("sd", "sdxl")
+_A1111_SKIPS: Final = ("peft", "comfyui")
+_TITLES: Final = {
+    "loha": "LoHa", "lokr": "LoKr", "oft": "OFT", "glora": "GLoRA", "full": "whole differences", "norm": "norms",
+    "ia3": "IA3",
+}  # fmt: skip
+"""Kinds of update beside plain LoRA, as people call them."""
+_ALSO: Final = (("lokr", "flux2"), ("lokr", "z_image"))
+"""Kinds beside plain LoRA that diffusers 0.42 loads, by family (loaders/lora_conversion_utils.py)."""
 
 
 @dataclass(frozen=True)
@@ -244,13 +252,19 @@ def _warnings(adapters: Sequence[OpenAdapter], family: str) -> list[str]:
     for adapter in adapters:
         chosen = FORMATS.get(adapter.kind.dialect)
         if chosen is not None:
-            lost = [program for program, reads in readers(chosen, family).items() if not reads]
+            lost: list[str] = [program for program, reads in readers(chosen, family).items() if not reads]
+            lost += ["A1111"] if family in _A1111 and chosen.name in _A1111_SKIPS else []
             if lost:
                 works = best_format(family)
                 found.append(
                     f"{adapter.title} is written in the {chosen.name} dialect, which "
                     f"{' and '.join(lost)} would not read: convert it to {works}."
                 )
+        unread = [kind for kind in adapter.kind.kinds if kind in _TITLES and (kind, family) not in _ALSO]
+        if unread:
+            plain = "; `lorasmith lora convert` makes a plain LoRA of it" if set(unread) - {"norm", "ia3"} else ""
+            held = " and ".join(_TITLES[kind] for kind in unread)
+            found.append(f"{adapter.title} holds {held}, which diffusers does not load{plain}.")
         if adapter.kind.dora:
             found.append(
                 f"{adapter.title} is weight-decomposed (DoRA), which diffusers drops: convert it with its base."

@@ -72,6 +72,12 @@ def described(found: Description) -> list[str]:
         ("recipe", ", ".join(f"{name} {value[:60]}" for name, value in list(found.recipe.items())[:10])),
     )
     lines += [f"  {name}: {visible(value[:_LONGEST])}" for name, value in told if value]
+    if found.oversized:
+        have = "has a rank" if len(found.oversized) == 1 else "have ranks"
+        lines.append(
+            f"  {count(len(found.oversized), 'module')} {have} larger than the layer itself; "
+            f"`lora resize --method sv_fro --value 1` loses nothing: {listed(found.oversized)}"
+        )
     if kind.incomplete:
         lines.append(f"  {count(len(kind.incomplete), 'module')} incomplete: {listed(kind.incomplete)}")
     if kind.foreign:
