@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lorasmith.calculator import Calculation, calculate, doubled, kohya, origin, question
-from lorasmith.datasets.manifest import DatasetVersion, Operation
+from lorasmith.calculator import Calculation, calculate, question
+from lorasmith.calculator.formulas import doubled, kohya, origin
+from lorasmith.cli.calculate import _told
+from lorasmith.datasets.manifest import Clip, DatasetVersion, Operation
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, LorasmithError
 from lorasmith.events import Progress
@@ -40,8 +43,6 @@ def studio(tmp_path: Path) -> Studio:
 
 
 def with_roles(studio: Studio, roles: dict[str, str], repeats: dict[str, int]) -> DatasetVersion:
-    from dataclasses import replace
-
     version = studio.dataset("cats")
     items = [
         replace(item, role=roles.get(item.name, "train"), repeats=repeats.get(item.name, 1)) for item in version.items
@@ -206,3 +207,58 @@ def test_the_formulas_need_no_model_library() -> None:
 
     code = "import sys, lorasmith.calculator; sys.exit(bool({'torch', 'diffusers', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_held_out_pictures_of_plain_numbers_are_held_out() -> None:
+    found = plain(pictures=20, validation_fraction=0.1, epochs=30)
+    assert (found.pictures, found.left_out, found.per_epoch) == (18, 2, 18)
+    assert any(one.sentence == "2 pictures are not trained on." for one in found.cautions)
+    assert plain(pictures=1, validation_fraction=0.5).left_out == 0  # the only one is learned
+    assert plain(pictures=5, validation_fraction=0.01).left_out == 1
+
+
+def test_who_is_never_shown_is_told_from_who_may_not_be() -> None:
+    """Of 200 exposures to 20 pictures, half a pass shows each of them five times in the mean; one of ten shows ten."""
+
+    def said(**values: Any) -> list[str]:
+        return [one.sentence for one in plain(pictures=20, **values).cautions if "never" in one.sentence]
+
+    assert said(repeats=10, steps=100) == ["Some pictures may never be shown."]
+    assert said(repeats=10, steps=10) == ["Some pictures are never shown."]
+    assert said(repeats=10, steps=400) == [] == said(steps=20)
+
+
+def test_a_bucket_that_waits_may_show_nothing(studio: Studio) -> None:
+    found = studio.calculate(dataset="cats", resolution=64, family="sd", batch_size=4, steps=2)
+    assert found.epochs > 1 and found.least == 0
+    (one,) = (one for one in found.cautions if "never" in one.sentence)
+    assert one.sentence == "Some pictures may never be shown." and "waits for its turn" in one.reason
+
+
+def test_what_a_dataset_lacks_for_its_family_is_said(studio: Studio) -> None:
+    def said(family: str) -> str:
+        found = studio.calculate(dataset="cats", resolution=64, family=family, epochs=30)
+        return " ".join(one.sentence for one in found.cautions)
+
+    assert "7 of 7 pictures have fewer references than FLUX.1 Kontext needs" in said("flux_kontext")
+    assert "references" not in said("sd") and "clips" not in said("sd")
+    version = studio.dataset("cats")
+    moving = Clip(video=version.items[0].image, frames=40, fps=16.0, width=64, height=64)
+    items = [
+        replace(item, clip=moving if item.name == "0.png" else None, references=(item.image,)) for item in version.items
+    ]
+    DatasetStore(studio.home).commit(version, items, Operation(name="test"))
+    assert "references" not in said("flux_kontext")
+    assert "takes no references" in said("flux") and "1 of 7 are clips, and FLUX.1 learns pictures" in said("flux")
+    found = studio.calculate(dataset="cats", resolution=64, family="wan", epochs=30)
+    assert {one.title: one.pictures for one in found.buckets}["64 × 64 × 33"] == 1
+    assert not any("clips" in one.sentence for one in found.cautions)
+
+
+def test_one_of_a_thing_is_one() -> None:
+    found = plain(pictures=1)
+    told = "\n".join(_told(found))
+    assert "1 step = 1 epoch of 1 step" in told and "shown 1 time; 1 exposure in all" in told
+    assert "1 picture an epoch" in told and "1 batch in 1 bucket = 1 step an epoch, 1 epoch" in told
+    assert found.cautions[0].sentence == "Each picture is shown once: it may underfit."
+    assert "1,000,000 steps = 1,000,000 epochs" in "\n".join(_told(plain(pictures=1, steps=1_000_000)))

@@ -194,3 +194,27 @@ def test_a_small_bucket_waits_for_its_turn() -> None:
     again = Dealer([9, 3], batch_size=1)
     again.seek(dealer.taken)
     assert [again.next() for _ in range(4)] == [dealer.next() for _ in range(4)]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), batch_size=st.integers(1, 9),
+    first=st.integers(0, 300), then=st.integers(0, 3000),
+)  # fmt: skip
+def test_whole_rounds_are_skipped_as_if_they_were_dealt(
+    sizes: list[int], batch_size: int, first: int, then: int
+) -> None:
+    """From the start and from anywhere: the counts, and what comes next, are those of dealing one by one."""
+    skipped, dealt = Dealer(sizes, batch_size), Dealer(sizes, batch_size)
+    for batches in (first, then):
+        skipped.skip(batches)
+        for _ in range(batches):
+            dealt.next()
+        assert (skipped.taken, skipped.batches) == (dealt.taken, dealt.batches)
+    assert [skipped.next() for _ in range(20)] == [dealt.next() for _ in range(20)]
+
+
+def test_a_million_million_batches_are_no_work() -> None:
+    dealer = Dealer([3, 3, 1], 1)
+    dealer.skip(10**12)
+    assert dealer.batches == 10**12 and sum(dealer.taken) == 10**12
+    assert max(abs(size * 10**12 - 7 * taken) for size, taken in zip((3, 3, 1), dealer.taken, strict=True)) <= 7

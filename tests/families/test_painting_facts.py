@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from lorasmith.bases import family_of, open_base
 from lorasmith.bases.detection import registered_families
 from lorasmith.datasets.manifest import Operation
 from lorasmith.datasets.store import DatasetStore
-from lorasmith.errors import ConfigError
+from lorasmith.errors import BaseError, ConfigError
 from lorasmith.events import Notice
 from lorasmith.families import TimeSampling
 from lorasmith.generation.request import GenerateRequest
@@ -22,6 +25,7 @@ from lorasmith.generation.run import paint
 from lorasmith.jobfolder import Control
 from lorasmith.recipe import prepare
 from lorasmith.training.cache import Cache, encoders_of
+from lorasmith.training.objective import shifted
 from lorasmith.training.plan import plan
 from lorasmith.training.precompute import precompute
 from lorasmith.training.setting import Setting
@@ -35,27 +39,141 @@ Tiny = Callable[[str], Path]
 PROMPT = "zib, a large red star"
 SCALE = 3.0
 
-FLOW = [name for name, family in registered_families().items() if family.objectives == {"flow"}]
+FLOW = [name for name, record in EVERY.items() if registered_families()[record.family].objectives == {"flow"}]
 PAIRS = [name for name, record in RECORDS.items() if record.shift_of_pair is not None]
 
 
-def test_bases_are_painted_with_what_their_makers_use() -> None:
-    for name, family in registered_families().items():
-        scale = RECORDS[name].painted_with
-        assert family.painting_guidance() == scale, name
-        # previews in training too, where the family says so
-        assert family.defaults.get("sample", {}).get("guidance_scale", scale) == scale, name
+@pytest.mark.parametrize("name", [*RECORDS, "flux schnell"])
+def test_bases_are_painted_with_what_their_makers_use(tiny: Tiny, name: str) -> None:
+    family, record = registered_families()[EVERY[name].family], EVERY[name]
+    base = open_base(str(tiny(name)))
+    assert family.painting_guidance(base) == record.painted_with
+    # previews in training too, where the family says so
+    sample = family.defaults_for(base).get("sample", {})
+    assert sample.get("guidance_scale", record.painted_with) == record.painted_with
+
+
+def _scheduled(base: Path) -> tuple[Any, Any]:
+    """The family and what is loaded of a base when no part of it is asked for: its schedule."""
+    opened = open_base(str(base))
+    family = family_of(opened)
+    return family, family.load(opened, parts=(), dtype=torch.float32, device="cpu")
+
+
+def _with_schedule(base: Path, copy: Path, **changes: Any) -> Path:
+    """The base with another noise schedule beside the same weights; without ``_class_name`` its own is changed."""
+    shutil.copytree(base, copy)
+    path = copy / "scheduler" / "scheduler_config.json"
+    own = {} if "_class_name" in changes else json.loads(path.read_text())
+    path.write_text(json.dumps(own | changes))
+    return copy
 
 
 @pytest.mark.parametrize("name", FLOW)
-def test_noise_levels_are_those_its_makers_use(name: str) -> None:
-    family, record = registered_families()[name], RECORDS[name]
+def test_noise_levels_are_those_its_makers_use(tiny: Tiny, name: str) -> None:
+    record = EVERY[name]
+    family, model = _scheduled(tiny(name))
     assert len(record.shifts) > 1
-    for (width, height, frames), shift in record.shifts.items():
-        assert family.clip_shift(width, height, frames) == pytest.approx(shift, rel=0.01), (width, height, frames)
-        assert family.clip_shift(height, width, frames) == pytest.approx(shift, rel=0.01)
+    if not model.experts and name not in ("flux2 dev", "wan_i2v 2.2"):
+        shift = family.shift_for(model)
+        for (width, height, frames), wanted in record.shifts.items():
+            assert shift(width, height, frames) == pytest.approx(wanted, rel=0.01), (width, height, frames)
+            assert shift(height, width, frames) == pytest.approx(wanted, rel=0.01)
     density = "uniform" if record.uniform else "logit_normal"
-    assert family.time_sampling == TimeSampling(density, 0.0, 1.0)  # type: ignore[arg-type]
+    assert family.time_sampling == TimeSampling(density, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", FLOW)
+def test_a_base_with_another_schedule_is_trained_by_that(tiny: Tiny, tmp_path: Path, name: str) -> None:
+    """Not the family's but the base's: only where makers train otherwise than their schedules say it does not count."""
+    record = EVERY[name]
+    kind = "flow_shift" if record.family == "wan_ti2v" else "shift"
+    fixed = {"use_dynamic_shifting": False, "shift": 2.5, "flow_shift": 2.5}
+    family, model = _scheduled(_with_schedule(tiny(name), tmp_path / name, **fixed))
+    (place, own), *_ = record.shifts.items()
+    found = family.shift_for(model)(*place)
+    assert model.scheduler.config[kind] == 2.5
+    assert found == (pytest.approx(own, rel=0.01) if record.own_shift else 2.5)
+
+
+_EULER = "FlowMatchEulerDiscreteScheduler"
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "shifts"),
+    [
+        # by the scheduler_config.json that lies with each
+        ("flux", {"shift": 1.0}, {(512, 512): 1.0, (1024, 1024): 1.0}),  # a merge of dev that took schnell's
+        ("z_image", {"shift": 6.0}, {(512, 512): 6.0, (1024, 1024): 6.0}),  # the base and not Turbo
+        ("hunyuan_video_15", {"shift": 9.0}, {(832, 480): 9.0, (1280, 720): 9.0}),  # 720p, at any size
+        ("hunyuan_video_15_i2v", {"shift": 7.0}, {(1280, 720): 7.0}),
+        # few steps, merged in: one shift for all sizes, said as a line without a slope
+        (
+            "qwen_image",
+            {"use_dynamic_shifting": True, "base_shift": math.log(3), "max_shift": math.log(3), "shift": 1.0},
+            {(512, 512): 3.0, (1328, 1328): 3.0},
+        ),
+        (
+            "lumina2",
+            {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "time_shift_type": "linear"},
+            {(256, 256): 0.5, (1024, 1024): 1.15},
+        ),
+    ],
+)  # fmt: skip
+def test_variants_with_the_same_tensors_differ_by_their_schedule(
+    tiny: Tiny, tmp_path: Path, name: str, published: dict[str, Any], shifts: dict[tuple[int, int], float]
+) -> None:
+    family, model = _scheduled(_with_schedule(tiny(name), tmp_path / "base", _class_name=_EULER, **published))
+    found = {size: family.shift_for(model)(*size, 1) for size in shifts}
+    assert found == pytest.approx(shifts)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"shift": 0.0},
+        {"shift": -3.0},
+        {"use_dynamic_shifting": True, "base_shift": None},
+        {"use_dynamic_shifting": True, "max_image_seq_len": 256},
+    ],
+    ids=str,
+)
+def test_a_schedule_that_says_no_shift_is_refused(tiny: Tiny, tmp_path: Path, damaged: dict[str, Any]) -> None:
+    family, model = _scheduled(_with_schedule(tiny("sd3"), tmp_path / "odd", _class_name=_EULER, **damaged))
+    with pytest.raises(BaseError, match="The noise schedule of odd ") as refused:
+        family.shift_for(model)
+    assert "objective.timestep_shift" in str(refused.value.hint)
+
+
+def _distilled(base: Path, copy: Path) -> Path:
+    shutil.copytree(base, copy)
+    path = copy / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"is_distilled": True}))
+    return copy
+
+
+def test_a_turbo_is_shifted_and_previewed_as_it_was_made(tiny: Tiny, tmp_path: Path) -> None:
+    """Krea 2 Turbo: alike at all sizes, in eight steps that compare nothing; Raw by size, with the family's own."""
+    family, model = _scheduled(_distilled(tiny("krea2"), tmp_path / "krea2"))
+    shift = family.shift_for(model)
+    assert shift(512, 512, 1) == shift(1280, 1280, 1) == pytest.approx(math.exp(1.15))
+    assert family.painting_guidance(model.base) == 1.0
+    assert family.defaults_for(model.base)["sample"] == {"guidance_scale": 1.0, "steps": 8}
+    assert "steps" not in family.defaults_for(open_base(str(tiny("krea2"))))["sample"]
+
+
+def test_a_distilled_klein_compares_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    family, model = _scheduled(_distilled(tiny("flux2"), tmp_path / "flux2"))
+    assert model.extras["pipeline"].config.is_distilled
+    model.denoiser = type("Denoiser", (), {"config": type("Config", (), {"guidance_embeds": False})})()
+    assert family.guidance(model) == "none"
+    model.extras["pipeline"].register_to_config(is_distilled=False)
+    assert family.guidance(model) == "classifier_free"
+
+
+def test_two_experts_are_painted_with_what_their_makers_use(tiny: Tiny) -> None:
+    base = open_base(str(tiny("wan_i2v 2.2")))
+    assert family_of(base).painting_guidance(base) == 3.5
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -63,7 +181,7 @@ def test_the_shift_of_a_pair_is_its_makers(name: str) -> None:
     family: Any = registered_families()[name]
     both, one = (type("Model", (), {"experts": experts})() for experts in ({"transformer_2": object()}, {}))
     assert family.shift_for(both)(832, 480, 81) == RECORDS[name].shift_of_pair
-    assert family.shift_for(one)(832, 480, 81) == family.clip_shift(832, 480, 81)
+    assert family.shift_for(one)(832, 480, 81) == 3.0
 
 
 @pytest.mark.parametrize("name", list(EVERY))
@@ -81,6 +199,8 @@ def test_guidance_is_as_it_is_said(tiny: Tiny, name: str, monkeypatch: pytest.Mo
     pictures = [picture_of(n, 96, 64) for n in range(record.references)] if family.reference_pictures[1] else []
     begin = family.reference_arguments(pictures, 64, 64) if pictures else {}
     begin |= {"image": picture_of(9)} if record.begins else {}
+    if flow:
+        pipe.scheduler.register_to_config(shift_terminal=None)  # which moves the one level of one step to the last
     rows: list[int] = []
     for scale in (1.0, SCALE):
         theirs = Heard.on(part)
@@ -92,6 +212,9 @@ def test_guidance_is_as_it_is_said(tiny: Tiny, name: str, monkeypatch: pytest.Mo
         rows.append(sum(_rows(call) for call in theirs.calls))
     kind = family.guidance(model)
     assert rows == [record.asked, record.asked * (2 if kind == "classifier_free" else 1)]
+    if flow and record.sigmas and not record.own_shift:  # the levels of training are moved as those of painting
+        moved = shifted(0.6, family.shift_for(model)(64, 64, record.length))
+        assert float(pipe.scheduler.sigmas[0]) == pytest.approx(moved, abs=1e-5)
     told = [call["guidance"] for call in theirs.calls if "guidance" in call]
     assert bool(told) == (kind == "embedded")
     if not (record.compares and flow) or pictures or record.begins:
@@ -194,3 +317,10 @@ def test_sides_that_a_family_cannot_divide_are_refused_before_there_is_a_job(tin
         version = make_dataset(tmp_path / name)
         with pytest.raises(ConfigError, match="works on sides that are multiples of"):
             prepare(version, {"base": str(tiny(name)), "data.resolution": resolution}, home=tmp_path / name)
+
+
+def test_guidance_means_nothing_to_a_base_that_is_told_none(tiny: Tiny) -> None:
+    """Of one family: dev is told a number, schnell and klein are not."""
+    for name, told in (("flux", True), ("flux schnell", False), ("flux2", False), ("flux2 dev", True)):
+        base = open_base(str(tiny(name)))
+        assert ("objective.guidance" not in family_of(base).lacks_of(base)) is told, name

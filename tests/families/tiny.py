@@ -80,6 +80,8 @@ class Record:
     shifts: dict[tuple[int, int, int], float] = field(default_factory=dict)
     """Of a flow family: width, height, frames, and the shift there. Sources: the schedulers of the published bases
     (FLUX to Krea 2: a line in the number of tokens, its two ends), else the makers' own training or inference code."""
+    own_shift: bool = False
+    """Whether that code says otherwise than the published schedules, and is what counts."""
     uniform: bool = False
     """Whether noise levels are drawn evenly before the shift, and not from a logit-normal."""
     shift_of_pair: float | None = None
@@ -289,7 +291,7 @@ def build_chroma(folder: Path) -> Any:
     )  # fmt: skip
     return ChromaPipeline(
         transformer=transformer,
-        scheduler=_dynamic(),
+        scheduler=_flow(),
         vae=small_vae(16, **_FLUX_VAE),
         text_encoder=small_t5("T5EncoderModel", t5),
         tokenizer=t5,
@@ -873,13 +875,13 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         "chroma", "ChromaPipeline", build_chroma, painted_with=5.0,
-        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        shifts={(256, 256, 1): 1.0, (1024, 1024, 1): 1.0},
         call={"guidance_scale": 1.0},
         full={"1": ("ChromaTransformer2DModel", {})}, modules={"1": 19 * 12 + 38 * 5},
     ),
     Record(
         "z_image", "ZImagePipeline", build_z_image, painted_with=5.0,
-        shifts={(256, 256, 1): math.exp(0.5), (1024, 1024, 1): math.exp(1.15)},
+        shifts={(256, 256, 1): 3.0, (1024, 1024, 1): 3.0},
         call={"guidance_scale": 0.0},
         full={"base_or_turbo": ("ZImageTransformer2DModel", {})}, modules={"base_or_turbo": 30 * 7},
     ),
@@ -922,6 +924,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "wan", "WanPipeline", build_wan, painted_with=5.0,
         shifts={(832, 480, 1): 3.0, (832, 480, 81): 3.0, (1280, 720, 81): 5.0}, uniform=True, shift_of_pair=12.0,
+        own_shift=True,
         call={"guidance_scale": 1.0, "num_frames": 9}, frames=True, length=9,
         sigmas=False,
         full={"t2v_1.3b": (_WAN, _SMALL_WAN), "t2v_14b": (_WAN, {})},
@@ -931,6 +934,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
         # shifts: of tokens of 32 x 32 pixels and 8 frames, 1024 of them and 4096
         "ltx", "LTXPipeline", build_ltx, painted_with=3.0,
         shifts={(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05), (768, 512, 49): 4.6919},
+        own_shift=True,
         resolution=128, frames=True, sigmas=False, length=17,
         call={"guidance_scale": 1.0, "num_frames": 17},
         full={"2b": ("LTXVideoTransformer3DModel", {}), "13b": ("LTXVideoTransformer3DModel", _LTX13)},
@@ -940,6 +944,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
         # By this guidance the picture is that of the pass in which the halves do not hear each other.
         "ltx2", "LTX2Pipeline", build_ltx2, painted_with=3.0,
         shifts={(1024, 1024, 1): math.exp(0.95), (1024, 1024, 25): math.exp(2.05)},
+        own_shift=True,
         resolution=128, frames=True, passes=2, length=17, compares=False,
         call={
             "guidance_scale": 1.0, "audio_guidance_scale": 1.0, "stg_scale": 0.0, "audio_stg_scale": 0.0,
@@ -971,14 +976,14 @@ _ALL_RECORDS: tuple[Record, ...] = (
     ),
     Record(
         "hunyuan_video_15", "HunyuanVideo15Pipeline", build_hunyuan_video_15, painted_with=6.0,
-        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 9.0},
+        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 5.0},
         frames=True, length=9,
         call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
         full={"1.5": ("HunyuanVideo15Transformer3DModel", {})}, modules={"1.5": 54 * 12},
     ),
     Record(
         "hunyuan_video_15_i2v", "HunyuanVideo15ImageToVideoPipeline", build_hunyuan_video_15_i2v, painted_with=6.0,
-        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 7.0},
+        shifts={(848, 480, 33): 5.0, (1280, 720, 121): 5.0},
         begins=True,
         frames=True, length=9,
         call={"guidance_scale": 1.0, "num_frames": 9}, plain=without_tokens_that_say_nothing, resolution=64,
@@ -993,6 +998,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
     Record(
         "wan_i2v", "WanImageToVideoPipeline", build_wan_i2v, painted_with=5.0,
         shifts={(832, 480, 81): 3.0, (1280, 720, 81): 5.0}, uniform=True, shift_of_pair=5.0,
+        own_shift=True,
         call={"guidance_scale": 1.0, "num_frames": 9},
         frames=True, length=9, sigmas=False, begins=True,
         full={"i2v_14b_2.1": (_WAN, _WAN_I2V | {"image_dim": 1280, "added_kv_proj_dim": 5120}),
@@ -1005,6 +1011,7 @@ _ALL_RECORDS: tuple[Record, ...] = (
         # 0.0000873809524 n + 1.89833333 at 10
         "flux2", "Flux2KleinPipeline", build_flux2, painted_with=4.0,
         shifts={(1024, 1024, 1): 7.564, (512, 512, 1): 5.4847},
+        own_shift=True,
         call={"guidance_scale": 1.0},
         full={
             "dev": ("Flux2Transformer2DModel", {}),

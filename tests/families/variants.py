@@ -74,7 +74,8 @@ VARIANTS: dict[str, Record] = {
     "sd3 medium": replace(RECORDS["sd3"], build=partial(build_sd3, dual_attention_layers=(), qk_norm=None)),
     "sd3.5 large": replace(RECORDS["sd3"], build=partial(build_sd3, dual_attention_layers=())),
     "flux schnell": replace(
-        RECORDS["flux"], build=partial(build_flux, guidance_embeds=False), call={"max_sequence_length": 256}
+        RECORDS["flux"], build=partial(build_flux, guidance_embeds=False), call={"max_sequence_length": 256},
+        shifts={(256, 256, 1): 1.0, (1024, 1024, 1): 1.0}, painted_with=1.0,
     ),
     "flux2 dev": replace(
         RECORDS["flux2"], pipeline="Flux2Pipeline", build=build_flux2_dev, call={"guidance_scale": 2.5},

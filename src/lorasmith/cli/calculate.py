@@ -38,11 +38,6 @@ def calculate(session: Session, dataset: str, **values: Any) -> None:
     session.answer(plain(found), *_told(found))
 
 
-def _of(number: float, word: str) -> str:
-    told = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
-    return f"{told} {word}" if told == "1" else f"{told} {word}s"
-
-
 def _told(found: Calculation) -> list[str]:
     of = f"{found.dataset} at {found.resolution} pixels: " if found.dataset else ""
     besides = f", {found.regularisation} for regularisation" if found.regularisation else ""
@@ -63,13 +58,19 @@ def _told(found: Calculation) -> list[str]:
     low, high = found.rental
     near, far = found.at_home
     rows = [
-        ("here", f"{found.steps:,}", f"{found.per_epoch:,} pictures an epoch, no batch short, none dropped"),
+        ("here", f"{found.steps:,}", f"{_of(found.per_epoch, 'picture')} an epoch, no batch short, none dropped"),
         ("notebooks", f"{found.origin.steps:,}", f"{found.origin.words}. {found.origin.note}".strip()),
         ("", "", f"{duration(low)} to {duration(high)} rented, {duration(near)} to {duration(far)} at home"),
         ("kohya", f"{found.kohya.steps:,}", f"{found.kohya.words}. {found.kohya.note}".strip()),
     ]
     lines += ["", *table(("", "steps", "as it counts"), rows)]
-    loads = [(f"{one.width} x {one.height}", one.pictures, one.exposures) for one in found.buckets]
+    loads = [(one.title.replace("×", "x"), one.pictures, one.exposures) for one in found.buckets]
     lines += ["", *table(("bucket", "pictures", "an epoch shows"), loads)] if loads else []
     lines += [line for one in found.cautions for line in ("", one.sentence, f"  {one.reason}")]
     return lines
+
+
+def _of(number: float, word: str) -> str:
+    """``1 epoch``, ``2.5 epochs``, ``1,000,000 times``."""
+    figure = f"{number:,.0f}" if number >= 10_000 or number == int(number) else f"{number:.4g}"
+    return f"{figure} {word}{'' if figure == '1' else 's'}"

@@ -249,13 +249,18 @@ def divide(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item]
     return [i for i in items if i.name not in aside], [i for i in items if i.name in aside]
 
 
+def held_out_of(pictures: int, fraction: float) -> int:
+    """How many of so many pictures are held out: at least one where the fraction is above 0, never the only one."""
+    return max(1, round(pictures * fraction)) if fraction > 0 and pictures > 1 else 0
+
+
 def hold_out(items: Sequence[Item], fraction: float, key: str) -> tuple[list[Item], list[Item]]:
     """Split into (training, held out): about ``fraction`` of the pictures, at least one when it is above 0.
 
     The choice follows the hash of ``key`` and the pixels, so that adding a picture moves no other to the other side
     more than the count demands.
     """
-    count = max(1, round(len(items) * fraction)) if fraction > 0 and len(items) > 1 else 0
+    count = held_out_of(len(items), fraction)
     order = sorted(items, key=lambda item: hashlib.sha256(f"{key}/{item.image}/{item.name}".encode()).digest())
     chosen = {item.name for item in order[:count]}
     return [i for i in items if i.name not in chosen], [i for i in items if i.name in chosen]

@@ -8,6 +8,7 @@ equally often, to within a batch per bucket.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 
 class Dealer:
@@ -51,9 +52,27 @@ class Dealer:
         return bucket
 
     def skip(self, batches: int) -> None:
-        """Deal ``batches`` batches."""
+        """Deal ``batches`` batches; rounds after which every bucket has had its share are alike, and taken at once."""
+        period = self._total // gcd(*self._sizes) if self._sizes else 0
+        if batches > 2 * period and self._even():
+            before = list(self.taken)
+            self._walk(period)
+            batches -= period
+            if self._even():
+                rounds, batches = divmod(batches, period)
+                self.taken = [now + rounds * (now - then) for now, then in zip(self.taken, before, strict=True)]
+                self._dealt += rounds * period
+        self._walk(batches)
+
+    def _walk(self, batches: int) -> None:
         for _ in range(batches):
             self.next()
+
+    def _even(self) -> bool:
+        """Whether every bucket has had exactly its share, so that what follows is what followed the start."""
+        return all(
+            size * self._dealt == taken * self._total for size, taken in zip(self._sizes, self.taken, strict=True)
+        )
 
     def seek(self, taken: Sequence[int]) -> None:
         """Go on from counts that ``taken`` once held."""

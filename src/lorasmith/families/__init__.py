@@ -212,6 +212,8 @@ class Family(ABC):
     layer_rules: ClassVar[str] = ""
     """The rules of ``adapters/dialects/layers.json`` by which its layers' names translate into the release's; left out,
     those that stand there under the family's own name."""
+    distilled_steps: ClassVar[int] = 0
+    """In how many steps those of its bases are painted that were distilled to few; 0 where none are known."""
     time_sampling: ClassVar[TimeSampling] = TimeSampling()
     """For flow families: the density of the noise levels, before the shift."""
     training_guidance: ClassVar[float] = 1.0
@@ -438,9 +440,9 @@ class Family(ABC):
         """
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
-    def painting_guidance(self) -> float:
-        """The scale that its bases are painted with when nobody says otherwise."""
-        return float(self.defaults.get("sample", {}).get("guidance_scale", _USUAL_GUIDANCE))
+    def painting_guidance(self, base: Base) -> float:
+        """The scale that these weights are painted with when nobody says otherwise."""
+        return float(self.defaults_for(base).get("sample", {}).get("guidance_scale", _USUAL_GUIDANCE))
 
     def frames(self) -> Frames | None:
         """How clips are shown when nobody says otherwise; None where pictures alone are taken."""
@@ -458,17 +460,17 @@ class Family(ABC):
         """The pipeline of the same parts that goes on from a picture; itself where it is one and the same."""
         return pipeline
 
-    def flow_shift(self, width: int, height: int) -> float:
-        """How strongly a picture of so many pixels moves noise levels towards noise (``training.objective``)."""
-        return 1.0
-
-    def clip_shift(self, width: int, height: int, frames: int) -> float:
-        """``flow_shift`` of a clip; of a picture it is called with one frame."""
-        return self.flow_shift(width, height)
-
     def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
-        """``clip_shift`` as it is right for these weights."""
-        return self.clip_shift
+        """How strongly noise levels are moved towards noise (``training.objective``), by width and height in pixels and
+        frames: as the schedule of these weights says. A family whose makers train otherwise than their schedule says
+        gives theirs.
+
+        Raises:
+            BaseError: the schedule does not say.
+        """
+        from lorasmith.families.schedules import scheduled_shift
+
+        return scheduled_shift(model.scheduler, model.base.name)
 
     def latent_shape(self, model: Model, width: int, height: int, frames: int = 1) -> tuple[int, ...]:
         """Of the latents of one picture (C, h, w), or of one clip (C, f, h, w) where the family takes clips."""
@@ -523,5 +525,11 @@ class Family(ABC):
         return self.default_resolution
 
     def defaults_for(self, base: Base) -> dict[str, Any]:
-        """``defaults`` as they are right for these weights, the native resolution among them."""
-        return layer(self.defaults, {"data.resolution": self.native_resolution(base)})
+        """``defaults`` as they are right for these weights, the native resolution among them. What was distilled to few
+        steps is previewed in few, without the comparison that it was trained to do without."""
+        from lorasmith.bases.recognition import recognise
+
+        right: dict[str, Any] = {"data.resolution": self.native_resolution(base)}
+        if self.distilled_steps and recognise(base.header).distilled:
+            right |= {"sample.steps": self.distilled_steps, "sample.guidance_scale": 1.0}
+        return layer(self.defaults, right)

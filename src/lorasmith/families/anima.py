@@ -123,9 +123,6 @@ class Anima(Family):
         number, _, layer = rest.partition(".")
         return f"diffusion_model.{f'blocks.{number}.{_RELEASED.get(layer, layer)}' if rest and not head else module}"
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 3.0  # as its scheduler says
-
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         return encode_frames(model.vae, pixels)
 

@@ -18,7 +18,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_scaled, encode_scaled, linear_shift, packed, picture_ids, unpacked
+from lorasmith.families.latents import decode_scaled, encode_scaled, packed, picture_ids, unpacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,9 +88,6 @@ class Chroma(Family):
             "modelspec.architecture": "chroma/lora",
             "modelspec.implementation": "diffusers",
         }
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256)
 
     def latent_channels(self, model: Model) -> int:
         denoiser: Any = model.denoiser

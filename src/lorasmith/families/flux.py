@@ -20,10 +20,10 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.gaps import without_guidance
 from lorasmith.families.latents import (
     decode_scaled,
     encode_scaled,
-    linear_shift,
     packed,
     picture_ids,
     unpacked,
@@ -74,6 +74,7 @@ class Flux(Family):
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Flux", "Forge": "flux", "InvokeAI": "flux"})
     layer_rules: ClassVar[str] = "flux"
+    distilled_steps: ClassVar[int] = 4
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 11.90, "schnell": 11.89})
     excluded_targets: ClassVar[tuple[str, ...]] = (
@@ -123,9 +124,7 @@ class Flux(Family):
         }
 
     def lacks_of(self, base: Base) -> Mapping[str, str]:
-        if base.header.configs.get("transformer", {}).get("guidance_embeds"):
-            return {}
-        return {"objective.guidance": "this base has no guidance built in"}
+        return without_guidance(base)
 
     def guidance(self, model: Model) -> Guidance:
         return "embedded" if _config(model).guidance_embeds else "none"
@@ -134,9 +133,6 @@ class Flux(Family):
         told = without_negative(self.title, negative_prompt, scale)
         schnell = not pipeline.transformer.config.guidance_embeds
         return told | {"max_sequence_length": _SCHNELL_TOKENS if schnell else _TEXT_TOKENS}
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256)
 
     def latent_channels(self, model: Model) -> int:
         return int(_config(model).in_channels) // 4

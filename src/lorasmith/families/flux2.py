@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,6 +20,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.gaps import without_guidance
 from lorasmith.families.instructions import left_by_chat
 from lorasmith.families.latents import without_negative
 
@@ -56,6 +57,7 @@ class Flux2(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Flux2", "InvokeAI": "flux2"})
+    distilled_steps: ClassVar[int] = 4
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"dev": 32.22, "klein_4b": 3.88, "klein_9b": 9.08})
     predicted_memory: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType(
@@ -99,18 +101,24 @@ class Flux2(Family):
         kind = detection.variant.replace("_", "-") or "dev"
         return {"modelspec.architecture": f"flux-2-{kind}/lora", "modelspec.implementation": "diffusers"}
 
+    def lacks_of(self, base: Base) -> Mapping[str, str]:
+        return without_guidance(base)
+
     def guidance(self, model: Model) -> Guidance:
+        if model.extras["pipeline"].config.get("is_distilled"):  # its pipeline compares nothing then
+            return "none"
         return "embedded" if _config(model).guidance_embeds else "classifier_free"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         return without_negative(self.title, negative_prompt, scale)
 
-    def flow_shift(self, width: int, height: int) -> float:
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """What its pipelines compute and not what the schedule says, which they pass over."""
         import math
 
         from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 
-        return math.exp(compute_empirical_mu(width * height // 256, _STEPS))
+        return lambda width, height, frames: math.exp(compute_empirical_mu(width * height // 256, _STEPS))
 
     def latent_scale(self, side: int) -> int:
         return side // 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lorasmith.families import Family
+    from lorasmith.families import Base, Family
 
 
 def lacking(family: Family) -> dict[str, str]:
@@ -33,3 +33,10 @@ def lacking(family: Family) -> dict[str, str]:
         why = "its text encoder is a large language model that stays as it is"
         found |= dict.fromkeys(("adapter.text_encoder", "optimizer.text_encoder_learning_rate"), why)
     return found | dict(family.lacks)
+
+
+def without_guidance(base: Base) -> dict[str, str]:
+    """What a base lacks whose denoiser is told no guidance, of a family of which others are."""
+    if base.header.configs.get("transformer", {}).get("guidance_embeds"):
+        return {}
+    return {"objective.guidance": "this base has no guidance built in"}

@@ -20,6 +20,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
+from lorasmith.families.gaps import without_guidance
 from lorasmith.families.latents import without_negative
 
 if TYPE_CHECKING:
@@ -145,14 +146,14 @@ class HunyuanVideo(Family):
         together = [name for name, theirs in released.items() if theirs == released[layer]]
         return tuple(f"{blocks}.{number}.{name}" for name in together) if len(together) > 1 else ()
 
+    def lacks_of(self, base: Base) -> Mapping[str, str]:
+        return without_guidance(base)
+
     def guidance(self, model: Model) -> Guidance:
         return "embedded" if _config(model).guidance_embeds else "none"
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         return without_negative(self.title, negative_prompt, scale)
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return 7.0
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         latents: Tensor = model.vae.encode(pixels.to(model.vae.dtype)).latent_dist.mode().float()  # (B, 16, f, h, w)

@@ -94,9 +94,6 @@ class HunyuanVideo15(HunyuanVideo):
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 9.0 if width * height > 640 * 640 else 5.0  # its makers' for 720p and 480p
-
     def latent_scale(self, side: int) -> int:
         return side // 16
 

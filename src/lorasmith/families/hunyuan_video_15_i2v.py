@@ -33,9 +33,6 @@ class HunyuanVideo15FromPicture(HunyuanVideo15):
     picture_parts: ClassVar[tuple[str, ...]] = ("image_encoder", "feature_extractor")
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"1.5": 8.33})
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 7.0 if width * height > 640 * 640 else 5.0  # its makers' for 720p and 480p
-
     def encode_conditions(self, model: Model, pixels: Tensor) -> dict[str, Tensor]:
         pipeline, first = model.extras["pipeline"], pixels[:, :, 0]
         seen = pipeline.feature_extractor.preprocess(

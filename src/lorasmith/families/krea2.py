@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +19,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_frames, encode_frames, linear_shift, packed, unpacked
+from lorasmith.families.latents import decode_frames, encode_frames, packed, unpacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_gate", "attn.to_out.0")
 _FEED_FORWARD = ("ff.gate", "ff.up", "ff.down")
 _LICENSE = "Krea 2 Community License"
+_SHIFT_OF_TURBO = math.exp(1.15)
 
 
 class Krea2(Family):
@@ -52,6 +54,7 @@ class Krea2(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Krea2", "InvokeAI": "krea-2"})
+    distilled_steps: ClassVar[int] = 8
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2": 12.82})
@@ -87,8 +90,11 @@ class Krea2(Family):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "krea-2/lora", "modelspec.implementation": "diffusers"}
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256, most_tokens=6400)  # 1.6 at 256 px, 2.5 at 1024
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """By size as the schedule says; of the distilled Turbo one for all sizes, as its pipeline has it."""
+        if model.extras["pipeline"].config.get("is_distilled"):
+            return lambda width, height, frames: _SHIFT_OF_TURBO
+        return super().shift_for(model)
 
     def latent_channels(self, model: Model) -> int:
         denoiser: Any = model.denoiser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -65,6 +65,7 @@ class LTX(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "LTXV"})
+    distilled_steps: ClassVar[int] = 8
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"2b": 1.92, "13b": 13.04})
@@ -115,13 +116,15 @@ class LTX(Family):
     def key_names(self, part: str, module: str) -> str:
         return f"diffusion_model.{module}" if part == self.denoiser_part else f"{part}.{module}"
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return self.clip_shift(width, height, 1)
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        """Its makers' trainer moves the mean of a logit-normal, by one line for all releases though the schedules of
+        some shift nothing; that is this shift of the standard one."""
 
-    def clip_shift(self, width: int, height: int, frames: int) -> float:
-        """Its makers' trainer moves the mean of a logit-normal; that is this shift of the standard one."""
-        tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
-        return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
+        def by_tokens(width: int, height: int, frames: int) -> float:
+            tokens = width * height // _SIDE**2 * ((frames - 1) // _STEP + 1)
+            return linear_shift(tokens, 0.95, 2.05, 1024, 4096)
+
+        return by_tokens
 
     def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         return {"frame_rate": fps, **super().clip_arguments(base, frames, fps, first_frame)}

@@ -109,9 +109,6 @@ class Lumina2(Family):
         block, layer = _split(module)
         return tuple(block + name for name in _RELEASED) if part == self.denoiser_part and layer in _RELEASED else ()
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 6.0
-
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         return encode_scaled(model.vae, pixels)
 

@@ -18,7 +18,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_frames, encode_frames, linear_shift, packed, unpacked
+from lorasmith.families.latents import decode_frames, encode_frames, packed, unpacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,9 +87,6 @@ class QwenImage(Family):
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image/lora", "modelspec.implementation": "diffusers"}
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256, most=0.9, most_tokens=8192)  # as its scheduler says
 
     def latent_channels(self, model: Model) -> int:
         denoiser: Any = model.denoiser

@@ -17,7 +17,7 @@ from lorasmith.families import (
     Pretrained,
     TimeSampling,
 )
-from lorasmith.families.latents import decode_frames, encode_frames, linear_shift
+from lorasmith.families.latents import decode_frames, encode_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,9 +74,6 @@ class QwenImage21(Family):
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "qwen-image-2.1/lora", "modelspec.implementation": "diffusers"}
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256)
 
     def latent_scale(self, side: int) -> int:
         return side // 16

@@ -65,6 +65,7 @@ class StableDiffusion3(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "SD3", "A1111": "SD3", "Forge": "sd35"})
+    distilled_steps: ClassVar[int] = 4
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType(
@@ -111,9 +112,6 @@ class StableDiffusion3(Family):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         architecture = _ARCHITECTURES.get(detection.variant, "stable-diffusion-3")
         return {"modelspec.architecture": f"{architecture}/lora", "modelspec.implementation": "diffusers"}
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return 3.0  # as its scheduler says, at any size
 
     def encode_images(self, model: Model, pixels: Tensor) -> Tensor:
         return encode_scaled(model.vae, pixels)

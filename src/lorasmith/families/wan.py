@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorasmith.bases.header import Header
 from lorasmith.bases.parts import EXPERT, Component
 from lorasmith.bases.recognition import recognise
+from lorasmith.config import layer
 from lorasmith.families import (
     Base,
     Conditioning,
@@ -103,6 +104,7 @@ class Wan(Family):
     recognised_as: ClassVar[str] = "wan"
     experts: ClassVar[Mapping[str, str]] = MappingProxyType({"transformer": "high_noise", "transformer_2": "low_noise"})
     shift_of_pair: ClassVar[float] = 12.0
+    guidance_of_pair: ClassVar[float] = 4.0
     boundary: ClassVar[float] = 0.875
     """Of a pair: the share of the noise from which on the first expert is asked; its makers' (``model_index.json``)."""
     task_of: ClassVar[str] = "t2v"
@@ -136,11 +138,13 @@ class Wan(Family):
             module = module.replace(ours, theirs)
         return f"diffusion_model.{module}" if part in self.experts else f"{part}.{module}"
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 5.0 if width * height > 640 * 640 else 3.0  # its makers' for 720p and 480p
-
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         return {"negative_prompt": list(negative_prompt), "guidance_scale": scale}
+
+    def defaults_for(self, base: Base) -> dict[str, Any]:
+        second = base.header.configs.get("model_index", {}).get("transformer_2") or [None]
+        pair = {} if second[-1] is None else {"sample.guidance_scale": self.guidance_of_pair}
+        return layer(super().defaults_for(base), pair)
 
     def latent_channels(self, model: Model) -> int:
         return int(model.denoiser.config.out_channels)  # type: ignore[union-attr, arg-type]
@@ -180,8 +184,11 @@ class Wan(Family):
         return prediction.float()
 
     def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
-        """Its makers' for the pair: experts are chosen by noise level, so the shift says how much each of them sees."""
-        return (lambda width, height, frames: self.shift_of_pair) if model.experts else self.clip_shift
+        """Its makers' for 720p and 480p, and for the pair: experts are chosen by noise level, so the shift says how
+        much each of them sees. The published schedules say 3 for nearly all of them."""
+        if model.experts:
+            return lambda width, height, frames: self.shift_of_pair
+        return lambda width, height, frames: 5.0 if width * height > 640 * 640 else 3.0
 
 
 def _task_of(header: Header) -> str:

@@ -35,6 +35,7 @@ class WanFromPicture(Wan):
     )
     pipelines: ClassVar[frozenset[str]] = frozenset(("WanImageToVideoPipeline",))
     shift_of_pair: ClassVar[float] = 5.0
+    guidance_of_pair: ClassVar[float] = 3.5
     boundary: ClassVar[float] = 0.9
     begins_with_picture: ClassVar[bool] = True
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "WAN21"})

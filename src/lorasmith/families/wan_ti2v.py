@@ -3,7 +3,7 @@ for each token, which is 0 for those of a first frame that is given."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from lorasmith.bases.parts import Component
 from lorasmith.config import layer
 from lorasmith.families import Base, Conditioning, Model, Pretrained
 from lorasmith.families.beginnings import held
+from lorasmith.families.schedules import scheduled_shift
 from lorasmith.families.wan import Wan
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class WanSmall(Wan):
     def states(self, variant: str, having: Collection[str]) -> Mapping[str, Any]:
         return {"expand_timesteps": True}
 
-    def flow_shift(self, width: int, height: int) -> float:
-        return 5.0
+    def shift_for(self, model: Model) -> Callable[[int, int, int], float]:
+        return scheduled_shift(model.scheduler, model.base.name)
 
     def latent_scale(self, side: int) -> int:
         return side // 16

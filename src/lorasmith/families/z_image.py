@@ -19,7 +19,7 @@ from lorasmith.families import (
     TimeSampling,
 )
 from lorasmith.families.instructions import left_by_chat
-from lorasmith.families.latents import decode_scaled, encode_scaled, linear_shift
+from lorasmith.families.latents import decode_scaled, encode_scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +56,7 @@ class ZImage(Family):
     denoiser_part: ClassVar[str] = "transformer"
     file_form: ClassVar[FileForm] = "peft"
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({"ComfyUI": "Lumina2", "InvokeAI": "z-image"})
+    distilled_steps: ClassVar[int] = 9
     time_sampling: ClassVar[TimeSampling] = TimeSampling("logit_normal")
     lacks: ClassVar[Mapping[str, str]] = MappingProxyType({"objective.guidance": "it has no guidance built in"})
     billions: ClassVar[Mapping[str, float]] = MappingProxyType({"base_or_turbo": 6.15})
@@ -96,9 +97,6 @@ class ZImage(Family):
 
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "z-image/lora", "modelspec.implementation": "diffusers"}
-
-    def flow_shift(self, width: int, height: int) -> float:
-        return linear_shift(width * height // 256)
 
     def sampling_arguments(self, pipeline: Any, negative_prompt: Sequence[str], scale: float) -> dict[str, Any]:
         """Its pipeline adds the difference on top of the prompted prediction: 0 there is what 1 is elsewhere."""

@@ -81,7 +81,7 @@ def paint(
     import torch
 
     started = time.monotonic()
-    scale = family.painting_guidance() if request.guidance_scale is None else request.guidance_scale
+    scale = family.painting_guidance(base) if request.guidance_scale is None else request.guidance_scale
     plan = plan_pictures(request)
     device, dtype = _placement(request)
     torch.set_num_threads(request.threads or idle_cores())

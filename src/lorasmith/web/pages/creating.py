@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from lorasmith.config import TrainConfig
 from lorasmith.datasets.names import make_unique, safe_dataset_name, safe_item_name
 from lorasmith.errors import ConfigError, InputError, LorasmithError
 from lorasmith.presets import (
@@ -29,8 +30,10 @@ from lorasmith.presets import (
     values_of,
 )
 from lorasmith.studio import Studio
+from lorasmith.web.forms import Sent, values_from
+from lorasmith.web.model_options import model_options, preview_of
 from lorasmith.web.pages.imports import upload_ids
-from lorasmith.web.pages.workspace import CURES
+from lorasmith.web.pages.workspace import CURES, SECTIONS
 from lorasmith.web.rendering import page, part
 from lorasmith.workbench import ModelChoice, Offer, Pace, Reason
 
@@ -67,6 +70,8 @@ class Answers:
     dataset: str = ""
     count: int = 0
     """Pictures that a browser is about to send."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What was set of options that some models have and others have not, by dotted key."""
 
     @property
     def pixels(self) -> int | None:
@@ -75,6 +80,7 @@ class Answers:
 
 
 def _answers(
+    sent: Sent,
     name: Annotated[str, Form(max_length=100)] = "",
     description: Annotated[str, Form(max_length=2000)] = "",
     public: Annotated[str, Form()] = "",
@@ -90,8 +96,14 @@ def _answers(
 ) -> Answers:
     return Answers(
         name.strip(), description.strip(), public == "yes", kind, difficulty, resolution, epochs, base,
-        trigger_word.strip(), captioner, dataset, count,
+        trigger_word.strip(), captioner, dataset, count, _options_in(sent),
     )  # fmt: skip
+
+
+def _options_in(sent: Mapping[str, str]) -> dict[str, Any]:
+    """Options in a form that has a model's own; what the wizard asks in its own words is none of them."""
+    asked = {key for key in sent if key.partition(".")[0] in SECTIONS and "." in key}
+    return values_from(TrainConfig, {key: sent[key] for key in asked})
 
 
 Given = Annotated[Answers, Depends(_answers)]
@@ -101,6 +113,19 @@ Given = Annotated[Answers, Depends(_answers)]
 def wizard(request: Request, dataset: str = "") -> HTMLResponse:
     """The questions; without scripts they stand below each other."""
     return _shown(request, Answers(dataset=dataset))
+
+
+@router.post("/again")
+def again(request: Request, given: Given) -> HTMLResponse:
+    """The questions with the answers so far, and what the model takes that is chosen now; for who has no scripts."""
+    return _shown(request, given)
+
+
+@router.post("/options")
+def options(request: Request, given: Given) -> HTMLResponse:
+    """The options that the chosen model has and others have not."""
+    studio = _studio(request)
+    return part(request, "models/options.html", given=given, **_model(studio, given, studio.workbench.offer()))
 
 
 @router.post("/estimate")
@@ -152,6 +177,13 @@ def _checked(studio: Studio, given: Answers) -> Answers:
         raise ConfigError("No base model is chosen.", "Choose one that can be trained here.")
     if choice.reason:
         raise ConfigError(f"{choice.title} cannot be trained now. {choice.reason}", "Choose another base model.")
+    of = model_options(studio, choice)
+    foreign = [key for key in given.options if key not in of.own]
+    if foreign:
+        raise ConfigError(
+            f"This form does not ask {', '.join(foreign)} of {choice.title}.",
+            "It now shows the options that this model has: look through them and start again.",
+        )
     if given.captioner and given.captioner not in studio.workbench.captioners():
         raise ConfigError(f"'{given.captioner}' is no captioner that is ready.", "Choose another one.")
     word = given.trigger_word or "".join(_WORDS.findall(given.name.lower()))[:40]
@@ -195,7 +227,18 @@ def _config(offer: Offer, given: Answers, pictures: int) -> dict[str, Any]:
         resolution=given.pixels, trigger_word=given.trigger_word,
     )  # fmt: skip
     name = safe_item_name(given.name).replace("/", "_")[:100].strip(". ")
-    return values | {"base": choice.base if choice else given.base, "output_name": name}
+    return {**values, **given.options, "base": choice.base if choice else given.base, "output_name": name}
+
+
+def _model(studio: Studio, given: Answers, offer: Offer) -> dict[str, Any]:
+    """The chosen model for the page: its options, with what was set of them, and the references it is given."""
+    choice = offer.get(given.base)
+    if choice is None:
+        return {"of": None}
+    of = model_options(studio, choice)
+    changed = any(key in of.own and value != of.defaults.get(key) for key, value in given.options.items())
+    alone = preview_of(studio, given.dataset, of.takes)["alone"]
+    return {"of": of, "changed": changed, "dataset": given.dataset.partition("@")[0], "alone": alone}
 
 
 def _taken_in(studio: Studio, name: str, pictures: Sequence[UploadFile]) -> str:
@@ -299,7 +342,7 @@ def _shown(request: Request, given: Answers, reasons: Sequence[Reason] = (), sta
         request, "models/new.html", status, title="Create New Model", area="models", given=given, kinds=KINDS,
         difficulties=DIFFICULTIES, resolutions=RESOLUTIONS, bases=bases, recommended=_RECOMMENDED, dated=offer.dated,
         datasets=studio.datasets(), captioners=studio.workbench.captioners(), fewest=FEWEST, most=MOST,
-        lines=_estimates(studio, given, offer), reasons=reasons, cures=CURES,
+        lines=_estimates(studio, given, offer), reasons=reasons, cures=CURES, **_model(studio, given, offer),
     )  # fmt: skip
 
 

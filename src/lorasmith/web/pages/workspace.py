@@ -16,8 +16,9 @@ from lorasmith.errors import ConfigError, LorasmithError
 from lorasmith.studio import Studio
 from lorasmith.web.forms import OneField, Sent, values_from
 from lorasmith.web.listing import rows_of
+from lorasmith.web.model_options import model_options, preview_of
 from lorasmith.web.rendering import page, part
-from lorasmith.workbench import ModelChoice, Readiness, Takes
+from lorasmith.workbench import ModelChoice, Readiness
 
 router = APIRouter(include_in_schema=False)
 JOBS_SHOWN: Final = 12
@@ -87,17 +88,14 @@ def workspace(
         dataset = str(copied.get("dataset", "")) or (min(datasets) if len(datasets) == 1 else "")
     typed = _typed(request.query_params)
     values = {**copied, **typed}
-    setup = Setup(choice, dataset, values, _defaults(studio, choice), form == "expert")
-    lacks, own = studio.workbench.particular(choice)
-    takes = studio.workbench.takes(studio.workbench.family(choice))
-    # What the model has no use for is left out, unless somebody has set it: then the refusal leads to it.
-    fields = {f.key: f for f in studio.workbench.fields(choice.trainer) if f.key not in lacks or f.key in values}
+    of = model_options(studio, choice, values)
+    setup, fields = Setup(choice, dataset, values, of.defaults, form == "expert"), of.fields
     shown = _jobs(studio)
     return page(
         request, "workspace/workspace.html", title="Workspace", area="workspace", offer=offer, datasets=datasets,
         setup=setup, core=[fields[key] for key in CORE if key in fields], fields=fields,
-        sections=_sections(fields, {*USUAL, *own, *values}, expert=setup.expert), takes=takes, began=began,
-        preview=_preview(studio, dataset, takes), first_run=not datasets and not shown["total"], **shown,
+        sections=sections_of(fields, {*USUAL, *of.own, *values}, expert=setup.expert), takes=of.takes, began=began,
+        preview=preview_of(studio, dataset, of.takes), first_run=not datasets and not shown["total"], **shown,
     )  # fmt: skip
 
 
@@ -184,7 +182,7 @@ def _address(cure: str, field: str) -> tuple[str, str]:
     return CURES[cure]
 
 
-def _sections(fields: Mapping[str, OneField], usual: set[str], *, expert: bool) -> dict[str, list[OneField]]:
+def sections_of(fields: Mapping[str, OneField], usual: set[str], *, expert: bool) -> dict[str, list[OneField]]:
     """Options by the section they stand in: all of them, or the usual ones and those that are the model's own."""
     found: dict[str, list[OneField]] = {}
     for key, field in fields.items():
@@ -218,29 +216,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Any:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _defaults(studio: Studio, choice: ModelChoice) -> dict[str, Any]:
-    """What the model begins with; the trainer's own where its weights are not here."""
-    if choice.here:
-        try:
-            return studio.workbench.defaults(choice.base)
-        except LorasmithError:  # said as a reason
-            pass
-    return {field.key: field.default for field in studio.workbench.fields(choice.trainer)}
-
-
-def _preview(studio: Studio, dataset: str, takes: Takes) -> dict[str, Any]:
-    """A few of the pictures, how many have no caption, and how many too few references for such a base."""
-    if not dataset:
-        return {"items": (), "count": 0, "bare": 0, "fault": "", "alone": 0}
-    try:
-        items = studio.dataset(dataset).items
-    except LorasmithError as error:
-        return {"items": (), "count": 0, "bare": 0, "fault": str(error), "alone": 0}
-    bare = sum(not item.caption.strip() for item in items)
-    alone = sum(len(item.references) < takes.least_references for item in items)
-    return {"items": items[:6], "count": len(items), "bare": bare, "fault": "", "alone": alone}
 
 
 def _jobs(studio: Studio) -> dict[str, Any]:

@@ -44,11 +44,17 @@ function said(name) {
   if (field instanceof RadioNodeList) return form.querySelector(`input[name="${name}"]:checked`)?.closest("label").querySelector("strong").textContent ?? "";
   return field.tagName === "SELECT" ? field.selectedOptions[0]?.textContent ?? "" : field.value;
 }
+// What was set of the model's own options; what is left empty keeps its default.
+function particular() {
+  const set = [...document.querySelectorAll("#particular input:not([type=hidden]), #particular select, #particular textarea")];
+  return Object.fromEntries(set.map((one) => [one.labels[0].textContent,
+    one.type === "checkbox" ? (one.checked ? "on" : "off") : one.tagName === "SELECT" ? one.selectedOptions[0]?.textContent ?? "" : one.value]));
+}
 function review() {
   const data = document.getElementById("dataset").value;
   const lines = { Name: said("name"), Description: said("description"), "Who sees it": said("public"), Kind: said("kind"),
     Pictures: chosen.length ? `${chosen.length} uploaded` : data || "none yet", Captions: said("captioner"), Difficulty: said("difficulty"),
-    "Base model": said("base"), Resolution: said("resolution"), Epochs: said("epochs") };
+    "Base model": said("base"), Resolution: said("resolution"), Epochs: said("epochs"), ...particular() };
   document.getElementById("review").replaceChildren(...Object.entries(lines).filter(([, value]) => value).map(([word, value]) => {
     const line = document.createElement("div");
     line.append(Object.assign(document.createElement("dt"), { textContent: word }), Object.assign(document.createElement("dd"), { textContent: value }));
@@ -95,11 +101,29 @@ async function ask() {
   const answer = await fetch("/models/new/estimate", { method: "POST", body: data, headers: { "HX-Request": "true" } });
   if (answer.ok && number === asked) document.getElementById("estimate").innerHTML = await answer.text();
 }
+// What a model has and others have not is asked with every other choice; what was typed of it stays where it has it too.
+let model = 0;
+async function options() {
+  const number = ++model;
+  const data = new FormData(form);
+  data.delete("pictures");
+  const answer = await fetch("/models/new/options", { method: "POST", body: data, headers: { "HX-Request": "true" } });
+  if (!answer.ok || number !== model) return;
+  const parts = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (number !== model) return;
+  const open = document.getElementById("particular")?.open;
+  document.getElementById("options").replaceChildren(...parts.body.children);
+  const place = document.getElementById("particular");
+  if (place && open) place.open = true;
+  const side = document.getElementById("made-for")?.textContent;
+  form.elements.resolution.options[0].textContent = `what the base was made for${side ? `: ${side}` : ""}`;
+}
 let timer = null;
 const EPOCHS = { beginner: 1, standard: 3, expert: 5 };
 form.addEventListener("input", (event) => {
   if (event.target.name === "difficulty") form.elements.epochs.value = EPOCHS[event.target.value];
   if (event.target === input) return;
+  if (event.target.name === "base" || event.target.id === "dataset") options();
   clearTimeout(timer);
   timer = setTimeout(ask, 300);
 });

@@ -1,20 +1,21 @@
 """The calculator: how often a run shows each picture, in passes, in optimizer steps and in time, one from another.
 
-All of its formulas stand here: ours, which counts the buckets that training deals from; that of the notebooks this
-began with; and that of sd-scripts (kohya), whose epochs are longer. Pure numbers: nothing is trained, opened or loaded.
+Ours counts the buckets that training deals from; how others count the same run says ``formulas``. Pure numbers: nothing
+is trained, opened or loaded.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from lorasmith.calculator.formulas import Formula, doubled, kohya, origin
 from lorasmith.config import Section
 from lorasmith.errors import ConfigError
 
@@ -29,8 +30,6 @@ RENTAL: Final = (2.0, 4.0)
 """Seconds a step takes on a rented card, as the notebooks had it."""
 HOME: Final = (3.0, 6.0)
 """The same at home."""
-FEW, MANY = 500, 5000
-"""Steps below and above which those notebooks warned."""
 _SELDOM, _OFTEN = 20, 400
 _MOST_BATCHES: Final = 1_000_000
 
@@ -83,20 +82,13 @@ class Load:
     pictures: int
     exposures: int
     """Pictures an epoch shows from it, repeats counted."""
+    frames: int = 1
+    """How many frames of a clip it shows at once; 1 of pictures."""
 
-
-@dataclass(frozen=True)
-class Formula:
-    """How others count the same run."""
-
-    steps: int
-    steps_per_epoch: int
-    epochs: int
-    """Whole ones."""
-    words: str
-    """The formula with its numbers."""
-    note: str = ""
-    """What its authors warn of."""
+    @property
+    def title(self) -> str:
+        """``832 × 480``, and ``832 × 480 × 33`` for clips."""
+        return f"{self.width} × {self.height}" + (f" × {self.frames}" if self.frames > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -244,62 +236,6 @@ def calculate(
     )  # fmt: skip
 
 
-def origin(shown: int, epochs: Fraction, batch_size: int) -> Formula:
-    """As the notebooks count: pictures x repeats x epochs // batch; nothing else comes into it.
-
-    Args:
-        shown: pictures times repeats.
-        epochs: passes.
-        batch_size: pictures per batch.
-    """
-    steps = int(shown * epochs) // batch_size
-    note = ""
-    if steps < FEW:
-        note = f"Fewer than {FEW} steps: it may underfit."
-    elif steps > MANY:
-        note = f"More than {MANY} steps: it may overfit."
-    words = f"{shown:,} pictures with their repeats × {float(epochs):.6g} epochs // {batch_size} = {steps:,}"
-    return Formula(steps, shown // batch_size, math.ceil(epochs), words, note)
-
-
-def kohya(buckets: Sequence[int], batch_size: int, accumulation: int, epochs: Fraction, steps: int | None) -> Formula:
-    """As sd-scripts counts: the batches of every bucket are rounded up in every epoch, and so are the steps.
-
-    Args:
-        buckets: pictures an epoch shows from each bucket, regularisation pictures repeated until they are as many as
-            the others.
-        batch_size: pictures per batch.
-        accumulation: batches per step.
-        epochs: passes; sd-scripts trains whole ones.
-        steps: where the run is given by them (``max_train_steps``).
-    """
-    batches = sum(math.ceil(load / batch_size) for load in buckets)
-    each = math.ceil(batches / accumulation)
-    whole = math.ceil(steps / each) if steps is not None else math.ceil(epochs)
-    made = steps if steps is not None else each * whole
-    divided = f" ÷ {accumulation}, rounded up" if accumulation > 1 else ""
-    words = f"{batches:,} batches in {len(buckets)} bucket{'s' if len(buckets) > 1 else ''}{divided}"
-    words += f" = {each:,} steps an epoch, {whole:,} epoch{'s' if whole > 1 else ''}"
-    short = sum(load % batch_size > 0 for load in buckets)
-    note = f"{short} of its batches an epoch {'is' if short == 1 else 'are'} short." if short else ""
-    return Formula(made, each, whole, words, note)
-
-
-def doubled(train: Sequence[int], regularisation: Sequence[int]) -> list[int]:
-    """How often an epoch of sd-scripts shows each regularisation picture: in turns, until there are as many as of
-    the others; what is too much is left out."""
-    wanted, given = sum(train), 0
-    repeats = [0] * len(regularisation)
-    for place, own in enumerate(regularisation):
-        if given >= wanted:
-            return repeats
-        repeats[place], given = own, given + own
-    if regularisation and given < wanted:
-        each, further = divmod(wanted - given, len(regularisation))
-        repeats = [own + each + (place < further) for place, own in enumerate(repeats)]
-    return repeats
-
-
 @dataclass(frozen=True)
 class _Counted:
     """Pictures as they are shown."""
@@ -316,6 +252,8 @@ class _Counted:
     plan: Any = None
     """Of the dataset, by number of steps."""
     window: int = 1
+    misfits: tuple[Caution, ...] = ()
+    """What the dataset lacks for its family, or has for nothing."""
 
     @property
     def mean_repeats(self) -> Fraction:
@@ -337,13 +275,17 @@ class _Counted:
 
 
 def _of_numbers(asked: Question) -> _Counted:
+    from lorasmith.datasets.buckets import held_out_of
+
     if asked.pictures is None:
         raise ConfigError("There is nothing to count.", "Choose a dataset, or say how many pictures there are.")
-    train = (asked.repeats,) * asked.pictures
+    held_out = held_out_of(asked.pictures, asked.validation_fraction)
+    train = (asked.repeats,) * (asked.pictures - held_out)
     regularisation = (asked.repeats,) * asked.regularisation
     theirs = sum(train) + (sum(train) if regularisation else 0)
     whole = sum(train) + sum(regularisation)
-    return _Counted(train, regularisation, whole, (), (theirs,), 0, 0, window=asked.batch_size * asked.accumulation)
+    window = asked.batch_size * asked.accumulation
+    return _Counted(train, regularisation, whole, (), (theirs,), held_out, 0, window=window)
 
 
 def _of_version(asked: Question, version: DatasetVersion, lens: Lens) -> _Counted:
@@ -366,15 +308,42 @@ def _of_version(asked: Question, version: DatasetVersion, lens: Lens) -> _Counte
             "Lower the resolution, hold out fewer pictures, or add some.",
         )
     regularisation = tuple(one.repeats for one in landings if one.role == "regularisation")
-    loads = tuple(Load(one.width, one.height, len(one.landings), one.exposures) for one in planned.buckets)
+    loads = tuple(Load(one.width, one.height, len(one.landings), one.exposures, one.frames) for one in planned.buckets)
     shown = {one.item: one.repeats for one in landings}
     items = [item for item in version.items if item.name in shown]
     theirs = _their_buckets(items, shown, lens)
     aside = len(planned.left_out) + len(planned.validation)
     return _Counted(
         train, regularisation, planned.exposures_per_epoch, loads, theirs, aside, lens.resolution, plan,
-        asked.batch_size * asked.accumulation,
+        asked.batch_size * asked.accumulation, tuple(_misfits(items, lens)),
     )  # fmt: skip
+
+
+def _misfits(items: Sequence[Item], lens: Lens) -> Iterator[Caution]:
+    """What pictures lack that the family is given beside them, and what it takes nothing of."""
+    from lorasmith.bases.detection import registered_families
+
+    family = registered_families().get(lens.family)
+    if family is None:
+        return
+    least, most = family.reference_pictures
+    alone = sum(item.role != "regularisation" and len(item.references) < least for item in items)
+    if alone:
+        yield Caution(
+            f"{alone:,} of {len(items):,} pictures have fewer references than {family.title} needs.",
+            "It learns to make a picture from the one that stands beside it; a run without them is refused.",
+        )
+    if not most and any(item.references for item in items):
+        yield Caution(
+            f"{family.title} takes no references.",
+            "Those of this dataset are left aside; the pictures alone are counted and trained.",
+        )
+    moving = sum(item.clip is not None for item in items)
+    if moving and lens.frames is None:
+        yield Caution(
+            f"{moving:,} of {len(items):,} are clips, and {family.title} learns pictures.",
+            "Of each it is shown the first frame, which is what is counted here.",
+        )
 
 
 def _their_buckets(items: Sequence[Item], shown: Mapping[str, int], lens: Lens) -> tuple[int, ...]:
@@ -411,8 +380,9 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
     found: list[Caution] = []
     each = passes * counted.mean_repeats
     if each < _SELDOM:
+        often = "once" if each == 1 else f"{float(each):.3g} times"
         found.append(Caution(
-            f"Each picture is shown {'once' if each == 1 else f'{float(each):.3g} times'}: it may underfit.",
+            f"Each picture is shown {often}: it may underfit.",
             f"The recipes here take 800 to 1500 steps for 10 to 30 pictures, so they show each about {_SELDOM} times "
             "at the least.",
         ))  # fmt: skip
@@ -421,11 +391,8 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
             f"Each picture is shown {float(each):,.0f} times: it may learn them by heart.",
             "What is seen that often is painted again as it was; hold some pictures out and watch the validation loss.",
         ))  # fmt: skip
-    if least == 0:
-        found.append(Caution(
-            "Some pictures are never shown.",
-            f"{steps:,} {'step is' if steps == 1 else 'steps are'} {float(passes):.3g} of a pass over all of them.",
-        ))  # fmt: skip
+    found += _of_the_unseen(asked, counted, steps, passes, least)
+    found += counted.misfits
     if asked.batch_size > len(counted.train) + len(counted.regularisation):
         found.append(Caution(
             f"A batch of {asked.batch_size} holds pictures more than once.",
@@ -441,7 +408,8 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
     thin = [load for load in counted.loads if load.exposures < asked.batch_size]
     if thin and asked.batch_size > 1:
         found.append(Caution(
-            f"{len(thin)} of {len(counted.loads)} buckets fill no batch of {asked.batch_size} in an epoch.",
+            f"{len(thin)} of {len(counted.loads)} bucket{'s' if len(counted.loads) > 1 else ''} "
+            f"fill{'s' if len(thin) == 1 else ''} no batch of {asked.batch_size} in an epoch.",
             "A batch comes from one bucket: here it waits for the next pass, elsewhere it is short or filled with "
             "doubles. Crop these pictures to a common shape, or lower the batch size.",
         ))  # fmt: skip
@@ -453,7 +421,27 @@ def _cautions(asked: Question, counted: _Counted, steps: int, passes: Fraction, 
         ))  # fmt: skip
     if counted.left_out:
         found.append(Caution(
-            f"{counted.left_out} pictures are not trained on.",
-            "They are held out for validation, too small for their bucket, or too short for the base.",
+            f"{counted.left_out:,} picture{' is' if counted.left_out == 1 else 's are'} not trained on.",
+            "Held out for validation, too small for the bucket, or too short for the base.",
         ))  # fmt: skip
     return found
+
+
+def _of_the_unseen(asked: Question, counted: _Counted, steps: int, passes: Fraction, least: int) -> list[Caution]:
+    """Pictures that a run ends before; with repeats, of which one pass shows several, it is a matter of the draw."""
+    if least > 0:
+        return []
+    learned = len(counted.train) + len(counted.regularisation)
+    shown = steps * asked.batch_size * asked.accumulation
+    few = f"{steps:,} step{'s' if steps > 1 else ''} of {asked.batch_size * asked.accumulation:,}"
+    if shown < learned:
+        return [
+            Caution("Some pictures are never shown.", f"{few} make {shown:,} exposures, and there are {learned:,}.")
+        ]
+    if passes < 1:
+        reason = (
+            f"{few} are {float(passes):.3g} of a pass over all pictures and their repeats, in an order that is drawn."
+        )
+    else:
+        reason = "A batch comes from one bucket, and a bucket that fills few batches waits for its turn."
+    return [Caution("Some pictures may never be shown.", reason)]
