@@ -229,6 +229,15 @@ def test_a_rank_larger_than_its_layer_and_a_file_that_does_nothing_are_told(
         assert "dead.safetensors changes nothing" in capsys.readouterr().err
 
 
+def test_files_of_different_widths_are_told_by_their_sizes(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.safetensors"
+    save_lora(other, layers={"mid_block.attentions.0.transformer_blocks.3.ff.net.0.proj": (160, 80)})
+    assert call(tmp_path, "merge", lora, other, "--out", tmp_path / "out.safetensors") == 5
+    assert "has another shape in each file: 128 x 64 and 160 x 80." in capsys.readouterr().err
+
+
 def test_every_verb_shows_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
     for name in lora_group.commands:
         assert run(["lora", name, "--help"]) == 0

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 
 @lora.verb("average")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="LORA...")
+@click.argument("checkpoints", nargs=-1, metavar="LORA...")
 @needed_out
+@click.option("--run", default="", metavar="JOB", help="Instead of files: the checkpoints that this training saved.")
 @click.option("--sigma-rel", type=float, default=0.1, help="Width of the window as a share of the run, 0.01 to 0.28.")
 @click.option("--equal", is_flag=True, help="All checkpoints count alike.")
-@click.option("--steps", default="", metavar="N,N,...", help="The step of every file; otherwise what the files say.")
+@click.option("--steps", default="", metavar="N,N,...", help="The step of every file; of a run, which ones.")
 @click.option("--rank", type=int, help="Of the result; otherwise the largest of the files'.")
 @dialect_option
 @family_option
@@ -51,7 +52,10 @@ def average(
     \b
       lorasmith lora average run-500.safetensors run-1000.safetensors run-1500.safetensors \\
         --steps 500,1000,1500 --out mean.safetensors
+      lorasmith lora average --run last --out mean.safetensors
     """
+    if not checkpoints and not options["run"]:
+        raise ConfigError("There is nothing to average.", "Name LoRA files, or a training: --run last.")
     try:
         at = [int(text) for text in steps.split(",")] if steps else []
     except ValueError:
