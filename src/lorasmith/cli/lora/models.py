@@ -14,6 +14,7 @@ from lorasmith.cli.lora.options import (
     dry_option,
     dtype_option,
     family_option,
+    kept,
     lora,
     needed_out,
     only_option,
@@ -64,7 +65,11 @@ def average(
         list(checkpoints), out, sigma_rel=None if equal else sigma_rel, steps=at, watch=watch_of(session), **options
     )
     rows = [(name, step, f"{weight:.3f}") for name, step, weight in made.weights]
-    lines = [written(made.merged.out, options["dry_run"], made.merged.size), *table(("file", "step", "weight"), rows)]
+    lines = [
+        written(made.merged.out, options["dry_run"], made.merged.size),
+        f"  {count(made.merged.layers, 'layer')}{kept(made.merged, 'sum').replace('sum', 'average')}",
+        *table(("file", "step", "weight"), rows),
+    ]
     lines += [f"  left out: {listed(made.merged.left_out)}"] if made.merged.left_out else []
     session.answer(plain(made), *lines)
 
@@ -123,7 +128,13 @@ def _rest(rest: Rest) -> list[str]:
 @lora.verb("bake")
 @click.argument("base")
 @click.argument("loras", nargs=-1, required=True, metavar="LORA[:WEIGHT]...")
-@needed_out
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PLACE",
+    required=True,
+    help="The file to write; of a base that is a folder, the folder to make.",
+)
 @family_option
 @click.option("--allow-missing", is_flag=True, help="Leave out layers that the file has no weights of.")
 @over_option
