@@ -270,8 +270,8 @@ def main() -> int:
     for name in given.only:
         with tempfile.TemporaryDirectory() as place:
             result = PARTS[name](Path(place) / "home", given)
-        known[name] = result | {"measured": f"{datetime.now(UTC):%Y-%m-%d}"}
-    known["load"] = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+        load = [round(one, 1) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
+        known[name] = result | {"measured": f"{datetime.now(UTC):%Y-%m-%d}", "load": load}
     known["machine"] = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )

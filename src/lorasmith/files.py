@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_DAY: Final = 86_400.0
 
 
 def file_digest(path: Path) -> str:
@@ -33,6 +36,41 @@ def write_atomically(path: Path, content: bytes, *, settle: bool = True) -> None
     put_in_place(temporary, path)
     if settle:
         sync_folder(path.parent)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Take away what a write of this very file or folder left that was killed; of others in the folder, after a day.
+
+    A process that writes has its number in the name of what it has not finished.
+    """
+    try:
+        beside = list(path.parent.iterdir())
+    except OSError:
+        return
+    for found in beside:
+        name, _, number = found.name.removesuffix(".tmp").rpartition(".")
+        if not (found.name.endswith(".tmp") and name.startswith(".") and number.isdecimal()):
+            continue
+        try:
+            touched = found.stat().st_mtime
+        except OSError:
+            continue  # whoever wrote it has just finished
+        if (name == f".{path.name}" or time.time() - touched > _DAY) and not _at_work(int(number), touched):
+            shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
+
+
+def _at_work(pid: int, touched: float) -> bool:
+    """Whether the process that has a number now can be the one that wrote then."""
+    import psutil
+
+    if pid == os.getpid():
+        return True
+    try:
+        return bool(psutil.Process(pid).create_time() <= touched + 1)
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.AccessDenied, OverflowError, ValueError):
+        return True
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

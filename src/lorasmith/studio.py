@@ -516,7 +516,7 @@ class Studio:
         """LoRA files: look into them, convert, resize, merge, use."""
         from lorasmith.toolbox import Toolbox
 
-        return Toolbox(self.home, self.adapter, self.base_place)
+        return Toolbox(self.home, self.adapter, self.base_place, lambda job: self.job(job).folder.path)
 
     @property
     def models(self) -> Models:

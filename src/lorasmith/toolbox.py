@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lorasmith.errors import AdapterError
+
 if TYPE_CHECKING:
     from lorasmith.adapters.tools.averaging import Averaged
     from lorasmith.adapters.tools.baking import Baked
@@ -57,15 +59,20 @@ class Toolbox:
     """The verbs. Cheap to make; nothing is read or written until asked for."""
 
     def __init__(
-        self, home: Path, find: Callable[[str], Path] | None = None, place: Callable[[str], Path] | None = None
+        self,
+        home: Path,
+        find: Callable[[str], Path] | None = None,
+        place: Callable[[str], Path] | None = None,
+        job: Callable[[str], Path] | None = None,
     ) -> None:
         """
         Args:
             home: whose library and bases names mean.
             find: tells the file of a path or name, if not the library alone; it may refuse.
             place: tells where a base lies, by name or path; it may refuse.
+            job: tells the folder of a job, by its id; it may refuse. Without it a folder is taken at its word.
         """
-        self.home, self._find, self._place = home, find, place
+        self.home, self._find, self._place, self._job = home, find, place, job
 
     def place(self, base: str) -> Path:
         """The file or folder of a base, by its name or path.
@@ -199,11 +206,26 @@ class Toolbox:
         return scale(source, out or beside(source, f"x{factor:g}"), factor, **watch.arguments, **options)
 
     def average(
-        self, checkpoints: Sequence[Reference], out: Path, *, watch: Watch = Watch(), **options: Any
+        self, checkpoints: Sequence[Reference], out: Path, *, run: str = "", watch: Watch = Watch(), **options: Any
     ) -> Averaged:
-        """The average of checkpoints of one run, in the space of their updates."""
-        from lorasmith.adapters.tools.averaging import average
+        """The average of checkpoints of one run, in the space of their updates.
 
+        Args:
+            checkpoints: their files; none where ``run`` is given.
+            out: the file to write.
+            run: a training whose own checkpoints are taken, by its id; ``steps`` says which.
+            watch: who follows.
+            options: as ``adapters.tools.averaging.average`` takes them.
+        """
+        from lorasmith.adapters.tools.averaging import average, average_run
+        from lorasmith.adapters.tools.checkpoints import saved
+
+        if run:
+            if checkpoints:
+                raise AdapterError("An average is of files or of a run, not of both.", "Leave one of them out.")
+            found = saved(self._run(run), options.pop("steps", ()))
+            options["family"] = options.get("family") or found.family or self.weights(found.base).family
+            return average_run(found, out, **watch.arguments, **options)
         return average([self.path(one) for one in checkpoints], out, **watch.arguments, **options)
 
     def extract(self, base: str, tuned: str, out: Path, *, watch: Watch = Watch(), **options: Any) -> Extracted:
@@ -267,8 +289,17 @@ class Toolbox:
         Raises:
             AdapterError, BaseError: there is no such file.
         """
+        from lorasmith.adapters.tools.requests import Average
+
         files = {one: str(self.path(one)) for one in asked.files}
-        return asked.with_files(files).with_bases(self.place)
+        located = asked.with_files(files).with_bases(self.place)
+        return located.with_run(self._run) if isinstance(located, Average) else located
+
+    def _run(self, reference: str) -> Path:
+        if self._job is None:
+            return Path(reference)
+        located = Path(reference).parent.resolve() == (self.home / "jobs").resolve()  # by ``located``, once before
+        return self._job(Path(reference).name if located else reference).absolute()
 
     def carry_out(
         self,
@@ -410,11 +441,15 @@ def refuse_early(asked: Request) -> None:
     from lorasmith.adapters.dialects.formats import format_named, refuse_unread
     from lorasmith.adapters.opened import PICKLES, open_adapter
     from lorasmith.adapters.tools import averaging, baking, extracting, merging, resizing
+    from lorasmith.adapters.tools.checkpoints import saved
     from lorasmith.adapters.tools.converting import family_of
     from lorasmith.adapters.tools.requests import Average, Bake, Convert, Extract, Merge, Resize
 
     if isinstance(asked, Convert) and Path(asked.lora).suffix.lower() in PICKLES:
         return  # it is opened where it can do nothing, by the job
+    if isinstance(asked, Average) and asked.run:
+        averaging.weighed_run(saved(Path(asked.run), asked.steps), asked.sigma_rel)
+        return
     if isinstance(asked, Extract):
         ends = Path(asked.base), Path(asked.tuned)
         extracting.paired(*ends, asked.family, asked.dialect, asked.only_for, keep_rest=asked.keep_rest)

@@ -185,6 +185,13 @@ FOLDER = (
 )  # fmt: skip
 
 
+def test_what_looks_at_first_frames_comes_too() -> None:
+    files = ("model_index.json", "image_encoder/config.json", "image_encoder/model.safetensors",
+             "image_processor/preprocessor_config.json", "feature_extractor/preprocessor_config.json",
+             "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors")  # fmt: skip
+    assert {file.path for file in resolve(HubLink("a/b"), hub(*files)).files} == set(files)
+
+
 def test_a_repository_becomes_the_files_of_its_parts() -> None:
     wanted = resolve(HubLink("a/b"), hub(*FOLDER, cardData={"license": "openrail"}, gated="auto"))
     assert [file.path for file in wanted.files if file.path.endswith(".safetensors")] == [

@@ -232,3 +232,54 @@ def test_a_file_that_its_owner_calls_kontext_is_put_together_as_such(tmp_path: P
     assert index["_class_name"] == "FluxKontextPipeline" and index["text_encoder_2"][1] == "T5EncoderModel"
     assert base.header.configs["scheduler"]["use_dynamic_shifting"] is True
     assert base.header.configs["vae"]["scaling_factor"] == 0.3611
+
+
+_VAE_SHAPES: dict[str, Shapes] = {
+    "wan": {"decoder.middle.0.residual.0.gamma": (384, 1, 1, 1), "decoder.conv1.weight": (384, 16, 3, 3, 3)},
+    "wan2.2": {
+        "decoder.middle.0.residual.0.gamma": (1024, 1, 1, 1), "decoder.conv1.weight": (1024, 48, 3, 3, 3),
+        "decoder.upsamples.0.upsamples.0.residual.2.weight": (1024, 1024, 3, 3, 3),
+    },
+    "hunyuan": {
+        "decoder.mid.block_1.conv1.conv.weight": (512, 512, 3, 3, 3), "post_quant_conv.weight": (16, 16, 1, 1, 1),
+        "decoder.conv_in.conv.weight": (512, 16, 3, 3, 3),
+    },
+    "ltx": {
+        "decoder.up_blocks.0.res_blocks.0.conv1.conv.weight": (1024, 1024, 3, 3, 3),
+        "encoder.conv_out.conv.weight": (129, 2048, 3, 3, 3), "encoder.down_blocks.1.conv.conv.bias": (64,),
+        "decoder.last_time_embedder.timestep_embedder.linear_1.weight": (2048, 256),
+    },
+}  # fmt: skip
+_WHOLE = {
+    "wan 2.2 5b": ("umt5_xxl", ("wan2.2",), ("wan",)),
+    "wan 2.1 i2v": ("umt5_xxl", ("wan", "clip_vision_h"), ("wan2.2",)),
+    "hunyuan video": ("llama3_8b", ("clip_l", "hunyuan"), ("wan",)),
+    "krea 2": ("qwen3_vl_4b", ("wan",), ("qwen3_vl_8b",)),
+    "ltx 2b": ("t5_xxl", ("ltx",), ("hunyuan",)),
+}
+
+
+@pytest.mark.parametrize("name", _WHOLE)
+def test_files_of_the_published_sizes_are_all_that_a_base_needs(name: str, tmp_path: Path) -> None:
+    """Headers over holes: nothing but words is missing, and the part of another family is refused by its name."""
+    from lorasmith.errors import BaseError
+    from lorasmith.shelf import Shelf
+    from tests.bases.corpus import MODELS, build, in_original_names
+    from tests.bases.test_opening import write_header
+
+    model = next(one for one in MODELS if one.name == name)
+    first, others, strangers = _WHOLE[name]
+
+    def file(kind: str) -> Path:
+        shapes = _VAE_SHAPES[kind] if kind in _VAE_SHAPES else encoder(kind)[1]
+        return write_header(tmp_path / f"{kind} 部品.safetensors", shapes, whole=False)
+
+    denoiser = write_header(tmp_path / "mine.safetensors", in_original_names(model, build(model)), whole=False)
+    shelf = Shelf(tmp_path / "home")
+    parts = [file(kind) for kind in (first, *others)]
+    made = shelf.parts(str(denoiser), parts)
+    assert {need.component for need in made.missing} <= {"tokenizer"}
+    assert all(VOCABULARIES[need.kind].repository in need.note for need in made.missing)
+    with pytest.raises(BaseError, match="does not have") as refusal:
+        shelf.parts(str(denoiser), [*parts, file(strangers[0])])
+    assert refusal.value.hint.startswith("It needs ")

@@ -229,6 +229,57 @@ def test_a_rank_larger_than_its_layer_and_a_file_that_does_nothing_are_told(
         assert "dead.safetensors changes nothing" in capsys.readouterr().err
 
 
+def test_files_of_different_widths_are_told_by_their_sizes(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.safetensors"
+    save_lora(other, layers={"mid_block.attentions.0.transformer_blocks.3.ff.net.0.proj": (160, 80)})
+    assert call(tmp_path, "merge", lora, other, "--out", tmp_path / "out.safetensors") == 5
+    assert "has another shape in each file: 128 x 64 and 160 x 80." in capsys.readouterr().err
+
+
+def test_a_pickle_is_described_as_the_file_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    old, made = tmp_path / "old.pt", tmp_path / "made.safetensors"
+    save_lora(made)
+    torch.save({key: torch.from_numpy(array.copy()) for key, array in load_file(made).items()}, old)
+    assert call(tmp_path, "inspect", old, "--deep", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    digest = sha256(old.read_bytes()).hexdigest()
+    assert (found["file"], found["size"]) == ("old.pt", old.stat().st_size)
+    assert found["hashes"]["sha256"] == digest and found["hashes"]["autov2"] == digest[:10].upper()
+    assert call(tmp_path, "inspect", old, "--deep") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("old.pt: ") and "sshs_model_hash" not in out and digest in out
+
+
+def test_what_is_lost_by_a_merge_is_told(tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other, out = tmp_path / "other.safetensors", tmp_path / "out.safetensors"
+    save_lora(other, seed=9, metadata={"ss_steps": "200"})
+    assert call(tmp_path, "merge", lora, other, "--rank", 3, "--out", out, "--dry-run", "--json") == 0
+    share = json.loads(capsys.readouterr().out)["kept"]
+    assert 0.3 < share < 0.95
+    assert call(tmp_path, "merge", lora, other, "--rank", 3, "--out", out) == 0
+    assert f"{share:.1%} of the sum is kept" in capsys.readouterr().out
+    for words in (("--method", "ties"), ("--method", "dare", "--seed", 3)):
+        assert call(tmp_path, "merge", lora, other, "--rank", 8, *words, "--out", out, "--overwrite") == 0
+        said = capsys.readouterr().out
+        assert "with the plain sum" in said and "as strong" in said
+    assert call(tmp_path, "average", lora, other, "--out", out, "--overwrite") == 0
+    assert "of the average is kept" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_there_is_not_baked_over(
+    tmp_path: Path, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = tmp_path / "base", tmp_path / "there"
+    (base / "unet").mkdir(parents=True)
+    out.mkdir()
+    assert call(tmp_path, "bake", base, lora, "--family", "sdxl", "--out", out) == 5
+    assert "there exists already" in capsys.readouterr().err
+
+
 def test_every_verb_shows_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
     for name in lora_group.commands:
         assert run(["lora", name, "--help"]) == 0

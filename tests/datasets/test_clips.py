@@ -14,6 +14,8 @@ from PIL import Image
 
 from lorasmith.datasets import layouts
 from lorasmith.datasets.buckets import Frames, arrange
+from lorasmith.datasets.checks import inspect, look_at_pictures
+from lorasmith.datasets.checks.context import CheckContext, FamilyFacts
 from lorasmith.datasets.clips import reading
 from lorasmith.datasets.clips.program import Failed, find_ffmpeg, started
 from lorasmith.datasets.clips.writing import animated_webp, write_mp4
@@ -337,3 +339,44 @@ def test_every_layout_takes_what_moves_or_says_that_it_stays_behind(folder: Path
         takes = name in ("musubi", "diffusion_pipe", "ai_toolkit", "onetrainer", "simpletuner")
         if told is not None:
             assert told.items == ("a.gif",) and ("H.264 without loss" if takes else "first frame") in told.sentence
+
+
+def test_an_import_says_at_once_what_is_wrong_with_its_clips(tmp_path: Path) -> None:
+    """Animated pictures tell their times themselves, so this needs no ffmpeg."""
+    source = tmp_path / "s"
+    source.mkdir()
+    for name, count, fps in (("a", 9, 10.0), ("b", 13, 10.0), ("short", 3, 10.0), ("fast", 9, 25.0)):
+        (source / f"{name}.webp").write_bytes(animated_webp(shades(count), fps))
+    uneven = shades(17)  # another length, or it is the same clip in another container
+    uneven[0].save(source / "odd.gif", save_all=True, append_images=uneven[1:], duration=[60, 140] * 8 + [100])
+    store = DatasetStore(tmp_path / "home")
+    version = imported(source, store)
+    said = [one for one in version.operation.arguments["said"] if "clip" in one]
+    assert said == [
+        "1 clip has fewer than 5 frames, too few to move in any family: short.webp (V1).",
+        "1 clip has another frame rate than most (10 a second): fast.webp (V2).",
+        "1 clip has frames that last unlike long, and is read at its mean rate: odd.gif (V5).",
+    ]
+    context = CheckContext(version, store, family=FamilyFacts("wan", frames=Frames(4, 33, 16.0)))
+    look_at_pictures(context, overlay=False)
+    found = {one.id: (one.message, one.items) for one in inspect(context, only={"V1", "V2", "V3", "D1"}).findings}
+    assert found["V1"][0].startswith("1 clip has fewer frames") and found["V1"][1] == ("short.webp",)
+    assert "short.webp" not in found.get("V3", ("", ()))[1], "what is too short to move is said once"
+    assert "D1" not in found and not context.groups, "clips that begin alike are not the same clip"
+    twice = version.items[0]
+    again = store.commit(version, [*version.items, replace(twice, name="copy.webp")], Operation(name="test"))
+    (same,) = inspect(CheckContext(again, store), only={"D1"}).findings
+    assert set(same.items) == {twice.name, "copy.webp"}
+
+
+@video
+def test_a_clip_that_its_metadata_turns_is_told_of(tmp_path: Path) -> None:
+    source = tmp_path / "s"
+    source.mkdir()
+    write(tmp_path / "flat.mp4", shades(9))
+    turn = ("-display_rotation", "90", "-i", str(tmp_path / "flat.mp4"), "-c", "copy", str(source / "a.mp4"))
+    ffmpeg(*turn)
+    version = imported(source, DatasetStore(tmp_path / "home"))
+    assert (version.items[0].width, version.items[0].height) == (48, 64)
+    assert "1 clip is turned as its metadata asks: a.mp4." in version.operation.arguments["said"]
+    assert "It is turned by 90 degrees, as its metadata asks." in fate_of(version, "a.mp4")[1]

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from lorasmith.datasets import layouts
+from lorasmith.datasets.checks import inspect, look_at_pictures
+from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.history import diff
 from lorasmith.datasets.importing import Settings
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
@@ -387,3 +389,27 @@ def test_a_list_that_names_what_is_not_there_makes_no_half_pair(tmp_path: Path) 
     version = DatasetStore(tmp_path / "home").import_source(tmp_path / "in")
     assert [item.references for item in version.items] == [(), ()]
     assert any("gone.png is not in this source" in said for said in version.operation.arguments["said"])
+
+
+def test_an_import_says_at_once_what_is_wrong_with_its_pairs(tmp_path: Path) -> None:
+    put(tmp_path / "in", a=1, b=2, c=3, d=4, e=5, control__a=11, control__b_0=12, control__b_1=13)
+    gradient(seed=14).resize((20, 60)).save(tmp_path / "in" / "control" / "c.png")
+    with Image.open(tmp_path / "in" / "d.png") as picture:
+        picture.save(tmp_path / "in" / "control" / "d.png", compress_level=1)  # other bytes, the same pixels
+    store = DatasetStore(tmp_path / "home")
+    version = store.import_source(tmp_path / "in", name="rooms", references="control")
+    assert version.operation.arguments["said"][-4:] == [
+        "1 picture has no reference, while others do: e.png (R1).",
+        "1 picture has another number of references than most (1): b.png (R3).",
+        "1 picture has another shape than its reference: c.png (R4).",
+        "1 picture is the same as its reference, which teaches to change nothing: d.png (R5).",
+    ]
+    context = CheckContext(version, store)
+    look_at_pictures(context, overlay=False)
+    found = {one.id: one.items for one in inspect(context, only={"R1", "R3", "R4", "R5"}).findings}
+    assert found == {"R1": ("e.png",), "R3": ("b.png",), "R4": ("c.png",), "R5": ("d.png",)}
+    put(tmp_path / "more", f=6, control__f=16)
+    added = store.import_source(tmp_path / "more", into="rooms", references="control")
+    assert not [one for one in added.operation.arguments.get("said", ()) if "(R" in one], "what came is as it should be"
+    put(tmp_path / "plain", a=1)
+    assert "said" not in store.import_source(tmp_path / "plain", name="plain").operation.arguments

@@ -22,6 +22,9 @@ from tests.training.home import make_dataset
 Tiny = Callable[[str], Path]
 
 
+_STEPS = json.dumps({"allowed_inference_steps": [1.0, 0.99, 0.98, 0.97, 0.96, 0.9, 0.7, 0.4]})
+
+
 def said_of(base: Path, home: Path) -> str:
     recipe = prepare(make_dataset(home), {"base": str(base)}, home=home)
     return next((f"{n.message} {n.hint}" for n in recipe.notices if "distilled" in n.message), "")
@@ -66,6 +69,11 @@ def shapes_of() -> Callable[[str], dict[str, tuple[int, ...]]]:
         ("sd3 3.5_large", "sd3.5_large_turbo", {}, "its file name holds 'turbo'"),
         ("flux2 klein_4b", "flux-2-klein-base-4b", {}, ""),
         ("ltx 13b", "ltxv-13b-0.9.8-distilled", {}, "its file name holds 'distilled'"),
+        ("ltx 2b", "mine", {"config": _STEPS}, "its configuration allows 8 steps only"),
+        ("ltx 2b", "mine", {"config": _STEPS, f"{ANSWER}step_distilled": "base"}, ""),
+        ("ltx 2b", "mine", {"config": '{"allowed_inference_steps": null}'}, ""),
+        ("ltx 2b", "mine", {"config": "[" * 100_000}, ""),
+        ("ltx 2b", "mine", {"config": '["allowed_inference_steps"]'}, ""),
     ],
 )
 def test_what_tells_a_distilled_file(

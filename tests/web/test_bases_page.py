@@ -145,6 +145,26 @@ def test_somebody_adds_a_base_by_its_path(server: Server, browser_page: Any, wei
     page.wait_for_selector("#scanned >> text=1 remembered")
 
 
+def test_the_page_of_one_expert_offers_the_other(door: Door, tmp_path: Path) -> None:
+    """Wan 2.2 I2V of its published size, as headers over holes."""
+    from tests.bases.corpus import MODELS, build, in_original_names
+
+    model = next(one for one in MODELS if one.name == "wan 2.2 i2v")
+    shapes = in_original_names(model, build(model))
+    for name in ("wan_high", "wan_low"):
+        write_header(tmp_path / f"{name}.safetensors", shapes, whole=False)
+        door.studio.bases.add(str(tmp_path / f"{name}.safetensors"))
+    text = door.client.get("/bases/wan_high").text
+    assert "The low-noise expert" in text and "such as wan_low.safetensors" in text
+    offered = text.partition('id="offered-transformer_2"')[2].partition("</datalist>")[0]
+    assert "wan_low.safetensors" in offered and "wan_high" not in offered
+    refused = door.client.post(
+        "/bases/wan_high/parts", data={"part-transformer_2": str(tmp_path / "wan_high.safetensors")}
+    )
+    assert refused.status_code == 422 and "is named twice" in refused.text
+    assert "is the low-noise expert" in door.client.get("/bases/wan_low").text
+
+
 def test_a_denoiser_alone_says_what_it_needs_and_takes_it(door: Door, tmp_path: Path) -> None:
     """UNet, text encoder and VAE of their published sizes, as headers over holes: told, refused and put together."""
     from tests.bases.test_parts import encoder

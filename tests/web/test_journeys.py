@@ -53,10 +53,11 @@ from lorasmith.studio import Studio
 from lorasmith.web import serving
 home, port = sys.argv[1:]
 if port == "0":
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    import contextlib, random, socket
+    for port in random.sample(range(20_000, 32_000), 200):  # none that a system gives to others while this one is down
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            break
 serving.serve(Studio(home), port=int(port), browser=False, said=lambda address: print(address, flush=True))
 """
 

@@ -13,6 +13,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from lorasmith.bases.header import read_tensor_table
 from lorasmith.errors import AdapterError, BaseError, OutOfDisk, Stopped
-from lorasmith.files import sync_folder
+from lorasmith.files import clear_leftovers, put_in_place, sync_folder
 
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -50,6 +51,8 @@ class TensorFile:
     metadata: Mapping[str, str]
     offsets: Mapping[str, tuple[int, int]]
     data_start: int
+    seen: tuple[int, ...] = ()
+    """What told the file from others when its header was read: size, time of change, number on its disk."""
 
     @classmethod
     def open(cls, path: Path) -> TensorFile:
@@ -60,11 +63,12 @@ class TensorFile:
         """
         if not path.is_file():
             raise AdapterError(f"There is no file at {path}.", "Check the path.")
+        seen = mark_of(path.stat())
         try:
             table = read_tensor_table(path)
         except BaseError as cause:
             raise AdapterError(cause.message, cause.hint) from cause
-        return cls(path, table.shapes, table.dtypes, table.metadata, table.spans, table.data_start)
+        return cls(path, table.shapes, table.dtypes, table.metadata, table.spans, table.data_start, seen)
 
     def read(self, key: str) -> Array:
         """One tensor in fp32, or as integers where it holds integers."""
@@ -83,19 +87,51 @@ class TensorFile:
         return self.read_at(*self.offsets[key])
 
     def read_at(self, begin: int, end: int) -> bytes:
-        with self.path.open("rb") as stream:
-            stream.seek(self.data_start + begin)
-            data = stream.read(end - begin)
+        try:
+            with self.path.open("rb") as stream:
+                self.refuse_changed(os.fstat(stream.fileno()))
+                stream.seek(self.data_start + begin)
+                data = stream.read(end - begin)
+        except FileNotFoundError as cause:
+            raise AdapterError(
+                f"{self.path.name} was taken away while it was read.", "Try again when nobody moves it."
+            ) from cause
         if len(data) != end - begin:
             raise AdapterError(
                 f"{self.path.name} became shorter while it was read.", "Try again when nobody writes it."
             )
         return data
 
+    def refuse_changed(self, now: os.stat_result) -> None:
+        """Refuse to go on with a file that is another one than when its header was read.
+
+        Raises:
+            AdapterError: it is.
+        """
+        if self.seen and mark_of(now) != self.seen:
+            raise AdapterError(f"{self.path.name} was changed while it was read.", "Try again when nobody writes it.")
+
     def scalar(self, key: str) -> float | None:
         """The one number of a tensor; None when it holds another count, or is not finite."""
         values = self.read(key).reshape(-1)
         return float(values[0]) if values.size == 1 and np.isfinite(values[0]) else None
+
+
+def mark_of(found: os.stat_result) -> tuple[int, ...]:
+    """What is another for another file, and for the same one after a change."""
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def unwritable(path: Path, need: int, cause: OSError) -> Exception:
+    """What to say of a place that cannot be written to; anything else stays what it is."""
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfDisk(f"No room for {path.name} ({need:,} bytes).", "Free some disk.")
+    if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return AdapterError(
+            f"{path.name} cannot be written in {path.parent}: {(cause.strerror or 'refused').lower()}.",
+            "Choose another folder, or let yourself write in it.",
+        )
+    return cause
 
 
 def decoded(raw: bytes, dtype: str) -> Array:
@@ -200,6 +236,7 @@ def write(
     header = _header(tensors, order, {**metadata, **blank})
     need = len(header) + sum(planned.size for planned in tensors.values())
     refuse_without_room(path.parent, need, path.name)
+    clear_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     digest = hashlib.sha256()
     try:
@@ -222,13 +259,12 @@ def write(
             os.fsync(stream.fileno())
             stream.seek(0)
             whole = hashlib.file_digest(stream, "sha256").hexdigest()
-        temporary.replace(path)
+        put_in_place(temporary, path)
     except OSError as cause:
-        if cause.errno == errno.ENOSPC:
-            raise OutOfDisk(f"No room for {path.name} ({need:,} bytes).", "Free some disk.") from cause
-        raise
+        raise unwritable(path, need, cause) from cause
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that cannot be written to, the first refusal counts
+            temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return whole
 

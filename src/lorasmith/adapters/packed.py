@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorasmith.adapters.arrays import Array, TensorFile, encoded
+from lorasmith.adapters.arrays import Array, TensorFile, encoded, mark_of
 from lorasmith.bases.tensors import WeightsFile
 from lorasmith.errors import AdapterError, BaseError
 
@@ -26,6 +26,7 @@ class UnpackedFile(TensorFile):
         Raises:
             AdapterError: damaged, or packed in a way that is not known here.
         """
+        seen = mark_of(path.stat())
         try:
             source = WeightsFile.open(path)
         except BaseError as cause:
@@ -33,7 +34,7 @@ class UnpackedFile(TensorFile):
         forms = {key: source.formats[key] if source.is_plain(key) else _AS for key in source.shapes}
         told = {key: text for key, text in source.metadata.items() if not key.startswith(("_quantization", "general."))}
         told = {key: text for key, text in told.items() if key != "format" and not key.startswith("comfy.gguf")}
-        return cls(path, source.shapes, forms, told, {}, 0, source=source)
+        return cls(path, source.shapes, forms, told, {}, 0, seen, source=source)
 
     def read(self, key: str) -> Array:
         return self._rows(key, 0, None).reshape(self.shapes[key])
@@ -47,6 +48,7 @@ class UnpackedFile(TensorFile):
         return self.read(key).tobytes()
 
     def _rows(self, key: str, first: int, last: int | None) -> Array:
+        self.refuse_changed(self.path.stat())
         try:
             return self.source.rows(key, first, last)
         except BaseError as cause:

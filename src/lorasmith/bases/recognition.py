@@ -6,6 +6,7 @@ question. The name of a file may make an answer likely, and is then given as a s
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,8 @@ UNKNOWN = "of no known family"
 ANSWER = "lorasmith.answer."
 """Begins the keys of metadata under which a user's answers stand; files never hold them."""
 _FEW_TENSORS = 40
+_STEPS = "step_distilled"
+_ALLOWED = "allowed_inference_steps"  # Lightricks' own key; a base has none, or null
 _NUMBER = re.compile(r"(?<=[._])\d+(?=[._])")
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "", "model.", "net.", "transformer.", "unet.")
@@ -161,7 +164,9 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
         evidence.append(f"its names begin with '{body.prefix}'")
     said = _answers(header, rule.asks)
     evidence += [f"{name}: {answer}, as its owner says" for name, answer in said.items()]
-    asks = [name for name in rule.asks if name not in said]
+    steps = _few_steps(header) if _STEPS in rule.asks and _STEPS not in said else ""
+    evidence += [steps] if steps else []
+    asks = [name for name in rule.asks if name not in said and not (steps and name == _STEPS)]
     questions = list(_variant_question(found)) or list(_questions(header, asks))
     packed = quantisation(header)
     if packed:
@@ -183,8 +188,20 @@ def _base(header: Header, body: _Body, found: _Match) -> Recognition:
         quantisation=packed,
         holds=holds,
         parameters=parameters(header, body.prefix),
-        distilled=rule.distilled or _distilled({name: (said[name], "its owner says so") for name in said}, questions),
+        distilled=rule.distilled
+        or steps
+        or _distilled({name: (said[name], "its owner says so") for name in said}, questions),
     )
+
+
+def _few_steps(header: Header) -> str:
+    """What the configuration in a file of LTX says of the steps it was distilled to; empty when it says nothing."""
+    try:
+        told = json.loads(header.metadata.get("config", ""))
+    except (ValueError, RecursionError):
+        return ""
+    steps = told.get(_ALLOWED) if isinstance(told, dict) else None
+    return f"its configuration allows {len(steps)} steps only" if isinstance(steps, list) and steps else ""
 
 
 def _distilled(answers: Mapping[str, tuple[str, str]], questions: Iterable[Question]) -> str:

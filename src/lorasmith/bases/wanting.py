@@ -21,7 +21,7 @@ CIVITAI = "https://civitai.com"
 HUB = "https://huggingface.co"
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SMALL = (".json", ".txt", ".model", ".jinja")
-_UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder", "onnx", "openvino", "flax")
+_UNUSED_PARTS = ("safety_checker", "onnx", "openvino", "flax")
 
 
 @dataclass(frozen=True)

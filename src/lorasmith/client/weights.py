@@ -122,8 +122,8 @@ class RemoteToolbox:
         """A copy that says something else of itself; a job."""
         return self._make("edit", name, {"lora": lora, **options})
 
-    def average(self, checkpoints: Sequence[str], *, name: str = "", **options: Any) -> QueuedJob:
-        """The average of checkpoints of one run; a job."""
+    def average(self, checkpoints: Sequence[str] = (), *, name: str = "", **options: Any) -> QueuedJob:
+        """The average of checkpoints of one run, by their files or by ``run``, its id; a job."""
         return self._make("average", name, {"loras": list(checkpoints), **options})
 
     def extract(self, base: str, tuned: str, *, name: str = "", **options: Any) -> QueuedJob:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from lorasmith.datasets.as_came import of_prepared, telling
+from lorasmith.datasets.first_notes import FirstNotes
 from lorasmith.datasets.images import Prepared
 from lorasmith.datasets.layouts import Described, Reading
 from lorasmith.datasets.ledger import Imported, Staged
@@ -112,6 +113,7 @@ class _Accounting:
         """Names that are taken, as they collide."""
         self.used_masks: set[str] = set()
         self.used_references: set[str] = set()
+        self.notes = FirstNotes()
         self.old: dict[int, str] = {}
         """Item of the dataset that is added to, of every picture that is in it already."""
         lost = [fate.path for fate in found.fates if fate.fate == "left_out" and _was_image(fate)]
@@ -139,7 +141,8 @@ class _Accounting:
         for place, fate in enumerate(self.fates):  # one by one, so that they are not all held twice
             self.fates[place] = replace(fate, source=self.found.source)
         everything = (*self.present.values(), *items)
-        return Imported(everything, tuple(self.fates), tuple(self.staged.values()), self.found.said)
+        said = (*self.found.said, *self.notes.sentences(items, everything))
+        return Imported(everything, tuple(self.fates), tuple(self.staged.values()), said)
 
     def _forget(self) -> None:
         """Let go of what only deciding needs, before the keys that the ledger is sorted by take room."""
@@ -235,6 +238,7 @@ class _Accounting:
         references = self._references_of(picture)
         self._account_references(references, described, name, sentences)
         item = self._item(index, name, described, mask)
+        self.notes.hear(item, picture.prepared, [reference.prepared for reference in references])
         self.fates.append(_picture_fate(picture, name, sentences))
         files = (picture.original, picture.image, mask, *(one for r in references for one in (r.original, r.image)))
         self.staged.update({s.sha256: s for s in files if s is not None})

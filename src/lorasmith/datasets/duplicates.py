@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from lorasmith.datasets.colours import Colours
 from lorasmith.datasets.hamming import CrowdedError, near_pairs, near_pairs_between
 from lorasmith.datasets.keeper import best_first, choose_keeper
-from lorasmith.datasets.manifest import Item
+from lorasmith.datasets.manifest import Item, shown_by
 from lorasmith.datasets.signals.values import Signals
 
 Ranks = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -76,7 +76,8 @@ def find_duplicates(items: Sequence[Item], signals: Mapping[str, Signals]) -> li
         signals: by SHA-256 of the picture (``SignalStore.of``); items without are compared by bytes only.
     """
     search = _Search(items, signals)
-    left = search.same("bytes", range(len(items)), lambda i: items[i].image)
+    left = search.same("bytes", range(len(items)), lambda i: shown_by(items[i]))
+    left = [i for i in left if items[i].clip is None]  # what is measured of a clip is its first frame alone
     left = search.same("pixels", left, lambda i: signals[items[i].image].pixel_hash if search.is_known(i) else "")
     left = [i for i in left if search.is_known(i) and signals[items[i].image].can_be_compared]
     left = search.alike(left, NEAR)

@@ -281,10 +281,13 @@ def describe_import(sources: Sequence[Path], background: str, settings: Settings
         arguments["layout"] = found.reading.layout
     if found.origin is not None:
         arguments |= found.origin.arguments()
-    if found.said:
-        more = f"And {len(found.said) - _SAID:,} sentences more of that kind."
-        arguments["said"] = [*found.said[:_SAID], *([more] if len(found.said) > _SAID else [])]
     return arguments
+
+
+def said_in(said: Sequence[str]) -> dict[str, Any]:
+    """What was said of an import, as arguments of its operation."""
+    more = f"And {len(said) - _SAID:,} sentences more of that kind."
+    return {"said": [*said[:_SAID], *([more] if len(said) > _SAID else [])]} if said else {}
 
 
 def flush(staged: Iterable[Staged], cancel: Cancel | None = None) -> None:

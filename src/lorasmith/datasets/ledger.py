@@ -92,7 +92,7 @@ class Imported:
     ledger: tuple[Fate, ...]
     staged: tuple[Staged, ...]
     said: tuple[str, ...] = ()
-    """What the source says that could not be followed, a sentence each."""
+    """What the source says that could not be followed, and what to know of its pairs and clips, a sentence each."""
 
     def trains_like(self, version: DatasetVersion) -> bool:
         """Whether the version holds the same items as far as training goes, in the same order."""

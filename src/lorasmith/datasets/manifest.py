@@ -172,6 +172,12 @@ def _trained(item: Item) -> tuple[Any, ...]:
     return (*seen, dataclasses.astuple(item.clip)) if item.clip is not None else seen
 
 
+def shown_by(item: Item) -> str:
+    """What is shown of an item: the same text for the same picture, and for the same frames of the same video."""
+    clip = item.clip
+    return item.image if clip is None else f"{clip.video}:{clip.start}:{clip.frames}:{clip.fps:g}"
+
+
 def blobs_of(item: Item) -> set[str]:
     """Every blob that an item names."""
     more = (item.mask, item.clip.video if item.clip is not None else None)

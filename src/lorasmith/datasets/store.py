@@ -26,7 +26,7 @@ from lorasmith.datasets.head import write_head
 from lorasmith.datasets.headers import Header
 from lorasmith.datasets.history import HistoryEntry, history
 from lorasmith.datasets.images import Alpha, parse_background
-from lorasmith.datasets.importing import Cancel, Progress, Settings, Watch, describe_import, flush, gather
+from lorasmith.datasets.importing import Cancel, Progress, Settings, Watch, describe_import, flush, gather, said_in
 from lorasmith.datasets.leases import staging
 from lorasmith.datasets.ledger import Imported
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece, blobs_of
@@ -137,7 +137,8 @@ class DatasetStore(Contents):
                     flush((f for f in imported.staged if not self.blob_path(f.sha256).is_file()), cancel)
                     self._blobs.keep(imported.staged)
                     ledger = (*(head.ledger if head else ()), *imported.ledger)
-                    operation = Operation(name="add" if head else "import", arguments=arguments)
+                    told = arguments | said_in(imported.said)
+                    operation = Operation(name="add" if head else "import", arguments=told)
                     known = head.pieces if head else ()
                     parent = head.number if head else None
                     return self._write(dataset, parent, imported.items, operation, ledger, known=known)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorasmith.adapters.arrays import Cancelled, Progress
 from lorasmith.adapters.opened import OpenAdapter, open_adapter
+from lorasmith.adapters.tools.checkpoints import Saved
 from lorasmith.adapters.tools.merging import Ingredient, Merged, merge
 from lorasmith.errors import AdapterError
 
@@ -26,6 +28,24 @@ class Averaged:
     merged: Merged
     weights: tuple[tuple[str, int, float], ...]
     """File, its step, its weight; the weights make 1."""
+    run: str = ""
+    """Whose checkpoints they are; empty for files."""
+
+
+def average_run(run: Saved, out: Path, *, sigma_rel: float | None = 0.1, **options: Any) -> Averaged:
+    """Write the average of checkpoints that a run saved; options are those of ``average``.
+
+    Raises:
+        AdapterError: as ``average``.
+    """
+    weights = weighed_run(run, sigma_rel)
+    titles = [f"step {step} of {run.run}" for step in run.steps]
+    parts = [
+        Ingredient(path, weight * run.scale, called=title)
+        for path, weight, title in zip(run.files, weights, titles, strict=True)
+    ]
+    merged = _merged(parts, out, says={**run.says, "ss_steps": str(run.steps[-1])}, **options)
+    return Averaged(merged, tuple(zip(titles, run.steps, weights, strict=True)), run.run)
 
 
 def average(
@@ -60,14 +80,36 @@ def average(
         raise AdapterError("An average takes two checkpoints or more.", "Name the files of one run.")
     adapters = [open_adapter(path, family=family) for path in checkpoints]
     at, weights = weighed(adapters, steps, sigma_rel)
-    largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
-    merged = merge(
+    merged = _merged(
         [Ingredient(path, weight) for path, weight in zip(checkpoints, weights, strict=True)],
-        out, rank=largest, dialect=dialect, family=family, dtype=dtype, drop_others=drop_others, overwrite=overwrite,
-        dry_run=dry_run, progress=progress, cancelled=cancelled, operation="average",
+        out, rank=rank, dialect=dialect, family=family, dtype=dtype, drop_others=drop_others, overwrite=overwrite,
+        dry_run=dry_run, progress=progress, cancelled=cancelled,
     )  # fmt: skip
     names = (path.name for path in checkpoints)
     return Averaged(merged, tuple(zip(names, at, weights, strict=True)))
+
+
+def weighed_run(run: Saved, sigma_rel: float | None) -> list[float]:
+    """The weight of every checkpoint of a run.
+
+    Raises:
+        AdapterError: fewer than two, a width that no window has.
+    """
+    if len(run.files) < 2:
+        raise AdapterError(
+            f"An average takes two checkpoints or more, and of {run.run} there is {len(run.files)}.",
+            "checkpoint.every_steps and checkpoint.keep of a run say how many it saves and keeps.",
+        )
+    return power_weights(run.steps, sigma_rel)
+
+
+def _merged(
+    parts: Sequence[Ingredient], out: Path, *, rank: int | None = None, family: str = "", **options: Any
+) -> Merged:
+    """Their sum, of the largest rank among them unless another is wanted."""
+    adapters = [open_adapter(one.path, family=family) for one in parts]
+    largest = rank or max(max(adapter.kind.ranks, default=1) for adapter in adapters)
+    return merge(parts, out, rank=largest, family=family, operation="average", **options)
 
 
 def weighed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,15 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
-from lorasmith.adapters.arrays import Array, Cancelled, Planned, Progress, TensorFile, refuse_without_room, write
+from lorasmith.adapters.arrays import (
+    Array,
+    Cancelled,
+    Planned,
+    Progress,
+    TensorFile,
+    refuse_without_room,
+    unwritable,
+    write,
+)
 from lorasmith.adapters.dialects.canonical import swapped_halves
 from lorasmith.adapters.opened import LayerName, OpenAdapter, open_adapter
 from lorasmith.adapters.output import metadata_after, refuse_target
 from lorasmith.adapters.tools.blocks import chosen, refuse_beyond_measure, refuse_idle
 from lorasmith.adapters.tools.merging import Ingredient
 from lorasmith.adapters.weights import BaseWeights, Located, open_weights
-from lorasmith.errors import AdapterError, OutOfDisk, Stopped
-from lorasmith.files import read_json
+from lorasmith.errors import AdapterError, Stopped
+from lorasmith.files import clear_leftovers, read_json
 
 _BAKED = ("F32", "F16", "BF16")
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".msgpack", ".onnx", ".h5")
@@ -203,6 +211,7 @@ def _write_folder(
     base = work.weights.path
     total, before = sum(map(len, plans.values())) + len(aside), 0
     refuse_without_room(out.parent, size, out.name)
+    clear_leftovers(out)
     partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
 
@@ -225,9 +234,7 @@ def _write_folder(
             before += len(plans[file.path])
         partial.replace(out)
     except OSError as cause:
-        if cause.errno == errno.ENOSPC:
-            raise OutOfDisk(f"No room for {out.name} ({size:,} bytes).", "Free some disk.") from cause
-        raise
+        raise unwritable(out, size, cause) from cause
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Hashes:
     autov2: str
     """The ten digits by which Civitai finds it."""
     data: str
-    """SHA-256 of the tensors alone: ``sshs_model_hash``, and what A1111 writes into pictures."""
+    """SHA-256 of the tensors alone: ``sshs_model_hash``, and what A1111 writes into pictures; empty of a pickle."""
     legacy: str
     """The eight digits of old web interfaces."""
     stated: str
@@ -141,7 +141,9 @@ def describe(
     """
     if path.suffix.lower() in PICKLES:
         with unpickled(path) as made:
-            return describe(made, deep=deep, base=base, progress=progress, cancelled=cancelled)
+            within = describe(made, deep=deep, base=base, progress=progress, cancelled=cancelled)
+        told = _pickle_hashes(path) if deep else None  # of the file that people have, and not of what was made of it
+        return replace(within, file=path.name, size=path.stat().st_size, hashes=told)
     adapter = open_adapter(path)
     metadata = adapter.file.metadata
     tags = tag_frequency(metadata)
@@ -232,6 +234,15 @@ def hashes(path: Path, adapter: OpenAdapter) -> Hashes:
         stream.seek(0x100000)
         legacy = hashlib.sha256(stream.read(0x10000)).hexdigest()[:8]
     return Hashes(whole, whole[:10].upper(), data, legacy, adapter.file.metadata.get("sshs_model_hash", ""))
+
+
+def _pickle_hashes(path: Path) -> Hashes:
+    """Those of a file that has no tensors in one piece, and so no hash of its weights alone."""
+    with path.open("rb") as stream:
+        whole = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0x100000)
+        legacy = hashlib.sha256(stream.read(0x10000)).hexdigest()[:8]
+    return Hashes(whole, whole[:10].upper(), "", legacy, "")
 
 
 def _depth(adapter: OpenAdapter, base: Weights | None, progress: Progress | None, cancelled: Cancelled | None) -> Depth:

@@ -47,6 +47,8 @@ class Ingredient:
     weight: float = 1.0
     by_block: Mapping[str, float] = field(default_factory=dict)
     """Weights of layers whose name fits a pattern, in place of ``weight``."""
+    called: str = ""
+    """What the record of origin calls it; empty: its file's name."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def merge(
     progress: Progress | None = None,
     cancelled: Cancelled | None = None,
     operation: str = "merge",
+    says: Mapping[str, str] | None = None,
 ) -> Merged:
     """Write one LoRA that does what several do together.
 
@@ -119,6 +122,7 @@ def merge(
         density: share of entries that is kept, for all methods but ``sum``.
         seed: of what ``dare`` drops.
         drop_others: leave out what is no matrix, rather than refuse.
+        says: what the result says of itself; left out, what all files say alike.
 
     Raises:
         AdapterError: fewer than one file, different families, weights that cancel, options that make no sense, norms,
@@ -162,13 +166,14 @@ def merge(
     ranks = {planned.shape[0] for key, planned in output.tensors.items() if key.endswith(target.down)}
     arguments = {
         "ingredients": [
-            {"file": one.path.name, "weight": one.weight, "by_block": dict(one.by_block)} for one in ingredients
+            {"file": one.called or one.path.name, "weight": one.weight, "by_block": dict(one.by_block)}
+            for one in ingredients
         ],
         "method": method, "rank": rank, "density": density if method != "sum" else None,
     }  # fmt: skip
     one_rank = str(next(iter(ranks))) if len(ranks) == 1 else "Dynamic"
     metadata = metadata_after(
-        _shared(adapters), operation, arguments,
+        _shared(adapters) if says is None else says, operation, arguments,
         ss_network_dim=one_rank, ss_network_alpha=one_rank, **{"lorasmith.family": named},
     )  # fmt: skip
     sha = ""
@@ -277,7 +282,10 @@ def _layer(
         found = [adapter.layer_factors(adapter.layers[name], base) for adapter, _ in present]
         shapes = {(part.up.shape[0], part.down.shape[1]) for part in found}
         if len(shapes) > 1:
-            raise AdapterError(f"{name[1]} has another shape in each file: {sorted(shapes)}.", "Their bases differ.")
+            told = " and ".join(f"{rows} x {columns}" for rows, columns in sorted(shapes))
+            raise AdapterError(
+                f"{name[1]} has another shape in each file: {told}.", "They were made for different bases."
+            )
         return found
 
     if way.method == "sum" and way.rank is None:

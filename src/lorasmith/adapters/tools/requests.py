@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lorasmith.config import Section
 from lorasmith.errors import ConfigError
@@ -187,9 +187,12 @@ class Average(Request):
 
     verb: ClassVar[str] = "average"
     bases: ClassVar[tuple[str, ...]] = ()
-    loras: Annotated[tuple[Lora, ...], Field(min_length=2, max_length=32)]
-    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=10**9)], ...], Field(max_length=32)] = ()
-    """The step of each file; left out, what the files say."""
+    loras: Annotated[tuple[Lora, ...], Field(max_length=32)] = ()
+    """Two files or more; or none, and ``run``."""
+    run: Word = ""
+    """A training whose own checkpoints are averaged: its id."""
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=10**9)], ...], Field(max_length=1000)] = ()
+    """The step of each file; left out, what the files say. Of a run: which checkpoints; left out, all it has."""
     sigma_rel: Annotated[float, Field(ge=0.001, le=0.288)] | None = 0.1
     """Width of the window as a share of the run, 0.01 to 0.28: late ones count more. None: all count alike."""
     rank: Rank | None = None
@@ -200,6 +203,14 @@ class Average(Request):
     """Of the base, where the files leave it open."""
     dtype: Dtype = ""
 
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if bool(self.run) == bool(self.loras):
+            raise ValueError("takes two files or more in 'loras', or one 'run' and no files")
+        if self.loras and len(self.loras) < 2:
+            raise ValueError("An average takes two checkpoints or more")
+        return self
+
     @property
     def files(self) -> tuple[str, ...]:
         return self.loras
@@ -207,6 +218,13 @@ class Average(Request):
     @property
     def suffix(self) -> str:
         return "average"
+
+    def with_run(self, place: Callable[[str], Path]) -> Average:
+        """The same with the folder of its run."""
+        return self.model_copy(update={"run": str(place(self.run))}) if self.run else self
+
+    def called_after(self, places: Sequence[str]) -> str:
+        return _plain(self.run) if self.run else super().called_after(places)
 
     def with_files(self, files: Mapping[str, str]) -> Request:
         return self.model_copy(update={"loras": tuple(files[one] for one in self.loras)})
@@ -303,7 +321,7 @@ def request_of(verb: str, values: Mapping[str, Any]) -> Request:
         return kind.model_validate(dict(values))
     except ValidationError as cause:
         first = cause.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name = ".".join(str(part) for part in first["loc"]) or "The request"
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{verb} takes no '{name}'.", f"It takes {', '.join(kind.model_fields)}.") from cause
         reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")

@@ -86,10 +86,9 @@ def described(found: Description) -> list[str]:
         lines.append(f"  it tells {leak.kind}: {visible(leak.excerpt)} ({visible(leak.key)})")
     if found.hashes is not None:
         hashes = found.hashes
-        lines += [
-            f"  sha256 {hashes.sha256}, AutoV2 {hashes.autov2}",
-            f"  sshs_model_hash {hashes.data}, of the weights alone; A1111 writes {hashes.data[:12]}",
-        ]
+        lines.append(f"  sha256 {hashes.sha256}, AutoV2 {hashes.autov2}")
+        if hashes.data:
+            lines.append(f"  sshs_model_hash {hashes.data}, of the weights alone; A1111 writes {hashes.data[:12]}")
         if hashes.stated and hashes.stated.removeprefix("0x") != hashes.data:
             lines.append("  its weights are not the ones it was written with: the hash it states is another")
     return lines + _deep(found)

@@ -14,6 +14,7 @@ from lorasmith.cli.lora.options import (
     dry_option,
     dtype_option,
     family_option,
+    kept,
     lora,
     needed_out,
     only_option,
@@ -101,7 +102,8 @@ def merge(
     toolbox = session.studio.toolbox
     made = toolbox.merge(weighted(loras), out, by_block=by_block, base=base, watch=watch_of(session), **options)
     ranks = ", ".join(f"{rank} ({number})" for rank, number in list(made.ranks.items())[:8])
-    exact = "; nothing is lost" if made.exact and not made.left_out else ""
+    whole = "" if made.left_out else "; nothing is lost"
+    exact = whole if made.exact else kept(made, options["method"])
     lines = [
         written(made.out, options["dry_run"], made.size),
         f"  {made.family}, {made.dialect} names, {count(made.layers, 'layer')}, rank {ranks}{exact}",

@@ -14,6 +14,7 @@ from lorasmith.cli.lora.options import (
     dry_option,
     dtype_option,
     family_option,
+    kept,
     lora,
     needed_out,
     only_option,
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
 
 
 @lora.verb("average")
-@click.argument("checkpoints", nargs=-1, required=True, metavar="LORA...")
+@click.argument("checkpoints", nargs=-1, metavar="LORA...")
 @needed_out
+@click.option("--run", default="", metavar="JOB", help="Instead of files: the checkpoints that this training saved.")
 @click.option("--sigma-rel", type=float, default=0.1, help="Width of the window as a share of the run, 0.01 to 0.28.")
 @click.option("--equal", is_flag=True, help="All checkpoints count alike.")
-@click.option("--steps", default="", metavar="N,N,...", help="The step of every file; otherwise what the files say.")
+@click.option("--steps", default="", metavar="N,N,...", help="The step of every file; of a run, which ones.")
 @click.option("--rank", type=int, help="Of the result; otherwise the largest of the files'.")
 @dialect_option
 @family_option
@@ -51,7 +53,10 @@ def average(
     \b
       lorasmith lora average run-500.safetensors run-1000.safetensors run-1500.safetensors \\
         --steps 500,1000,1500 --out mean.safetensors
+      lorasmith lora average --run last --out mean.safetensors
     """
+    if not checkpoints and not options["run"]:
+        raise ConfigError("There is nothing to average.", "Name LoRA files, or a training: --run last.")
     try:
         at = [int(text) for text in steps.split(",")] if steps else []
     except ValueError:
@@ -60,7 +65,11 @@ def average(
         list(checkpoints), out, sigma_rel=None if equal else sigma_rel, steps=at, watch=watch_of(session), **options
     )
     rows = [(name, step, f"{weight:.3f}") for name, step, weight in made.weights]
-    lines = [written(made.merged.out, options["dry_run"], made.merged.size), *table(("file", "step", "weight"), rows)]
+    lines = [
+        written(made.merged.out, options["dry_run"], made.merged.size),
+        f"  {count(made.merged.layers, 'layer')}{kept(made.merged, 'sum').replace('sum', 'average')}",
+        *table(("file", "step", "weight"), rows),
+    ]
     lines += [f"  left out: {listed(made.merged.left_out)}"] if made.merged.left_out else []
     session.answer(plain(made), *lines)
 
@@ -119,7 +128,13 @@ def _rest(rest: Rest) -> list[str]:
 @lora.verb("bake")
 @click.argument("base")
 @click.argument("loras", nargs=-1, required=True, metavar="LORA[:WEIGHT]...")
-@needed_out
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PLACE",
+    required=True,
+    help="The file to write; of a base that is a folder, the folder to make.",
+)
 @family_option
 @click.option("--allow-missing", is_flag=True, help="Leave out layers that the file has no weights of.")
 @over_option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,9 @@ from lorasmith.cli.app import Group
 from lorasmith.cli.session import Session, shared_options, size
 from lorasmith.errors import ConfigError
 from lorasmith.toolbox import Watch
+
+if TYPE_CHECKING:
+    from lorasmith.adapters.tools.merging import Merged
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 out_option = click.option("--out", type=FILE, metavar="FILE", help="The file to write; otherwise beside the LoRA.")
@@ -102,6 +105,13 @@ def weighted(texts: Sequence[str]) -> list[tuple[str, float]]:
                 raise ConfigError(f"'{weight}' in '{text}' is not a weight.", "Write for example photos:0.8.") from None
             found.append((text, 1.0))
     return found
+
+
+def kept(made: Merged, method: str) -> str:
+    """What is left of the weighted sum, as the end of a sentence."""
+    if method == "sum":
+        return f"; {made.kept:.1%} of the sum is kept"
+    return f"; a cosine of {made.kept:.3f} with the plain sum, {made.strength:.0%} as strong"
 
 
 def written(out: Path, dry_run: bool, bytes_: int) -> str:

@@ -9,9 +9,9 @@ from typing import Final
 from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.files import with_transform
 from lorasmith.datasets.checks.finding import Check, Found, found, leave_out
+from lorasmith.datasets.first_notes import OTHER_RATE
 from lorasmith.datasets.manifest import Clip, Item
 
-_OTHER_RATE: Final = 0.02  # of the rate that most have: 29.97 and 30 are one rate
 _MUCH: Final = 0.2
 """Share of a clip's frames that is worth a word when it is not shown."""
 
@@ -27,7 +27,7 @@ def _too_short(context: CheckContext) -> Iterator[Found]:
     short = [item.name for item, clip in _moving(context) if frames.window(frames.available(clip)) == 1]
     word = f"{frames.step + 1} at {frames.fps:g} a second"
     yield from found(
-        short, "{n} {has|have} fewer frames than the least that move ({word}): {a still is|stills are} trained.",
+        short, "{clips} {has|have} fewer frames than the least that move ({word}): {a still is|stills are} trained.",
         word=word, repair=leave_out(),
     )  # fmt: skip
 
@@ -37,8 +37,8 @@ def _mixed_rates(context: CheckContext) -> Iterator[Found]:
     if not rates:
         return
     usual = rates.most_common(1)[0][0]
-    odd = [item.name for item, clip in _moving(context) if abs(clip.fps - usual) > _OTHER_RATE * usual]
-    yield from found(odd, "{n} {has|have} another frame rate than most ({word} a second).", word=f"{usual:g}")
+    odd = [item.name for item, clip in _moving(context) if abs(clip.fps - usual) > OTHER_RATE * usual]
+    yield from found(odd, "{clips} {has|have} another frame rate than most ({word} a second).", word=f"{usual:g}")
 
 
 def _odd_lengths(context: CheckContext) -> Iterator[Found]:
@@ -48,10 +48,12 @@ def _odd_lengths(context: CheckContext) -> Iterator[Found]:
     odd = [
         item.name
         for item, clip in _moving(context)
-        if 1 < frames.available(clip) < frames.most and (frames.available(clip) - 1) % frames.step
+        if frames.step < frames.available(clip) < frames.most and (frames.available(clip) - 1) % frames.step
     ]
     word = f"a multiple of {frames.step} and 1 more"
-    yield from found(odd, "{n} {is|are} of a length that is not {word}: the frames over that are not shown.", word=word)
+    yield from found(
+        odd, "{clips} {is|are} of a length that is not {word}: the frames over that are not shown.", word=word
+    )
 
 
 def _cut_away(context: CheckContext) -> Iterator[Found]:
@@ -64,12 +66,16 @@ def _cut_away(context: CheckContext) -> Iterator[Found]:
         if frames.available(clip) > frames.most and 1 - frames.most / frames.available(clip) > _MUCH
     ]
     word = f"{frames.most} frames"
-    yield from found(long, "{n} {is|are} longer than the {word} that are shown at once; the head alone is.", word=word)
+    yield from found(
+        long, "{clips} {is|are} longer than the {word} that are shown at once; the head alone is.", word=word
+    )
 
 
 def _uneven(context: CheckContext) -> Iterator[Found]:
     uneven = with_transform(context, "frame_rate")
-    yield from found(uneven, "{n} {has|have} frames that last unlike long, and {is|are} read at {its|their} mean rate.")
+    yield from found(
+        uneven, "{clips} {has|have} frames that last unlike long, and {is|are} read at {its|their} mean rate."
+    )
 
 
 def _stills(context: CheckContext) -> Iterator[Found]:
@@ -77,17 +83,17 @@ def _stills(context: CheckContext) -> Iterator[Found]:
         return
     names = [item.name for item, _ in _moving(context)]
     word = context.family.name
-    yield from found(names, "{n} {is a clip|are clips}, of which {word} trains the first frame.", word=word)
+    yield from found(names, "{clips}, of which {word} trains the first frame.", word=word)
 
 
 def _heard(context: CheckContext) -> Iterator[Found]:
     names = with_transform(context, "sound")
-    yield from found(names, "{n} {has|have} sound, which stays in {its|their} file and is not trained.")
+    yield from found(names, "{clips} {has|have} sound, which stays in {its|their} file and is not trained.")
 
 
 def _unmapped(context: CheckContext) -> Iterator[Found]:
     flat = with_transform(context, "hdr_unmapped")
-    yield from found(flat, "{n} {is|are} HDR, and this ffmpeg could not map {its|their} light: gray and flat.")
+    yield from found(flat, "{clips} {is|are} HDR, and this ffmpeg could not map {its|their} light: gray and flat.")
 
 
 CHECKS: Final = (

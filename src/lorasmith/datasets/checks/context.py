@@ -178,6 +178,8 @@ class CheckContext:
     overlay: CommonOverlay | None = None
     compared: Sequence[str] | None = None
     """Names of the items that were compared for a common mark, in order; None when it was not looked for."""
+    own_references: Collection[str] = frozenset()
+    """Names of items that were found to show, pixel for pixel, what one of their references shows."""
     known_tags: Collection[str] | None = None
     free_disk: int | None = None
     """Bytes free where caches go; None asks the disk of the store's home."""
@@ -301,6 +303,20 @@ class CheckContext:
         """Items with what was measured on them, in order; those that could not be measured are not among them."""
         signals = self.signals or {}
         return [(item, signals[item.name]) for item in self.items if item.name in signals]
+
+    @cached_property
+    def reference_sizes(self) -> dict[str, tuple[int, int]]:
+        """Width and height of every reference that can be opened, from its header."""
+        from PIL import Image
+
+        sizes: dict[str, tuple[int, int]] = {}
+        for sha256 in dict.fromkeys(reference for item in self.items for reference in item.references):
+            try:
+                with Image.open(self.store.blob_path(sha256)) as image:
+                    sizes[sha256] = image.size
+            except (OSError, SyntaxError, ValueError):  # a missing blob is what F1 speaks of
+                continue
+        return sizes
 
     def free_bytes(self) -> int:
         """Bytes free where caches go."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from lorasmith.datasets.checks.context import CheckContext, Group
 from lorasmith.datasets.checks.finding import Check, Found, Repair, found
+from lorasmith.datasets.manifest import shown_by
 
 _SAME_PICTURE: Final = ("bytes", "pixels", "near")
 
@@ -30,10 +31,10 @@ def _grouped(context: CheckContext, kind: str, message: str) -> Iterator[Found]:
 
 
 def same_bytes(context: CheckContext) -> list[list[str]]:
-    """Names of the items that show one and the same stored picture."""
+    """Names of the items that show one and the same stored picture, or the same frames of the same video."""
     by_image: dict[str, list[str]] = {}
     for item in context.items:
-        by_image.setdefault(item.image, []).append(item.name)
+        by_image.setdefault(shown_by(item), []).append(item.name)
     return [names for names in by_image.values() if len(names) > 1]
 
 

@@ -100,8 +100,9 @@ def found(
 ) -> Iterator[Found]:
     """A report if it is true of anything.
 
-    In the message ``{n}`` is how many pictures, ``{files}`` how many files, and ``{one|several}`` the word that
-    agrees with that number; ``{word}`` is filled in last, so that nothing in it is taken for one of these.
+    In the message ``{n}`` is how many pictures, ``{files}`` how many files, ``{clips}`` how many clips, and
+    ``{one|several}`` the word that agrees with that number; ``{word}`` is filled in last, so that nothing in it is
+    taken for one of these.
     """
     items = tuple(dict.fromkeys(names))
     if items:
@@ -111,6 +112,7 @@ def found(
 def agree(message: str, count: int) -> str:
     """A message with its number filled in; see ``found``."""
     said = message.replace("{n}", pictures(count)).replace("{files}", "1 file" if count == 1 else f"{count} files")
+    said = said.replace("{clips}", "1 clip" if count == 1 else f"{count} clips")
     return re.sub(r"{([^{}|]*)\|([^{}|]*)}", r"\1" if count == 1 else r"\2", said)
 
 

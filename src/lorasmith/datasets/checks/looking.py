@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lorasmith.datasets.checks.context import CheckContext
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from lorasmith.datasets.manifest import Item
+    from lorasmith.datasets.signals import Signals
 
 
 def look_at_pictures(
@@ -41,8 +42,29 @@ def look_at_pictures(
     context.groups = find_duplicates(
         context.items, {item.image: signals[item.name] for item in context.items if item.name in signals}
     )
+    context.own_references = _same_as_their_references(context, signals, pass_over)
     if overlay:
         _look_for_overlay(context)
+
+
+def _same_as_their_references(
+    context: CheckContext, signals: Mapping[str, Signals], pass_over: Callable[[str, DatasetError], None]
+) -> frozenset[str]:
+    """Items whose pixels are those of a reference in other bytes. Only references of an item's own size are opened."""
+    from lorasmith.datasets.signals import SignalStore
+
+    alike = {
+        item.name: [one for one in item.references if context.reference_sizes.get(one) == (item.width, item.height)]
+        for item in context.items
+        if item.references and item.name in signals
+    }
+    wanted = [one for those in alike.values() for one in those]
+    measured = SignalStore(context.store.home).of(wanted, context.store.blob_path, unreadable=pass_over)
+    return frozenset(
+        name
+        for name, those in alike.items()
+        if any(one in measured and measured[one].pixel_hash == signals[name].pixel_hash for one in those)
+    )
 
 
 def _look_for_overlay(context: CheckContext) -> None:

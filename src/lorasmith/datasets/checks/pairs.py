@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from PIL import Image
-
 from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.checks.finding import Check, Found, found, leave_out
+from lorasmith.datasets.first_notes import differs
 from lorasmith.datasets.manifest import Item
 
-_OTHER_SHAPE: Final = 0.05
-"""Of the logarithms of two aspect ratios: 5 % wider than the other."""
 _SMALL: Final = 0.5
 """Side of a reference over that of its picture."""
 
@@ -47,44 +43,32 @@ def _mixed(context: CheckContext) -> Iterator[Found]:
 
 
 def _other_shape(context: CheckContext) -> Iterator[Found]:
-    sizes = _sizes(context)
+    sizes = context.reference_sizes
     odd = [
         item.name
         for item in _paired(context)
-        if any(_differs(item, *sizes[reference]) for reference in item.references if reference in sizes)
+        if any(differs(item, *sizes[reference]) for reference in item.references if reference in sizes)
     ]
     yield from found(odd, "{n} {has|have} another shape than {its reference|their references}.")
 
 
-def _differs(item: Item, width: int, height: int) -> bool:
-    return abs(math.log(item.width * height / (item.height * width))) > _OTHER_SHAPE
-
-
 def _same(context: CheckContext) -> Iterator[Found]:
-    same = [item.name for item in _paired(context) if {item.image, item.original} & set(item.references)]
+    same = [
+        item.name
+        for item in _paired(context)
+        if item.name in context.own_references or {item.image, item.original} & set(item.references)
+    ]
     yield from found(same, "{n} {is|are} the same as {its own reference|their own references}.", repair=leave_out())
 
 
 def _small(context: CheckContext) -> Iterator[Found]:
-    sizes = _sizes(context)
+    sizes = context.reference_sizes
     small = [
         item.name
         for item in _paired(context)
         if any(max(sizes[r]) < _SMALL * max(item.width, item.height) for r in item.references if r in sizes)
     ]
     yield from found(small, "{n} {has a reference|have references} of less than half {its|their} size.")
-
-
-def _sizes(context: CheckContext) -> dict[str, tuple[int, int]]:
-    """Width and height of every reference that can be opened, from its header."""
-    sizes: dict[str, tuple[int, int]] = {}
-    for sha256 in dict.fromkeys(reference for item in context.items for reference in item.references):
-        try:
-            with Image.open(context.store.blob_path(sha256)) as image:
-                sizes[sha256] = image.size
-        except (OSError, SyntaxError, ValueError):  # a missing blob is what F1 speaks of
-            continue
-    return sizes
 
 
 CHECKS: Final = (

@@ -162,7 +162,8 @@ def _measure_video(path: Path, kind: str, pixel_limit: int) -> Measured:
     digest.update("".join(row[5] for row in rows).encode())
     sentences, transforms = _about_times([step * base for step in steps], fps)
     more, words = _about_light(said)
-    told = (*sentences, *more, *(("Its sound is kept in the file and not trained.",) if said.sound else ()))
+    turned = (f"It is turned by {said.turned} degrees, as its metadata asks.",) if said.turned else ()
+    told = (*turned, *sentences, *more, *(("Its sound is kept in the file and not trained.",) if said.sound else ()))
     return Measured(kind, len(rows), fps, *size, digest.hexdigest(), told, (*transforms, *said.words, *words))
 
 

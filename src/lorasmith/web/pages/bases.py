@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from lorasmith.bases.assembling import Need
 from lorasmith.bases.links import LocalPath, parse_link
 from lorasmith.bases.needs import verdict
+from lorasmith.bases.parts import EXPERT
 from lorasmith.bases.registry import RegisteredBase
 from lorasmith.bases.scanning import worth_keeping
 from lorasmith.credentials import WANTED, Credentials
@@ -175,15 +176,21 @@ def _base(
                 needs = studio.bases.parts(record.name).needs
             else:
                 reason = f"{unable.message} {unable.hint}"
-    offered = {
-        need.component: [one for one in studio.bases.list() if one.variant == need.kind and one.kind in _PARTS]
-        for need in needs
-    }
+    offered = {need.component: _offered(studio, record, need) for need in needs}
     return page(
         request, "bases/base.html", 422 if refusal is not None else 200, title=record.name, area="bases", record=record,
         asked=asked, sentence=sentence, hint=hint, line=_line(studio, record), needs=needs, offered=offered,
         reason=reason if record.kind == "denoiser" and not record.parts else "", given=list(given),
     )  # fmt: skip
+
+
+def _offered(studio: Studio, record: RegisteredBase, need: Need) -> list[RegisteredBase]:
+    """What is here and may take a place: the parts of that kind, or the other denoisers of the same variant."""
+    if need.kind == EXPERT:
+        same = (record.family, record.variant, "denoiser")
+        others = [one for one in studio.bases.list() if (one.family, one.variant, one.kind) == same]
+        return [one for one in others if one.name != record.name]
+    return [one for one in studio.bases.list() if one.variant == need.kind and one.kind in _PARTS]
 
 
 @router.post("/{name}/answer")

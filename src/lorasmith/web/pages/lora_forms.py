@@ -109,18 +109,20 @@ _ENDS: Final = {"base": "What it was tuned from", "tuned": "The fine-tuned check
 
 
 def _of_several(verb: str, given: Fields) -> dict[str, Any]:
+    made: dict[str, Any]
     rows = rows_of(given)
+    if verb == "average" and given.one("run"):
+        made = {"run": given.one("run"), "steps": [step for step in given.all("step") if step.strip()]}
+        if given.sent("chosen") and not made["steps"]:
+            raise ConfigError("No checkpoint is chosen.", "Choose two of them or more.")
+        return made | _of_average(given)
     if verb == "average":
         if len(rows) < 2:
             raise ConfigError("An average takes two checkpoints or more.", "Choose the LoRAs of one run.")
-        made: dict[str, Any] = {"loras": [row.lora for row in rows]}
+        made = {"loras": [row.lora for row in rows]}
         if any(row.step.strip() for row in rows):
             made["steps"] = [row.step.strip() or "0" for row in rows]
-        if given.one("alike") == "on":
-            made["sigma_rel"] = None
-        return made | _filled(
-            given, ("rank", "dialect", "family", "dtype", *(() if "sigma_rel" in made else ("sigma_rel",)))
-        )
+        return made | _of_average(given)
     if not rows:
         word = "merge" if verb == "merge" else "bake in"
         raise ConfigError(
@@ -133,6 +135,12 @@ def _of_several(verb: str, given: Fields) -> dict[str, Any]:
     if not given.one("base"):
         raise ConfigError("No base is chosen.", "Choose what the LoRAs shall become part of.")
     return {"loras": parts, "allow_missing": given.one("allow_missing") == "on"} | _filled(given, ("base", "family"))
+
+
+def _of_average(given: Fields) -> dict[str, Any]:
+    if given.one("alike") == "on":
+        return {"sigma_rel": None} | _filled(given, ("rank", "dialect", "family", "dtype"))
+    return _filled(given, ("rank", "dialect", "family", "dtype", "sigma_rel"))
 
 
 def said_of(metadata: Mapping[str, str]) -> dict[str, str]:

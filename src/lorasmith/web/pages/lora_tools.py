@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lorasmith.adapters.dialects.formats import FORMATS
+from lorasmith.adapters.tools.checkpoints import saved_steps
 from lorasmith.adapters.tools.leaks import KINDS
 from lorasmith.adapters.tools.requests import REQUESTS, Merge, request_of
 from lorasmith.errors import AdapterError, LorasmithError
@@ -164,7 +165,7 @@ def _form(request: Request, verb: str, given: Fields, refusal: LorasmithError | 
     status = 422 if refusal else 200
     if verb in (*_SEVERAL, "extract"):
         rows = rows_of(given) if verb in _SEVERAL else []
-        shown |= _together(studio, rows)
+        shown |= _of_run(studio, given) if verb == "average" and given.one("run") else _together(studio, rows)
         shown["may_bake"] = getattr(request.state, "actor", None) is None or request.state.actor.role == "admin"
         return page(request, f"loras/{verb}.html", status, title=_WORDS[verb], area="models", rows=rows, **shown)
     lora = given.one("lora")
@@ -198,6 +199,18 @@ def _together(studio: Studio, rows: list[Row]) -> dict[str, Any]:
     family = next((one.family for one in choices if one.name == base), "")
     return {"live": size < _LIVE, "fitting": shared, "steps": steps, "bases": choices, "likely": base,
             "likely_family": family}  # fmt: skip
+
+
+def _of_run(studio: Studio, given: Fields) -> dict[str, Any]:
+    """The checkpoints of a run, of which all are chosen to begin with."""
+    job = studio.job(given.one("run"))
+    there = saved_steps(job.folder.path)
+    chosen = set(given.all("step")) if given.sent("chosen") else {str(step) for step in there}
+    choices = bases(studio, ())
+    config = job.record().payload.get("config", {})
+    likely = likely_base(str(config.get("base", "")), choices)
+    return {"run": job.id, "saved": [(step, str(step) in chosen) for step in there], "live": True, "fitting": (),
+            "steps": {}, "bases": choices, "likely": likely, "likely_family": ""}  # fmt: skip
 
 
 def _choices(studio: Studio, lora: str, family: str) -> dict[str, Any]:
