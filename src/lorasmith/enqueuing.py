@@ -187,9 +187,7 @@ class Enqueue:
         Raises:
             BaseError: it means nothing that is known.
         """
-        from lorasmith.bases.links import parse_link
-
-        parse_link(link)
+        self._studio.bases.link(link)
         return self._submit("fetch", {"link": link, "name": name}, name, placement)
 
     def export(
@@ -254,7 +252,6 @@ class Enqueue:
         called = adapter_name(wanted) if made_by(verb) == "adapter" else safe_name(wanted)
         payload: dict[str, Any] = {"verb": verb, "request": located.model_dump(mode="json"), "name": called}
         if certify and made_by(verb) == "adapter":
-            self._studio.base_place(certify)
             payload["certify"] = base_reference(self._studio, certify)
 
         def fill(folder: Path) -> None:

@@ -39,15 +39,13 @@ def caption_payload(
 
 def generate_payload(studio: Studio, values: Mapping[str, Any]) -> dict[str, Any]:
     """What a generate job is asked, checked, with absolute paths."""
-    from lorasmith.bases import open_base
     from lorasmith.bases.detection import family_of
     from lorasmith.generation.fitting import refuse_misfits
     from lorasmith.generation.request import is_hash, plan_pictures, reference_path, resolve_request
 
     asked = resolve_request(dict(values))
     payload = asked.model_dump(mode="json")
-    studio.base_place(asked.base)  # not everybody may name every path
-    base = open_base(asked.base, home=studio.home)
+    base = studio.bases.open(asked.base)
     payload["base"] = _wherever(base, asked.base)
     refuse_misfits(asked, base, family_of(base))
 
@@ -74,10 +72,7 @@ def certify_payload(studio: Studio, adapter: Path | str, base: str) -> dict[str,
 
 def base_reference(studio: Studio, reference: str) -> str:
     """A base's reference as a worker can use it from any folder; checked by opening its header."""
-    from lorasmith.bases import open_base
-
-    studio.base_place(reference)
-    return _wherever(open_base(reference, home=studio.home), reference)
+    return _wherever(studio.bases.open(reference), reference)
 
 
 def _wherever(base: Base, reference: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,14 @@ class Recipe:
         return {"config": self.config.model_dump(mode="json"), "fingerprint": self.version.fingerprint}
 
 
-def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, trainer: str = "native") -> Recipe:
+def prepare(
+    version: DatasetVersion,
+    values: Mapping[str, Any],
+    *,
+    home: Path,
+    trainer: str = "native",
+    opens: Callable[[str], Base] | None = None,
+) -> Recipe:
     """Lay the defaults of the base's family under the user's values and check them against the dataset.
 
     Args:
@@ -48,6 +55,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
         values: a tree of ``TrainConfig`` keys, nested or dotted; ``base`` is needed.
         home: where named bases lie.
         trainer: name of who shall train.
+        opens: tells the base that a name or path means, if not ``open_base`` alone; it may refuse.
 
     Raises:
         ConfigError: no base, an unknown key, an impossible value, frames among them, values at odds; no such trainer,
@@ -80,7 +88,7 @@ def prepare(version: DatasetVersion, values: Mapping[str, Any], *, home: Path, t
             f"The config names the dataset '{own['dataset']}', but {version.reference} is to be trained.", "Keep one."
         )
     who = choose(discover(lorasmith.trainers, Trainer), trainer, "trainer")  # type: ignore[type-abstract]
-    base = open_base(reference, home=home)
+    base = opens(reference) if opens is not None else open_base(reference, home=home)
     family = family_of(base)
     fixed = {"base": reference if reference == SANDBOX else str(base.path.absolute()), "dataset": version.reference}
     config = resolve(_defaults(family, base, own), own, fixed)

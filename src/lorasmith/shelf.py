@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from lorasmith.bases.assembling import Plan
     from lorasmith.bases.catalogue import Catalogue
     from lorasmith.bases.converting import Converted
+    from lorasmith.bases.links import Link
     from lorasmith.bases.needs import Machine
     from lorasmith.bases.recognition import Question, Recognition
     from lorasmith.bases.registry import BaseRegistry, RegisteredBase
     from lorasmith.bases.scanning import Sighting
     from lorasmith.bases.trainable import FamilyFacts
     from lorasmith.bases.wanting import Wanted
+    from lorasmith.families import Base
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,31 @@ class Shelf:
         """
         return self._registry.get(name)
 
+    def place(self, reference: str) -> Path:
+        """Where a base lies, by its name or path, so that it is found from any folder.
+
+        This is the one way from what a person calls a base to a file: every verb above goes through it, so that a
+        shelf which asks first (``web/owning``) is asked by all of them.
+
+        Raises:
+            BaseError: there is none.
+        """
+        from lorasmith.bases.opening import locate
+
+        return locate(reference, self.home).absolute()
+
+    def open(self, reference: str) -> Base:
+        """The base that a name or path means, as a run uses it; its header is read and no weights.
+
+        Raises:
+            BaseError: not there, damaged, of no known family, or without the configs it needs.
+            EnvironmentProblem: packed in a way that needs a package which is not installed.
+        """
+        from lorasmith.bases import open_base
+
+        self.place(reference)
+        return open_base(reference, home=self.home)
+
     def recognise(self, reference: str) -> tuple[Path, Recognition]:
         """What the weights are that a name or path means, by their header alone.
 
@@ -74,9 +101,8 @@ class Shelf:
             BaseError: not there, a pickle, or damaged.
         """
         from lorasmith.bases import read_header, recognise
-        from lorasmith.bases.opening import locate
 
-        path = locate(reference, self.home)
+        path = self.place(reference)
         return path, recognise(read_header(path))
 
     def families(self, name: str = "") -> tuple[FamilyFacts, ...]:
@@ -97,6 +123,16 @@ class Shelf:
 
         return family in registered_families()
 
+    def link(self, text: str) -> Link:
+        """What a text means that shall name a base to add: a page, a repository, a file. Nothing is looked up.
+
+        Raises:
+            BaseError: none of these.
+        """
+        from lorasmith.bases.links import parse_link
+
+        return parse_link(text)
+
     def wanted(self, link: str) -> Wanted | Path:
         """What a link means, before anything is fetched: files, sizes, licence; a path for what is here.
 
@@ -104,10 +140,10 @@ class Shelf:
             BaseError: it means nothing that is known.
             LorasmithError: the service does not answer, or not to you.
         """
-        from lorasmith.bases.links import LocalPath, parse_link
+        from lorasmith.bases.links import LocalPath
         from lorasmith.bases.wanting import resolve
 
-        parsed = parse_link(link)
+        parsed = self.link(link)
         return parsed.path if isinstance(parsed, LocalPath) else resolve(parsed, self._downloads().json)
 
     def add(
@@ -149,10 +185,10 @@ class Shelf:
         """
         from lorasmith.bases.assembling import plan
         from lorasmith.bases.detection import detect
-        from lorasmith.bases.opening import answered_header, locate
+        from lorasmith.bases.opening import answered_header
 
         header = answered_header(self._denoiser(reference), self.home)
-        given = [locate(str(file), self.home) for file in files]
+        given = [self.place(str(file)) for file in files]
         return plan(header, detect(header), given=given, registry=self._registry)
 
     def assemble(self, reference: str, files: Iterable[Path | str] = (), *, name: str = "") -> Added:
@@ -313,12 +349,10 @@ class Shelf:
 
     def _denoiser(self, reference: str) -> Path:
         """Where a denoiser lies, though parts of its base may be gone, which are then named anew."""
-        from lorasmith.bases.opening import locate
-
         known = next((base for base in self._registry if base.name == reference), None)
         if known is not None and known.parts and Path(known.path).is_file() and not Path(reference).exists():
             return Path(known.path)
-        return locate(reference, self.home)
+        return self.place(reference)
 
     @property
     def _registry(self) -> BaseRegistry:

@@ -245,9 +245,7 @@ class Studio:
         """
         from lorasmith.recipe import prepare
 
-        if isinstance(base := config.get("base"), str) and base:
-            self.base_place(base)
-        return prepare(self.dataset(version), config, home=self.home)
+        return prepare(self.dataset(version), config, home=self.home, opens=self.bases.open)
 
     def plan(self, version: str | DatasetVersion, config: Mapping[str, Any]) -> Plan:
         """What training would do: buckets, steps, exposures, disk."""
@@ -380,9 +378,7 @@ class Studio:
         Raises:
             BaseError: there is none.
         """
-        from lorasmith.toolbox import locate_base
-
-        return locate_base(reference, self.home)
+        return self.bases.place(reference)
 
     # Jobs and what lies under them
 
@@ -445,7 +441,7 @@ class Studio:
         """What can be done to the datasets of this home besides importing and captioning."""
         from lorasmith.curation import Curation
 
-        return Curation(self.home, self._store)
+        return Curation(self.home, self._store, self.bases.open)
 
     @property
     def captions(self) -> Captioning:

@@ -80,7 +80,9 @@ class Toolbox:
         Raises:
             BaseError: there is none.
         """
-        return self._place(base) if self._place else locate_base(base, self.home)
+        from lorasmith.shelf import Shelf
+
+        return self._place(base) if self._place else Shelf(self.home).place(base)
 
     def path(self, reference: Reference) -> Path:
         """The file that a path or a name in the library means.
@@ -419,17 +421,6 @@ def _placeless(plain: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in plain.items()
         if name != "out"
     }
-
-
-def locate_base(base: str, home: Path) -> Path:
-    """The file or folder of a base, by its name or path, so that it is found from any folder.
-
-    Raises:
-        BaseError: there is none.
-    """
-    from lorasmith.bases.opening import locate
-
-    return locate(base, home).absolute()
 
 
 def refuse_early(asked: Request) -> None:

@@ -188,12 +188,12 @@ class Workbench:
 
     def family(self, choice: ModelChoice) -> str:
         """The family that trains a choice, told by its files where they are here: several have the same tensors."""
-        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases import family_of
 
         if not choice.here:
             return choice.family
         try:
-            return family_of(open_base(choice.base, home=self.studio.home)).name
+            return family_of(self.studio.bases.open(choice.base)).name
         except LorasmithError:  # said as a reason where it matters
             return choice.family
 
@@ -209,7 +209,7 @@ class Workbench:
 
         A model that is not here, or cannot be read, is taken as its family is.
         """
-        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases import family_of
         from lorasmith.bases.detection import registered_families
         from lorasmith.families import lacking
 
@@ -217,7 +217,7 @@ class Workbench:
         family, besides = known.get(choice.family), frozenset[str]()
         if choice.here:
             try:
-                opened = open_base(choice.base, home=self.studio.home)
+                opened = self.studio.bases.open(choice.base)
                 family = family_of(opened)
                 besides = frozenset(family.lacks_of(opened))
             except LorasmithError:  # said as a reason
@@ -234,11 +234,10 @@ class Workbench:
         Raises:
             BaseError: it is not here, or cannot be read.
         """
-        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases import family_of
         from lorasmith.config import layer, resolve
 
-        self.studio.base_place(base)  # not everybody may name every path
-        opened = open_base(base, home=self.studio.home)
+        opened = self.studio.bases.open(base)
         tree = resolve(family_of(opened).defaults_for(opened), {"base": base, "dataset": "-"}).model_dump(mode="json")
         return dict(_flat(layer(tree)))
 
@@ -380,11 +379,10 @@ class Workbench:
             BaseError: it is not here, or cannot be read.
             ConfigError: the values cannot be used.
         """
-        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases import family_of
         from lorasmith.config import resolve
 
-        self.studio.base_place(base)  # not everybody may name every path
-        opened = open_base(base, home=self.studio.home)
+        opened = self.studio.bases.open(base)
         fixed = {"base": base if base == "sandbox" else str(opened.path.absolute()), "dataset": "-"}
         defaults = family_of(opened).defaults_for(opened)
         configs = (resolve(defaults, {"optimizer.lr_warmup_steps": 0}, values, fixed) for values in runs)

@@ -280,6 +280,80 @@ def test_files_of_the_published_sizes_are_all_that_a_base_needs(name: str, tmp_p
     made = shelf.parts(str(denoiser), parts)
     assert {need.component for need in made.missing} <= {"tokenizer"}
     assert all(VOCABULARIES[need.kind].repository in need.note for need in made.missing)
+    (tmp_path / "leer 空").mkdir()
+    missed = shelf.parts(str(denoiser), [*parts, tmp_path / "leer 空"]).missing
+    assert all(need.note.startswith("not in leer 空; ") for need in missed)
+    with pytest.raises(BaseError, match=" too, and no part of one"):
+        shelf.parts(str(denoiser), [denoiser])
     with pytest.raises(BaseError, match="does not have") as refusal:
         shelf.parts(str(denoiser), [*parts, file(strangers[0])])
     assert refusal.value.hint.startswith("It needs ")
+
+
+@pytest.fixture(scope="module")
+def wan_14b() -> Shapes:
+    from tests.bases.corpus import MODELS, build, in_original_names
+
+    model = next(one for one in MODELS if (one.family, one.variant) == ("wan", "t2v_14b"))
+    return in_original_names(model, build(model))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("wan2.1_t2v_14B",), "optional"),
+        (("mine",), "optional"),
+        (("wan2.2_t2v_high_noise_14B",), "missing"),
+        (("mine", "yours"), "given"),
+        (("wan2.2_high_noise", "wan2.2_low_noise"), "given"),
+        (("wan2.2_low_noise",), "Name the high-noise expert first"),
+        (("wan2.1_t2v_14B", "yours"), "which has no second denoiser"),
+        (("wan2.2_high_noise", "wan2.1_t2v_14B"), "which has no second denoiser"),
+        (("mine", "yours", "theirs"), "are both Wan"),
+    ],
+)
+def test_of_wan_14b_one_file_or_two_make_a_base(
+    names: tuple[str, ...], said: str, wan_14b: Shapes, tmp_path: Path
+) -> None:
+    from lorasmith.errors import BaseError
+    from lorasmith.shelf import Shelf
+    from tests.bases.test_opening import write_header
+
+    first, *others = [write_header(tmp_path / f"{name}.safetensors", wan_14b, whole=False) for name in names]
+    shelf = Shelf(tmp_path / "home")
+    if said in ("optional", "missing", "given"):
+        needs = {need.component: need.source for need in shelf.parts(str(first), others).needs}
+        assert needs["transformer_2"] == said
+        return
+    with pytest.raises(BaseError) as refusal:
+        shelf.parts(str(first), others)
+    assert said in f"{refusal.value.message} {refusal.value.hint}"
+
+
+def test_the_vae_in_a_file_of_ltx_says_which_release_it_is_and_another_is_refused(tmp_path: Path) -> None:
+    from lorasmith.bases.detection import registered_families
+    from lorasmith.errors import BaseError
+    from lorasmith.shelf import Shelf
+    from tests.bases.corpus import MODELS, build, in_original_names
+    from tests.bases.test_opening import write_header
+
+    model = next(one for one in MODELS if one.name == "ltx 2b")
+    later = _VAE_SHAPES["ltx"]
+    mark = "encoder.down_blocks.1.conv.conv.bias"
+    older = {key: shape for key, shape in later.items() if key != mark}
+    older["encoder.conv_out.conv.weight"] = (129, 512, 3, 3, 3)
+    bare = in_original_names(model, build(model))
+    family = registered_families()["ltx"]
+    for inside, beside, kind, pipeline in (
+        (older, later, "vae_ltx_0.9.1", "LTXPipeline"),
+        (later, older, "vae_ltx_0.9.5", "LTXConditionPipeline"),
+    ):
+        whole = {**bare, **{f"vae.{key}": shape for key, shape in inside.items()}}
+        denoiser = write_header(tmp_path / f"{kind}.safetensors", whole, whole=False)
+        other = write_header(tmp_path / f"beside {kind}.safetensors", beside, whole=False)
+        shelf = Shelf(tmp_path / "home")
+        needs = {need.component: need for need in shelf.parts(str(denoiser)).needs}
+        assert (needs["vae"].kind, needs["vae"].source) == (kind, "inside")
+        assert family.states("2b", [kind])["_class_name"] == pipeline
+        with pytest.raises(BaseError, match="does not have"):
+            shelf.parts(str(denoiser), [other])

@@ -280,6 +280,19 @@ def test_a_folder_that_is_there_is_not_baked_over(
     assert "there exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [("resize", "--rank", "2"), ("convert",), ("merge", "--rank", "2"), ("merge",)])
+def test_numbers_that_fp16_would_make_zero_of_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    small, out = tmp_path / "small.safetensors", tmp_path / "out.safetensors"
+    save_lora(small)
+    weak = {key: array if "alpha" in key else array * np.float32(1e-12) for key, array in load_file(small).items()}
+    save_file(weak, small)
+    assert call(tmp_path, words[0], small, *words[1:], "--dtype", "fp16", "--out", out) == 5
+    assert "too small for fp16" in capsys.readouterr().err and not out.exists()
+    assert call(tmp_path, words[0], small, *words[1:], "--dtype", "bf16", "--out", out) == 0
+
+
 def test_every_verb_shows_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
     for name in lora_group.commands:
         assert run(["lora", name, "--help"]) == 0

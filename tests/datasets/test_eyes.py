@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, eye_of, eyes
+from lorasmith.datasets.eyes.drawing import render
 from lorasmith.datasets.eyes.picture_file import MEANT, decode, examine
 from lorasmith.datasets.eyes.resampling import interpolate, shrink
-from lorasmith.datasets.eyes.seeing import Seen, look, look_at_file, look_at_folder, render, tally
+from lorasmith.datasets.eyes.seeing import look, look_at_file, look_at_folder
+from lorasmith.datasets.eyes.seen import Seen, tally
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from tests.datasets.dataset_pictures import encode, gradient, p3_profile, raw_png, with_orientation

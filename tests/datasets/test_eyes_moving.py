@@ -14,7 +14,9 @@ from lorasmith.datasets.bucket_plan import plan_buckets
 from lorasmith.datasets.buckets import Frames
 from lorasmith.datasets.clips.writing import animated_webp
 from lorasmith.datasets.eyes import EyeSettings, eye_of, eyes
-from lorasmith.datasets.eyes.seeing import Seen, look, picks, strip
+from lorasmith.datasets.eyes.drawing import picks, strip
+from lorasmith.datasets.eyes.seeing import look
+from lorasmith.datasets.eyes.seen import Seen
 from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import Clip, DatasetVersion, Item, Operation
 from lorasmith.datasets.store import DatasetStore

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lorasmith.datasets import importing
+from lorasmith.datasets import staging
 from lorasmith.datasets.ledger import RULES, totals
 from lorasmith.datasets.manifest import DatasetVersion, Fate
 from lorasmith.datasets.names import collision_key, make_unique
@@ -237,7 +237,7 @@ def test_a_disk_that_fills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what
     source = write_folder(tmp_path / "s", files)
     places: dict[str, tuple[object, str]] = {
         "original": (Path, "write_bytes"),
-        "converted": (importing, "png_bytes_to"),
+        "converted": (staging, "png_bytes_to"),
         "flush": (os, "fsync"),
         "keep": (Path, "replace"),
     }

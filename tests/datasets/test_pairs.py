@@ -17,7 +17,6 @@ from lorasmith.datasets import layouts
 from lorasmith.datasets.checks import inspect, look_at_pictures
 from lorasmith.datasets.checks.context import CheckContext
 from lorasmith.datasets.history import diff
-from lorasmith.datasets.importing import Settings
 from lorasmith.datasets.manifest import DatasetVersion, Item, Operation
 from lorasmith.datasets.pairing import suffixes
 from lorasmith.datasets.pictures.borders import TrimBorders
@@ -25,6 +24,7 @@ from lorasmith.datasets.pictures.contract import PictureTool
 from lorasmith.datasets.pictures.geometry import Crop, Flip, Resize, SplitStrips, ToBucket
 from lorasmith.datasets.pictures.masks import MaskRectangle
 from lorasmith.datasets.pictures.work import preview_tool, use_tool
+from lorasmith.datasets.staging import Settings
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import ConfigError, DatasetError
 from tests.datasets.dataset_pictures import gradient

@@ -75,7 +75,7 @@ def test_the_form_with_33_channels_is_trained_and_paints_as_many_frames_as_are_a
     with Image.open(tmp_path / made["images"][0]["clip"]) as clip:
         assert clip.n_frames == 9  # type: ignore[attr-defined]
     own = {"base": "b", "dataset": "d", "objective": {"guidance": 2.0}}
-    with pytest.raises(ConfigError, match="33 channels have no guidance"):
+    with pytest.raises(ConfigError, match="no guidance built in"):
         refuse_idle(native, family, own, resolve({}, own), family.lacks_of(base))
     assert not family.lacks_of(open_base(str(tiny(NAME))))
 

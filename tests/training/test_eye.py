@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from lorasmith.datasets.buckets import place, table_of
-from lorasmith.datasets.eyes.seeing import look, render
+from lorasmith.datasets.eyes.drawing import render
+from lorasmith.datasets.eyes.seeing import look
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.training.precompute import pixels_of
 from tests.training.home import make_dataset

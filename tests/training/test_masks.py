@@ -17,7 +17,8 @@ from lorasmith.bases import open_base
 from lorasmith.config import resolve
 from lorasmith.datasets.buckets import Placed, crop_box, place_in
 from lorasmith.datasets.eyes import EyeSettings
-from lorasmith.datasets.eyes.seeing import look, render
+from lorasmith.datasets.eyes.drawing import render
+from lorasmith.datasets.eyes.seeing import look
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.datasets.masked_area import averaged
 from lorasmith.datasets.store import DatasetStore

@@ -123,7 +123,11 @@ def test_who_is_no_admin_sees_nothing_of_this_disk(door: Door, weights: Path) ->
     client.cookies.set("lorasmith_session", door.sessions.open(Actor("m", "member")))
     assert client.post("/bases/scan", data={"folders": str(weights)}).status_code == 403
     for address in ("/bases", "/bases/look"):
-        assert client.post(address, data={"link": str(weights / "one.safetensors")}).status_code == 403
+        asked = [
+            client.post(address, data={"link": str(weights / name)}) for name in ("one.safetensors", "1.safetensors")
+        ]
+        assert [answer.status_code for answer in asked] == [422, 422]
+        assert asked[0].text.replace("one.safetensors", "1.safetensors") == asked[1].text
     assert client.get("/bases").status_code == 200
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from lorasmith.datasets.eyes import Note
+from lorasmith.datasets.eyes.fitting import Fit
+from lorasmith.datasets.eyes.seen import Seen
 from lorasmith.errors import ConfigError, Stopped
 from lorasmith.web.looks import Look, Looks
+from lorasmith.web.packing import Packed
 
 
 @pytest.fixture
@@ -91,3 +96,42 @@ def test_what_takes_a_moment_does_not_wait_in_line(looks: Looks) -> None:
         looks.ask(number, lambda look: go_on.wait(20), patience=0)
     assert looks.at_once("tags", lambda: 7) == 7 == looks.at_once("tags", lambda: 8)
     go_on.set()
+
+
+def test_answers_of_many_pictures_are_not_all_kept(looks: Looks) -> None:
+    asked = [looks.ask(number, lambda look: look.id, patience=20, pictures=100_000) for number in range(4)]
+    assert all(not look.running for look in asked)
+    small = looks.ask("small", lambda look: look.id, patience=20)
+    assert [looks.find(look.id) is look for look in asked] == [False, True, True, True]
+    assert looks.ask(3, lambda look: "anew", patience=20, pictures=100_000) is asked[3]
+    huge = looks.ask("huge", lambda look: look.id, patience=20, pictures=10_000_000)
+    assert huge.result() == huge.id
+    looks.at_once("tags", lambda: 5)
+    assert looks.find(small.id) is None and looks.find(huge.id) is None and looks.at_once("tags", lambda: 6) == 5
+
+
+def test_many_answers_are_not_all_kept(looks: Looks) -> None:
+    for number in range(60):
+        looks.at_once(number, lambda: 1)
+    made: list[int] = []
+    for number in range(60):
+        looks.at_once(number, lambda: made.append(1))
+    assert len(made) == 60  # the oldest went first, and so each was gone before it was asked for again
+
+
+def test_what_a_trainer_sees_is_kept_small_and_comes_back_as_it_was() -> None:
+    fit = Fit((96, 96), (512, 512), (0, 0, 96, 96), "lanczos")
+    note = Note("upscale", "warning", "It is enlarged 5.3 times.")
+
+    def seen_of(number: int) -> Seen:
+        path, texts = Path(f"/blobs/{number:064x}"), (f"cat, number {number}",)
+        return Seen(f"{number}.png", "sd_scripts", "read", path, (96, 96), 1, None, fit, texts, ("",), (note,))
+
+    seen = [seen_of(number) for number in range(1000)]
+    packed = Packed(seen)
+    assert len(packed) == 1000 and packed.bytes < 100 * len(packed)
+    assert packed.at(range(1000)) == seen
+    assert packed.at([999, 3, 4, 63, 64]) == [seen[place] for place in (999, 3, 4, 63, 64)]
+    assert packed.at([]) == [] and list(Packed([]).at(range(0))) == []
+    with pytest.raises(IndexError):
+        packed.at([1000])

@@ -35,6 +35,8 @@ _PLAIN: Final = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
     "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "?",
 }  # fmt: skip
+_LEAST_FP16: Final = 2.0**-25
+"""Half of the smallest number of fp16: what is below it becomes zero."""
 _BY_BITS: Final = {"BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1"}
 WRITABLE: Final = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
 """Number formats a file can be written in, by the name a user knows."""
@@ -192,6 +194,14 @@ def overflows(array: Array, dtype: str) -> bool:
     return bool(np.nanmax(np.abs(array)) >= 65520)
 
 
+def vanishes(array: Array, dtype: str) -> bool:
+    """Whether nothing but zeros would be left of numbers that are none."""
+    if dtype != "F16" or not array.size:
+        return False
+    largest = float(np.abs(array).max())
+    return 0 < largest < _LEAST_FP16
+
+
 @dataclass(frozen=True)
 class Planned:
     """A tensor that will be written: shape and format now, its numbers when its turn comes.
@@ -313,6 +323,8 @@ def _data(name: str, planned: Planned) -> bytes:
             raise AdapterError(f"{name} would hold values that are not finite.", "The file is damaged: `inspect` it.")
         if overflows(made, planned.dtype):
             raise AdapterError(f"{name} is too large for fp16.", "Write it as bf16 or fp32 (--dtype).")
+        if vanishes(made, planned.dtype):
+            raise AdapterError(f"{name} is too small for fp16.", "Write it as bf16 or fp32 (--dtype).")
         data = encoded(made, planned.dtype)
     if len(data) != planned.size:
         raise AdapterError(f"{name} became {len(data)} bytes and not {planned.size}.", "Report this.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from lorasmith.bases.detection import family_named
 from lorasmith.bases.experts import needed, refuse_swapped, said_of, same_kind, title_of, wanted_note
 from lorasmith.bases.header import Header, read_bytes_of
-from lorasmith.bases.parts import EXPERT, FILES, TITLES, Component, FoundPart, part_of, parts_inside, words_of
+from lorasmith.bases.parts import EXPERT, FILES, TITLES, Component, FoundPart, kinds_of, part_of, parts_inside, words_of
 from lorasmith.bases.quantised import hidden
 from lorasmith.bases.reading import index_of, read_configs, read_header
 from lorasmith.bases.recognition import ANSWER, recognise
@@ -86,7 +86,8 @@ def plan(
     """
     family = family_named(detection.family)
     inside = {part.kind.name: part for part in parts_inside(header).values()}
-    wanted = family.made_with(detection.variant, {*inside, *_kinds(given)})
+    beside = (part_of(read_header(path)) for path in given if path.is_file())
+    wanted = family.made_with(detection.variant, kinds_of(inside.values(), beside))
     if not wanted or header.layout != "single_file":
         what = "is a folder, and whole" if header.layout == "folder" else "cannot be put together from single files"
         published = next((base.repository for base in family.pretrained), "")
@@ -117,12 +118,6 @@ def plan(
     return Plan(header.path, detection.family, detection.variant, detection.title, (*needs, *words))
 
 
-def _kinds(given: Sequence[Path]) -> list[str]:
-    """Which parts the given files are; those that cannot be read are named by ``_given``."""
-    found = [part_of(read_header(path)) for path in given if path.is_file()]
-    return [part.kind.name for part in found if part is not None]
-
-
 def _root(path: Path, folders: Sequence[Path]) -> Path:
     return next((folder for folder in folders if folder in (path, path.parent)), path)
 
@@ -148,9 +143,12 @@ def _given(
             raise BaseError(f"{path.name} is named twice: the two experts are two files.", "Name the other one too.")
         if found is None and not expert:
             seen = recognise(own)
-            raise BaseError(
-                f"{path.name} is {seen.title}, and none of the parts of {detection.title}.", f"It needs {needs}."
+            none = (
+                " too, and no part of one"
+                if same_kind(header, own)
+                else f", and none of the parts of {detection.title}"
             )
+            raise BaseError(f"{path.name} is {seen.title}{none}.", f"It needs {needs}.")
         if found is not None and found.kind.name not in {part.kind for part in encoders.values()}:
             raise BaseError(
                 f"{path.name} is {found.kind.title} ({found.evidence[1]}), which {detection.title} does not have.",
@@ -257,7 +255,8 @@ def _words_need(
     cached = _cached(vocabulary.repository, vocabulary.files)
     if cached is not None and (not count or fits(cached, count)):
         return replace(need, source="here", path=cached, note="in the Hugging Face cache")
-    return replace(need, note=vocabulary.fetch())
+    looked = f"not in {' or '.join(folder.name for folder in folders)}; " if folders else ""
+    return replace(need, note=looked + vocabulary.fetch())
 
 
 def _embeds(path: Path) -> bool:

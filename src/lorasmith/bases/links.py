@@ -60,8 +60,12 @@ class LocalPath:
 Link = CivitaiLink | HubLink | WebLink | LocalPath
 
 
-def parse_link(text: str) -> Link:
+def parse_link(text: str, *, paths: bool = True) -> Link:
     """What ``text`` means. Nothing is looked up, but whether a path is there.
+
+    Args:
+        text: as somebody typed it.
+        paths: whether it may be a path; not from somebody who shall not learn what lies on this machine.
 
     Raises:
         BaseError: it is none of these; the hint shows what would be.
@@ -73,8 +77,9 @@ def parse_link(text: str) -> Link:
         return _air(text)
     if text.startswith("hf://"):
         return _hub_path(unquote(text.removeprefix("hf://")).strip("/").split("/"), text)
-    path = Path(text).expanduser()
-    return LocalPath(path.absolute()) if path.exists() else _address(text)
+    if paths and (path := Path(text).expanduser()).exists():
+        return LocalPath(path.absolute())
+    return _address(text)
 
 
 def _address(text: str) -> Link:

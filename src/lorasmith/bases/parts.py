@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -205,6 +205,15 @@ def parts_inside(header: Header) -> dict[str, FoundPart]:
             beginnings[match.group()] = None
     found = {prefix: _told(header, prefix) for prefix in beginnings}
     return {prefix: part for prefix, part in found.items() if part is not None}
+
+
+def kinds_of(inside: Iterable[FoundPart], beside: Iterable[FoundPart | None]) -> set[str]:
+    """The kinds of parts that a base has, in the file of its denoiser and beside it; the VAE that a release was made
+    with lies in its own file, so that another beside it decides nothing."""
+    own = list(inside)
+    has_vae = any(part.kind.role == "vae" for part in own)
+    others = [part for part in beside if part is not None and not (has_vae and part.kind.role == "vae")]
+    return {part.kind.name for part in (*own, *others)}
 
 
 def _told(header: Header, prefix: str) -> FoundPart | None:

@@ -87,7 +87,14 @@ ASKS: dict[str, Ask] = {
     "wan_expert": Ask(
         "Is it Wan 2.1, or one of the two experts of Wan 2.2 A14B (high noise, low noise)? Their tensors are alike.",
         ("2.1", "2.2-high-noise", "2.2-low-noise"),
-        (("high", "2.2-high-noise"), ("low", "2.2-low-noise"), ("2.1", "2.1"), ("2_1", "2.1")),
+        (
+            ("high", "2.2-high-noise"),
+            ("low", "2.2-low-noise"),
+            ("2.1", "2.1"),
+            ("2_1", "2.1"),
+            ("wan2.1", "2.1"),
+            ("wan2_1", "2.1"),
+        ),
     ),
     "wan_i2v_expert": Ask(
         "Which of the two experts of Wan 2.2 A14B is it: high noise or low noise? Their tensors are alike.",

@@ -17,7 +17,7 @@ from lorasmith.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lorasmith.datasets.eyes.seeing import Seen, Tally
+    from lorasmith.datasets.eyes.seen import Seen, Tally
 
 _EXAMPLES: Final = 5
 _KINDS: Final = {
@@ -82,7 +82,7 @@ def see(
     with meter(session, "looking") as progress:
         seen = curate.see(version, trainer, looked_at, originals=originals, where=where, progress=progress)
     from lorasmith.datasets.eyes import eye_name
-    from lorasmith.datasets.eyes.seeing import tally
+    from lorasmith.datasets.eyes.seen import tally
 
     found = tally(seen)
     written: list[Path] = []

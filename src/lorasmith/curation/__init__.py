@@ -90,6 +90,8 @@ class Curation(Asking):
         arguments: Mapping[str, Any],
         where: str = "",
         lens: Lens | None = None,
+        *,
+        names: Collection[str] | None = None,
     ) -> BulkPreview:
         """What a caption operation would do, in words, numbers and examples.
 
@@ -99,13 +101,14 @@ class Curation(Asking):
             arguments: its options.
             where: a query, or ``@selection``; empty means all pictures.
             lens: whose tokenizer counts.
+            names: of the pictures, where they are known already; ``where`` is not asked then.
 
         Raises:
             ConfigError: no such operation or option, or the query cannot be read.
         """
         version, lens = self.version(version), lens or self.lens()
         index, edit = indexed(self._store, version, operation, arguments, lens)
-        return index.preview(edit, self._scope(version, where, lens))
+        return index.preview(edit, self._scope(version, where, lens) if names is None else names)
 
     def edit(
         self,

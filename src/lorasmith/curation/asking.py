@@ -16,18 +16,20 @@ from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Fate
 from lorasmith.datasets.store import DatasetStore
 from lorasmith.errors import DatasetError
+from lorasmith.shelf import Shelf
 
 if TYPE_CHECKING:
     from lorasmith.datasets.bucket_plan import BucketPlan
     from lorasmith.datasets.checks import Health, Report, TriggerReport
     from lorasmith.datasets.duplicates import DuplicateGroup
-    from lorasmith.datasets.eyes.seeing import Seen
+    from lorasmith.datasets.eyes.seen import Seen
     from lorasmith.datasets.history import HistoryEntry, VersionDiff
     from lorasmith.datasets.layouts import Loss
     from lorasmith.datasets.report.stages import Watch
     from lorasmith.datasets.selections import Selections
     from lorasmith.datasets.signals import Signals
     from lorasmith.datasets.statistics import Statistics
+    from lorasmith.families import Base
 
 Reference = str | DatasetVersion
 Progress = Callable[[int, int, str], None]
@@ -48,9 +50,18 @@ class Asked:
 class Asking:
     """What can be asked of the datasets of a home. Cheap to make; nothing is read until asked for."""
 
-    def __init__(self, home: Path, store: DatasetStore | None = None) -> None:
+    def __init__(
+        self, home: Path, store: DatasetStore | None = None, opens: Callable[[str], Base] | None = None
+    ) -> None:
+        """
+        Args:
+            home: whose datasets.
+            store: where they lie, if not in the home's own; it may refuse.
+            opens: tells the base that a name or path means; it may refuse.
+        """
         self.home = home
         self._store = store or DatasetStore(home)
+        self._opens = opens or Shelf(home).open
 
     def version(self, reference: Reference) -> DatasetVersion:
         """The version a reference means.
@@ -81,7 +92,7 @@ class Asking:
         Raises:
             BaseError, ConfigError: no such base or family.
         """
-        return make_lens(self.home, base=base, family=family, resolution=resolution, tokenizer=tokenizer, **values)
+        return make_lens(self._opens, base=base, family=family, resolution=resolution, tokenizer=tokenizer, **values)
 
     # Versions
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.datasets.lens import Lens
+
+if TYPE_CHECKING:
+    from lorasmith.families import Base
 
 _USUAL_FAMILY: Final = "sd"
 _USUAL_RESOLUTION: Final = 512
@@ -13,7 +17,7 @@ _USUAL_MULTIPLE: Final = 64
 
 
 def make_lens(
-    home: Path,
+    opens: Callable[[str], Base],
     *,
     base: str = "",
     family: str = "",
@@ -21,14 +25,14 @@ def make_lens(
     tokenizer: Path | None = None,
     **values: Any,
 ) -> Lens:
-    """What ``Curation.lens`` gives, with its arguments and errors."""
+    """What ``Curation.lens`` gives, with its arguments and errors; ``opens`` tells the base that a reference means."""
     from lorasmith.datasets.tokens import counter_for
 
     multiple, native = _USUAL_MULTIPLE, _USUAL_RESOLUTION
     if base:
-        from lorasmith.bases import family_of, open_base
+        from lorasmith.bases import family_of
 
-        opened = open_base(base, home=home)
+        opened = opens(base)
         known = family_of(opened)
         family, multiple, native = known.name, known.bucket_multiple, known.native_resolution(opened)
         values.setdefault("frames", known.frames())

@@ -108,7 +108,8 @@ def drawn(
     version: DatasetVersion, store: DatasetStore, trainer: str, name: str, lens: Lens, *, originals: bool, meant: bool
 ) -> bytes:
     """What ``Curation.draw`` gives, with its errors."""
-    from lorasmith.datasets.eyes.seeing import look, picks, render, strip
+    from lorasmith.datasets.eyes.drawing import picks, render, strip
+    from lorasmith.datasets.eyes.seeing import look
 
     seen = look(
         version,

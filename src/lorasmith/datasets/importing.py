@@ -7,55 +7,46 @@ has succeeded, so that stopping at any moment leaves the old state.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, get_args
+from pathlib import Path
+from typing import Any, Final
 
 from PIL import Image
 
 from lorasmith.datasets.accounting import Caption, Found, Mask, Picture
 from lorasmith.datasets.captions import decode_caption
-from lorasmith.datasets.clips.reading import WHITE, frames_of, may_move, measure
-from lorasmith.datasets.decoding_ahead import work_ahead
 from lorasmith.datasets.emptiness import no_images
-from lorasmith.datasets.images import Alpha, Prepared, png_bytes_to, prepare, prepare_mask, quiet_pillow
-from lorasmith.datasets.layouts import Reading
-from lorasmith.datasets.layouts.reading import SourceFiles
+from lorasmith.datasets.images import quiet_pillow
 from lorasmith.datasets.ledger import Staged
-from lorasmith.datasets.magic import PEEK, moving_format, picture_format
-from lorasmith.datasets.manifest import Clip, Fate
+from lorasmith.datasets.manifest import Fate
 from lorasmith.datasets.names import natural_key
 from lorasmith.datasets.origins import Origin
-from lorasmith.datasets.pairing import suffixes, with_pairs
 from lorasmith.datasets.recognition import recognise
+from lorasmith.datasets.sorting import beyond, read_pairs, references_in, sniffed, sort_out
 from lorasmith.datasets.source import (
-    VIDEO_SUFFIXES,
     Entry,
     RefusedError,
     Source,
     disk_errors,
     foreign,
     left_out,
-    may_be_picture,
     shown_name,
 )
-from lorasmith.errors import ConfigError, InputError, OutOfDisk, Stopped
-from lorasmith.files import bytes_in_words, file_digest
+from lorasmith.datasets.staging import Settings, Task, decode_all, settings_of
+from lorasmith.errors import InputError, OutOfDisk, Stopped
+from lorasmith.files import bytes_in_words
 
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool] | threading.Event
-Color = tuple[int, int, int]  # RGB, 0-255
 
-_IN_MEMORY: Final = 16_000_000  # bytes of one file; a larger one goes to disk while it is read
 _FLUSHERS: Final = 16  # a journaling file system commits what waits together, so waiting side by side is quicker
 _FLUSHED_AT_ONCE: Final = 64 * _FLUSHERS  # what waits for a thread takes two kilobytes
 _SAID: Final = 200  # sentences that a version keeps; a table may name ten thousand files that are not there
@@ -76,36 +67,6 @@ class Pace:
 
 
 Watch = Callable[[Pace], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is asked of an import besides its source."""
-
-    background: Color = (255, 255, 255)
-    alpha: Alpha = "fill"
-    max_side: int | None = None
-    """Pixels; longer pictures are reduced to it. None: they keep their size."""
-    layout: str | None = None
-    """Name of a layout, ``plain`` for none; None: whichever recognises the source."""
-    limit: int | None = None
-    """How many pictures are read at most, the first by name; None: all."""
-    clips: bool = False
-    """Take videos and animated pictures as clips; without, of an animated picture the first frame."""
-    references: str | None = None
-    """Names of folders of reference pictures, commas between."""
-    reference_suffix: str | None = None
-    """What names of references end in; see ``pairing.suffixes``."""
-
-    def __post_init__(self) -> None:
-        if self.alpha not in get_args(Alpha):
-            raise ConfigError(f"'{self.alpha}' says nothing of transparency.", "Choose fill, mask or both.")
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"{self.limit} pictures are none.", "Give a number from 1 on.")
-        if self.max_side is not None and self.max_side < 1:
-            raise ConfigError(f"{self.max_side} pixels are no size.", "Give the longer side, such as 1024.")
-        if self.reference_suffix:
-            suffixes(self.reference_suffix)
 
 
 def gather(
@@ -141,51 +102,33 @@ def gather(
     fates.extend(origin.missed if origin is not None else ())
     entries.sort(key=lambda entry: natural_key(entry.path))
     _refuse_oversize(source, entries, staging)
-    entries = [_sniffed(source, entry, settings.clips) for entry in entries]
+    entries = [sniffed(source, entry, settings.clips) for entry in entries]
     reading, said = recognise(source, entries, settings.layout)
-    reading = _with_pairs(source, entries, reading, settings)
-    sorted_out = _sort_out(entries, reading)
+    reading = read_pairs(source, entries, reading, settings.references, settings.reference_suffix)
+    sorted_out = sort_out(entries, reading)
     fates.extend(sorted_out.fates)
-    fates.extend(_beyond(sorted_out, settings.limit))
-    captions: list[Caption] = []
-    for entry in sorted_out.beside:
-        outcome = foreign(entry.path) if entry.kind == "other" else _read_caption(source, entry)
-        if isinstance(outcome, Caption):
-            captions.append(outcome)
-        else:
-            fates.append(outcome)
+    fates.extend(beyond(sorted_out, settings.limit))
+    captions = _captions(source, sorted_out.beside, fates)
     wanted = sorted_out.pictures
     report = _Reporter(len(wanted), progress, watch, cancel)
-    pictures: list[Picture] = []
-    found_masks: dict[str, Mask] = {}
-    references: dict[str, Picture] = {}
-    named = _references_in(reading)
+    taken = _Taken(references_in(reading), {id(entry) for entry in sorted_out.references}, fates)
     masks = {id(entry) for entry in sorted_out.masks}
-    beside = {id(entry) for entry in sorted_out.references}
     own_alpha = {path for path, told in reading.described.items() if told.mask == path} if reading else set()
-    tasks = (_Task(e, id(e) in masks, _settings_of(e, own_alpha, settings)) for e in wanted)
-    with closing(_decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
+    tasks = (Task(e, id(e) in masks, settings_of(e, own_alpha, settings)) for e in wanted)
+    with closing(decode_all(source, tasks, staging)) as outcomes:  # whatever happens, its threads end
         report.stop_if_asked()
         for done, found in enumerate(outcomes, start=1):
-            if isinstance(found, Picture):
-                if found.entry.path in named:
-                    references.setdefault(found.entry.path, found)
-                if id(found.entry) not in beside:
-                    pictures.append(found)
-            elif isinstance(found, Mask):
-                found_masks[found.entry.path] = found
-            else:
-                fates.append(found)
+            taken.take(found)
             report(done, wanted[done - 1].path)
-    if not pictures:
+    if not taken.pictures:
         raise no_images(source, fates, len(captions))
     return Found(
         source=shown_name(source.name),
-        pictures=tuple(pictures),
+        pictures=tuple(taken.pictures),
         captions=tuple(captions),
         fates=tuple(fates),
-        masks=found_masks,
-        references=references,
+        masks=taken.masks,
+        references=taken.references,
         reading=reading,
         used=tuple(entry.path for entry in sorted_out.used),
         said=(*(origin.said if origin is not None else ()), *said),
@@ -194,74 +137,29 @@ def gather(
 
 
 @dataclass
-class _SortedOut:
-    """The entries of a source by what is to be done with them."""
+class _Taken:
+    """What came out of the decoding, each where it belongs."""
 
-    pictures: list[Entry] = field(default_factory=list)
-    """Masks among them."""
-    masks: list[Entry] = field(default_factory=list)
-    references: list[Entry] = field(default_factory=list)
-    """Pictures that are nothing but references of others; they stand among ``pictures`` too."""
-    used: list[Entry] = field(default_factory=list)
-    beside: list[Entry] = field(default_factory=list)
-    fates: list[Fate] = field(default_factory=list)
-
-
-def _with_pairs(
-    source: Source, entries: Sequence[Entry], reading: Reading | None, settings: Settings
-) -> Reading | None:
-    """The reading with the references that the settings ask for."""
-    if not settings.references and not settings.reference_suffix:
-        return reading
-    by_path = {entry.path: entry for entry in reversed(entries)}
-    files = SourceFiles([e.path for e in entries], lambda path: b"".join(source.chunks(by_path[path])))
-    before = source.read_bytes
-    found = with_pairs(reading, files, settings.references, settings.reference_suffix)
-    source.read_bytes = before  # captions of pairs are read once more
-    return found
-
-
-def _references_in(reading: Reading | None) -> set[str]:
+    named: Collection[str]
     """Paths of everything that is a reference of something."""
-    return {path for told in reading.described.values() for path in told.references} if reading else set()
+    beside: Collection[int]
+    """Entries, by their identity, that are nothing but references."""
+    fates: list[Fate]
+    pictures: list[Picture] = field(default_factory=list)
+    masks: dict[str, Mask] = field(default_factory=dict)
+    references: dict[str, Picture] = field(default_factory=dict)
 
-
-def _sort_out(entries: Sequence[Entry], reading: Reading | None) -> _SortedOut:
-    """A path that a ZIP holds twice is what the layout says the first time, and itself the second."""
-    masks = {told.mask for path, told in reading.described.items() if told.mask != path} if reading else set()
-    references = {path for path in _references_in(reading) if reading and path not in reading.described}
-    used = {path for path in reading.used if path not in masks | references} if reading else set()
-    orphans = dict(reading.orphans) if reading else {}
-    result = _SortedOut()
-    for entry in entries:
-        if entry.path in references:
-            references.discard(entry.path)
-            result.references.append(entry)
-            result.pictures.append(entry)
-        elif entry.path in orphans:
-            result.fates.append(left_out(entry.path, "orphan_reference", orphans.pop(entry.path)))
-        elif entry.path in masks:
-            masks.discard(entry.path)
-            result.masks.append(entry)
-            result.pictures.append(entry)
-        elif entry.path in used:
-            used.discard(entry.path)
-            result.used.append(entry)
+    def take(self, found: Picture | Mask | Fate) -> None:
+        """A picture may be a reference of others and be trained itself."""
+        if isinstance(found, Mask):
+            self.masks[found.entry.path] = found
+        elif isinstance(found, Fate):
+            self.fates.append(found)
         else:
-            (result.pictures if entry.kind == "image" else result.beside).append(entry)
-    return result
-
-
-def _beyond(sorted_out: _SortedOut, limit: int | None) -> list[Fate]:
-    """Take the pictures beyond the limit out of what will be read; their fates."""
-    if limit is None:
-        return []
-    masks = {id(entry) for entry in (*sorted_out.masks, *sorted_out.references)}
-    pictures = [entry for entry in sorted_out.pictures if id(entry) not in masks]
-    beyond = {id(entry) for entry in pictures[limit:]}
-    sorted_out.pictures = [entry for entry in sorted_out.pictures if id(entry) not in beyond]
-    detail = f"is beyond the {limit} pictures that were asked for."
-    return [left_out(entry.path, "not_wanted", detail) for entry in pictures[limit:]]
+            if found.entry.path in self.named:
+                self.references.setdefault(found.entry.path, found)
+            if id(found.entry) not in self.beside:
+                self.pictures.append(found)
 
 
 def describe_import(sources: Sequence[Path], background: str, settings: Settings, found: Found) -> dict[str, Any]:
@@ -357,21 +255,16 @@ def _refuse_oversize(source: Source, entries: Sequence[Entry], staging: Path) ->
         )
 
 
-def _sniffed(source: Source, entry: Entry, clips: bool) -> Entry:
-    """A file whose name says nothing is a picture when its first bytes do, or a video where those are wanted; one that
-    is called a video is looked at as if it were."""
-    if entry.kind != "other":
-        return entry
-    if clips and PurePosixPath(entry.path).suffix.lower() in VIDEO_SUFFIXES:
-        return replace(entry, kind="image")
-    try:
-        with source.open(entry) as stream:
-            beginning = stream.read(PEEK)
-    except source.reading():
-        return entry
-    name = picture_format(beginning)
-    video = clips and moving_format(beginning) is not None
-    return replace(entry, kind="image") if video or (name and may_be_picture(entry, name)) else entry
+def _captions(source: Source, entries: Iterable[Entry], fates: list[Fate]) -> list[Caption]:
+    """The captions among what lies beside pictures; all else is a fate."""
+    captions: list[Caption] = []
+    for entry in entries:
+        outcome = foreign(entry.path) if entry.kind == "other" else _read_caption(source, entry)
+        if isinstance(outcome, Caption):
+            captions.append(outcome)
+        else:
+            fates.append(outcome)
+    return captions
 
 
 def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
@@ -382,133 +275,3 @@ def _read_caption(source: Source, entry: Entry) -> Caption | Fate:
     except ValueError as cause:
         return left_out(entry.path, "unreadable_caption", f"cannot be read as a caption: {cause}.")
     return Caption(entry, text, encoding)
-
-
-@dataclass(frozen=True)
-class _Task:
-    entry: Entry
-    is_mask: bool
-    settings: Settings
-
-
-def _settings_of(entry: Entry, own_alpha: set[str], settings: Settings) -> Settings:
-    """A layout may say of a picture that its own alpha is its mask; its colours then count as they are stored."""
-    return replace(settings, alpha="mask") if entry.path in own_alpha else settings
-
-
-def _decode_all(source: Source, tasks: Iterable[_Task], staging: Path) -> Generator[Picture | Mask | Fate, None, None]:
-    """Decode in order, a few at a time."""
-
-    def staged_at(task: tuple[int, _Task]) -> Path:
-        return staging / f"{task[0]}.original"
-
-    def read(task: tuple[int, _Task]) -> bytes | Staged:
-        return _read(source, task[1].entry, staged_at(task))
-
-    def work(task: tuple[int, _Task], content: bytes | Staged) -> Picture | Mask:
-        decode: Callable[..., Picture | Mask] = _decode_mask if task[1].is_mask else _decode
-        return decode(task[1].entry, content, staged_at(task), task[1].settings, source.limits.pixels)
-
-    with closing(work_ahead(enumerate(tasks), read, work)) as outcomes:
-        for (_, task), outcome in outcomes:
-            if isinstance(outcome, RefusedError):
-                yield left_out(task.entry.path, outcome.rule, outcome.detail)
-            else:
-                yield outcome
-
-
-def _read(source: Source, entry: Entry, path: Path) -> bytes | Staged:
-    """A file's bytes; of a large one, the staged copy."""
-    held: list[bytes] = []
-    size = 0
-    chunks = source.chunks(entry)
-    for chunk in chunks:
-        held.append(chunk)
-        size += len(chunk)
-        if size > _IN_MEMORY:
-            break
-    else:
-        return b"".join(held)
-    digest = hashlib.sha256()
-    try:
-        with disk_errors(path), path.open("wb") as stream:
-            for chunk in _one_after_the_other(held, chunks):
-                digest.update(chunk)
-                stream.write(chunk)
-    except RefusedError:
-        path.unlink()
-        raise
-    return Staged(str(path), digest.hexdigest())
-
-
-def _one_after_the_other(held: list[bytes], chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
-    while held:
-        yield held.pop(0)
-    yield from chunks
-
-
-def _decode(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Picture:
-    """In a thread: stage one picture, and a PNG of it if its pixels had to change; or a clip where those are wanted."""
-    try:
-        if settings.clips and may_move(content if isinstance(content, bytes) else content.path):
-            original = content if isinstance(content, Staged) else _write(path, content)
-            return _clip(entry, original, settings, pixel_limit)
-        prepared = prepare(
-            content if isinstance(content, bytes) else content.path,
-            background=settings.background,
-            pixel_limit=pixel_limit,
-            alpha=settings.alpha,
-            max_side=settings.max_side,
-        )
-    except RefusedError:
-        path.unlink(missing_ok=True)
-        raise
-    if not settings.clips and any(word.startswith("first_frame:") for word in prepared.transforms):
-        told = (*prepared.sentences, "With the option clips it is taken as a clip.")
-        prepared = replace(prepared, sentences=told)
-    original = content if isinstance(content, Staged) else _write(path, content)
-    converted = _write_png(path.with_suffix(".png"), prepared.image) if prepared.image is not None else None
-    mask = _write_png(path.with_suffix(".mask.png"), prepared.alpha) if prepared.alpha is not None else None
-    return Picture(entry, replace(prepared, image=None, alpha=None), original, converted, mask)
-
-
-def _clip(entry: Entry, original: Staged, settings: Settings, pixel_limit: int) -> Picture:
-    """In a thread: decode a staged video or animated picture from end to end, and stage its first frame."""
-    measured = measure(original.path, pixel_limit=pixel_limit)
-    clip = Clip(
-        video=original.sha256, frames=measured.frames, fps=measured.fps, width=measured.width, height=measured.height
-    )
-    background = "#{:02x}{:02x}{:02x}".format(*settings.background)
-    hdr = next((word.partition(":")[2] for word in measured.transforms if word.startswith("hdr:")), "")
-    first = next(frames_of(original.path, clip, [0], background, hdr))
-    transforms = (*measured.transforms, *([] if background == WHITE else [f"background:{background}"]))
-    seconds = f"{measured.frames} frames, {measured.fps:.4g} a second"
-    sentence = (
-        f"It is a clip of {seconds}." if measured.frames > 1 else "It holds one frame, and is taken as a picture."
-    )
-    prepared = Prepared(
-        measured.width, measured.height, pixels=measured.pixels, format=measured.format, image=None,
-        transforms=transforms,
-        sentences=(sentence, *measured.sentences),
-    )  # fmt: skip
-    converted = _write_png(original.path.with_suffix(".png"), first)
-    return Picture(entry, prepared, original, converted, clip=clip if measured.frames > 1 else None)
-
-
-def _decode_mask(entry: Entry, content: bytes | Staged, path: Path, settings: Settings, pixel_limit: int) -> Mask:
-    """In a thread: stage a picture that is the mask of another."""
-    image = prepare_mask(content if isinstance(content, bytes) else content.path, pixel_limit=pixel_limit)
-    path.unlink(missing_ok=True)
-    return Mask(entry, _write_png(path.with_suffix(".png"), image), image.width, image.height)
-
-
-def _write(path: Path, content: bytes) -> Staged:
-    with disk_errors(path):
-        path.write_bytes(content)
-    return Staged(str(path), hashlib.sha256(content).hexdigest())
-
-
-def _write_png(path: Path, image: Image.Image) -> Staged:
-    with disk_errors(path):
-        png_bytes_to(path, image)
-        return Staged(str(path), file_digest(path))

@@ -26,7 +26,7 @@ from lorasmith.datasets.head import write_head
 from lorasmith.datasets.headers import Header
 from lorasmith.datasets.history import HistoryEntry, history
 from lorasmith.datasets.images import Alpha, parse_background
-from lorasmith.datasets.importing import Cancel, Progress, Settings, Watch, describe_import, flush, gather, said_in
+from lorasmith.datasets.importing import Cancel, Progress, Watch, describe_import, flush, gather, said_in
 from lorasmith.datasets.leases import staging
 from lorasmith.datasets.ledger import Imported
 from lorasmith.datasets.manifest import DatasetVersion, Fate, Item, Operation, Piece, blobs_of
@@ -34,6 +34,7 @@ from lorasmith.datasets.merging import join
 from lorasmith.datasets.names import collision_key, safe_dataset_name
 from lorasmith.datasets.origins import Origin
 from lorasmith.datasets.source import Limits, disk_errors
+from lorasmith.datasets.staging import Settings
 from lorasmith.datasets.versions import VersionFiles
 from lorasmith.errors import ConfigError, DatasetError, InputError
 from lorasmith.files import sync_folder

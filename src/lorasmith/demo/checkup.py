@@ -75,7 +75,7 @@ def find_copies(studio: Studio, version: DatasetVersion, open_image: OpenImage) 
 def look_through_other_eyes(studio: Studio, version: DatasetVersion, lens: Lens) -> EyeRow | None:
     """The first file that some trainer would see lying on its side, were it given the files as they came."""
     from lorasmith.datasets.eyes import eyes
-    from lorasmith.datasets.eyes.seeing import render
+    from lorasmith.datasets.eyes.drawing import render
 
     seen = {
         eye.title: {one.item: one for one in studio.curate.see(version, name, lens, originals=True)}

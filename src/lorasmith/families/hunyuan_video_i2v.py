@@ -84,10 +84,6 @@ class HunyuanVideoFromPicture(HunyuanVideo):
     def file_metadata(self, detection: Detection, objective: ObjectiveName) -> dict[str, str]:
         return {"modelspec.architecture": "hunyuan-video-i2v/lora", "modelspec.implementation": "diffusers"}
 
-    def lacks_of(self, base: Base) -> Mapping[str, str]:
-        told = base.header.configs.get("transformer", {}).get("guidance_embeds", True)
-        return {} if told else {"objective.guidance": "its weights with 33 channels have no guidance built in"}
-
     def clip_arguments(self, base: Base, frames: int, fps: float, first_frame: Image | None) -> dict[str, Any]:
         kind = base.header.configs.get("transformer", {}).get("image_condition_type")
         lost = self.frame_step if kind == _BESIDE else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lorasmith.bases.detection import family_named
-from lorasmith.bases.parts import Component, part_of, parts_inside
+from lorasmith.bases.parts import Component, kinds_of, part_of, parts_inside
 from lorasmith.bases.reading import has_vocabulary, read_header, weight_variant
 from lorasmith.bases.recognition import recognise
 from lorasmith.bases.vocabularies import clip_words
@@ -194,7 +194,7 @@ def _from_single_file(
 def _made_of(base: Base) -> Mapping[str, Component]:
     """What such a base is made of, by its family and the parts that are there."""
     there = [part_of(read_header(path)) for path in base.parts.values()]
-    having = {part.kind.name for part in (*there, *parts_inside(base.header).values()) if part is not None}
+    having = kinds_of(parts_inside(base.header).values(), there)
     return family_named(base.detection.family).made_with(base.detection.variant, having)
 
 

@@ -21,6 +21,8 @@ from lorasmith.errors import Stopped
 _THREADS: Final = 2
 _KEPT: Final = 24
 """Answers that are kept, the latest asked for."""
+_PICTURES: Final = 300_000
+"""Pictures that those are of together: an answer is a few hundred bytes a picture."""
 _PATIENCE: Final = 0.15
 """Seconds that a page waits, so that what is quick comes with it."""
 
@@ -28,9 +30,10 @@ _PATIENCE: Final = 0.15
 class Look:
     """One look, under way or done. ``watch`` is handed to whoever carries it out."""
 
-    def __init__(self, key: Hashable) -> None:
+    def __init__(self, key: Hashable, pictures: int = 0) -> None:
         self.id: Final = token_hex(8)
         self.key: Final = key
+        self.pictures: Final = pictures
         self.done = 0
         self.total = 0
         self.what = ""
@@ -94,7 +97,9 @@ class Looks:
         self._lock = threading.Lock()
         self._looks: OrderedDict[Hashable, Look] = OrderedDict()
 
-    def ask(self, key: Hashable, work: Callable[[Look], Any], *, patience: float | None = None) -> Look:
+    def ask(
+        self, key: Hashable, work: Callable[[Look], Any], *, patience: float | None = None, pictures: int = 0
+    ) -> Look:
         """The look of that key: the one that is there, or a new one. One that failed or was cancelled, and was asked
         for since, begins anew.
 
@@ -102,15 +107,15 @@ class Looks:
             key: what it is of; whoever asks with the same key gets the same answer.
             work: carries it out; it calls ``look.watch`` now and then.
             patience: seconds to wait for the answer; left out, as long as the server does.
+            pictures: how many it is of, where the answer grows with them.
         """
         with self._lock:
             look = self._looks.get(key)
             if look is None:
-                look = self._looks[key] = Look(key)
+                look = self._looks[key] = Look(key, pictures)
                 look._begin(self._pool, work)
             self._looks.move_to_end(key)
-            for old in [one for one, kept in self._looks.items() if not kept.running][: -_KEPT or None]:
-                del self._looks[old]
+            self._drop_oldest()
         look._wait(self.patience if patience is None else patience)
         return look
 
@@ -125,7 +130,16 @@ class Looks:
             look._future.set_result(make())
             with self._lock:
                 self._looks[key] = look
+                self._drop_oldest()
         return look.result()
+
+    def _drop_oldest(self) -> None:
+        """Keep of those that are done as many as fit, and the last one always; the lock is held."""
+        pictures = kept = 0
+        for key, look in reversed([pair for pair in self._looks.items() if not pair[1].running]):
+            pictures, kept = pictures + look.pictures, kept + 1
+            if kept > _KEPT or (kept > 1 and pictures > _PICTURES):
+                del self._looks[key]
 
     def forget(self, look: Look) -> None:
         """Drop a look, so that the next to ask begins anew."""

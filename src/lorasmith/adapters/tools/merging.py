@@ -25,7 +25,7 @@ from lorasmith.adapters.algebra import (
     squared_norm,
     squared_norms,
 )
-from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows
+from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Progress, decoded, encoded, overflows, vanishes
 from lorasmith.adapters.dialects.formats import format_named, refuse_partial, refuse_unread
 from lorasmith.adapters.dialects.recognition import COUNTED
 from lorasmith.adapters.opened import LayerName, OpenAdapter, Weights, open_adapter
@@ -347,6 +347,8 @@ class Held:
         self.shapes = made.up.shape, made.down.shape
         if overflows(made.up, self.stored) or overflows(made.down, self.stored):
             raise AdapterError(f"{name} is too large for fp16.", "Write it as bf16 or fp32 (--dtype).")
+        if vanishes(made.up, self.stored) or vanishes(made.down, self.stored):
+            raise AdapterError(f"{name} is too small for fp16.", "Write it as bf16 or fp32 (--dtype).")
         self.up, self.down = encoded(made.up, self.stored), encoded(made.down, self.stored)
 
     def take(self) -> Factors:

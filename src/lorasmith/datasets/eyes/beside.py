@@ -8,7 +8,8 @@ from typing import Final
 
 from PIL import Image
 
-from lorasmith.datasets.eyes.seeing import Seen, render
+from lorasmith.datasets.eyes.drawing import render
+from lorasmith.datasets.eyes.seen import Seen
 from lorasmith.datasets.names import make_unique, safe_item_name
 from lorasmith.datasets.source import disk_errors
 

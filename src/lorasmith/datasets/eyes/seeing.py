@@ -1,26 +1,25 @@
 """Looking through a trainer's eye: at a dataset version, at its originals, or at a folder as it lies.
 
 ``look`` and ``look_at_folder`` say for each picture what the trainer would train and how that differs from what is
-meant; ``render`` draws the very pixels, so that people can look instead of reading.
+meant (``seen``); ``drawing`` shows it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-import numpy as np
 from PIL import Image
 
 from lorasmith.datasets.buckets import Frames
 from lorasmith.datasets.eyes import CaptionFile, EyeSettings, Note, Outcome, SeenCaption, Severity, TrainerEye, eye_of
 from lorasmith.datasets.eyes.fitting import Fit
 from lorasmith.datasets.eyes.moving import USUAL_RATE, misread
-from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, Reading, decode, examine
+from lorasmith.datasets.eyes.picture_file import MEANT, PictureFile, examine
+from lorasmith.datasets.eyes.seen import Seen, worst_first
 from lorasmith.datasets.layouts.clips import window_of
 from lorasmith.datasets.magic import VIDEO_SUFFIX_OF
 from lorasmith.datasets.masked_area import averaged, lets_nothing_through
@@ -36,14 +35,8 @@ _NOTEWORTHY_SCALE: Final = 1.1
 _ALIASING_SCALE: Final = 0.5
 _BAD_CROP: Final = 0.30
 _LATENT: Final = 8  # pixels of a latent position's side, where the mask is looked at
-_DARK: Final = 0.25  # of the light is left where a mask keeps out
 _CAPTION_SUFFIX: Final = ".txt"
-_PICKED: Final = 4
-_GAP: Final = 8  # pixels between frames
-_GROUND: Final = (128, 128, 128)
-_TOLD: Final = 4  # frames by number, before the last
 _SETTLED: Final = ("turned", "pixels", "hdr", "frame_rate")  # by our own import
-_ORDER: Final = ("info", "warning", "error")
 
 
 class TokenCutter(Protocol):
@@ -52,84 +45,6 @@ class TokenCutter(Protocol):
     def cut(self, text: str) -> tuple[str, str]:
         """The text that is read, and what is cut away."""
         ...
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One picture and its caption through the eye of one trainer."""
-
-    item: str
-    trainer: str
-    outcome: Outcome
-    path: Path
-    """The file the trainer would open."""
-    size: tuple[int, int]
-    """Width and height on disk, before any turning; (0, 0) when it cannot be read."""
-    orientation: int
-    """EXIF orientation on disk, 1 to 8."""
-    reading: Reading | None
-    """How its pixels are decoded; None when they are not."""
-    fit: Fit | None
-    """Crop box in the decoded picture's pixels, target size, scale; None when it is not trained."""
-    texts: tuple[str, ...]
-    """What the text encoder really reads; several when one is drawn at each exposure."""
-    cut: tuple[str, ...]
-    """What is cut off each text, empty strings mostly."""
-    differences: tuple[Note, ...]
-    """The difference to what is meant, worst first."""
-
-    frames: tuple[tuple[int, ...], ...] = ()
-    """Of each window of a clip the frames that are shown, from 0; none for pictures."""
-    mask: Path | None = None
-    """The file whose black parts the trainer does not learn from; None when it learns from all of the picture."""
-
-    @property
-    def frames_in_words(self) -> str:
-        """Which frames the first window shows, counted from 1: ``1 to 33``, ``1, 3, 5 ... 65``; empty for pictures."""
-        if not self.frames:
-            return ""
-        window = [number + 1 for number in self.frames[0]]
-        if len(window) == 1 or window == list(range(window[0], window[-1] + 1)):
-            return f"{window[0]} to {window[-1]}" if len(window) > 1 else str(window[0])
-        few = ", ".join(map(str, window[:_TOLD]))
-        return few if len(window) <= _TOLD else f"{few} ... {window[-1]}"
-
-    @property
-    def severity(self) -> Severity | None:
-        """The worst of the differences; None when it sees what is meant."""
-        return self.differences[0].severity if self.differences else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain JSON values, the derived figures too."""
-        fit = None if self.fit is None else {"scale": self.fit.scale, "crop_loss": self.fit.crop_loss}
-        plain = asdict(self) | {"path": str(self.path), "mask": self.mask and str(self.mask), "severity": self.severity}
-        return plain | {"fit": None if fit is None else plain["fit"] | fit}
-
-
-@dataclass(frozen=True)
-class Tally:
-    """One kind of difference over many pictures."""
-
-    id: str
-    severity: Severity
-    """The worst it is anywhere."""
-    items: tuple[str, ...]
-    example: str
-    """The sentence of the first picture of that severity."""
-
-
-def tally(found: Sequence[Seen]) -> list[Tally]:
-    """Which differences there are, the worst first and then those of most pictures."""
-    notes: dict[str, list[tuple[str, Note]]] = {}
-    for one in found:
-        for note in one.differences:
-            notes.setdefault(note.id, []).append((one.item, note))
-    tallies = []
-    for id, entries in notes.items():
-        worst = max(entries, key=lambda entry: _ORDER.index(entry[1].severity))[1]
-        names = tuple(dict.fromkeys(item for item, _ in entries))
-        tallies.append(Tally(id, worst.severity, names, worst.sentence))
-    return sorted(tallies, key=lambda one: (-_ORDER.index(one.severity), -len(one.items), one.id))
 
 
 def look(
@@ -241,54 +156,6 @@ def look_at_file(picture: Path, caption: bytes | None, trainer: str, *, settings
     return viewer.see(picture.name, picture, picture.name, CaptionFile(caption, picture.name), None)
 
 
-def render(seen: Seen, *, meant: bool = False) -> Image.Image:
-    """The pixels that would be trained: decoded, cropped and scaled by the trainer's rules, darkened where a mask keeps
-    them out.
-
-    Args:
-        seen: what ``look`` gave.
-        meant: decode as it is meant (upright, sRGB, on white) and show the whole picture at that scale, to be put
-            beside it.
-
-    Raises:
-        DatasetError: the trainer never trains this picture.
-        InputError: the file is damaged.
-    """
-    if seen.reading is None or seen.fit is None:
-        reason = seen.differences[0].sentence if seen.differences else "It is not read."
-        raise DatasetError(f"There is nothing to draw of '{seen.item}': {reason}", "Look at its differences.")
-    if not meant:
-        trained = seen.fit.apply(decode(seen.path, seen.reading, seen.item))
-        return trained if seen.mask is None else _darkened(trained, _mask(seen.mask, seen.item), seen.fit)
-    whole = decode(seen.path, MEANT, seen.item)
-    scale = min(1.0, seen.fit.scale)
-    return whole.resize((max(1, round(whole.width * scale)), max(1, round(whole.height * scale))))
-
-
-def picks(seen: Seen) -> list[int]:
-    """A few frames of the first window of a clip, its first and last among them."""
-    window = sorted(seen.frames[0])
-    count = min(_PICKED, len(window))
-    return [window[number * (len(window) - 1) // max(1, count - 1)] for number in range(count)]
-
-
-def strip(seen: Seen, frames: Iterable[Image.Image]) -> Image.Image:
-    """Frames of a clip (of ``picks``) as they would be trained, two in a row.
-
-    Raises:
-        DatasetError: the trainer never trains it.
-    """
-    if seen.fit is None:
-        return render(seen)  # which says why there is nothing
-    trained = [seen.fit.apply(frame) for frame in frames]
-    width, height = (side + _GAP for side in seen.fit.target)
-    across = min(2, len(trained))
-    sheet = Image.new("RGB", (across * width - _GAP, math.ceil(len(trained) / across) * height - _GAP), _GROUND)
-    for number, frame in enumerate(trained):
-        sheet.paste(frame, (number % across * width, number // across * height))
-    return sheet
-
-
 class _Viewer:
     """One eye with its settings; remembers what the trainer's bucketing remembers."""
 
@@ -328,7 +195,7 @@ class _Viewer:
             fit=fit,
             texts=texts,
             cut=cut,
-            differences=_worst_first(notes + more),
+            differences=worst_first(notes + more),
         )
 
     def see_clip(self, item: Item, picture: Path, *, originals: bool) -> Seen:
@@ -353,7 +220,7 @@ class _Viewer:
             fit, notes = None, notes if found.outcome != "read" else (*notes, Note("crop", "error", fitted))
         else:
             fit, notes = fitted, (*notes, *_fit_notes(fitted))
-        notes = _worst_first((*notes, *text.notes, *more))
+        notes = worst_first((*notes, *text.notes, *more))
         size = (item.width, item.height)
         return Seen(
             item.name,
@@ -414,21 +281,7 @@ def _with_mask(seen: Seen, item: Item, store: DatasetStore) -> Seen:
         else:
             sentence = f"Its mask lets {cells.mean():.0%} of what is trained through; the rest is not learned."
             note = Note("mask", "info", sentence)
-    return replace(seen, mask=path, outcome=outcome, differences=_worst_first((*seen.differences, note)))
-
-
-def _mask(path: Path, item: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("L")
-    except (OSError, SyntaxError, ValueError) as cause:
-        raise InputError(f"The mask of '{item}' cannot be read: {cause}.", "Make it again.") from cause
-
-
-def _darkened(trained: Image.Image, mask: Image.Image, fit: Fit) -> Image.Image:
-    """The training picture, dark where the mask is black."""
-    light = averaged(mask, fit.box, *trained.size)[..., None] * (1 - _DARK) + _DARK
-    return Image.fromarray((np.asarray(trained) * light).round().astype(np.uint8))
+    return replace(seen, mask=path, outcome=outcome, differences=worst_first((*seen.differences, note)))
 
 
 def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list[Seen]:
@@ -448,7 +301,7 @@ def _dropped_batches(seen: list[Seen], eye: TrainerEye, batch_size: int) -> list
             f"Its bucket {'x'.join(map(str, _bucket(one)))} has {count} pictures for batches of {batch_size}: {which}."
         )
         note = Note("short_batch", "error" if count < batch_size else "info", sentence)
-        found.append(replace(one, differences=_worst_first((*one.differences, note))))
+        found.append(replace(one, differences=worst_first((*one.differences, note))))
     return found
 
 
@@ -494,10 +347,6 @@ def _exported(item: Item, name: str) -> PictureFile:
 def _is_picture(name: str) -> bool:
     suffix = PurePath(name).suffix.lower()
     return suffix in (".heic", ".heif", ".jxl") or Image.registered_extensions().get(suffix) in Image.OPEN
-
-
-def _worst_first(notes: tuple[Note, ...]) -> tuple[Note, ...]:
-    return tuple(sorted(notes, key=lambda note: -_ORDER.index(note.severity)))
 
 
 def _by(size: tuple[int, int]) -> str:

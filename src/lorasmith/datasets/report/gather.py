@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 from lorasmith.datasets.bucket_plan import BucketPlan, plan_buckets
 from lorasmith.datasets.checks import Finding, Report, health
 from lorasmith.datasets.eyes import eyes
-from lorasmith.datasets.eyes.seeing import Seen, look, render, tally
+from lorasmith.datasets.eyes.drawing import render
+from lorasmith.datasets.eyes.seeing import look
+from lorasmith.datasets.eyes.seen import Seen, tally
 from lorasmith.datasets.report.past import past
 from lorasmith.datasets.report.record import (
     BucketRow,

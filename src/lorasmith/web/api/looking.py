@@ -14,7 +14,7 @@ from lorasmith.datasets.checks import Report
 from lorasmith.datasets.checks.finding import Finding
 from lorasmith.datasets.checks.health import Health
 from lorasmith.datasets.duplicates import DuplicateGroup
-from lorasmith.datasets.eyes.seeing import Seen
+from lorasmith.datasets.eyes.seen import Seen
 from lorasmith.datasets.history import VersionDiff
 from lorasmith.datasets.statistics import Statistics
 from lorasmith.errors import ConfigError

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from lorasmith.bases.assembling import Need
-from lorasmith.bases.links import LocalPath, parse_link
+from lorasmith.bases.links import LocalPath
 from lorasmith.bases.needs import verdict
 from lorasmith.bases.parts import EXPERT
 from lorasmith.bases.registry import RegisteredBase
@@ -50,13 +50,14 @@ def look(
     request: Request, link: Annotated[str, Form(max_length=2000)], name: Annotated[str, Form(max_length=100)] = ""
 ) -> HTMLResponse:
     """What a link means, before anything is fetched: files, sizes, licence, what is missing."""
-    if not isinstance(parse_link(link), LocalPath):
+    studio = _studio(request)
+    if not isinstance(studio.bases.link(link), LocalPath):
         return part(request, "bases/wanted.html", **_wanted(request, link, name))
     require_admin(request)
-    path, found = _studio(request).bases.recognise(link.strip())
+    path, found = studio.bases.recognise(link.strip())
     return part(
         request, "bases/wanted.html", link=str(path), name=name, path=path, found=found, wanted=None, service="",
-        trainable=_studio(request).bases.trainable(found.family), sentence="", hint="", missing="",
+        trainable=studio.bases.trainable(found.family), sentence="", hint="", missing="",
     )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def add(
     """Add it: a job fetches what a link means; weights on this machine are referred to at once."""
     studio = _studio(request)
     try:
-        if isinstance(parse_link(link), LocalPath):
+        if isinstance(studio.bases.link(link), LocalPath):
             require_admin(request)
             added = studio.bases.add(link.strip(), name=name)
             return RedirectResponse(_address(added.base.name), 303)

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lorasmith.datasets.captions.worddiff import word_diff
 from lorasmith.datasets.checks import CHECKS, Finding, Report
+from lorasmith.datasets.lens import Lens
 from lorasmith.datasets.manifest import DatasetVersion, Item
 from lorasmith.errors import ConfigError
 from lorasmith.studio import Studio
@@ -77,7 +78,7 @@ def checks(request: Request, name: str, through: Lensed) -> HTMLResponse:
         context = {"through": through, "choices": choices} | context
         return framed(request, "datasets/checks.html", version, "checks", f"Checks of {version.dataset}", **context)
 
-    context = {"key": _key(through), "work": _work(studio, version, through), "shape": shape}
+    context = {"key": _key(through), "work": _work(studio, version, lens), "shape": shape}
     return looked(request, version, page_of, inner="datasets/findings.html", **context)
 
 
@@ -152,9 +153,10 @@ def _key(through: Through) -> tuple[str, Through]:
     return "checks", through
 
 
-def _work(studio: Studio, version: DatasetVersion, through: Through) -> Any:
+def _work(studio: Studio, version: DatasetVersion, lens: Lens) -> Any:
+    """The checks through a lens that whoever asks has made: a look's own thread is nobody's, who may name any base."""
+
     def work(look: Look) -> Report:
-        lens = through.lens(studio)
         if len(version.items) > _MANY:
             look.watch(0, len(version.items), "what needs no pixels")
             look.early = studio.curate.inspect(version, lens, pictures=False)
@@ -166,7 +168,8 @@ def _work(studio: Studio, version: DatasetVersion, through: Through) -> Any:
 def _finding(request: Request, version: DatasetVersion, through: Through, mark: str) -> Finding:
     """The finding that was shown under that mark, from the look that showed it."""
     key = (version.dataset, version.number, version.root, *_key(through))
-    look = looks_of(request).ask(key, _work(studio_of(request), version, through))
+    studio = studio_of(request)
+    look = looks_of(request).ask(key, _work(studio, version, through.lens(studio)))
     report = look.early if look.running else look.result()
     if report is None:
         raise ConfigError("The checks are not done yet.", "Wait for them and press the button again.")

@@ -16,7 +16,7 @@ from lorasmith.datasets.tokens import counter_for
 from lorasmith.errors import ConfigError, ConflictError, DatasetError
 from lorasmith.fields import fields_of
 from lorasmith.web.forms import Sent, values_from
-from lorasmith.web.pages.choosing import choose
+from lorasmith.web.pages.choosing import choose, scope
 from lorasmith.web.pages.framing import framed, looks_of, moved, studio_of
 from lorasmith.web.rendering import page, part, wants_part
 
@@ -155,8 +155,13 @@ def preview(request: Request, name: str, form: Sent) -> HTMLResponse:
     """What an operation would do."""
     studio = studio_of(request)
     version = studio.dataset(name)
-    operation, where = form.get("operation", ""), form.get("q", "")
-    shown = studio.curate.preview_edit(version, operation, _arguments(operation, form), where)
+    operation = form.get("operation", "")
+    arguments = _arguments(operation, form)
+    operation_from(operation, arguments)  # refused now, and not when pictures have been measured for it
+    names = scope(request, version, form, "edit")
+    if isinstance(names, HTMLResponse):
+        return names
+    shown = studio.curate.preview_edit(version, operation, arguments, names=names)
     examples = [(one.item, word_diff(one.before, one.after)) for one in shown.examples]
     context: dict[str, Any] = {"preview": shown, "examples": examples, "version": version, "form": form}
     return part(request, "datasets/preview.html", **context)

@@ -139,7 +139,8 @@ def looked(
         inner: the part's template.
         shape: its context, from the answer or what is known early.
     """
-    look = looks_of(request).ask((version.dataset, version.number, version.root, *key), work)
+    of = (version.dataset, version.number, version.root, *key)
+    look = looks_of(request).ask(of, work, pictures=len(version.items))
     return told(request, version, page_of, look, inner, shape)
 
 

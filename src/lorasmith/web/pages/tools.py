@@ -17,6 +17,7 @@ from lorasmith.fields import fields_of
 from lorasmith.markup import Markup, picture
 from lorasmith.web.forms import Sent, nested, values_from
 from lorasmith.web.looks import Look
+from lorasmith.web.pages.choosing import scope
 from lorasmith.web.pages.framing import framed, looks_of, seen_version, studio_of, told
 from lorasmith.web.rendering import part, wants_part
 
@@ -67,7 +68,11 @@ def preview(request: Request, name: str, form: Sent) -> HTMLResponse:
     studio = studio_of(request)
     version = studio.dataset(name)
     tool, options = _asked(request, form)
-    shown = studio.curate.preview_tool(version, tool, options, form.get("q", ""))
+    tool_from(tool, options)  # refused now, and not when pictures have been measured for it
+    names = scope(request, version, form, "tools")
+    if isinstance(names, HTMLResponse):
+        return names
+    shown = studio.curate.preview_tool(version, tool, options, names=names)
     examples: list[dict[str, Any]] = []
     for one in shown.examples:
         after: list[tuple[Markup, Markup | None, str]] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -11,12 +12,13 @@ from starlette.responses import HTMLResponse, Response
 
 from lorasmith.datasets.bucket_plan import BucketLoad, BucketPlan, Landing
 from lorasmith.datasets.eyes import eye_of, eyes
-from lorasmith.datasets.eyes.seeing import Seen, Tally, tally
+from lorasmith.datasets.eyes.seen import Seen, Tally, tally
 from lorasmith.datasets.manifest import Item
 from lorasmith.datasets.report import figures as drawing
 from lorasmith.datasets.statistics import Statistics
 from lorasmith.errors import ConfigError
 from lorasmith.web.looks import Look
+from lorasmith.web.packing import Packed
 from lorasmith.web.pages.framing import Lensed, framed, lens_choices, looked, studio_of
 
 router = APIRouter(prefix="/datasets/{name}", include_in_schema=False)
@@ -83,8 +85,7 @@ def trainers_eye(
         return _Eyed.of(studio.curate.see(version, eye.name, lens, originals=originals, progress=look.watch))
 
     def shape(eyed: _Eyed) -> dict[str, Any]:
-        ours = [one for one in eyed.differing if not note or any(d.id == note for d in one.differences)]
-        ours = ours or ([] if note else eyed.seen)
+        ours = eyed.places(note)
         items = {item.name: item for item in version.items}
         return {
             "eye": eye,
@@ -92,9 +93,9 @@ def trainers_eye(
             "originals": originals,
             "note": note,
             "tallies": eyed.tallies,
-            "count": len(eyed.seen),
-            "as_meant": len(eyed.seen) - len(eyed.differing),
-            "shown": [(one, items[one.item]) for one in ours[at : at + _SEEN]],
+            "count": eyed.count,
+            "as_meant": eyed.as_meant,
+            "shown": [(one, items[one.item]) for one in eyed.shown.at(ours[at : at + _SEEN])],
             "of": len(ours),
             "at": at,
             "next": at + _SEEN if at + _SEEN < len(ours) else None,
@@ -147,15 +148,26 @@ def figures(request: Request, name: str, through: Lensed) -> HTMLResponse:
 class _Eyed:
     """What an eye saw, sorted and counted once and not for every page."""
 
-    seen: list[Seen]
-    differing: list[Seen]
-    """What is not seen as it is meant, worst first."""
+    count: int
+    as_meant: int
+    shown: Packed[Seen]
+    """What is not seen as it is meant, worst first; where nothing is, all."""
+    noted: Mapping[str, Sequence[int]]
+    """Places in ``shown``, by the ids of their differences."""
     tallies: list[Tally]
 
     @classmethod
     def of(cls, seen: list[Seen]) -> _Eyed:
-        differing = [one for one in seen if one.differences]
-        return cls(seen, sorted(differing, key=lambda one: _GRAVITY[one.severity]), tally(seen))
+        differing = sorted((one for one in seen if one.differences), key=lambda one: _GRAVITY[one.severity])
+        noted: dict[str, array[int]] = {}
+        for place, one in enumerate(differing):
+            for id in {note.id for note in one.differences}:
+                noted.setdefault(id, array("I")).append(place)
+        return cls(len(seen), len(seen) - len(differing), Packed(differing or seen), noted, tally(seen))
+
+    def places(self, note: str) -> Sequence[int]:
+        """Where in ``shown`` those with a difference of that id stand; all without one."""
+        return self.noted.get(note, ()) if note else range(len(self.shown))
 
 
 def _landed(bucket: BucketLoad, items: dict[str, Item], most: int) -> list[tuple[Landing, Item]]:
