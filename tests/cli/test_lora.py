@@ -287,7 +287,7 @@ def test_numbers_that_fp16_would_make_zero_of_are_refused(
     small, out = tmp_path / "small.safetensors", tmp_path / "out.safetensors"
     save_lora(small)
     weak = {key: array if "alpha" in key else array * np.float32(1e-12) for key, array in load_file(small).items()}
-    save_file(weak, small)
+    save_file(weak, small, metadata={"lorasmith.family": "sdxl"})
     assert call(tmp_path, words[0], small, *words[1:], "--dtype", "fp16", "--out", out) == 5
     assert "too small for fp16" in capsys.readouterr().err and not out.exists()
     assert call(tmp_path, words[0], small, *words[1:], "--dtype", "bf16", "--out", out) == 0

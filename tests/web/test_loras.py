@@ -558,6 +558,13 @@ def test_the_calculator_answers_while_one_types(server: Server, browser_page: An
     page.wait_for_selector("#result .refusal")
 
 
+def test_the_calculator_says_one_where_it_is_one(door: Door) -> None:
+    text = door.client.get("/calculator?pictures=1&steps=1").text
+    assert "1 picture; an epoch shows 1, which is 1 step. Every one is shown once." in text
+    assert "1 exposure ÷" in text and "shown once: it may underfit" in text
+    assert '<dd id="epochs">1,000,000</dd>' in door.client.get("/calculator?pictures=1&steps=1000000").text
+
+
 def test_the_calculator_works_by_its_address(door: Door) -> None:
     text = door.client.get("/calculator?pictures=24&repeats=10&epochs=8&batch_size=2&seconds_per_step=2").text
     assert ">960<" in text and "32 min" in text and "the number you gave" in text

@@ -52,7 +52,8 @@ QUIET: Final = {
     "GET /bases", "GET /generate", "GET /loras/compare", "GET /loras/inspect", "GET /loras/use",
     "GET /loras/use/workflow.json", "POST /api/toolbox/use",  # show it as a text, in a form or for other programs
     "POST /api/bases",  # only admins
-    "POST /models/new", "POST /models/new/estimate",  # the key of one that is offered
+    "POST /models/new", "POST /models/new/estimate", "POST /models/new/options",
+    "POST /models/new/again",  # the key of one that is offered
     "POST /models/import",  # a word about the file
     "POST /datasets/{name}/checks/ignore", "POST /datasets/{name}/picture/crop", "POST /datasets/{name}/picture/mask",
     "POST /datasets/{name}/picture/mask/{verb}",  # the address to go back to

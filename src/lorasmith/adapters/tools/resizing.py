@@ -249,11 +249,13 @@ def _weight(adapter: OpenAdapter, module: Module, base: Weights | None) -> Array
 
 
 def _plan(output: Output, keys: tuple[str, str, str | None], made: Factors) -> None:
-    from lorasmith.adapters.arrays import WRITABLE, encoded, overflows
+    from lorasmith.adapters.arrays import WRITABLE, encoded, overflows, vanishes
 
     stored = WRITABLE[output.dtype]
     if overflows(made.up, stored) or overflows(made.down, stored):
         raise AdapterError(f"{keys[1]} is too large for fp16.", "Write it as bf16 or fp32 (--dtype).")
+    if vanishes(made.up, stored) or vanishes(made.down, stored):
+        raise AdapterError(f"{keys[1]} is too small for fp16.", "Write it as bf16 or fp32 (--dtype).")
     up, down = encoded(made.up, stored), encoded(made.down, stored)
     output.lora(keys, made.rank, made.layer, lambda: made)
     kept_up, kept_down = output.tensors[keys[1]], output.tensors[keys[0]]

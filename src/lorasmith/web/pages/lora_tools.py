@@ -198,7 +198,7 @@ def _together(studio: Studio, rows: list[Row]) -> dict[str, Any]:
     base = likely_base(likely, choices)
     family = next((one.family for one in choices if one.name == base), "")
     return {"live": size < _LIVE, "fitting": shared, "steps": steps, "bases": choices, "likely": base,
-            "likely_family": family}  # fmt: skip
+            "likely_family": family, "run": ""}  # fmt: skip
 
 
 def _of_run(studio: Studio, given: Fields) -> dict[str, Any]:
