@@ -236,7 +236,9 @@ def test_no_browser_waits_with_an_evaluated_string() -> None:
 
 def test_no_browser_is_asked_at_once_for_what_comes_later() -> None:
     """A count right after a click is of the page before its answer or behind it: ``expect`` asks until it holds."""
-    at_once = re.compile(r"wait_for_timeout|locator\(.*\)\.(count|is_visible|is_hidden|all_inner_texts)\(\)")
+    at_once = re.compile(
+        r"wait_for_timeout|sync_api import expect|locator\(.*\)\.(count|is_visible|is_hidden|all_inner_texts)\(\)"
+    )
     files = (ROOT / "tests" / "web").rglob("test_*.py")
     assert [str(file) for file in files if at_once.search(file.read_text(encoding="utf-8"))] == []
 

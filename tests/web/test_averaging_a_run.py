@@ -21,7 +21,7 @@ from lorasmith.sandbox import sandbox_weights
 from lorasmith.studio import Studio
 from lorasmith.training.checkpoint import Checkpoints, Snapshot
 from tests.adapters.files import deltas_of
-from tests.web.conftest import NAME, Door, Server
+from tests.web.conftest import NAME, Door, Server, expect
 from tests.web.test_client import Through
 from tests.web.test_imports import work
 from tests.web.test_loras import whole
@@ -167,8 +167,6 @@ def test_the_command_line_averages_a_run(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_checkpoints_are_chosen_and_averaged_in_the_browser(server: Server, browser_page: Any) -> None:
-    from playwright.sync_api import expect
-
     folder, _ = checkpointed(server.studio)
     page = browser_page
     page.goto(f"{server.address}/jobs/{folder.name}")

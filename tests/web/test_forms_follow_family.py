@@ -12,7 +12,7 @@ import pytest
 from lorasmith.config import TrainConfig
 from tests.datasets.test_pairs import put
 from tests.families.conftest import *  # noqa: F403 (the tiny bases)
-from tests.web.conftest import Door, Server
+from tests.web.conftest import Door, Server, expect
 from tests.web.test_axe import faults
 
 Tiny = Callable[[str], Path]
@@ -142,8 +142,6 @@ def test_another_model_changes_the_wizards_options(
     browser_page: Any, server: Server, tiny: Tiny, tmp_path: Path
 ) -> None:
     """In a browser: options follow the choice, the review says what was set, and nothing is too wide for a phone."""
-    from playwright.sync_api import expect
-
     shutil.copytree(tiny("flux_kontext"), tmp_path / "kontext")
     server.studio.bases.add(str(tmp_path / "kontext"), name="kontext")
     page = browser_page
@@ -171,8 +169,6 @@ def test_another_model_changes_the_wizards_options(
 def test_axe_finds_nothing_in_the_wizards_options(
     chromium: Any, server: Server, tiny: Tiny, tmp_path: Path, theme: str
 ) -> None:
-    from playwright.sync_api import expect
-
     shutil.copytree(tiny("flux_kontext"), tmp_path / "kontext")
     server.studio.bases.add(str(tmp_path / "kontext"), name="kontext")
     context = chromium.new_context(color_scheme=theme, viewport={"width": 380, "height": 800}, bypass_csp=True)
