@@ -221,6 +221,8 @@ def _compatible(one: Dialect, other: Dialect) -> bool:
     return one == other or {one, other} in pairs or "unknown" in (one, other)
 
 
+_MANY = 32
+"""Modules from which on their names tell a UNet, whatever sizes they seem to have."""
 Told = tuple[str, str, tuple[str, ...], float, list[str]]
 
 
@@ -263,7 +265,7 @@ def _family(
     if stated in families:
         evidence.append(f"names and sizes fit {', '.join(families)} alike; the metadata decide")
         return stated, "", families, NAMED, evidence
-    told_apart = _of_two_unets(modules, places, families) if exact else None
+    told_apart = _of_two_unets(modules, places, families) if exact or len(places) > _MANY else None
     if told_apart is not None:
         return told_apart[0], "", families, COUNTED, [*evidence, told_apart[1]]
     evidence.append(f"names and sizes fit {', '.join(families)} alike")
