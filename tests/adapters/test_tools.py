@@ -83,6 +83,30 @@ def test_sdxl_goes_to_every_dialect_and_back_with_its_alpha(tmp_path: Path, sdxl
         assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize(("width", "encoder"), [(768, "clip_l"), (1024, "clip_h")])
+@pytest.mark.parametrize("layer", ["self_attn_q_proj", "mlp_fc1", "mlp_fc2"])
+def test_comfyui_calls_the_text_encoders_of_sd_1_and_2_differently(
+    tmp_path: Path, width: int, encoder: str, layer: str
+) -> None:
+    path, there, back = (tmp_path / f"{name}.safetensors" for name in ("one", "there", "back"))
+    stem = f"lora_te_text_model_encoder_layers_3_{layer}"
+    inputs, outputs = 4 * width if layer == "mlp_fc2" else width, 4 * width if layer == "mlp_fc1" else width
+    save_file(
+        {
+            f"{stem}.lora_down.weight": noise((4, inputs), 1),
+            f"{stem}.lora_up.weight": noise((outputs, 4), 2),
+            f"{stem}.alpha": np.array(4, dtype=np.float32),
+        },
+        path,
+    )
+    convert(path, there, dialect="comfyui", family="sd", only_for="comfyui")
+    dotted = layer.replace("attn_", "attn.").replace("mlp_", "mlp.")
+    beginning = f"text_encoders.{encoder}.transformer.text_model.encoder.layers.3.{dotted}."
+    assert all(key.startswith(beginning) for key in load_file(there))
+    convert(there, back, dialect="kohya", family="sd")
+    assert furthest(deltas_of(path, "sd"), deltas_of(back, "sd")) < 1e-6
+
+
 def test_separate_parts_fuse_to_the_sum_of_their_ranks_and_a_shared_one_stays(tmp_path: Path, flux: Path) -> None:
     fused, again, shared = (tmp_path / f"{name}.safetensors" for name in ("fused", "again", "shared"))
     convert(flux, fused, dialect="kohya", family="flux", only_for="any")

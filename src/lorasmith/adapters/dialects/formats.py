@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -55,6 +55,7 @@ FORMATS: Final[Mapping[str, Format]] = {
 }
 
 _UNETS: Final = ("sd", "sdxl")
+_OPEN_CLIP_WIDTH: Final = 1024  # of SD 2's text encoder; SD 1's has 768
 BEST: Final[Mapping[str, FormatName]] = {
     "sd": "kohya", "sdxl": "kohya",
     "wan": "comfyui", "ltx": "comfyui", "ltx2": "comfyui", "lumina2": "comfyui", "cosmos": "comfyui",
@@ -198,14 +199,16 @@ def refuse_partial(chosen: Format, family: str, names: Iterable[str], only_for: 
             )
 
 
-def place_in(chosen: Format, family: str, part: str, name: str) -> Place:
+def place_in(chosen: Format, family: str, part: str, name: str, layer: Sequence[int] = ()) -> Place:
     """Stem of a layer in a format, with the rows it takes where the format fuses it with others.
+
+    ``layer`` is the shape of its matrix, by which the text encoders of SD 1 and SD 2 are told apart.
 
     Raises:
         AdapterError: the layer has no name there.
     """
     if part.startswith("text_encoder"):
-        return Place(_text_stem(chosen, family, part, name))
+        return Place(_text_stem(chosen, family, part, name, min(layer[:2], default=0)))
     second = part != DENOISER
     if family in _UNETS:
         text = name
@@ -228,13 +231,19 @@ def place_in(chosen: Format, family: str, part: str, name: str) -> Place:
     return Place(beginning + text, place.part, place.sizes, place.swapped)
 
 
-def _text_stem(chosen: Format, family: str, part: str, name: str) -> str:
+def comfyui_text_encoder(family: str, part: str, width: int, *, clip: bool = True) -> str:
+    """Before the layers of a text encoder of so many channels, in ComfyUI's generic names (comfy/lora.py)."""
+    first = "clip_h" if family == "sd" and width == _OPEN_CLIP_WIDTH else "clip_l"
+    encoder = first if part == "text_encoder" else "clip_g" if clip else "t5xxl"
+    return f"text_encoders.{encoder}.transformer."
+
+
+def _text_stem(chosen: Format, family: str, part: str, name: str, width: int) -> str:
     clip = name.startswith("encoder.layers.")
     whole = f"text_model.{name}" if clip else name
     if chosen.flat:
         number = {"text_encoder": "1", "text_encoder_2": "2", "text_encoder_3": "3"}[part]
         return f"lora_te{'' if family == 'sd' else number}_{whole.replace('.', '_')}"
     if chosen.name == "comfyui":
-        encoder = "clip_l" if part == "text_encoder" else "clip_g" if clip else "t5xxl"
-        return f"text_encoders.{encoder}.transformer.{whole}"
+        return comfyui_text_encoder(family, part, width, clip=clip) + whole
     return f"{part}.{whole}"

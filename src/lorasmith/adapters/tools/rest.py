@@ -17,7 +17,7 @@ import numpy as np
 
 from lorasmith.adapters.arrays import WRITABLE, Array, Cancelled, Planned, decoded, encoded, overflows
 from lorasmith.adapters.dialects.canonical import rules_of, swapped_halves
-from lorasmith.adapters.dialects.formats import Format, format_named, place_in
+from lorasmith.adapters.dialects.formats import Format, comfyui_text_encoder, format_named, place_in
 from lorasmith.adapters.dialects.stems import DENOISER, text_module
 from lorasmith.adapters.dialects.table import (
     Place,
@@ -297,7 +297,7 @@ def _keys_for(one: Measured, found: Found, chosen: Format, weights: BaseWeights)
     if one.sort == "bias":
         return _bias_keys(one, found, chosen, weights.family)
     if part != DENOISER:
-        return _text_keys(one, found, chosen)
+        return _text_keys(one, found, chosen, weights.family)
     named = ending in ("weight", "bias", "scale")
     name = _own_name(stem if named else text, chosen, weights)
     if not name or (not named and chosen.flat):  # ComfyUI has no flat names of parameters
@@ -308,15 +308,15 @@ def _keys_for(one: Measured, found: Found, chosen: Format, weights: BaseWeights)
     return _pieces(beginning + (name.replace(".", "_") if chosen.flat else name), one, found)
 
 
-def _text_keys(one: Measured, found: Found, chosen: Format) -> dict[str, _Entry]:
+def _text_keys(one: Measured, found: Found, chosen: Format, family: str) -> dict[str, _Entry]:
     """Of norms and tables of CLIP: ComfyUI has names of its own for them, kohya none."""
     part, text = one.name
     stem, _, ending = text.rpartition(".")
     clip = text.startswith(("encoder.layers.", "embeddings.", "final_layer_norm."))
     if chosen.name != "comfyui" or not clip or ending not in ("weight", "bias"):
         return {}
-    encoder = "clip_g" if part == "text_encoder_2" else "clip_l"
-    return _pieces(f"text_encoders.{encoder}.transformer.text_model.{stem}", one, found)
+    width = one.old.file.shapes[one.old.key][-1]
+    return _pieces(f"{comfyui_text_encoder(family, part, width)}text_model.{stem}", one, found)
 
 
 def _pieces(stem: str, one: Measured, found: Found) -> dict[str, _Entry]:
@@ -358,12 +358,12 @@ def _bias_keys(one: Measured, found: Found, chosen: Format, family: str) -> dict
     part, layer = one.name[0], one.name[1].removesuffix(".bias")
     if part != DENOISER and not is_layer((part, layer)):
         return {}
+    matrix = one.old.file.shapes.get(f"{one.old.key.removesuffix('.bias')}.weight", (0, 0))
     try:
-        place = place_in(chosen, family, part, layer)
+        place = place_in(chosen, family, part, layer, matrix)
     except AdapterError:
         return {}
     if not place.sizes:
-        matrix = one.old.file.shapes.get(f"{one.old.key.removesuffix('.bias')}.weight", (0, 0))
         return {f"{place.name}.diff_b": _Entry((one,), place.swapped and matrix[0] == 2 * matrix[1])}
     members: dict[int, Measured] = {}
     for (inside, text), pair in found.pairs.items():

@@ -42,14 +42,13 @@ def plan(output: Output, layers: Mapping[LayerName, Written], chosen: Format, fa
         AdapterError: a layer has no name in the format, or parts of unknown size.
     """
     fused: dict[str, list[tuple[Place, LayerName]]] = {}
-    for part, name in layers:
-        place = place_in(chosen, family, part, name)
+    for (part, name), given in layers.items():
+        place = place_in(chosen, family, part, name, given.layer)
         if place.sizes and chosen.layout == "original" and chosen.name != "omi":
             fused.setdefault(place.name, []).append((place, (part, name)))
             continue
-        written = layers[part, name]
-        swaps = place.swapped and written.layer[0] == 2 * written.layer[1]
-        _enter(output, chosen, place.name, _turned(written) if swaps else written)
+        swaps = place.swapped and given.layer[0] == 2 * given.layer[1]
+        _enter(output, chosen, place.name, _turned(given) if swaps else given)
     for stem, members in fused.items():
         members.sort(key=lambda member: member[0].part)
         _enter(output, chosen, stem, _fused(stem, [(place, layers[name]) for place, name in members]))
