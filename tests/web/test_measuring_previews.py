@@ -51,12 +51,20 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Measuring]:
     made.go.set()  # whatever happened, no thread waits on
 
 
+@pytest.fixture
+def cats(door: Door, tmp_path: Path) -> Door:
+    """Six pictures, on a server that waits for no look."""
+    fill_with_copies(door.studio, tmp_path / "pictures")
+    door.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
+    return door
+
+
 @pytest.mark.parametrize("q", ["blur:>0", "dup:any", "@kept"])
 @pytest.mark.parametrize(("path", "form"), [EDIT, TOOL])
 def test_a_preview_says_how_far_it_is_and_then_what_would_change(
-    door: Door, tmp_path: Path, measuring: Measuring, path: str, form: dict[str, str], q: str
+    cats: Door, measuring: Measuring, path: str, form: dict[str, str], q: str
 ) -> None:
-    fill_with_copies(door.studio, tmp_path / "pictures")
+    door = cats
     door.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
     if q == "@kept":
         door.studio.curate.save_selection("cats", "kept", "blur:>0")
@@ -93,17 +101,15 @@ def test_a_preview_says_how_far_it_is_and_then_what_would_change(
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_measured(
-    door: Door, tmp_path: Path, measuring: Measuring, path: str, form: dict[str, str]
+    cats: Door, measuring: Measuring, path: str, form: dict[str, str]
 ) -> None:
-    fill_with_copies(door.studio, tmp_path / "pictures")
+    door = cats
     assert door.client.post(f"{HERE}/{path}", data=form, headers=PART).status_code == 422
     assert door.client.app.state.looks.running() == []  # type: ignore[attr-defined]
 
 
-def test_a_preview_whose_measuring_was_stopped_says_so_and_begins_anew(
-    door: Door, tmp_path: Path, measuring: Measuring
-) -> None:
-    fill_with_copies(door.studio, tmp_path / "pictures")
+def test_a_preview_whose_measuring_was_stopped_says_so_and_begins_anew(cats: Door, measuring: Measuring) -> None:
+    door = cats
     door.client.app.state.looks.patience = 0.0  # type: ignore[attr-defined]
     sent, address = {**EDIT[1], "q": "blur:>0"}, f"{HERE}/preview"
     asked = door.client.post(address, data=sent, headers=PART).text
