@@ -35,6 +35,7 @@ from bench.pages import make  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
 from lorasmith.datasets.eyes import eyes  # noqa: E402
+from lorasmith.datasets.eyes.seen import Seen  # noqa: E402
 from lorasmith.studio import Studio  # noqa: E402
 from lorasmith.web.app import create_app  # noqa: E402
 from lorasmith.web.packing import Packed  # noqa: E402
@@ -81,7 +82,7 @@ def packed(studio: Studio, name: str) -> dict[str, float]:
     bytes_as_objects = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     begun = time.perf_counter()
-    made = Packed(seen)
+    made = Packed(Seen, seen)
     packing = time.perf_counter() - begun
     places = range(len(seen) // 2, len(seen) // 2 + SHOWN)
     return {

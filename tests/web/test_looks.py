@@ -128,10 +128,10 @@ def test_what_a_trainer_sees_is_kept_small_and_comes_back_as_it_was() -> None:
         return Seen(f"{number}.png", "sd_scripts", "read", path, (96, 96), 1, None, fit, texts, ("",), (note,))
 
     seen = [seen_of(number) for number in range(1000)]
-    packed = Packed(seen)
+    packed = Packed(Seen, seen)
     assert len(packed) == 1000 and packed.bytes < 100 * len(packed)
     assert packed.at(range(1000)) == seen
     assert packed.at([999, 3, 4, 63, 64]) == [seen[place] for place in (999, 3, 4, 63, 64)]
-    assert packed.at([]) == [] and list(Packed([]).at(range(0))) == []
+    assert packed.at([]) == [] and list(Packed(Seen, []).at(range(0))) == []
     with pytest.raises(IndexError):
         packed.at([1000])

@@ -125,9 +125,9 @@ class Preview:
             without, prompted = prediction.chunk(2)
             return without + self.config.guidance_scale * (prompted - without)
 
-        shift = self.family.shift_for(self.model)(*size)
         if self.model.objective != "flow":
             return self._discrete(latents, predict)
+        shift = self.family.shift_for(self.model)(*size)
         kept = self.goes_on or self.family.keeps_beginning(self.model)
         return self._flow(latents, predict, shift, begun.conditions.get(FIRST) if kept else None)
 

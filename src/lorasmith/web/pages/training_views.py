@@ -163,7 +163,7 @@ class _Eyed:
         for place, one in enumerate(differing):
             for id in {note.id for note in one.differences}:
                 noted.setdefault(id, array("I")).append(place)
-        return cls(len(seen), len(seen) - len(differing), Packed(differing or seen), noted, tally(seen))
+        return cls(len(seen), len(seen) - len(differing), Packed(Seen, differing or seen), noted, tally(seen))
 
     def places(self, note: str) -> Sequence[int]:
         """Where in ``shown`` those with a difference of that id stand; all without one."""
